@@ -1,0 +1,40 @@
+"""The exceptions of Coterie, drawn as a tree.
+
+    CoterieError                 anything Coterie raises on purpose
+    ├── UserError                a mistake in what was asked: one clear line, exit code 2
+    │   ├── ModelError           the model cannot be found, read, or is not of a kind we can cut
+    │   ├── TextError            calibration or held-out text that cannot be used
+    │   ├── CutError             a cut that cannot be made: bad index, locked layer, too many layers
+    │   └── StudyMismatch        a study resumed under other settings than it was begun with
+    └── VerificationError        what we wrote is not what we measured: exit code 1
+
+An error names the thing, the value it had, the rule, and the way out.
+"""
+
+
+class CoterieError(Exception):
+    """Anything Coterie raises on purpose."""
+
+
+class UserError(CoterieError):
+    """A mistake in what was asked; the command line prints it as one line and exits with 2."""
+
+
+class ModelError(UserError):
+    """The model cannot be found or read, or is not of a kind that can be cut."""
+
+
+class TextError(UserError):
+    """A calibration or held-out text that cannot be used."""
+
+
+class CutError(UserError):
+    """A cut that cannot be made: a bad index, a locked layer, more layers than there are."""
+
+
+class StudyMismatch(UserError):
+    """A study resumed under other settings than it was begun with."""
+
+
+class VerificationError(CoterieError):
+    """What was written is not what was measured; the command line exits with 1."""

@@ -1,0 +1,106 @@
+"""The nouns of the game: coalitions, the observations made of them, and their values."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Coalitions = NDArray[np.bool_]
+"""Boolean array ``(n_coalitions, n_players)``: True marks kept players."""
+
+Vector = NDArray[np.float64]
+"""Float array of one axis."""
+
+Indices = NDArray[np.intp]
+"""Integer array of one axis."""
+
+ValueFunction = Callable[[Coalitions], Vector]
+"""Maps coalitions ``(n_coalitions, n_players)`` to values ``(n_coalitions,)``; higher is better."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """What was seen of some coalitions on some sequences: three arrays of one shape.
+
+    A whole table has shape ``(n_coalitions, n_sequences)``. Means are per predicted token. A number
+    that was not finite is kept as it is: reductions to values read it as a floor (`observed` laws).
+    """
+
+    nll: NDArray[np.float64]
+    """Negative log-likelihood, nats per token."""
+    kl: NDArray[np.float64]
+    """KL divergence from the full model's prediction to this one's, nats per token."""
+    top1: NDArray[np.float64]
+    """Share of tokens where this coalition's likeliest token is the full model's."""
+
+    def __getitem__(self, rows) -> "Observations":
+        return Observations(self.nll[rows], self.kl[rows], self.top1[rows])
+
+    @classmethod
+    def empty(cls, n_coalitions: int, n_sequences: int) -> "Observations":
+        """A table with nothing in it yet: every entry NaN."""
+        return cls(*(np.full((n_coalitions, n_sequences), np.nan) for _ in range(3)))
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A finished rectangle of an `observe` call: ``rows`` × ``columns`` of what was asked.
+
+    ``rows`` index into the coalitions asked, ``columns`` into the sequences asked;
+    ``observations`` has shape ``(len(rows), len(columns))``.
+    """
+
+    rows: Indices
+    columns: Indices
+    observations: Observations
+    seconds: float = 0.0
+
+
+class Game(Protocol):
+    """Anything whose coalitions can be observed: a language model on texts, or a toy."""
+
+    @property
+    def n_players(self) -> int:
+        """Number of players, cut or not."""
+
+    @property
+    def n_sequences(self) -> int:
+        """Number of texts each coalition can be observed on; a toy game has one."""
+
+    def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
+        """Observe distinct coalitions on distinct sequences, block by block, as soon as known.
+
+        The blocks tile the whole rectangle ``(len(coalitions), len(sequences))`` exactly once.
+        """
+        ...
+
+
+def observe_all(game: Game, coalitions: Coalitions, sequences: Indices | None = None) -> Observations:
+    """The whole table of observations, shape ``(n_coalitions, n_sequences)``; repeats are asked once."""
+    if sequences is None:
+        sequences = np.arange(game.n_sequences)
+    distinct, inverse = np.unique(coalitions, axis=0, return_inverse=True)
+    table = Observations.empty(len(distinct), len(sequences))
+    for block in game.observe(distinct, sequences):
+        corner = np.ix_(block.rows, block.columns)
+        table.nll[corner] = block.observations.nll
+        table.kl[corner] = block.observations.kl
+        table.top1[corner] = block.observations.top1
+    return table[inverse.reshape(-1)]
+
+
+def to_text(coalition: NDArray[np.bool_]) -> str:
+    """The text form of one coalition: ``"1101"`` keeps players 0, 1 and 3."""
+    return "".join("1" if kept else "0" for kept in coalition)
+
+
+def from_text(texts: list[str]) -> Coalitions:
+    """Coalitions from their text form, shape ``(len(texts), n_players)``."""
+    return np.array([[character == "1" for character in text] for text in texts], dtype=bool)
+
+
+def sizes(coalitions: Coalitions) -> Indices:
+    """Number of kept players of each coalition, ``(n_coalitions,)``."""
+    return coalitions.sum(axis=1)
