@@ -71,7 +71,9 @@ class Batches:
         epoch, index = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             rng = np.random.default_rng([self.seed, epoch])
-            stream = np.concatenate([self.documents[i] for i in rng.permutation(len(self.documents))])
+            stream = np.concatenate(
+                [self.documents[i] for i in rng.permutation(len(self.documents))]
+            )
             windows = stream[: len(stream) // CONTEXT * CONTEXT].reshape(-1, CONTEXT)
             self._epoch, self._windows = epoch, rng.permutation(windows)
         batch = self._windows[index * self.size : (index + 1) * self.size]
@@ -129,12 +131,20 @@ def held_out_loss(model: LlamaForCausalLM, windows: torch.Tensor) -> float:
 def main() -> None:
     """Train, with a checkpoint every few minutes, and write the finished model to WORK/model."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints; resumed if it has one")
-    parser.add_argument("--tokens", type=float, default=8e6, help="training tokens in all (default 8e6)")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for checkpoints; resumed if it has one"
+    )
+    parser.add_argument(
+        "--tokens", type=float, default=8e6, help="training tokens in all (default 8e6)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--batch", type=int, default=8, help=f"sequences of {CONTEXT} tokens per step")
+    parser.add_argument(
+        "--batch", type=int, default=8, help=f"sequences of {CONTEXT} tokens per step"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--export", action="store_true", help="write WORK/model from the last checkpoint and stop")
+    parser.add_argument(
+        "--export", action="store_true", help="write WORK/model from the last checkpoint and stop"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -150,10 +160,16 @@ def main() -> None:
     model = LlamaForCausalLM(CONFIG)
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers" in n]
     rest = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "layers" in n)]
-    optimizers = [Muon(matrices, lr=0.02), torch.optim.AdamW(rest, lr=4e-3, betas=(0.9, 0.95), weight_decay=0.0)]
+    optimizers = [
+        Muon(matrices, lr=0.02),
+        torch.optim.AdamW(rest, lr=4e-3, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
     peaks = [0.02, 4e-3]
     start, seconds = _load(options.work, model, optimizers)
-    print(f"{sum(map(len, documents)):,} training tokens, {steps} steps, from step {start}", flush=True)
+    print(
+        f"{sum(map(len, documents)):,} training tokens, {steps} steps, from step {start}",
+        flush=True,
+    )
 
     if not options.export:
         compiled = torch.compile(model)
@@ -170,11 +186,17 @@ def main() -> None:
             if step % 10 == 0:
                 spent = seconds + time.monotonic() - clock
                 rate = (step - start + 1) * options.batch * CONTEXT / (time.monotonic() - clock)
-                print(f"step {step}/{steps} loss {loss.item():.4f} {rate:.0f} tokens/s {spent:.0f} s", flush=True)
+                print(
+                    f"step {step}/{steps} loss {loss.item():.4f} {rate:.0f} tokens/s {spent:.0f} s",
+                    flush=True,
+                )
             if (step + 1) % 100 == 0 or step + 1 == steps:
                 spent = seconds + time.monotonic() - clock
                 nats = held_out_loss(model, held_out)
-                print(f"step {step + 1} held-out {nats:.4f} nats, perplexity {math.exp(nats):.2f}", flush=True)
+                print(
+                    f"step {step + 1} held-out {nats:.4f} nats, perplexity {math.exp(nats):.2f}",
+                    flush=True,
+                )
                 _save(options.work, model, optimizers, step + 1, spent)
     model.to(torch.bfloat16).save_pretrained(options.work / "model")
     tokenizer.save_pretrained(options.work / "model")
@@ -190,7 +212,7 @@ def _tokenizer(work: Path, texts: list[str]) -> PreTrainedTokenizerFast:
 def _held_out_windows(tokenizer: PreTrainedTokenizerFast, count: int = 24) -> torch.Tensor:
     texts = [text for _, text in stdlib_documents("verdict")]
     ids = [[0, *ids] for ids in tokenizer(texts)["input_ids"]]
-    windows = [i[: CONTEXT] for i in ids if len(i) > CONTEXT]
+    windows = [i[:CONTEXT] for i in ids if len(i) > CONTEXT]
     return torch.tensor(windows[:: max(1, len(windows) // count)])
 
 
