@@ -13,7 +13,7 @@ from coterie.store import Remembered, Store
 
 
 class Counting:
-    """A game on three sequences that counts what it is asked and can be stopped after some blocks."""
+    """A game on three sequences that counts what it is asked and can be stopped."""
 
     n_players, n_sequences = 5, 3
 

@@ -71,7 +71,7 @@ class Store:
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version not in (0, _FORMAT):
                 raise UserError(
-                    f"the store {self.path.name} has format {version}, this version of coterie reads "
+                    f"the store {self.path.name} has format {version}, this coterie reads "
                     f"format {_FORMAT}: name another file with --store"
                 )
             self._db.executescript(_SCHEMA)
@@ -133,8 +133,8 @@ class Store:
             differing = sorted(k for k in {*begun, *now} if begun.get(k) != now.get(k))
             told = ", ".join(f"{k} was {begun.get(k)!r}, is {now.get(k)!r}" for k in differing)
             raise StudyMismatch(
-                f"the study {name!r} was begun under other settings ({told}): resume it with those, "
-                f"or give this one a name of its own with --study"
+                f"the study {name!r} was begun under other settings ({told}): resume it with "
+                f"those, or give this one a name of its own with --study"
             )
 
     def add(self, game: int, coalitions: list[str], sequences: Indices, block: Block) -> None:

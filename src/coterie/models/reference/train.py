@@ -81,7 +81,7 @@ class Batches:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised by Newton-Schulz; matrices of one shape are stacked and done at once."""
+    """Momentum orthogonalised by Newton-Schulz; matrices of one shape are done at once."""
 
     def __init__(self, params, lr: float, momentum: float = 0.95):
         super().__init__(params, {"lr": lr, "momentum": momentum})
