@@ -1,0 +1,180 @@
+"""Run a model with some of its players skipped, without touching or copying a weight."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from transformers import PreTrainedModel
+
+from coterie.errors import CutError, ModelError
+from coterie.models.stack import Stack
+
+Forward = Callable[..., object]
+
+_CACHE_ARGUMENTS = ("past_key_values", "past_key_value", "cache_params", "layer_past")
+
+
+@contextmanager
+def routed(model: PreTrainedModel, stack: Stack, coalition: Sequence[bool]) -> Iterator[None]:
+    """Inside this block, `model` runs only the players that ``coalition`` keeps.
+
+    A skipped layer hands on what it was given, as if it had been deleted. Only the attribute
+    `forward` of the skipped layer objects changes, and it is put back whatever happens.
+
+    Run the model with ``use_cache=False``: positions in a key-value cache are counted on the first
+    layer, which may be skipped, so a skipped layer that is handed a cache refuses. To generate,
+    cut the model (`coterie.models.surgery.cut_model`).
+
+    Args:
+        model: The model that `stack` was found in.
+        stack: Its decoder layers.
+        coalition: Shape ``(n_players,)``; True keeps the player.
+    """
+    keep = np.asarray(coalition, dtype=bool)
+    if keep.shape != (stack.n_players,):
+        raise CutError(
+            f"the coalition has shape {keep.shape}, the model {stack.n_players} players: give one"
+            " Boolean per player"
+        )
+    carried = carried_leaves(model, stack)
+    skipped = np.flatnonzero(~keep)
+    with patched({stack.layers[i]: _skip(carried[i], f"{stack.path}.{i}") for i in skipped}):
+        yield
+
+
+@contextmanager
+def patched(forwards: dict[nn.Module, Forward]) -> Iterator[None]:
+    """Replace the `forward` of module objects; whatever was on the objects before comes back."""
+    before = {module: module.__dict__.get("forward") for module in forwards}
+    try:
+        for module, forward in forwards.items():
+            module.forward = forward
+        yield
+    finally:
+        for module, old in before.items():
+            if old is None:
+                module.__dict__.pop("forward", None)
+            else:  # another library, such as accelerate, had patched the object before us
+                module.forward = old
+
+
+ArgumentKey = int | str
+"""The position or the keyword under which a layer receives an argument."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a layer returns, and which of its arguments stands in for each leaf when it is skipped.
+
+    Attributes:
+        spec: The tree of what the layer returns.
+        sources: For each leaf, the argument that brings the same state into the layer, or None
+            where nothing is handed on (attention weights, router scores).
+    """
+
+    spec: TreeSpec
+    sources: tuple[ArgumentKey | None, ...]
+
+    def through(self, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        """The return value of the layer, had it been deleted."""
+        given = _keyed(args, kwargs)
+        leaves = [None if key is None else given.get(key) for key in self.sources]
+        return tree_unflatten(leaves, self.spec)
+
+
+Call = tuple[tuple[object, ...], dict[str, object], object]
+"""The positional arguments, the keyword arguments and the return value of one layer."""
+
+_learned: WeakKeyDictionary[nn.Module, list[Carried]] = WeakKeyDictionary()
+
+
+def carried_leaves(model: PreTrainedModel, stack: Stack) -> list[Carried]:
+    """Learn, from one forward of four tokens, how state travels from each layer to the next.
+
+    A leaf of what layer ``i`` returns is carried by the argument in which layer ``i + 1`` receives
+    the same object; leaf 0 is the hidden state. Remembered for as long as the model lives.
+
+    Raises:
+        ModelError: A layer does not run exactly once in a forward of the model.
+    """
+    if model not in _learned:
+        calls = record_calls(model, stack)
+        _learned[model] = [
+            _carried(calls[i], calls[i + 1] if i + 1 < stack.n_players else None)
+            for i in range(stack.n_players)
+        ]
+    return _learned[model]
+
+
+def record_calls(model: PreTrainedModel, stack: Stack) -> list[Call]:
+    """What each layer is given and returns in one forward of four tokens without a cache."""
+    calls: dict[int, list[Call]] = {i: [] for i in range(stack.n_players)}
+
+    def recorder(player: int, forward: Forward) -> Forward:
+        def record(*args: object, **kwargs: object) -> object:
+            returned = forward(*args, **kwargs)
+            calls[player].append((args, kwargs, returned))
+            return returned
+
+        return record
+
+    forwards = {layer: recorder(i, layer.forward) for i, layer in enumerate(stack.layers)}
+    tokens = torch.arange(4, device=input_device(model))[None]
+    with patched(forwards), torch.no_grad():
+        model(input_ids=tokens, use_cache=False)
+    for player, made in calls.items():
+        if len(made) != 1:
+            raise ModelError(
+                f"layer {stack.path}.{player} ran {len(made)} times in one forward of the model;"
+                " only layers that run once, in order, can be cut"
+            )
+    return [made[0] for made in calls.values()]
+
+
+def input_device(model: PreTrainedModel) -> torch.device:
+    """The device that token ids must lie on: the embeddings', wherever the layers are."""
+    return next(model.get_input_embeddings().parameters()).device
+
+
+def _carried(call: Call, following: Call | None) -> Carried:
+    args, kwargs, returned = call
+    leaves, spec = tree_flatten(returned)
+    given = _keyed(args, kwargs)
+    received = {} if following is None else _keyed(following[0], following[1])
+    sources: list[ArgumentKey | None] = []
+    for leaf in leaves:
+        tensor = isinstance(leaf, torch.Tensor)
+        keys = [key for key, value in received.items() if tensor and value is leaf]
+        sources.append(keys[0] if keys and keys[0] in given else None)
+    sources[0] = _hidden_key(given) if sources[0] is None else sources[0]
+    return Carried(spec, tuple(sources))
+
+
+def _hidden_key(given: dict[ArgumentKey, object]) -> ArgumentKey:
+    # The model may work on the state between two layers, so that no object is handed on.
+    named = [key for key in given if key in ("hidden_states", "hidden", "x", "inputs")]
+    tensors = [key for key, value in given.items() if isinstance(value, torch.Tensor)]
+    return (named + tensors)[0]
+
+
+def _keyed(args: tuple[object, ...], kwargs: dict[str, object]) -> dict[ArgumentKey, object]:
+    keyed: dict[ArgumentKey, object] = dict(enumerate(args))
+    return keyed | dict(kwargs)
+
+
+def _skip(carried: Carried, name: str) -> Forward:
+    def skip(*args: object, **kwargs: object) -> object:
+        for argument in _CACHE_ARGUMENTS:
+            if kwargs.get(argument) is not None:
+                raise CutError(
+                    f"skipped layer {name} was handed a cache ({argument}): run the model with"
+                    " use_cache=False, or cut it (coterie.models.surgery.cut_model) to generate"
+                )
+        return carried.through(args, kwargs)
+
+    return skip
