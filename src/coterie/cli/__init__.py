@@ -1,0 +1,73 @@
+"""The command line: one file per verb; each parses, calls one pipeline function, prints one report.
+
+Exit codes: 0 done; 1 what was written is not what was measured, or the disk is full; 2 a mistake in
+what was asked, told in one line; 130 stopped by Ctrl-C, with everything observed so far kept.
+"""
+
+import errno
+import os
+import sys
+
+import typer
+
+from coterie.cli import prune, values
+from coterie.errors import CoterieError, UserError
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Find the coalition of layers that carries a language model, and cut the rest away. "
+    "Start with: coterie prune reference --remove 4 --output out",
+)
+app.command("prune")(prune.command)
+app.command("values")(values.command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(f"coterie {version_of('coterie')}")
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code; no mistake of a user's ends in a traceback."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(arguments, prog_name="coterie", standalone_mode=False) or 0
+    except KeyboardInterrupt:
+        code = 130
+    except UserError as error:
+        return _fail(str(error), 2)
+    except CoterieError as error:
+        return _fail(str(error), 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _fail(f"the disk is full ({error.strerror}): nothing half-written was left", 1)
+    except typer.Abort:
+        code = 130
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # a usage error of the parser's own
+            raise
+        return _fail(f"{error.format_message()} See `coterie --help`.", 2)
+    if code == 130:
+        _fail("stopped; everything observed is kept: the same command goes on from here", 130)
+    return code
+
+
+def run() -> None:
+    """The console script."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.exit(main())
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"coterie: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,149 @@
+"""The options several verbs share, each taught once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coterie.errors import UserError
+from coterie.pipeline.request import LENGTH, SEQUENCES
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Hugging Face id, local folder, or `reference`: the small model that ships inside.",
+        show_default=False,
+    ),
+]
+Remove = Annotated[int | None, typer.Option("--remove", metavar="N", help="Layers to cut.")]
+Keep = Annotated[int | None, typer.Option("--keep", metavar="N", help="Or: layers to keep.")]
+Ratio = Annotated[
+    float | None,
+    typer.Option(
+        "--ratio",
+        metavar="R",
+        help="Or: fraction of layers REMOVED, rounded half up, at least 1.",
+    ),
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the checkpoint.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace DIR if it is there and not empty.")
+]
+Method = Annotated[
+    str, typer.Option("--method", help="How layers are chosen: `paper` (arXiv:2602.07804).")
+]
+Revision = Annotated[
+    str | None, typer.Option("--revision", help="Branch, tag or commit of a Hub model.")
+]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration",
+        metavar="TEXT",
+        help="Text that decides: a .txt, .jsonl or .parquet file, a Hub data set "
+        "`name[:config[:split[:column]]]`, a mixture `a=0.7,b=0.3`, or `stdlib`. Default: C4 for "
+        "Hub models, `stdlib` for `reference`.",
+    ),
+]
+HeldOut = Annotated[
+    str | None,
+    typer.Option(
+        "--held-out",
+        metavar="TEXT",
+        help="Text that judges, never used to choose. Default: whole documents of your "
+        "calibration file set aside; WikiText-2 test beside C4; the other half of `stdlib`.",
+    ),
+]
+Column = Annotated[
+    str | None, typer.Option("--column", help="Column of a JSON-lines or Parquet file.")
+]
+Sequences = Annotated[int, typer.Option("--sequences", metavar="N", help="Calibration sequences.")]
+Length = Annotated[
+    int, typer.Option("--length", metavar="TOKENS", help="Tokens of each calibration sequence.")
+]
+Bos = Annotated[
+    str,
+    typer.Option(
+        "--bos", help="Begin every sequence with BOS: `auto` (as the tokenizer), `always`, `never`."
+    ),
+]
+Budget = Annotated[
+    int | None, typer.Option("--budget", metavar="N", help="Most distinct coalitions to evaluate.")
+]
+Time = Annotated[
+    str | None,
+    typer.Option("--time", metavar="T", help="Most time to spend observing: 90s, 20m, 2h."),
+]
+Lock = Annotated[
+    str | None, typer.Option("--lock", metavar="LIST", help="Layers that stay, 0-based: 0,1,31.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="One seed decides every draw.")]
+StoreFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="FILE",
+        help="SQLite file of observations; default: $COTERIE_STORE, or the user's cache folder.",
+    ),
+]
+Study = Annotated[
+    str | None,
+    typer.Option("--study", metavar="NAME", help="Name a study, to be resumed as it was begun."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cuda, mps or cpu.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="Of the search only: auto, float32, bfloat16. The checkpoint keeps its own.",
+    ),
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run the Python files that come with the model."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the report as JSON on stdout; progress on stderr.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="State coalitions, work, memory, disk and time, and stop."),
+]
+
+DEFAULT_SEQUENCES, DEFAULT_LENGTH = SEQUENCES, LENGTH
+
+
+def parse_time(text: str | None) -> float | None:
+    """Seconds from `90`, `90s`, `20m` or `2h`.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    if text is None:
+        return None
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+    number = text[:-1] if unit else text
+    try:
+        return float(number) * (unit or 1.0)
+    except ValueError:
+        raise UserError(f"--time {text} is not a time: write 90s, 20m or 2h") from None
+
+
+def parse_layers(text: str | None) -> tuple[int, ...]:
+    """Layer numbers from `3,7-9` (0-based, both ends included), ascending.
+
+    Raises:
+        UserError: a part is not a number or a range, or a layer is named twice.
+    """
+    layers: list[int] = []
+    for part in (text or "").split(",") if text else ():
+        first, dash, last = part.strip().partition("-")
+        if not (first.isdigit() and (not dash or last.isdigit())):
+            raise UserError(f"{part.strip()!r} in {text!r} is no layer: write 3,7-9 (0-based)")
+        layers += range(int(first), int(last or first) + 1)
+    if repeated := sorted({layer for layer in layers if layers.count(layer) > 1}):
+        raise UserError(f"layer {repeated[0]} is named twice in {text!r}: name each layer once")
+    return tuple(sorted(layers))

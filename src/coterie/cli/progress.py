@@ -1,0 +1,92 @@
+"""Progress on stderr: a live bar on a terminal, a plain line now and then without one."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_PLAIN_SECONDS = 5.0
+
+
+def make_progress(*, quiet: bool = False) -> "LiveProgress | PlainProgress":
+    """The display that fits where stderr goes; quiet shows nothing but warnings."""
+    if not quiet and sys.stderr.isatty():
+        return LiveProgress()
+    return PlainProgress(quiet)
+
+
+class LiveProgress:
+    """A rich bar per stage, with rate and time left. A context manager."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "LiveProgress":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def say(self, line: str) -> None:
+        """Print one line above the bars."""
+        self.console.print(line, highlight=False, markup=False)
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Say how far a stage has come."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total, rate="")
+        task = self._tasks[stage]
+        speed = self._bars.tasks[task].speed
+        rate = f"{speed:,.1f}/s" if speed else ""
+        self._bars.update(task, completed=done, total=total, rate=rate)
+
+
+class PlainProgress:
+    """A line when a stage begins and ends, and every few seconds between. A context manager."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._stage, self._began, self._said = "", 0.0, 0.0
+
+    def __enter__(self) -> "PlainProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        if not self._quiet or line.startswith("warning"):
+            print(line, file=sys.stderr, flush=True)
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Say how far a stage has come, if it is time to."""
+        now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._began, self._said = stage, now, now
+        if done < total and now - self._said < _PLAIN_SECONDS:
+            return
+        self._said = now
+        rate = done / (now - self._began) if now > self._began else 0.0
+        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+        self.say(f"{stage}: {done}/{total} ({rate:,.1f}/s{left})")

@@ -1,0 +1,79 @@
+"""`coterie prune MODEL --remove N --output DIR`."""
+
+from coterie.cli import options as o
+
+
+def command(
+    model: o.Model,
+    output: o.Output,
+    remove: o.Remove = None,
+    keep: o.Keep = None,
+    ratio: o.Ratio = None,
+    overwrite: o.Overwrite = False,
+    method: o.Method = "paper",
+    revision: o.Revision = None,
+    calibration: o.Calibration = None,
+    held_out: o.HeldOut = None,
+    column: o.Column = None,
+    sequences: o.Sequences = o.DEFAULT_SEQUENCES,
+    length: o.Length = o.DEFAULT_LENGTH,
+    bos: o.Bos = "auto",
+    budget: o.Budget = None,
+    time: o.Time = None,
+    lock: o.Lock = None,
+    seed: o.Seed = 0,
+    store: o.StoreFile = None,
+    study: o.Study = None,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    trust_remote_code: o.TrustRemoteCode = False,
+    as_json: o.AsJson = False,
+    dry_run: o.DryRun = False,
+) -> None:
+    """Cut the layers a model can best do without, and prove what that cost.
+
+    Observes many coalitions of layers on a calibration text, estimates what each layer
+    contributes, cuts the lowest, writes an ordinary checkpoint into DIR that plain
+    `from_pretrained` loads, checks it, and judges it on held-out text. Stopped at any moment, the
+    same command goes on where it was; with another --remove nothing is evaluated twice.
+
+    Examples: coterie prune reference --remove 4 --output out;
+    coterie prune meta-llama/Llama-3.2-1B --ratio 0.25 --output small --time 20m
+    """
+    from coterie.cli.show import show
+    from coterie.pipeline.request import Request
+
+    request = Request(
+        model=model,
+        remove=remove,
+        keep=keep,
+        ratio=ratio,
+        method=method,
+        revision=revision,
+        calibration=calibration,
+        held_out=held_out,
+        column=column,
+        sequences=sequences,
+        length=length,
+        bos=bos,
+        budget=budget,
+        time=o.parse_time(time),
+        lock=o.parse_layers(lock),
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        study=study,
+    )
+    request.check(cutting=True)
+
+    def run(progress):
+        from coterie.pipeline.prune import prune, prune_plan
+
+        if dry_run:
+            return prune_plan(request, store=store, progress=progress)
+        return prune(
+            request, output=output, overwrite=overwrite, store=store, progress=progress
+        ).as_json()
+
+    show(run, as_json=as_json)

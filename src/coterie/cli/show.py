@@ -1,0 +1,18 @@
+"""Run one pipeline function under a progress display and print its one report."""
+
+import json
+from collections.abc import Callable
+
+from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
+from coterie.report import Record
+from coterie.report.terminal import print_record
+
+
+def show(run: Callable[[LiveProgress | PlainProgress], Record], *, as_json: bool) -> None:
+    """Print the record `run` returns: tables for people, or one JSON object for scripts."""
+    with make_progress() as progress:
+        record = run(progress)
+    if as_json:
+        print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print_record(record)

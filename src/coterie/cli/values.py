@@ -1,0 +1,69 @@
+"""`coterie values MODEL`."""
+
+from coterie.cli import options as o
+
+
+def command(
+    model: o.Model,
+    remove: o.Remove = None,
+    keep: o.Keep = None,
+    ratio: o.Ratio = None,
+    method: o.Method = "paper",
+    revision: o.Revision = None,
+    calibration: o.Calibration = None,
+    held_out: o.HeldOut = None,
+    column: o.Column = None,
+    sequences: o.Sequences = o.DEFAULT_SEQUENCES,
+    length: o.Length = o.DEFAULT_LENGTH,
+    bos: o.Bos = "auto",
+    budget: o.Budget = None,
+    time: o.Time = None,
+    lock: o.Lock = None,
+    seed: o.Seed = 0,
+    store: o.StoreFile = None,
+    study: o.Study = None,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    trust_remote_code: o.TrustRemoteCode = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """Estimate what each layer contributes, and stop: prune without the cut.
+
+    Observes coalitions of layers of several sizes on a calibration text, fits the surrogate,
+    reports how faithful it is, and every layer's contribution with its standard errors by source.
+
+    Example: coterie values reference --budget 512
+    """
+    from coterie.cli.show import show
+    from coterie.pipeline.request import Request
+
+    request = Request(
+        model=model,
+        remove=remove,
+        keep=keep,
+        ratio=ratio,
+        method=method,
+        revision=revision,
+        calibration=calibration,
+        held_out=held_out,
+        column=column,
+        sequences=sequences,
+        length=length,
+        bos=bos,
+        budget=budget,
+        time=o.parse_time(time),
+        lock=o.parse_layers(lock),
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        study=study,
+    )
+    request.check(cutting=False)
+
+    def run(progress):
+        from coterie.pipeline.values import values
+
+        return values(request, store=store, progress=progress).as_json()
+
+    show(run, as_json=as_json)

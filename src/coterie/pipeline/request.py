@@ -1,0 +1,98 @@
+"""What a user asks for: one record, the same for the command line and for Python."""
+
+import math
+from dataclasses import asdict, dataclass
+
+from coterie.errors import CutError, UserError
+
+METHODS = ("paper",)
+SEQUENCES, LENGTH = 10, 128
+"""Calibration as published: 10 sequences × 128 tokens (arXiv:2602.07804)."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which model, how much of it goes, on which texts, and how hard to look.
+
+    Args:
+        model: Hugging Face id, local folder, or ``"reference"``, the model that ships inside.
+        remove: Layers to cut; or give ``keep``, or ``ratio`` (the fraction of layers removed).
+        calibration: Text that decides: a file, a Hub data set, a mixture, or ``"stdlib"``.
+        held_out: Text that judges; without it, whole documents are set aside.
+        sequences: Calibration sequences of ``length`` tokens each.
+        budget: Most distinct coalitions to evaluate; ``time`` bounds the search in seconds.
+        lock: Layers (0-based) that stay whatever happens.
+        study: Name to resume a study by; one name, one set of settings.
+    """
+
+    model: str
+    remove: int | None = None
+    keep: int | None = None
+    ratio: float | None = None
+    method: str = "paper"
+    revision: str | None = None
+    calibration: str | None = None
+    held_out: str | None = None
+    column: str | None = None
+    sequences: int = SEQUENCES
+    length: int = LENGTH
+    bos: str = "auto"
+    budget: int | None = None
+    time: float | None = None
+    lock: tuple[int, ...] = ()
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    trust_remote_code: bool = False
+    study: str | None = None
+
+    def check(self, *, cutting: bool) -> None:
+        """Refuse what can be refused before anything is loaded.
+
+        Raises:
+            UserError: one clear line about the first thing that is wrong.
+        """
+        given = [f"--{n}" for n in ("remove", "keep", "ratio") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise UserError(f"{' and '.join(given)} say the same thing twice: give one of them")
+        if cutting and not given:
+            raise UserError("how much to cut is not said: give --remove N, --keep N or --ratio R")
+        if self.ratio is not None and not 0 < self.ratio < 1:
+            raise CutError(f"--ratio {self.ratio} must lie between 0 and 1: it is what is REMOVED")
+        for name in ("remove", "keep", "sequences", "budget", "time"):
+            number = getattr(self, name)
+            if number is not None and number <= 0:
+                raise CutError(f"--{name} {number} must be above zero")
+        if self.method not in METHODS:
+            raise UserError(f"--method {self.method} is unknown: there is {', '.join(METHODS)}")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed} must not be negative")
+
+    def players_to_remove(self, n_players: int, locked: tuple[int, ...]) -> int:
+        """How many layers go; the ratio is rounded half up and removes at least one.
+
+        Raises:
+            CutError: more than the unlocked layers would go, or none.
+        """
+        free = n_players - len(locked)
+        if self.remove is not None:
+            removed = self.remove
+        elif self.keep is not None:
+            removed = n_players - self.keep
+        elif self.ratio is not None:
+            removed = max(1, math.floor(self.ratio * n_players + 0.5))
+        else:
+            raise CutError("how much to cut is not said: give remove, keep or ratio")
+        if removed < 1:
+            raise CutError(f"--keep {self.keep} of {n_players} layers removes nothing: keep fewer")
+        if removed >= free:
+            held = f", {len(locked)} of them locked" if locked else ""
+            raise CutError(
+                f"cannot remove {removed} layers: the model has {n_players}{held}, "
+                f"so at most {max(0, free - 1)} can go"
+            )
+        return removed
+
+    def as_json(self) -> dict[str, object]:
+        """The request as plain JSON, without the paths that differ between machines."""
+        return {**asdict(self), "lock": list(self.lock)}
