@@ -1,0 +1,165 @@
+"""A record as tables on a terminal."""
+
+from rich.console import Console
+from rich.table import Table
+
+from coterie.report import Record
+from coterie.report import words as w
+
+_BAR = 24
+
+
+def print_record(record: Record, console: Console | None = None) -> None:
+    """Print what the record holds: plan, contributions, cut, verdict, cost."""
+    out = console or Console(highlight=False)
+    if record["kind"] == "plan":
+        return _plan(record, out)
+    _model(record, out)
+    _contributions(record, out)
+    _fidelity(record, out)
+    if record["kind"] == "prune":
+        _verdict(record, out)
+    _budget(record, out)
+    return None
+
+
+def _pairs(rows: list[tuple[str, str]], out: Console, title: str) -> None:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for row in rows:
+        table.add_row(*row)
+    out.print(f"\n[bold]{title}[/bold]")
+    out.print(table)
+
+
+def _model(record: Record, out: Console) -> None:
+    model, search = record["model"], record["search"]
+    rows = [
+        ("model", f"{model['name']} ({model['architecture']}, {model['players']} layers)"),
+        ("revision", str(model["revision"] or f"weights {model['fingerprint'][:12]}")),
+        ("search in", f"{search['dtype']} on {search['device']} ({search['dtype_reason']})"),
+        ("engine", search["mode"]),
+        ("calibration", _text(record["calibration"])),
+    ]
+    if record.get("held_out"):
+        rows.append(("held-out", _text(record["held_out"])))
+    rows += [(f"layer {layer} locked", why) for layer, why in model["locked"].items()]
+    _pairs(rows, out, "Model and texts")
+
+
+def _text(text: dict) -> str:
+    bos = "BOS first" if text["bos"] else "no BOS"
+    return (
+        f"{text['description']}: {text['sequences']} × {text['length']} tokens "
+        f"of {text['documents']} documents, {bos}"
+    )
+
+
+def _contributions(record: Record, out: Console) -> None:
+    found = record["contributions"]
+    removed = set(record["cut"]["removed"]) if record.get("cut") else set()
+    values = [layer["value"] for layer in found["layers"] if layer["value"] is not None]
+    top = max((abs(value) for value in values), default=0.0) or 1.0
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("layer", "contribution", "± sampling", "± texts", ""):
+        table.add_column(name, justify="left" if not name else "right")
+    for layer in found["layers"]:
+        value = layer["value"]
+        if value is None:
+            table.add_row(str(layer["layer"]), "locked", "–", "–", "")
+            continue
+        bar = ("█" if value >= 0 else "░") * round(_BAR * abs(value) / top)
+        gone = layer["layer"] in removed
+        table.add_row(
+            str(layer["layer"]),
+            f"{value:.4f}",
+            w.or_dash(layer["error_sampling"], "{:.4f}"),
+            w.or_dash(layer["error_texts"], "{:.4f}"),
+            f"[red]{bar} cut[/red]" if gone else f"[green]{bar}[/green]",
+        )
+    out.print(f"\n[bold]Contribution of each layer[/bold] ({found['semivalue']}, {found['unit']})")
+    out.print(table)
+
+
+def _fidelity(record: Record, out: Console) -> None:
+    fidelity = record["fidelity"]
+    rows = [("overall", _faith(fidelity["overall"]))]
+    rows += [(f"{size} layers kept", _faith(part)) for size, part in fidelity["by_size"].items()]
+    _pairs(rows, out, f"Surrogate, held-out fidelity ({fidelity['how']})")
+
+
+def _faith(part: dict) -> str:
+    return (
+        f"R² {w.or_dash(part['r2'])}, Spearman {w.or_dash(part['spearman'])} "
+        f"on {part['coalitions']} coalitions"
+    )
+
+
+def _verdict(record: Record, out: Console) -> None:
+    cut, verdict, size = record["cut"], record["verdict"], record["size"]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("", "before", "after", "change"):
+        table.add_column(name, justify="left" if not name else "right")
+    before, after, change = verdict["before"], verdict["after"], verdict["difference"]
+    table.add_row(
+        "held-out perplexity",
+        f"{before['perplexity']:.3f} ± {before['error']:.3f}",
+        f"{after['perplexity']:.3f} ± {after['error']:.3f}",
+        f"×{verdict['ratio']:.3f}",
+    )
+    table.add_row(
+        "held-out nats per token",
+        f"{before['nll']:.4f}",
+        f"{after['nll']:.4f}",
+        f"{change['nll']:+.4f} ± {w.or_dash(change['error'], '{:.4f}')} (paired)",
+    )
+    for name, key, pattern in (
+        ("parameters", "parameters", w.count),
+        ("bytes on disk", "bytes", w.size),
+    ):
+        old, new = size[f"{key}_before"], size[f"{key}_after"]
+        table.add_row(name, pattern(old), pattern(new), f"{(new - old) / old:+.1%}")
+    out.print("\n[bold]Verdict[/bold]")
+    out.print(table)
+    checks = record["verification"]
+    _pairs(
+        [
+            ("cut", w.layers(cut["removed"])),
+            ("kept", w.layers(cut["kept"])),
+            ("reloaded", str(checks["summary"])),
+        ],
+        out,
+        "Layers (0-based)",
+    )
+
+
+def _budget(record: Record, out: Console) -> None:
+    spent = record["budget"]
+    rows = [
+        ("distinct coalitions", f"{spent['distinct']:,} ({spent['known']:,} known before)"),
+        ("layer-tokens asked", w.count(spent["layer_tokens_asked"])),
+        ("layer-tokens executed", w.count(spent["layer_tokens_executed"])),
+        ("head-tokens", w.count(spent["head_tokens"])),
+        ("time", ", ".join(f"{k} {w.seconds(v)}" for k, v in spent["seconds"].items())),
+    ]
+    if spent["not_finite"]:
+        rows.append(("not finite", f"{spent['not_finite']} observations read as the floor"))
+    _pairs(rows, out, "Cost")
+
+
+def _plan(record: Record, out: Console) -> None:
+    plan = record["plan"]
+    _pairs(
+        [
+            ("distinct coalitions", f"{plan['distinct']:,} ({plan['known']:,} known already)"),
+            ("layer executions", f"{plan['layer_executions']:,} × {plan['sequences']} sequences"),
+            ("layer-tokens asked", w.count(plan["layer_tokens_asked"])),
+            ("layer-tokens executed", w.count(plan["layer_tokens_executed"])),
+            ("memory", f"{w.size(plan['memory_bytes'])} (weights and states)"),
+            ("disk", f"{w.size(plan['disk_bytes'])} for the checkpoint"),
+            ("estimated time", w.seconds(plan["seconds"])),
+        ],
+        out,
+        "Plan (nothing was written)",
+    )

@@ -1,0 +1,42 @@
+"""Numbers as people read them; shared by the printers."""
+
+import math
+
+
+def count(number: float) -> str:
+    """1,234 · 12.3 k · 4.56 M · 7.89 G: three significant digits above ten thousand."""
+    if abs(number) < 10_000:
+        return f"{number:,.0f}"
+    power = min(4, int(math.log10(abs(number)) // 3))
+    return f"{number / 1000**power:.3g} {' kMGT'[power]}"
+
+
+def size(number_of_bytes: float) -> str:
+    """Bytes in decimal units: 12.5 MB."""
+    return f"{count(number_of_bytes)}B" if number_of_bytes >= 10_000 else f"{number_of_bytes:.0f} B"
+
+
+def seconds(number: float) -> str:
+    """8.1 s · 3 min 20 s · 2 h 5 min."""
+    if number < 60:
+        return f"{number:.1f} s"
+    minutes, rest = divmod(round(number), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def layers(numbers: list[int]) -> str:
+    """Runs of layers joined: 0-3, 7, 9-11."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs) or "none"
+
+
+def or_dash(number: float | None, pattern: str = "{:.3f}") -> str:
+    """The number in this pattern; a dash where there is none."""
+    return "–" if number is None else pattern.format(number)
