@@ -1,0 +1,179 @@
+"""The trie of coalition prefixes: what must be computed, in which order, and how much of it.
+
+Two coalitions that keep the same players up to some depth share every state up to there. So the
+states to compute are the distinct prefixes that end in a kept player, and no fewer. This page
+knows no model: it plans a walk over the trie that computes each prefix once and never holds more
+than a stated number of states.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from coterie.game.coalitions import Coalitions, Indices
+
+
+@dataclass(frozen=True)
+class Run:
+    """Apply one layer to several states: ``children[i]`` is the layer's output on ``parents[i]``.
+
+    ``freed`` are states nobody needs afterwards; ``last`` says the layer is applied to no other
+    state of this walk after this step.
+    """
+
+    layer: int
+    parents: list[int]
+    children: list[int]
+    freed: list[int]
+    last: bool
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Read coalitions off: ``states[i]`` is the final state of row ``rows[i]``; all are freed."""
+
+    rows: list[int]
+    states: list[int]
+
+
+@dataclass(frozen=True)
+class _Node:
+    """Rows ``start`` to ``stop`` of the sorted coalitions, which share everything so far."""
+
+    start: int
+    stop: int
+    state: int
+
+
+def prefix_order(coalitions: Coalitions) -> Indices:
+    """The order that puts coalitions with a common prefix side by side, ``(n_coalitions,)``."""
+    return np.lexsort(coalitions.T[::-1])
+
+
+def common_prefixes(coalitions: Coalitions) -> Indices:
+    """Players on which each row agrees with the row before it, from player 0; 0 for the first."""
+    if not len(coalitions):
+        return np.zeros(0, dtype=np.intp)
+    differs = coalitions[1:] != coalitions[:-1]
+    first = np.where(differs.any(axis=1), differs.argmax(axis=1), coalitions.shape[1])
+    return np.concatenate([[0], first]).astype(np.intp)
+
+
+def executions(coalitions: Coalitions) -> Indices:
+    """Prefixes ending in a kept player that each row adds to the rows above it; rows in order.
+
+    The sum over all rows is the number of layer executions that no exact method can go below.
+    """
+    shared = common_prefixes(coalitions)
+    beyond = np.arange(coalitions.shape[1]) >= shared[:, None]
+    return (coalitions & beyond).sum(axis=1)
+
+
+def schedule(coalitions: Coalitions, width: int) -> Iterator[Run | Finish]:
+    """Walk the trie depth first, as many states at a time as ``width`` lets be alive.
+
+    State 0 is the embedding of the texts. A group of states goes down layer by layer together; it
+    is halved whenever a layer would make more states than may live, and the second half waits.
+
+    Args:
+        coalitions: Distinct rows in `prefix_order`.
+        width: States that may be alive at once, beside the one being computed; less than one per
+            player and one for the embedding is raised to that, which is always enough.
+    """
+    n_coalitions, n_players = coalitions.shape
+    if not n_coalitions:
+        return
+    width = max(width, n_players + 1)
+    uses = _uses_per_layer(coalitions)
+    waiting = [(0, [_Node(0, n_coalitions, 0)])]
+    live, fresh = 1, 1
+    while waiting:
+        layer, group = waiting.pop()
+        if layer == n_players:
+            yield Finish([node.start for node in group], [node.state for node in group])
+            live -= len(group)
+            continue
+        splits = [_first_kept(coalitions, node, layer) for node in group]
+        growth = np.cumsum(
+            [node.start < split < node.stop for node, split in zip(group, splits, strict=True)]
+        )
+        # Below, a single state may still grow by one at every layer: that room is kept free.
+        fits = int(np.searchsorted(growth, width - live - (n_players - layer - 1), side="right"))
+        if fits < len(group):
+            fits = max(1, min(fits, (len(group) + 1) // 2))
+            waiting.append((layer, group[fits:]))
+            group, splits = group[:fits], splits[:fits]
+        step, below = _descend(layer, group, splits, fresh)
+        uses[layer] -= len(step.children)
+        if step.children:
+            yield Run(layer, step.parents, step.children, step.freed, uses[layer] == 0)
+        live += len(step.children) - len(step.freed)
+        fresh += len(step.children)
+        waiting.append((layer + 1, below))
+
+
+def peak_states(coalitions: Coalitions, width: int) -> int:
+    """Most states alive at once in `schedule(coalitions, width)`.
+
+    One more than survive a step: a layer's output exists beside its input while it is computed.
+    """
+    live, peak = 1, 1
+    for step in schedule(coalitions, width):
+        if isinstance(step, Finish):
+            live -= len(step.states)
+        else:
+            live += len(step.children) - len(step.freed)
+            peak = max(peak, live + 1)
+    return peak
+
+
+def parts(coalitions: Coalitions, n_parts: int) -> list[Indices]:
+    """Divide rows in `prefix_order` into subtrees of about equal work, at least one row each.
+
+    A cut between two rows costs the prefixes they share a second time, so each cut is moved, within
+    a tenth of a part, to where neighbours share least.
+    """
+    n_parts = max(1, min(n_parts, len(coalitions)))
+    work = np.cumsum(executions(coalitions) + 1.0)
+    shared = common_prefixes(coalitions)
+    slack = max(1, len(coalitions) // (10 * n_parts))
+    cuts: list[int] = [0]
+    for part in range(1, n_parts):
+        middle = int(np.searchsorted(work, work[-1] * part / n_parts))
+        low = max(cuts[-1] + 1, middle - slack)
+        high = min(len(coalitions) - (n_parts - part), middle + slack)
+        cuts.append(low + int(shared[low : high + 1].argmin()) if low <= high else low)
+    return np.split(np.arange(len(coalitions)), cuts[1:])
+
+
+def _first_kept(coalitions: Coalitions, node: _Node, layer: int) -> int:
+    """First row of the node that keeps ``layer``; sorting has put those that cut it before."""
+    return node.start + int(np.searchsorted(coalitions[node.start : node.stop, layer], True))
+
+
+def _descend(
+    layer: int, group: list[_Node], splits: list[int], fresh: int
+) -> tuple[Run, list[_Node]]:
+    """One layer down: the step to run, and the nodes below it."""
+    parents: list[int] = []
+    children: list[int] = []
+    freed: list[int] = []
+    below: list[_Node] = []
+    for node, split in zip(group, splits, strict=True):
+        if node.start < split:
+            below.append(_Node(node.start, split, node.state))
+        if split < node.stop:
+            child = fresh + len(children)
+            parents.append(node.state)
+            children.append(child)
+            below.append(_Node(split, node.stop, child))
+            if node.start == split:
+                freed.append(node.state)
+    return Run(layer, parents, children, freed, False), below
+
+
+def _uses_per_layer(coalitions: Coalitions) -> list[int]:
+    """Layer executions of the whole walk, layer by layer."""
+    new = np.arange(coalitions.shape[1]) >= common_prefixes(coalitions)[:, None]
+    return [int(count) for count in (coalitions & new).sum(axis=0)]
