@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 Coalitions = NDArray[np.bool_]
 """Boolean array ``(n_coalitions, n_players)``: True marks kept players."""
 
+Coalition = NDArray[np.bool_]
+"""One coalition, ``(n_players,)``: True marks kept players."""
+
 Vector = NDArray[np.float64]
 """Float array of one axis."""
+
+Matrix = NDArray[np.float64]
+"""Float array of two axes."""
 
 Indices = NDArray[np.intp]
 """Integer array of one axis."""
@@ -25,7 +31,7 @@ class Observations:
     """What was seen of some coalitions on some sequences: three arrays of one shape.
 
     A whole table has shape ``(n_coalitions, n_sequences)``. Means are per predicted token. A number
-    that was not finite is kept as it is: reductions to values read it as a floor (`observed` laws).
+    that was not finite is kept as it is: `coterie.game.utilities` reads it as a fixed floor.
     """
 
     nll: NDArray[np.float64]
@@ -42,6 +48,13 @@ class Observations:
     def empty(cls, n_coalitions: int, n_sequences: int) -> "Observations":
         """A table with nothing in it yet: every entry NaN."""
         return cls(*(np.full((n_coalitions, n_sequences), np.nan) for _ in range(3)))
+
+    def put(self, block: "Block") -> None:
+        """Write a finished block into this table, in place."""
+        corner = np.ix_(block.rows, block.columns)
+        self.nll[corner] = block.observations.nll
+        self.kl[corner] = block.observations.kl
+        self.top1[corner] = block.observations.top1
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,17 +90,16 @@ class Game(Protocol):
         ...
 
 
-def observe_all(game: Game, coalitions: Coalitions, sequences: Indices | None = None) -> Observations:
-    """The whole table of observations, shape ``(n_coalitions, n_sequences)``; repeats are asked once."""
+def observe_all(
+    game: Game, coalitions: Coalitions, sequences: Indices | None = None
+) -> Observations:
+    """The whole table, shape ``(n_coalitions, n_sequences)``; repeats are asked once."""
     if sequences is None:
         sequences = np.arange(game.n_sequences)
     distinct, inverse = np.unique(coalitions, axis=0, return_inverse=True)
     table = Observations.empty(len(distinct), len(sequences))
     for block in game.observe(distinct, sequences):
-        corner = np.ix_(block.rows, block.columns)
-        table.nll[corner] = block.observations.nll
-        table.kl[corner] = block.observations.kl
-        table.top1[corner] = block.observations.top1
+        table.put(block)
     return table[inverse.reshape(-1)]
 
 
@@ -99,6 +111,20 @@ def to_text(coalition: NDArray[np.bool_]) -> str:
 def from_text(texts: list[str]) -> Coalitions:
     """Coalitions from their text form, shape ``(len(texts), n_players)``."""
     return np.array([[character == "1" for character in text] for text in texts], dtype=bool)
+
+
+def distinct(coalitions: Coalitions) -> tuple[Indices, Indices]:
+    """Rows where each distinct coalition is first met, ascending, and which of them every row is.
+
+    ``coalitions[first][inverse]`` equals ``coalitions``.
+    """
+    packed = np.ascontiguousarray(np.packbits(coalitions, axis=1))
+    if packed.shape[1] == 0:
+        return np.arange(min(len(coalitions), 1)), np.zeros(len(coalitions), dtype=np.intp)
+    keys = packed.view(f"V{packed.shape[1]}").reshape(-1)
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[inverse.reshape(-1)]
 
 
 def sizes(coalitions: Coalitions) -> Indices:

@@ -1,0 +1,186 @@
+"""Which coalitions to evaluate: strata of one size each, whole games, orders of arrival.
+
+A stratum holds coalitions of one size. Inside a stratum every coalition is equally likely, so a
+plain mean over a stratum is an unbiased mean over all coalitions of its size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+
+import numpy as np
+
+from coterie.errors import CutError
+from coterie.game.coalitions import Coalitions, Indices, distinct
+
+NO_ONE: Indices = np.zeros(0, dtype=np.intp)
+"""No locked players."""
+
+PAPER_REMOVALS = (2, 5, 8, 11, 14)  # of 32 layers: Ding et al. 2026, arXiv:2602.07804
+
+
+@dataclass(frozen=True, eq=False)
+class Stratum:
+    """Distinct coalitions of one ``size``, counting every kept player, locked ones included.
+
+    Given how many there are, they are a uniform subset of the ``population`` coalitions of this
+    size: their plain mean is unbiased, and the finite-population correction applies.
+    """
+
+    size: int
+    coalitions: Coalitions
+    complete: bool
+    """Every coalition of the size is here, so the stratum adds no sampling error."""
+    population: int
+    """How many coalitions of the size there are."""
+
+
+def paper_sizes(n_players: int) -> tuple[int, ...]:
+    """The published strata, made for 32 layers, scaled to ``n_players``; repeats fall together."""
+    removals = [max(1, int(n_players * r / 32 + 0.5)) for r in PAPER_REMOVALS]
+    return tuple(dict.fromkeys(n_players - removal for removal in removals))
+
+
+def paper_draws(n_players: int) -> int:
+    """The published number of draws, 8,000 for 32 layers, scaled to ``n_players``."""
+    return 8_000 * n_players // 32
+
+
+def draw_strata(
+    n_players: int,
+    sizes: Sequence[int],
+    draws: int,
+    *,
+    locked: Indices = NO_ONE,
+    rng: np.random.Generator,
+    budget: int | None = None,
+) -> list[Stratum]:
+    """Draw one stratum per distinct size, in the order given; locked players are always kept.
+
+    Draws are made with replacement, in equal shares, and repeats are thrown away: what remains is
+    a uniform subset of its size, so plain means over it stay unbiased. A stratum no larger than
+    its share is enumerated.
+
+    Args:
+        draws: Draws in all, before repeats are thrown away.
+        budget: At most this many distinct coalitions in all. Each stratum gets an equal share;
+            what one cannot use goes to the others. A larger budget keeps what a smaller one kept.
+
+    Raises:
+        CutError: A size is impossible with these locks, or the budget leaves a stratum empty.
+    """
+    sizes = tuple(dict.fromkeys(int(size) for size in sizes))
+    for size in sizes:
+        check_size(n_players, size, locked)
+    if min(draws, draws if budget is None else budget) < len(sizes):
+        raise CutError(
+            f"{draws} draws with a budget of {budget} coalitions leave one of {len(sizes)} strata "
+            f"empty: allow at least {len(sizes)}"
+        )
+    shares = np.full(len(sizes), draws // len(sizes))
+    shares[: draws % len(sizes)] += 1
+    found = [
+        _draw_stratum(n_players, size, int(share), locked, rng)
+        for size, share in zip(sizes, shares, strict=True)
+    ]
+    if budget is None:
+        return found
+    allowed = fair_shares(budget, np.array([len(stratum.coalitions) for stratum in found]))
+    return [_shortened(stratum, int(most)) for stratum, most in zip(found, allowed, strict=True)]
+
+
+def draw_distinct(
+    n_players: int,
+    size: int,
+    draws: int,
+    *,
+    locked: Indices = NO_ONE,
+    rng: np.random.Generator,
+) -> Stratum:
+    """Draw exactly ``draws`` distinct coalitions of one size, or all of them if there are fewer."""
+    check_size(n_players, size, locked)
+    n_free, n_in = n_players - len(locked), size - len(locked)
+    population = comb(n_free, n_in)
+    if population <= 4 * draws:
+        rows = _all_of_size(n_free, n_in)
+        rows = rows[rng.permutation(population)[:draws]] if population > draws else rows
+    else:
+        rows = _uniform(n_free, n_in, draws, rng)
+        while len(first := distinct(rows)[0]) < draws:  # refusing repeats keeps the draw uniform
+            more = _uniform(n_free, n_in, draws - len(first), rng)
+            rows = np.concatenate([rows[first], more])
+    return _stratum(n_players, size, rows, locked, population)
+
+
+def enumerate_all(n_players: int) -> Coalitions:
+    """Every coalition, ``(2 ** n_players, n_players)``: row r keeps player i where r has bit i."""
+    if n_players > 24:
+        raise CutError(f"{n_players} players have 2^{n_players} coalitions: enumerate at most 24")
+    return (np.arange(2**n_players)[:, None] >> np.arange(n_players) & 1).astype(bool)
+
+
+def draw_permutations(n_players: int, draws: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Orders of arrival, uniform and independent, shape ``(draws, n_players)``."""
+    return rng.permuted(np.tile(np.arange(n_players), (draws, 1)), axis=1)
+
+
+def fair_shares(total: int, wanted: Indices) -> Indices:
+    """Share ``total`` equally without giving anyone more than is ``wanted``; no unit is wasted."""
+    shares = np.zeros_like(wanted)
+    while total > 0 and (hungry := np.flatnonzero(shares < wanted)).size:
+        each = max(1, total // len(hungry))
+        for who in hungry[:total]:
+            given = min(each, wanted[who] - shares[who], total)
+            shares[who] += given
+            total -= given
+    return shares
+
+
+def check_size(n_players: int, size: int, locked: Indices) -> None:
+    """Refuse a coalition size that cannot be: below the locked players, or above all players."""
+    if not len(locked) <= size <= n_players:
+        raise CutError(
+            f"no coalition keeps {size} of {n_players} players with {len(locked)} locked: choose a "
+            f"size from {len(locked)} to {n_players}, or lock fewer"
+        )
+
+
+def _draw_stratum(
+    n_players: int, size: int, share: int, locked: Indices, rng: np.random.Generator
+) -> Stratum:
+    n_free, n_in = n_players - len(locked), size - len(locked)
+    population = comb(n_free, n_in)
+    if population <= share:
+        rows = _all_of_size(n_free, n_in)[rng.permutation(population)]
+    else:
+        rows = _uniform(n_free, n_in, share, rng)
+        rows = rows[distinct(rows)[0]]
+    return _stratum(n_players, size, rows, locked, population)
+
+
+def _stratum(
+    n_players: int, size: int, rows: Coalitions, locked: Indices, population: int
+) -> Stratum:
+    coalitions = np.ones((len(rows), n_players), dtype=bool)
+    coalitions[:, np.setdiff1d(np.arange(n_players), locked)] = rows
+    return Stratum(size, coalitions, len(rows) == population, population)
+
+
+def _shortened(stratum: Stratum, most: int) -> Stratum:
+    coalitions = stratum.coalitions[:most]  # in random order, so the first are a uniform subset
+    complete = len(coalitions) == stratum.population
+    return Stratum(stratum.size, coalitions, complete, stratum.population)
+
+
+def _uniform(n_players: int, size: int, draws: int, rng: np.random.Generator) -> Coalitions:
+    """Coalitions of one size, uniform and independent."""
+    rank = rng.random((draws, n_players)).argsort(axis=1)
+    return rank < size  # ranks of a random order are themselves a random order
+
+
+def _all_of_size(n_players: int, size: int) -> Coalitions:
+    members = np.array(list(combinations(range(n_players), size)), dtype=int)
+    coalitions = np.zeros((comb(n_players, size), n_players), dtype=bool)
+    np.put_along_axis(coalitions, members.reshape(len(coalitions), size), True, axis=1)
+    return coalitions

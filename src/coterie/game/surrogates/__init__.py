@@ -1,0 +1,67 @@
+"""Cheap stand-ins for a value function, with held-out fidelity.
+
+A `Surrogate` is a way of fitting; a `Predictor` is what it fitted. Fitting many replicates in one
+call (folds of a cross-validation, bootstrap resamples) is part of the protocol, because errors and
+fidelity need tens of refits and some surrogates fit them together far faster than one by one.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from coterie.game.coalitions import Coalitions, Indices, Matrix, Vector
+
+
+class Predictor(Protocol):
+    """A fitted value function: cheap, smooth, wrong by an amount that fidelity tells."""
+
+    def predict(self, coalitions: Coalitions) -> Vector:
+        """Predicted values, ``(n_coalitions,)``."""
+        ...
+
+    def marginals(self, base: Coalitions) -> Matrix:
+        """f(m ∪ i) − f(m \\ i) for every base coalition m and player i, ``(n_base, n_players)``."""
+        ...
+
+
+class Surrogate(Protocol):
+    """A way to fit a predictor to evaluated coalitions."""
+
+    @property
+    def name(self) -> str:
+        """What a report calls it."""
+
+    def fit(
+        self, coalitions: Coalitions, targets: Vector, *, rng: np.random.Generator
+    ) -> Predictor:
+        """Fit one predictor to values ``(n_coalitions,)``."""
+        ...
+
+    def refit(
+        self,
+        coalitions: Coalitions,
+        targets: Matrix,
+        rows: Sequence[Indices],
+        *,
+        rngs: Sequence[np.random.Generator],
+    ) -> Sequence[Predictor]:
+        """Fit one predictor per replicate: replicate r sees ``rows[r]`` of the coalitions.
+
+        Args:
+            targets: ``(n_replicates, n_coalitions)``: each replicate may see other values.
+            rows: All of one length; a row may repeat.
+            rngs: One per replicate. Generators in the same state make the replicates differ by
+                their data alone.
+        """
+        ...
+
+
+def switched_marginals(predict: Callable[[Coalitions], Vector], base: Coalitions) -> Matrix:
+    """The marginals of any predictor, by asking it twice for every player."""
+    marginals = np.empty(base.shape)
+    for player in range(base.shape[1]):
+        joined, without = base.copy(), base.copy()
+        joined[:, player], without[:, player] = True, False
+        marginals[:, player] = predict(joined) - predict(without)
+    return marginals

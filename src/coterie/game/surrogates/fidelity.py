@@ -1,0 +1,88 @@
+"""How far a surrogate can be trusted: its agreement with true values it has not seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from coterie.game.coalitions import Coalitions, Vector, sizes
+from coterie.game.surrogates import Surrogate
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How predictions agree with true values on coalitions held out of the fit."""
+
+    r2: float
+    """Share of the variance explained; below 0 the plain mean would do better. NaN: no variance."""
+    spearman: float
+    """Rank correlation; NaN where either side is constant or fewer than three are known."""
+    n_coalitions: int
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Held-out agreement of one surrogate, over all coalitions and size by size."""
+
+    surrogate: str
+    folds: int
+    overall: Agreement
+    """Over all sizes: mostly how well the surrogate knows that fewer players are worse."""
+    by_size: Mapping[int, Agreement]
+    """Within one size, against that size's own mean: what the choice of a cut depends on."""
+
+    def at(self, size: int) -> tuple[int, Agreement]:
+        """The agreement at the evaluated size nearest to ``size``, and which size that is."""
+        nearest = min(self.by_size, key=lambda known: (abs(known - size), known))
+        return nearest, self.by_size[nearest]
+
+
+def held_out_fidelity(
+    surrogate: Surrogate,
+    coalitions: Coalitions,
+    targets: Vector,
+    *,
+    rng: np.random.Generator,
+    folds: int = 5,
+) -> tuple[Fidelity, Vector]:
+    """Fidelity by cross-validation over distinct coalitions, and the held-out predictions.
+
+    Folds are dealt size by size, so that each holds its share of every size. Training sets that
+    would be shorter repeat one or two of their rows: all folds are then fitted together.
+    """
+    folds = min(folds, len(targets))
+    if folds < 2:
+        raise ValueError(f"fidelity needs at least 2 coalitions, got {len(targets)}")
+    fold = deal(coalitions, folds, rng)
+    training = [np.flatnonzero(fold != k) for k in range(folds)]
+    longest = max(len(rows) for rows in training)
+    training = [np.resize(rng.permutation(rows), longest) for rows in training]
+    repeated = np.tile(targets, (folds, 1))
+    fitted = surrogate.refit(coalitions, repeated, training, rngs=rng.spawn(folds))
+    predictions = np.empty(len(targets))
+    for k, predictor in enumerate(fitted):
+        predictions[fold == k] = predictor.predict(coalitions[fold == k])
+    held = sizes(coalitions)
+    rows = {int(size): held == size for size in np.unique(held)[::-1]}
+    by_size = {size: agreement(targets[of], predictions[of]) for size, of in rows.items()}
+    overall = agreement(targets, predictions)
+    return Fidelity(surrogate.name, folds, overall, by_size), predictions
+
+
+def deal(coalitions: Coalitions, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Which fold each coalition belongs to, ``(n_coalitions,)``: at random, evenly in each size."""
+    order = rng.permutation(len(coalitions))
+    order = order[np.argsort(sizes(coalitions)[order], kind="stable")]
+    fold = np.empty(len(coalitions), dtype=np.intp)
+    fold[order] = np.arange(len(coalitions)) % folds
+    return fold
+
+
+def agreement(true: Vector, guess: Vector) -> Agreement:
+    """How predictions agree with true values, both ``(n_coalitions,)``."""
+    total = ((true - true.mean()) ** 2).sum()
+    r2 = 1 - ((true - guess) ** 2).sum() / total if total > 0 else np.nan
+    ranked = len(true) > 2 and np.ptp(true) > 0 and np.ptp(guess) > 0
+    spearman = stats.spearmanr(true, guess).statistic if ranked else np.nan
+    return Agreement(float(r2), float(spearman), len(true))
