@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,22 @@ class Store:
                     known[cell] = True
                     table.nll[cell], table.kl[cell], table.top1[cell] = map(_read, (nll, kl, top1))
         return known, table
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The notes of one game: each name is written once and then stands."""
+
+    store: Store
+    game: int
+
+    def read(self, name: str) -> Json:
+        """What was noted under this name; None if nothing was."""
+        return self.store.note(self.game, name)
+
+    def write(self, name: str, content: Json) -> Json:
+        """Note this, unless something is noted already; returns what stands."""
+        return self.store.write_note(self.game, name, content)
 
 
 class Remembered:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
-from coterie.report import Record
+from coterie.report.record import Record
 from coterie.report.terminal import print_record
 
 

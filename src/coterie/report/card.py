@@ -1,7 +1,7 @@
 """A record as the model card of the checkpoint: `README.md` with YAML metadata."""
 
-from coterie.report import Record
 from coterie.report import words as w
+from coterie.report.record import PerplexityPart, Record, TextPart
 
 FIGURE = "contributions.png"
 
@@ -14,7 +14,7 @@ def model_card(record: Record, licence: dict[str, str]) -> str:
     """
     model, cut, verdict = record["model"], record["cut"], record["verdict"]
     before, after, change = verdict["before"], verdict["after"], verdict["difference"]
-    size = record["size"]
+    size, search = record["size"], record["search"]
     removed, kept = w.layers(cut["removed"]), w.layers(cut["kept"])
     return f"""---
 {_metadata(record, licence)}---
@@ -30,9 +30,9 @@ layers, estimated what each layer contributes, and cut the lowest.
 | layers | {model["players"]} | {len(cut["kept"])} |
 | parameters | {w.count(size["parameters_before"])} | {w.count(size["parameters_after"])} |
 | weights on disk | {w.size(size["bytes_before"])} | {w.size(size["bytes_after"])} |
-| held-out perplexity | {before["perplexity"]:.3f} ± {before["error"]:.3f} | {after["perplexity"]:.3f} ± {after["error"]:.3f} |
+| held-out perplexity | {_perplexity(before)} | {_perplexity(after)} |
 
-Held-out: {_text(record["held_out"])}, {record["search"]["dtype"]}. The loss per token changes by
+Held-out: {_text(record["held_out"])}, {search["dtype"]}. The loss per token changes by
 {change["nll"]:+.4f} ± {w.or_dash(change["error"], "{:.4f}")} nats (paired over documents).
 
 Layers are counted from 0. Cut: {removed}. Kept: {kept}.
@@ -51,14 +51,14 @@ Spearman {w.or_dash(record["fidelity"]["overall"]["spearman"])}.
 ## How it was made
 
 - calibration: {_text(record["calibration"])}
-- search: `{record["search"]["method"]}`, {record["search"]["dtype"]} on {record["search"]["device"]},
-  seed {record["search"]["seed"]}
+- search: `{search["method"]}`, {search["dtype"]} on {search["device"]}, seed {search["seed"]}
 - cost: {w.count(record["budget"]["layer_tokens_asked"])} layer-tokens asked,
   {w.count(record["budget"]["layer_tokens_executed"])} executed,
   {w.count(record["budget"]["head_tokens"])} head-tokens
 - command: `{record["command"]}`
 
-Everything else is in `coterie.json` beside this card. Licence and notices of the source model apply.
+Everything else is in `coterie.json` beside this card. Licence and notices of the source model
+apply.
 """
 
 
@@ -85,6 +85,10 @@ def _layers(record: Record) -> str:
     return "\n".join([head, "|---|---|---|---|---|", *rows])
 
 
-def _text(text: dict) -> str:
+def _text(text: TextPart) -> str:
     bos = "BOS first" if text["bos"] else "no BOS"
     return f"{text['description']}, {text['sequences']} × {text['length']} tokens, {bos}"
+
+
+def _perplexity(part: PerplexityPart) -> str:
+    return f"{part['perplexity']:.3f} ± {w.or_dash(part['error'])}"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from coterie.report import Record
+from coterie.report.record import Record
 
 
 def draw_contributions(record: Record, path: Path) -> None:
@@ -10,12 +10,14 @@ def draw_contributions(record: Record, path: Path) -> None:
     from matplotlib.figure import Figure  # no pyplot: no display, no global state
 
     found = record["contributions"]
-    removed = set(record["cut"]["removed"]) if record.get("cut") else set()
-    known = [layer for layer in found["layers"] if layer["value"] is not None]
-    places = [layer["layer"] for layer in known]
-    heights = [layer["value"] for layer in known]
-    below = [max(0.0, layer["value"] - layer["low"]) for layer in known]
-    above = [max(0.0, layer["high"] - layer["value"]) for layer in known]
+    removed = set(record["cut"]["removed"]) if "cut" in record else set()
+    places, heights, below, above = [], [], [], []
+    for layer in found["layers"]:
+        if (value := layer["value"]) is not None:
+            places.append(layer["layer"])
+            heights.append(value)
+            below.append(value - (value if layer["low"] is None else layer["low"]))
+            above.append((value if layer["high"] is None else layer["high"]) - value)
     colours = ["#c44536" if place in removed else "#2a6f97" for place in places]
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots()

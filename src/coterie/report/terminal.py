@@ -3,8 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from coterie.report import Record
 from coterie.report import words as w
+from coterie.report.record import AgreementPart, Record, TextPart
 
 _BAR = 24
 
@@ -42,13 +42,13 @@ def _model(record: Record, out: Console) -> None:
         ("engine", search["mode"]),
         ("calibration", _text(record["calibration"])),
     ]
-    if record.get("held_out"):
+    if "held_out" in record:
         rows.append(("held-out", _text(record["held_out"])))
     rows += [(f"layer {layer} locked", why) for layer, why in model["locked"].items()]
     _pairs(rows, out, "Model and texts")
 
 
-def _text(text: dict) -> str:
+def _text(text: TextPart) -> str:
     bos = "BOS first" if text["bos"] else "no BOS"
     return (
         f"{text['description']}: {text['sequences']} × {text['length']} tokens "
@@ -58,7 +58,7 @@ def _text(text: dict) -> str:
 
 def _contributions(record: Record, out: Console) -> None:
     found = record["contributions"]
-    removed = set(record["cut"]["removed"]) if record.get("cut") else set()
+    removed = set(record["cut"]["removed"]) if "cut" in record else set()
     values = [layer["value"] for layer in found["layers"] if layer["value"] is not None]
     top = max((abs(value) for value in values), default=0.0) or 1.0
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -89,7 +89,7 @@ def _fidelity(record: Record, out: Console) -> None:
     _pairs(rows, out, f"Surrogate, held-out fidelity ({fidelity['how']})")
 
 
-def _faith(part: dict) -> str:
+def _faith(part: AgreementPart) -> str:
     return (
         f"R² {w.or_dash(part['r2'])}, Spearman {w.or_dash(part['spearman'])} "
         f"on {part['coalitions']} coalitions"
@@ -104,8 +104,8 @@ def _verdict(record: Record, out: Console) -> None:
     before, after, change = verdict["before"], verdict["after"], verdict["difference"]
     table.add_row(
         "held-out perplexity",
-        f"{before['perplexity']:.3f} ± {before['error']:.3f}",
-        f"{after['perplexity']:.3f} ± {after['error']:.3f}",
+        f"{before['perplexity']:.3f} ± {w.or_dash(before['error'])}",
+        f"{after['perplexity']:.3f} ± {w.or_dash(after['error'])}",
         f"×{verdict['ratio']:.3f}",
     )
     table.add_row(
@@ -114,11 +114,10 @@ def _verdict(record: Record, out: Console) -> None:
         f"{after['nll']:.4f}",
         f"{change['nll']:+.4f} ± {w.or_dash(change['error'], '{:.4f}')} (paired)",
     )
-    for name, key, pattern in (
-        ("parameters", "parameters", w.count),
-        ("bytes on disk", "bytes", w.size),
+    for name, old, new, pattern in (
+        ("parameters", size["parameters_before"], size["parameters_after"], w.count),
+        ("bytes on disk", size["bytes_before"], size["bytes_after"], w.size),
     ):
-        old, new = size[f"{key}_before"], size[f"{key}_after"]
         table.add_row(name, pattern(old), pattern(new), f"{(new - old) / old:+.1%}")
     out.print("\n[bold]Verdict[/bold]")
     out.print(table)

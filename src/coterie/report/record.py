@@ -1,0 +1,194 @@
+"""The shape of `coterie.json`: everything a run found, with its provenance, as plain JSON.
+
+No absolute path, no user's name. A number that does not exist is null. Layers count from 0.
+"""
+
+from typing import NotRequired, TypedDict
+
+from coterie.store import Json
+
+
+class ModelPart(TypedDict):
+    """The model as it came."""
+
+    name: str
+    hub_id: str | None
+    revision: str | None
+    fingerprint: str
+    architecture: str
+    stack: str
+    players: int
+    locked: dict[str, str]
+    """Layers that cannot go, with the reason."""
+    dtype: str
+
+
+class SearchPart(TypedDict):
+    """How the coalitions were chosen and run."""
+
+    method: str
+    surrogate: str
+    utility: str
+    settings: dict[str, Json]
+    seed: int
+    device: str
+    dtype: str
+    dtype_reason: str
+    attention: str
+    mode: str
+    shape: Json
+    """Batch shape of the engine, chosen once and kept on resume."""
+
+
+class TextPart(TypedDict):
+    """A set of sequences."""
+
+    description: str
+    sha256: str
+    sequences: int
+    length: int
+    documents: int
+    bos: bool
+
+
+class StratumPart(TypedDict):
+    """Coalitions of one size that were observed."""
+
+    size: int
+    coalitions: int
+    population: int
+
+
+class LayerPart(TypedDict):
+    """One layer's contribution with its standard errors by source; null for a locked layer."""
+
+    layer: int
+    value: float | None
+    error_sampling: float | None
+    error_texts: float | None
+    low: float | None
+    high: float | None
+
+
+class ContributionsPart(TypedDict):
+    """Every layer's contribution."""
+
+    semivalue: str
+    unit: str
+    replicates: int
+    """Refits of the surrogate behind each standard error."""
+    base_coalitions: int
+    confidence: float
+    layers: list[LayerPart]
+
+
+class AgreementPart(TypedDict):
+    """How surrogate and game agree on coalitions the surrogate was not fitted to."""
+
+    r2: float | None
+    spearman: float | None
+    coalitions: int
+
+
+class FidelityPart(TypedDict):
+    """The surrogate's held-out fidelity."""
+
+    how: str
+    overall: AgreementPart
+    by_size: dict[str, AgreementPart]
+    requested_size: int | None
+    requested: AgreementPart | None
+
+
+class CutPart(TypedDict):
+    """The decision."""
+
+    removed: list[int]
+    kept: list[int]
+
+
+class PerplexityPart(TypedDict):
+    """Held-out loss of one model: nats per token, perplexity and its standard error."""
+
+    nll: float
+    perplexity: float
+    error: float | None
+
+
+class DifferencePart(TypedDict):
+    """Change of the held-out loss, nats per token, paired sequence by sequence, over documents."""
+
+    nll: float
+    error: float | None
+    documents: int
+
+
+class VerdictPart(TypedDict):
+    """What the cut cost on texts that did not choose it."""
+
+    before: PerplexityPart
+    after: PerplexityPart
+    difference: DifferencePart
+    ratio: float
+    kl: float
+    top1: float
+
+
+class SizePart(TypedDict):
+    """Weights before and after."""
+
+    parameters_before: int
+    parameters_after: int
+    bytes_before: int
+    bytes_after: int
+
+
+class BudgetPart(TypedDict):
+    """What the search cost: asked as if alone, executed in truth."""
+
+    distinct: int
+    known: int
+    """Coalitions already in the store when the run began."""
+    layer_tokens_asked: int
+    layer_tokens_executed: int
+    head_tokens: int
+    not_finite: int
+    seconds: dict[str, float]
+
+
+class PlanPart(TypedDict):
+    """What a run would cost, before it is run."""
+
+    distinct: int
+    known: int
+    sequences: int
+    layer_executions: int
+    layer_tokens_asked: int
+    layer_tokens_executed: int
+    head_tokens: int
+    memory_bytes: int
+    disk_bytes: int
+    seconds: float
+
+
+class Record(TypedDict):
+    """A whole report. Parts a verb does not reach are absent."""
+
+    kind: str
+    command: str
+    request: dict[str, Json]
+    model: ModelPart
+    calibration: TextPart
+    search: SearchPart
+    versions: dict[str, str]
+    machine: dict[str, str | int]
+    held_out: NotRequired[TextPart]
+    strata: NotRequired[list[StratumPart]]
+    contributions: NotRequired[ContributionsPart]
+    fidelity: NotRequired[FidelityPart]
+    cut: NotRequired[CutPart]
+    verdict: NotRequired[VerdictPart]
+    size: NotRequired[SizePart]
+    verification: NotRequired[dict[str, Json]]
+    budget: NotRequired[BudgetPart]
+    plan: NotRequired[PlanPart]
