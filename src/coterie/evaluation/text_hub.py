@@ -1,0 +1,120 @@
+"""Documents of a data set on the Hugging Face Hub, streamed: only as many as are asked for."""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from coterie.errors import TextError
+from coterie.evaluation.text_rows import NamedText, row_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SHUFFLE_BUFFER = 1_000
+"""Rows held while streaming in random order; the order of the shards is shuffled as well."""
+
+_SHAPE = re.compile(r"[\w.-]+(/[\w.-]+)?(:[^:]*){0,3}")
+_ARTICLE = re.compile(r" = [^=\n]+ = \s*")
+_WAY_OUT = "offline, a local file or folder of texts works, and so does 'stdlib'"
+
+
+@dataclass(frozen=True)
+class HubText:
+    """Where on the Hub a text is: ``name[:config[:split[:column]]]``, empty parts left open."""
+
+    name: str
+    config: str | None = None
+    split: str = "train"
+    column: str | None = None
+
+    @property
+    def is_articles_by_line(self) -> bool:
+        """WikiText is stored a line a row: a document is what stands between two titles."""
+        return self.name.rpartition("/")[2].lower().startswith("wikitext")
+
+
+def parse_hub(spec: str) -> HubText | None:
+    """The data set a spec names, or None where it cannot be the name of one."""
+    if not _SHAPE.fullmatch(spec):
+        return None
+    name, config, split, column = (spec.split(":") + [""] * 3)[:4]
+    return HubText(name, config or None, split or "train", column or None)
+
+
+def read_hub(
+    where: HubText, tokenizer: "PreTrainedTokenizerBase", *, seed: int
+) -> Iterator[NamedText]:
+    """Stream the documents in an order that the seed decides; WikiText's articles in their own.
+
+    Raises:
+        TextError: `datasets` is not installed; the Hub cannot be reached; it has no such data set,
+            config, split or column.
+    """
+    rows = _rows(where, seed)
+    if where.is_articles_by_line:
+        texts = (row_text(row, where.column, tokenizer, f"'{where.name}'") for row in rows)
+        yield from _articles(texts)
+        return
+    for place, row in enumerate(rows):
+        label = f"{where.name}:{where.split}[{place}]"
+        yield label, row_text(row, where.column, tokenizer, f"'{where.name}', row {place}")
+
+
+def _rows(where: HubText, seed: int) -> Iterator[Mapping[str, object]]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise TextError(
+            f"data set '{where.name}' needs the library `datasets`: pip install 'coterie[data]'; "
+            "a local file of that name was not found"
+        ) from error
+    try:
+        stream = datasets.load_dataset(where.name, where.config, split=where.split, streaming=True)
+        if not where.is_articles_by_line:
+            stream = stream.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
+        yield from stream
+    # A remote library may raise anything here; every kind becomes the one line that explains it.
+    except TextError:
+        raise
+    except Exception as error:
+        raise TextError(_explain(where, error)) from error
+
+
+def _articles(lines: Iterator[str]) -> Iterator[NamedText]:
+    article: list[str] = []
+    places = itertools.count()
+    for line in lines:
+        if _ARTICLE.fullmatch(line) and any(part.strip() for part in article):
+            yield f"article {next(places)}", "".join(article)
+            article = []
+        article.append(line)
+    if article:
+        yield f"article {next(places)}", "".join(article)
+
+
+def _explain(where: HubText, error: Exception) -> str:
+    """One line: which name, what went wrong, what to do."""
+    name, kinds = where.name, {kind.__name__ for kind in type(error).__mro__}
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    if "GatedRepoError" in kinds or "gated" in reason.lower():
+        return (
+            f"data set '{name}' is gated: accept its terms on its page, then log in with "
+            "`hf auth login`"
+        )
+    if "DatasetNotFoundError" in kinds:
+        return (
+            f"'{name}' is neither a file here nor a data set on the Hub: check the spelling "
+            "(a private one needs `hf auth login`)"
+        )
+    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") or kinds & _NETWORK:
+        return f"data set '{name}' needs the Hugging Face Hub, which cannot be reached: {_WAY_OUT}"
+    return f"data set '{name}' cannot be read: {reason}"
+
+
+_NETWORK = {
+    "ConnectionError", "ConnectTimeout", "ConnectError", "NetworkError", "TimeoutException",
+    "Timeout", "TimeoutError", "OfflineModeIsEnabled", "LocalEntryNotFoundError",
+}  # fmt: skip
