@@ -118,11 +118,12 @@ def distinct(coalitions: Coalitions) -> tuple[Indices, Indices]:
 
     ``coalitions[first][inverse]`` equals ``coalitions``.
     """
-    packed = np.ascontiguousarray(np.packbits(coalitions, axis=1))
-    if packed.shape[1] == 0:
-        return np.arange(min(len(coalitions), 1)), np.zeros(len(coalitions), dtype=np.intp)
-    keys = packed.view(f"V{packed.shape[1]}").reshape(-1)
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    packed = np.packbits(coalitions, axis=1)
+    words = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
+    words[:, : packed.shape[1]] = packed
+    keys = words.view(np.uint64)  # whole words sort many times faster than rows of Booleans
+    axis = None if keys.shape[1] == 1 else 0
+    _, first, inverse = np.unique(keys, axis=axis, return_index=True, return_inverse=True)
     order = np.argsort(first)
     return first[order], np.argsort(order)[inverse.reshape(-1)]
 

@@ -6,6 +6,7 @@ plain mean over a stratum is an unbiased mean over all coalitions of its size.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from math import comb
 
@@ -101,16 +102,31 @@ def draw_distinct(
     """Draw exactly ``draws`` distinct coalitions of one size, or all of them if there are fewer."""
     check_size(n_players, size, locked)
     n_free, n_in = n_players - len(locked), size - len(locked)
-    population = comb(n_free, n_in)
+    rows = draw_subsets(n_free, n_in, draws, 1, rng=rng)[0]
+    return _stratum(n_players, size, rows, locked, comb(n_free, n_in))
+
+
+def draw_subsets(
+    n_players: int, size: int, draws: int, times: int, *, rng: np.random.Generator
+) -> np.ndarray:
+    """Several independent draws of distinct coalitions of one size, ``(times, n_rows, n_players)``.
+
+    Each is a uniform subset of ``draws`` coalitions, or all of them where there are fewer.
+    """
+    population = comb(n_players, size)
+    if population <= draws:
+        return np.repeat(_all_of_size(n_players, size)[None], times, axis=0)
     if population <= 4 * draws:
-        rows = _all_of_size(n_free, n_in)
-        rows = rows[rng.permutation(population)[:draws]] if population > draws else rows
-    else:
-        rows = _uniform(n_free, n_in, draws, rng)
+        order = rng.random((times, population)).argsort(axis=1)[:, :draws]
+        return _all_of_size(n_players, size)[order]
+    drawn = []
+    for _ in range(times):
+        rows = _uniform(n_players, size, draws, rng)
         while len(first := distinct(rows)[0]) < draws:  # refusing repeats keeps the draw uniform
-            more = _uniform(n_free, n_in, draws - len(first), rng)
+            more = _uniform(n_players, size, draws - len(first), rng)
             rows = np.concatenate([rows[first], more])
-    return _stratum(n_players, size, rows, locked, population)
+        drawn.append(rows)
+    return np.stack(drawn)
 
 
 def enumerate_all(n_players: int) -> Coalitions:
@@ -179,8 +195,10 @@ def _uniform(n_players: int, size: int, draws: int, rng: np.random.Generator) ->
     return rank < size  # ranks of a random order are themselves a random order
 
 
+@lru_cache(maxsize=256)
 def _all_of_size(n_players: int, size: int) -> Coalitions:
     members = np.array(list(combinations(range(n_players), size)), dtype=int)
     coalitions = np.zeros((comb(n_players, size), n_players), dtype=bool)
     np.put_along_axis(coalitions, members.reshape(len(coalitions), size), True, axis=1)
+    coalitions.setflags(write=False)  # the cache hands out this very array
     return coalitions

@@ -7,7 +7,7 @@ import numpy as np
 
 from coterie.game.coalitions import Coalition, Coalitions, Indices, ValueFunction, Vector
 from coterie.game.designs import NO_ONE, check_size, draw_distinct
-from coterie.game.semivalues import evaluate
+from coterie.game.sampling import evaluate
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,24 +10,10 @@ from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
-from coterie.game.coalitions import (
-    Coalitions,
-    Indices,
-    Matrix,
-    ValueFunction,
-    Vector,
-    distinct,
-    sizes,
-)
-from coterie.game.designs import (
-    NO_ONE,
-    Stratum,
-    draw_distinct,
-    draw_permutations,
-    enumerate_all,
-)
+from coterie.game.coalitions import Indices, Matrix, Vector, sizes
+from coterie.game.designs import NO_ONE, Stratum, enumerate_all
 from coterie.game.surrogates import Predictor
 
 
@@ -74,7 +60,7 @@ class Estimate:
             variances.append(self.error_texts**2)
             freedoms.append(np.full(len(self.values), self.freedom_texts))
         _, freedom = pooled(np.array(variances), np.array(freedoms))
-        half = stats.t.ppf((1 + confidence) / 2, freedom) * self.errors
+        half = stdtrit(freedom, (1 + confidence) / 2) * self.errors
         return self.values - half, self.values + half
 
 
@@ -121,98 +107,7 @@ def exact(table: Vector, semivalue: Semivalue) -> Estimate:
     for player in range(n_players):
         split = table.reshape(-1, 2, 2**player)  # middle axis: is the player kept?
         values[player] = weights @ (split[:, 1] - split[:, 0]).reshape(-1)
-    return _estimate(semivalue.name, values, np.zeros((1, n_players)), np.ones((1, n_players)))
-
-
-def sampled(
-    value: ValueFunction,
-    n_players: int,
-    semivalue: Semivalue,
-    *,
-    draws: int,
-    locked: Indices = NO_ONE,
-    rng: np.random.Generator,
-) -> Estimate:
-    """Estimate any semivalue of the true game, stratified by player and size. Unbiased.
-
-    Taking the differences between sizes out of the sampling error is due to Maleki et al. 2013,
-    arXiv:1306.4265.
-
-    Args:
-        value: Called once, with every distinct coalition the estimate needs.
-        draws: Distinct coalitions drawn per stratum; a smaller stratum is enumerated.
-    """
-    if draws < 2:
-        raise ValueError(f"draws must be at least 2 to give a standard error, got {draws}")
-    used = np.flatnonzero(semivalue.weights > 0)
-    free = np.setdiff1d(np.arange(n_players), locked)
-    strata = [
-        draw_distinct(n_players, int(size) + len(locked) + 1, draws, locked=fixed, rng=rng)
-        for fixed in (np.append(locked, player) for player in free)
-        for size in used
-    ]
-    joined = np.concatenate([stratum.coalitions for stratum in strata])
-    lengths = [len(stratum.coalitions) for stratum in strata]
-    without = joined.copy()
-    without[np.arange(len(joined)), np.repeat(np.repeat(free, len(used)), lengths)] = False
-    gains = np.subtract(*np.split(evaluate(value, np.concatenate([joined, without])), 2))
-    parts = np.split(gains, np.cumsum(lengths)[:-1])
-    shape = (len(free), len(used))
-    means = np.reshape([part.mean() for part in parts], shape)
-    spread = np.reshape(
-        [_variance(p[:, None], s)[0] for p, s in zip(parts, strata, strict=True)], shape
-    )
-    weights = semivalue.weights[used]
-    freedoms = np.reshape(lengths, shape) - 1.0
-    estimate = _estimate(semivalue.name, means @ weights, (spread * weights**2).T, freedoms.T)
-    return _placed(estimate, n_players, free)
-
-
-def permutation_shapley(
-    value: ValueFunction,
-    n_players: int,
-    *,
-    draws: int,
-    locked: Indices = NO_ONE,
-    rng: np.random.Generator,
-) -> Estimate:
-    """Estimate Shapley values by random orders of arrival. Unbiased; they add up exactly.
-
-    Each order asks n + 1 coalitions and gives one marginal contribution of every player
-    (Castro et al. 2009, doi:10.1016/j.cor.2008.04.004).
-    """
-    if draws < 2:
-        raise ValueError(f"draws must be at least 2 to give a standard error, got {draws}")
-    free = np.setdiff1d(np.arange(n_players), locked)
-    orders = draw_permutations(len(free), draws, rng=rng)
-    arrival = np.argsort(orders, axis=1)
-    walks = np.ones((draws, len(free) + 1, n_players), dtype=bool)
-    walks[:, :, free] = arrival[:, None, :] < np.arange(len(free) + 1)[None, :, None]
-    values = evaluate(value, walks.reshape(-1, n_players)).reshape(draws, -1)
-    gains = np.take_along_axis(np.diff(values, axis=1), arrival, axis=1)
-    variances = gains.var(axis=0, ddof=1)[None] / draws
-    freedoms = np.full_like(variances, draws - 1)
-    estimate = _estimate("Shapley", gains.mean(axis=0), variances, freedoms)
-    return _placed(estimate, n_players, free)
-
-
-def stratified_semivalue(
-    value: ValueFunction, strata: Sequence[Stratum], locked: Indices = NO_ONE
-) -> Estimate:
-    """The paper's semivalue of the true game, over the base coalitions of ``strata``. Unbiased.
-
-    Each base m asks v(m) and, for every player, v(m) with that player's membership switched.
-    """
-
-    base = np.concatenate([stratum.coalitions for stratum in strata])
-    n_base, n_players = base.shape
-    free = np.setdiff1d(np.arange(n_players), locked)
-    switched = base[:, None, :] ^ np.eye(n_players, dtype=bool)[free]
-    values = evaluate(value, np.concatenate([base, switched.reshape(-1, n_players)]))
-    towards = values[:n_base, None] - values[n_base:].reshape(n_base, len(free))
-    gains = np.full(base.shape, np.nan)
-    gains[:, free] = np.where(base[:, free], towards, -towards)
-    return over_strata(gains, strata, locked)
+    return estimate_from(semivalue.name, values, np.zeros((1, n_players)), np.ones((1, n_players)))
 
 
 def stratified_semivalue_from(
@@ -231,29 +126,15 @@ def stratified_semivalue_from(
 
 def over_strata(gains: Matrix, strata: Sequence[Stratum], locked: Indices = NO_ONE) -> Estimate:
     """Mean over strata of the mean gain in each; ``gains`` has shape ``(n_base, n_players)``."""
-    lengths = [len(stratum.coalitions) for stratum in strata]
-    parts = np.split(gains, np.cumsum(lengths)[:-1])
-    means = np.mean([part.mean(axis=0) for part in parts], axis=0)
-    spread = np.array([_variance(part, s) for part, s in zip(parts, strata, strict=True)])
-    freedoms = np.repeat(np.array(lengths)[:, None] - 1.0, gains.shape[1], axis=1)
-    estimate = _estimate("stratified semivalue", means, spread / len(strata) ** 2, freedoms)
     free = np.setdiff1d(np.arange(gains.shape[1]), locked)
-    return _placed(estimate, gains.shape[1], free, rows=free)
-
-
-def evaluate(value: ValueFunction, coalitions: Coalitions) -> Vector:
-    """Values of coalitions, each distinct one asked once; a value that is not finite is refused."""
-    first, inverse = distinct(coalitions)
-    values = np.asarray(value(coalitions[first]), dtype=np.float64)
-    if values.shape != (len(first),):
-        raise ValueError(f"value returned shape {values.shape} for {len(first)} coalitions")
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        players = np.flatnonzero(coalitions[first[bad[0]]]).tolist()
-        raise ValueError(
-            f"the coalition of players {players} has value {values[bad[0]]}, not finite"
-        )
-    return values[inverse]
+    lengths = np.array([len(stratum.coalitions) for stratum in strata])
+    parts = np.split(gains[:, free], np.cumsum(lengths)[:-1])
+    means = np.mean([part.mean(axis=0) for part in parts], axis=0)
+    spread = [variance_of_mean(p, s.population) for p, s in zip(parts, strata, strict=True)]
+    freedoms = np.repeat(lengths[:, None] - 1.0, len(free), axis=1)
+    variances = np.array(spread) / len(strata) ** 2
+    estimate = estimate_from("stratified semivalue", means, variances, freedoms)
+    return placed(estimate, gains.shape[1], free)
 
 
 def pooled(variances: Matrix, freedoms: Matrix) -> tuple[Vector, Vector]:
@@ -264,26 +145,24 @@ def pooled(variances: Matrix, freedoms: Matrix) -> tuple[Vector, Vector]:
         return total, 1 / shares.sum(axis=0)
 
 
-def _variance(gains: Matrix, stratum: Stratum) -> Vector:
+def variance_of_mean(gains: Matrix, population: int) -> Vector:
     """Variance of the mean of a uniform subset drawn without replacement, per column."""
     n = len(gains)
-    if stratum.complete:
+    if n == population:
         return np.zeros(gains.shape[1])
     if n < 2:
         return np.full(gains.shape[1], np.inf)  # one draw tells nothing about the spread
-    return gains.var(axis=0, ddof=1) / n * (1 - n / stratum.population)
+    return gains.var(axis=0, ddof=1) / n * (1 - n / population)
 
 
-def _estimate(name: str, values: Vector, variances: Matrix, freedoms: Matrix) -> Estimate:
+def estimate_from(name: str, values: Vector, variances: Matrix, freedoms: Matrix) -> Estimate:
+    """An estimate whose variance is a sum of independent ones, added over axis 0."""
     total, freedom = pooled(variances, freedoms)
     return Estimate(name, values, np.sqrt(total), freedom)
 
 
-def _placed(
-    estimate: Estimate, n_players: int, free: Indices, rows: Indices | None = None
-) -> Estimate:
-    """The same estimate with a NaN for every player that is locked."""
+def placed(estimate: Estimate, n_players: int, free: Indices) -> Estimate:
+    """An estimate of the free players among all, with NaN for every player that is locked."""
     placed = np.full((3, n_players), np.nan)
-    source = np.array([estimate.values, estimate.error_sampling, estimate.freedom])
-    placed[:, free] = source if rows is None else source[:, rows]
+    placed[:, free] = estimate.values, estimate.error_sampling, estimate.freedom
     return replace(estimate, values=placed[0], error_sampling=placed[1], freedom=placed[2])

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from coterie.game.coalitions import Coalitions, Vector, sizes
 from coterie.game.surrogates import Surrogate
@@ -84,5 +83,12 @@ def agreement(true: Vector, guess: Vector) -> Agreement:
     total = ((true - true.mean()) ** 2).sum()
     r2 = 1 - ((true - guess) ** 2).sum() / total if total > 0 else np.nan
     ranked = len(true) > 2 and np.ptp(true) > 0 and np.ptp(guess) > 0
-    spearman = stats.spearmanr(true, guess).statistic if ranked else np.nan
+    spearman = np.corrcoef(_ranks(true), _ranks(guess))[0, 1] if ranked else np.nan
     return Agreement(float(r2), float(spearman), len(true))
+
+
+def _ranks(values: Vector) -> Vector:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
