@@ -9,7 +9,7 @@ from coterie.errors import CutError
 from coterie.game.coalitions import sizes
 from coterie.game.toy import layer_like
 from coterie.store import Notes, Remembered, Store
-from coterie.study import Settings, checked, run_study
+from coterie.study import Settings, checked, clustered_mean, run_study
 
 N = 8
 DOCUMENTS = np.array([0, 0, 1, 2, 2, 3])
@@ -78,7 +78,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_answer_and_asks_nothing_twic
     np.testing.assert_array_equal(
         resumed.contributions.estimate.values, whole.contributions.estimate.values
     )
-    assert len(asked) == len(set(asked)) == len(np.unique(resumed.observed, axis=0))
+    assert len(asked) == len(set(asked)) == len(np.unique(resumed.asked, axis=0))
 
 
 @pytest.mark.parametrize("keep", [None, 4, 6, 7])
@@ -95,13 +95,13 @@ def test_a_requested_size_without_a_stratum_is_checked_on_coalitions_of_its_own(
     settings = Settings(sizes=(7, 6), draws=40, keep=4, budget=60, replicates=2, base_draws=500)
     found = study(settings)
     assert found.requested.n_coalitions == 7  # an eighth of the budget
-    assert not (sizes(found.observed) == 4).any()
+    assert (sizes(found.asked) == 4).sum() == 7
 
 
 def test_locked_players_are_never_absent_and_never_cut():
     settings = replace(Settings.published(N, (0, 7)), replicates=2, base_draws=500, draws=100)
     found = study(settings)
-    assert found.observed[:, [0, 7]].all()
+    assert found.asked[:, [0, 7]].all()
     kept = found.keep(3)
     assert kept[[0, 7]].all() and kept.sum() == 3
     assert np.isnan(found.contributions.estimate.values[[0, 7]]).all()
@@ -125,14 +125,14 @@ def test_a_time_limit_is_noted_and_a_rerun_follows_the_notes(store):
         notes=Notes(store, number),
     )
     assert first.settings.budget == again.settings.budget == 64
-    np.testing.assert_array_equal(first.observed, again.observed)
+    np.testing.assert_array_equal(first.asked, again.asked)
 
 
 def test_a_generous_time_limit_observes_the_whole_design(store):
     settings = replace(Settings.published(N), seconds=1e6, replicates=2, base_draws=500)
     free = replace(Settings.published(N), replicates=2, base_draws=500)
     notes = Notes(store, store.game({"game": "toy"}))
-    np.testing.assert_array_equal(study(settings, notes=notes).observed, study(free).observed)
+    np.testing.assert_array_equal(study(settings, notes=notes).asked, study(free).asked)
 
 
 def test_a_budget_below_the_strata_is_refused():
@@ -143,3 +143,13 @@ def test_a_budget_below_the_strata_is_refused():
 def test_nothing_to_choose_is_refused():
     with pytest.raises(CutError, match="fewer than two to choose from"):
         Settings.published(3, locked=(0, 1))
+
+
+def test_the_clustered_error_is_the_plain_one_for_clusters_of_one_and_wider_for_copies(rng):
+    numbers = rng.normal(size=40)
+    mean, error = clustered_mean(numbers, np.arange(40))
+    assert mean == pytest.approx(numbers.mean())
+    assert error == pytest.approx(numbers.std(ddof=1) / np.sqrt(40))
+    _, copied = clustered_mean(np.tile(numbers, 3), np.tile(np.arange(40), 3))
+    assert copied == pytest.approx(error)
+    assert clustered_mean(numbers, np.zeros(40))[1] is None

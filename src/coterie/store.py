@@ -36,6 +36,9 @@ CREATE TABLE IF NOT EXISTS note (
     game INTEGER NOT NULL, name TEXT NOT NULL, content TEXT NOT NULL,
     PRIMARY KEY (game, name)) WITHOUT ROWID;
 """
+EVERY_GAME = 0
+"""The number under which notes are kept that belong to no single game."""
+
 _FORMAT = 1
 _BUSY_SECONDS = 120.0
 _QUERY_ROWS = 500

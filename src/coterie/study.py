@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from coterie.errors import CutError
-from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, Observations
+from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, Observations, Vector
 from coterie.game.contributions import BASE_DRAWS, Contributions, contributions
 from coterie.game.designs import Stratum, draw_distinct, draw_strata, paper_draws, paper_sizes
 from coterie.game.search import cut_lowest
@@ -84,11 +84,8 @@ class Study:
     seconds_observing: float
     seconds_estimating: float
 
-    @property
-    def observed(self) -> Coalitions:
-        """Every distinct coalition the study asked for, the grand one first."""
-        grand = np.ones((1, self.strata[0].coalitions.shape[1]), dtype=bool)
-        return np.concatenate([grand, *(stratum.coalitions for stratum in self.strata)])
+    asked: Coalitions
+    """Every coalition the study asked for: the grand one, the strata, the checks."""
 
     def keep(self, size: int) -> Coalition:
         """The coalition of this size that keeps the highest contributions."""
@@ -122,7 +119,8 @@ def run_study(
     strata = design(settings, game.n_players, for_design, len(checks))
     grand = np.ones((1, game.n_players), dtype=bool)
     observed = [s.coalitions for s in strata]
-    everything = watch(game, np.concatenate([grand, *observed, checks]), step)
+    asked = np.concatenate([grand, *observed, checks])
+    everything = watch(game, asked, step)
     n_drawn = sum(map(len, observed))
     seen = time.monotonic()
 
@@ -161,6 +159,7 @@ def run_study(
         not_finite,
         seen - began,
         time.monotonic() - seen,
+        asked,
     )
 
 
@@ -246,6 +245,23 @@ def _within_time(
             break
         budget = min(most + 1, affordable, 4 * budget)
     return replace(settings, budget=budget)
+
+
+def clustered_mean(numbers: Vector, clusters: Indices) -> tuple[float, float | None]:
+    """The mean of numbers and its standard error when those of one cluster go together.
+
+    Args:
+        numbers: ``(n,)``, here one per sequence.
+        clusters: ``(n,)``, here the document of each sequence. With fewer than two the error is
+            unknown: None.
+    """
+    mean = float(numbers.mean())
+    names, which = np.unique(clusters, return_inverse=True)
+    if len(names) < 2:
+        return mean, None
+    sums = np.bincount(which, weights=numbers - mean)
+    correction = len(names) / (len(names) - 1)
+    return mean, float(np.sqrt(correction * (sums**2).sum()) / len(numbers))
 
 
 def _copy(rng: np.random.Generator) -> np.random.Generator:

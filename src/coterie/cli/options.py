@@ -43,7 +43,7 @@ Calibration = Annotated[
     typer.Option(
         "--calibration",
         metavar="TEXT",
-        help="Text that decides: a .txt, .jsonl or .parquet file, a Hub data set "
+        help="Text that decides: a .txt, .jsonl or .parquet FILE[:COLUMN], a Hub data set "
         "`name[:config[:split[:column]]]`, a mixture `a=0.7,b=0.3`, or `stdlib`. Default: C4 for "
         "Hub models, `stdlib` for `reference`.",
     ),
@@ -56,9 +56,6 @@ HeldOut = Annotated[
         help="Text that judges, never used to choose. Default: whole documents of your "
         "calibration file set aside; WikiText-2 test beside C4; the other half of `stdlib`.",
     ),
-]
-Column = Annotated[
-    str | None, typer.Option("--column", help="Column of a JSON-lines or Parquet file.")
 ]
 Sequences = Annotated[int, typer.Option("--sequences", metavar="N", help="Calibration sequences.")]
 Length = Annotated[

@@ -118,6 +118,7 @@ def pack(
     length: int,
     rng: np.random.Generator,
     sequences: int | None = None,
+    at_most: int | None = None,
     bos: BosPolicy = "auto",
     context: int | None = None,
 ) -> TextSet:
@@ -129,6 +130,7 @@ def pack(
         length: Tokens in a sequence, BOS counted.
         rng: Shuffles documents and windows.
         sequences: How many; None takes all there are.
+        at_most: Where to stop at the latest when ``sequences`` is None.
         bos: What stands before every sequence.
         context: The most tokens the model reads at once, where known.
 
@@ -144,7 +146,7 @@ def pack(
     for document in documents:
         grouped.setdefault(document.source, []).append(document)
     streams = {source: Packer(source, its, tokenizer, body, rng) for source, its in grouped.items()}
-    chosen = deal(streams, sequences)
+    chosen = deal(streams, sequences, at_most)
     places: dict[tuple[Source, str], int] = {}
     own = [places.setdefault((w.source, w.document), len(places)) for w in chosen]
     return TextSet(
@@ -205,7 +207,7 @@ def choose_texts(
         calibration: Spec of the text that calibrates, see `texts`.
         held_out: Spec of the text that judges; None for the rule above.
         sequences: Sequences that calibrate.
-        held_out_sequences: Sequences that judge; None takes all there are.
+        held_out_sequences: Most sequences that judge; None takes all there are.
         length: Tokens in each, BOS counted.
         rng: Samples documents, splits them, shuffles windows.
         bos: What stands before every sequence.
@@ -226,10 +228,11 @@ def choose_texts(
             length=length,
             rng=cutting,
             sequences=wanted,
+            at_most=held_out_sequences,
             bos=bos,
             context=context,
         )
-        for documents, wanted in ((choosing, sequences), (judging, held_out_sequences))
+        for documents, wanted in ((choosing, sequences), (judging, None))
     )
     if left_out:
         what = (

@@ -103,8 +103,15 @@ class Packer:
         return window
 
 
-def deal(streams: dict[Source, Packer], sequences: int | None) -> list[Window]:
-    """Take windows from the sources so that every first few hold the shares as well as they can."""
+def deal(
+    streams: dict[Source, Packer], sequences: int | None, at_most: int | None = None
+) -> list[Window]:
+    """Take windows from the sources so that every first few hold the shares as well as they can.
+
+    Args:
+        sequences: Exactly how many; None stops where a source has no more.
+        at_most: Where to stop at the latest when ``sequences`` is None.
+    """
     if sequences is not None and sequences < max(1, len(streams)):
         raise TextError(
             f"{sequences} sequences are fewer than one from each of {len(streams)} texts: "
@@ -113,7 +120,8 @@ def deal(streams: dict[Source, Packer], sequences: int | None) -> list[Window]:
     hands = {source: iter(packer) for source, packer in streams.items()}
     taken = dict.fromkeys(streams, 0)
     chosen: list[Window] = []
-    while streams and (sequences is None or len(chosen) < sequences):
+    last = at_most if sequences is None else sequences
+    while streams and (last is None or len(chosen) < last):
         due = {s: s.share * (len(chosen) + 1) - taken[s] for s in streams}
         source = max(due, key=lambda s: due[s])
         window = next(hands[source], None)

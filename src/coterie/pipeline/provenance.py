@@ -1,11 +1,12 @@
 """Where a number came from: versions, machine, command; never a path or a user's name."""
 
+import os
 import platform
 import shlex
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import PurePath
+from pathlib import Path
 
 _PACKAGES = ("coterie", "torch", "transformers", "safetensors", "tokenizers", "numpy", "scipy")
 
@@ -34,11 +35,28 @@ def machine(threads: int, device: str) -> dict[str, str | int]:
 def command_line(arguments: Sequence[str] | None = None) -> str:
     """The command as typed, every path in it reduced to its last part."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    return shlex.join(["coterie", *map(_bare, words)])
+    return shlex.join(["coterie", *(_bare_option(word) for word in words)])
 
 
-def _bare(word: str) -> str:
+def bare(text: str | None) -> str | None:
+    """A word without the folders before it: paths name machines and users, reports do not.
+
+    Only what is a path on this machine, or can be nothing else, is shortened; every part of a
+    mixture is looked at.
+    """
+    if text is None:
+        return None
+    return ",".join(_bare_part(part) for part in text.split(","))
+
+
+def _bare_part(part: str) -> str:
+    name, equals, weight = part.rpartition("=") if "=" in part else (part, "", "")
+    path = Path(name)
+    if path.is_absolute() or name.startswith(("~", ".")) or (os.sep in name and path.exists()):
+        name = path.name or "."
+    return f"{name}{equals}{weight}"
+
+
+def _bare_option(word: str) -> str:
     flag, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    if value.startswith(("/", "~", "./", "../", ".\\", "..\\")) or PurePath(value).is_absolute():
-        value = PurePath(value).name or "."
-    return f"{flag}{equals}{value}"
+    return f"{flag}{equals}{bare(value)}"

@@ -2,12 +2,21 @@
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from coterie.errors import CutError, UserError
+from coterie.pipeline.provenance import bare
+from coterie.store import Json
 
 METHODS = ("paper",)
 SEQUENCES, LENGTH = 10, 128
 """Calibration as published: 10 sequences × 128 tokens (arXiv:2602.07804)."""
+
+HELD_OUT_SEQUENCES = 64
+"""Most sequences that judge, of the same length; fewer where the text has fewer."""
+
+BosPolicy = Literal["auto", "always", "never"]
+_BOS: tuple[BosPolicy, ...] = ("auto", "always", "never")
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,6 @@ class Request:
     revision: str | None = None
     calibration: str | None = None
     held_out: str | None = None
-    column: str | None = None
     sequences: int = SEQUENCES
     length: int = LENGTH
     bos: str = "auto"
@@ -52,7 +60,7 @@ class Request:
         Raises:
             UserError: one clear line about the first thing that is wrong.
         """
-        given = [f"--{n}" for n in ("remove", "keep", "ratio") if getattr(self, n) is not None]
+        given = self._amounts()
         if len(given) > 1:
             raise UserError(f"{' and '.join(given)} say the same thing twice: give one of them")
         if cutting and not given:
@@ -65,8 +73,27 @@ class Request:
                 raise CutError(f"--{name} {number} must be above zero")
         if self.method not in METHODS:
             raise UserError(f"--method {self.method} is unknown: there is {', '.join(METHODS)}")
+        self.bos_policy()
         if self.seed < 0:
             raise UserError(f"--seed {self.seed} must not be negative")
+
+    def says_how_much(self) -> bool:
+        """Whether an amount to cut was given."""
+        return bool(self._amounts())
+
+    def _amounts(self) -> list[str]:
+        return [f"--{n}" for n in ("remove", "keep", "ratio") if getattr(self, n) is not None]
+
+    def bos_policy(self) -> BosPolicy:
+        """What stands before every sequence.
+
+        Raises:
+            UserError: none of the policies there are.
+        """
+        for policy in _BOS:
+            if self.bos == policy:
+                return policy
+        raise UserError(f"--bos {self.bos} is unknown: there is {', '.join(_BOS)}")
 
     def players_to_remove(self, n_players: int, locked: tuple[int, ...]) -> int:
         """How many layers go; the ratio is rounded half up and removes at least one.
@@ -93,6 +120,7 @@ class Request:
             )
         return removed
 
-    def as_json(self) -> dict[str, object]:
-        """The request as plain JSON, without the paths that differ between machines."""
-        return {**asdict(self), "lock": list(self.lock)}
+    def as_json(self) -> dict[str, Json]:
+        """The request as plain JSON; paths are reduced to their last part."""
+        named = {name: bare(getattr(self, name)) for name in ("model", "calibration", "held_out")}
+        return {**asdict(self), **named, "lock": list(self.lock)}

@@ -1,0 +1,221 @@
+"""Open everything a run needs: model, texts, store, and the game they make together."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from coterie.errors import CutError, UserError
+from coterie.evaluation.calibration import CALIBRATION_ON_HUB, TextSet, choose_texts
+from coterie.evaluation.engine import BatchShape, ModelGame
+from coterie.models.checkpoints import (
+    Source,
+    attention_of,
+    default_dtype,
+    load_model,
+    load_tokenizer,
+    pick_device,
+    resolve,
+)
+from coterie.models.sources import REFERENCE
+from coterie.models.stack import Stack, find_stack, text_config
+from coterie.pipeline.provenance import versions
+from coterie.pipeline.request import HELD_OUT_SEQUENCES, Request
+from coterie.report.record import TextPart
+from coterie.store import EVERY_GAME, Notes, Remembered, Store, default_path
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Progress(Protocol):
+    """Where a run says how far it has come."""
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        ...
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Say how far a stage has come."""
+        ...
+
+
+class Silent:
+    """No display: what the Python interface uses unless given one."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """One model on one set of texts: the engine, and the same behind the store."""
+
+    texts: TextSet
+    engine: ModelGame
+    game: Remembered
+    notes: Notes
+
+
+@dataclass(eq=False)
+class Opened:
+    """A model that is loaded, its texts, and its place in the store."""
+
+    request: Request
+    source: Source
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    stack: Stack
+    locked: tuple[int, ...]
+    dtype: torch.dtype
+    dtype_reason: str
+    device: torch.device
+    calibration: Played
+    play_held_out: Callable[[], Played]
+    """Makes the game on the held-out texts, which the search never sees."""
+
+    @property
+    def attention(self) -> str:
+        """The attention implementation the model runs with."""
+        return attention_of(self.model)
+
+
+@contextmanager
+def opened(request: Request, *, store: Path | str | None, progress: Progress) -> Iterator[Opened]:
+    """Resolve and load what the request names; the store is closed on the way out.
+
+    Raises:
+        UserError: whatever cannot be used, in one line.
+    """
+    source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
+    device = pick_device(request.device)
+    dtype, reason = _dtype(request.dtype, device)
+    tokenizer = load_tokenizer(source)
+    context = _context(source)
+    progress.say(f"reading texts for {source.name}")
+    calibration, held_out = choose_texts(
+        tokenizer,
+        calibration=request.calibration or _default_calibration(source),
+        held_out=request.held_out,
+        sequences=request.sequences,
+        held_out_sequences=HELD_OUT_SEQUENCES,
+        length=request.length,
+        rng=np.random.default_rng([request.seed, 1]),
+        bos=request.bos_policy(),
+        context=context,
+    )
+    progress.say(f"loading {source.name} in {name_of(dtype)} on {device}")
+    model = load_model(source, dtype=dtype, device=device)
+    stack = find_stack(model)
+    locked = _locked(request, stack)
+    with Store(default_path() if store is None else store) as book:
+        if request.study is not None:
+            begun = {**request.as_json(), "weights": source.fingerprint()}
+            book.claim_study(EVERY_GAME, request.study, begun)
+        if book.journal != "wal":
+            progress.say(f"note: the store keeps a {book.journal} journal on this file system")
+
+        def play(texts: TextSet) -> Played:
+            return _play(book, source, model, stack, texts, dtype, progress)
+
+        yield Opened(
+            request,
+            source,
+            model,
+            tokenizer,
+            stack,
+            locked,
+            dtype,
+            reason,
+            device,
+            play(calibration),
+            lambda: play(held_out),
+        )
+
+
+def _play(
+    book: Store,
+    source: Source,
+    model: PreTrainedModel,
+    stack: Stack,
+    texts: TextSet,
+    dtype: torch.dtype,
+    progress: Progress,
+) -> Played:
+    number = book.game(
+        {
+            "weights": source.fingerprint(),
+            "sequences": texts.sha256,
+            "dtype": name_of(dtype),
+            "device": model.device.type,
+            "attention": attention_of(model),
+            "stack": stack.path,
+            "versions": {k: v for k, v in versions().items() if k in ("torch", "transformers")},
+        }
+    )
+    notes = Notes(book, number)
+    known = notes.read("shape")
+    shape = BatchShape.from_json(known) if isinstance(known, dict) else None
+    engine = ModelGame(model, texts.tokens, stack=stack, shape=shape)
+    if shape is None:
+        notes.write("shape", engine.shape.as_json())
+    if engine.warning:
+        progress.say(f"warning: {engine.warning}")
+    return Played(texts, engine, Remembered(engine, book, number), notes)
+
+
+def _locked(request: Request, stack: Stack) -> tuple[int, ...]:
+    """Players that stay: those the family locks and those the user does."""
+    for layer in request.lock:
+        if not 0 <= layer < stack.n_players:
+            raise CutError(
+                f"--lock {layer} is no layer: the model has layers 0 to {stack.n_players - 1}"
+            )
+    return tuple(sorted({*stack.locks, *request.lock}))
+
+
+def _dtype(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
+    if asked == "auto":
+        return default_dtype(device)
+    if asked not in _DTYPES:
+        raise UserError(f"--dtype {asked} is unknown: there is auto, {', '.join(_DTYPES)}")
+    return _DTYPES[asked], "as asked"
+
+
+def _context(source: Source) -> int | None:
+    """The most positions the model reads, where its config says so."""
+    config = text_config(source.config())
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "context_length"):
+        if isinstance(length := getattr(config, name, None), int) and length > 0:
+            return length
+    return None
+
+
+def _default_calibration(source: Source) -> str:
+    if source.name == REFERENCE:
+        return "stdlib"
+    return CALIBRATION_ON_HUB
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """`float32`, not `torch.float32`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def text_part(texts: TextSet) -> TextPart:
+    """A set of sequences as the record names it."""
+    return TextPart(
+        description=texts.description,
+        sha256=texts.sha256,
+        sequences=texts.n_sequences,
+        length=texts.length,
+        documents=len(texts.document_names),
+        bos=texts.bos,
+    )

@@ -1,0 +1,75 @@
+"""Play the game on the calibration texts: what `values` and `prune` share."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from coterie.evaluation.planning import plan
+from coterie.game.coalitions import Coalitions, to_text
+from coterie.pipeline.opening import Opened, Progress
+from coterie.report.record import BudgetPart
+from coterie.study import Settings, Study, checked, run_study
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """A finished study of a model, and what it cost."""
+
+    study: Study
+    budget: BudgetPart
+
+
+def settings_for(table: Opened, keep: int | None) -> Settings:
+    """The settings of this request on this model."""
+    request = table.request
+    published = Settings.published(table.stack.n_players, table.locked)
+    return replace(
+        published, budget=request.budget, seconds=request.time, keep=keep, seed=request.seed
+    )
+
+
+def search(table: Opened, keep: int | None, progress: Progress) -> Searched:
+    """Observe and estimate, as the paper does (arXiv:2602.07804).
+
+    Args:
+        keep: Size the cut will have; None where nothing is to be cut.
+    """
+    settings = settings_for(table, keep)
+    played = table.calibration
+    before = _known(table, checked(settings, table.stack.n_players, generator(table)))
+    study = run_study(
+        played.game,
+        settings,
+        played.texts.documents,
+        played.engine.vocabulary,
+        rng=generator(table),
+        step=progress.step,
+        notes=played.notes,
+    )
+    asked = np.unique(study.asked, axis=0)
+    work = plan(asked, played.texts.n_sequences, played.texts.length)
+    spent = played.engine.spent
+    budget = BudgetPart(
+        distinct=len(asked),
+        known=before,
+        layer_tokens_asked=work.layer_tokens_asked,
+        layer_tokens_executed=spent.layer_tokens,
+        head_tokens=spent.head_tokens,
+        not_finite=study.not_finite,
+        seconds={"observing": study.seconds_observing, "estimating": study.seconds_estimating},
+    )
+    return Searched(study, budget)
+
+
+def generator(table: Opened) -> np.random.Generator:
+    """The generator of the study, always in the same state for the same seed."""
+    return np.random.default_rng([table.request.seed, 2])
+
+
+def _known(table: Opened, coalitions: Coalitions) -> int:
+    played = table.calibration
+    sequences = np.arange(played.texts.n_sequences)
+    known, _ = played.notes.store.known(
+        played.notes.game, [to_text(row) for row in coalitions], sequences
+    )
+    return int(known.all(axis=1).sum())

@@ -1,0 +1,53 @@
+"""`values`: what every layer contributes, without a cut."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from coterie.pipeline.opening import Progress, Silent, opened
+from coterie.pipeline.record import searched_record
+from coterie.pipeline.request import Request
+from coterie.pipeline.search import search
+from coterie.report.record import Record
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found. `record` is everything, as `coterie.json` holds it."""
+
+    record: Record
+
+    @property
+    def contributions(self) -> list[float | None]:
+        """Contribution of each layer; None for a locked one."""
+        return [layer["value"] for layer in self.record["contributions"]["layers"]]
+
+    @property
+    def kept(self) -> list[int]:
+        """Layers kept, 0-based; empty where nothing was cut."""
+        return self.record["cut"]["kept"] if "cut" in self.record else []
+
+    @property
+    def removed(self) -> list[int]:
+        """Layers cut, 0-based; empty where nothing was cut."""
+        return self.record["cut"]["removed"] if "cut" in self.record else []
+
+
+def values(
+    request: Request, *, store: Path | str | None = None, progress: Progress | None = None
+) -> Result:
+    """Estimate what each layer contributes; resumes whatever the store holds already.
+
+    Args:
+        store: SQLite file of observations; None is the user's cache.
+
+    Raises:
+        UserError: something asked cannot be done, in one line.
+    """
+    request.check(cutting=False)
+    progress = progress or Silent()
+    with opened(request, store=store, progress=progress) as table:
+        keep = None
+        if request.says_how_much():
+            n_players = table.stack.n_players
+            keep = n_players - request.players_to_remove(n_players, table.locked)
+        return Result(searched_record("values", table, search(table, keep, progress)))
