@@ -2,7 +2,7 @@
 
 import json
 import sys
-from types import ModuleType
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as arrow
@@ -146,21 +146,25 @@ class FakeStream(list):
         FakeStream.shuffled_by = seed
         return iter(self)
 
+    def to_iterable_dataset(self):
+        return self
+
 
 def fake_hub(monkeypatch, rows=(), error=None):
-    """A `datasets` of our own; returns what it was asked for."""
+    """A `datasets` and a Hub of our own; returns what they were asked for."""
     asked = []
 
-    def load_dataset(name, config, *, split, streaming):
-        asked.append((name, config, split, streaming))
+    def load_dataset(name, config, *, split, revision, streaming):
+        asked.append((name, config, split, revision, streaming))
         if error is not None:
             raise error
         return FakeStream(rows)
 
-    module = ModuleType("datasets")
-    module.load_dataset = load_dataset
+    module = SimpleNamespace(load_dataset=load_dataset)
     monkeypatch.setitem(sys.modules, "datasets", module)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    info = SimpleNamespace(sha="0123456789abcdef")
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda api, name, timeout: info)
     return asked
 
 
@@ -175,16 +179,16 @@ def test_a_hub_data_set_is_streamed_shuffled_and_read_no_further_than_needed(mon
     asked = fake_hub(monkeypatch)
     monkeypatch.setattr(FakeStream, "__iter__", lambda self: rows())
     documents = read("allenai/c4:en", sequences=4, length=32)
-    assert asked == [("allenai/c4", "en", "train", True)]
+    assert asked == [("allenai/c4", "en", "train", "0123456789abcdef", True)]
     assert FakeStream.shuffled_by is not None
     assert len(documents) <= len(served) <= 20
-    assert documents[0].source.name == "allenai/c4:en:train"
+    assert documents[0].source.name == "allenai/c4:en:train at 0123456789ab"
 
 
 def test_hub_parts_name_config_split_and_column(monkeypatch, read):
     asked = fake_hub(monkeypatch, [{"text": "no", "body": "yes"}])
     assert texts(read("some-set::test:body")) == ["yes"]
-    assert asked == [("some-set", None, "test", True)]
+    assert asked == [("some-set", None, "test", "0123456789abcdef", True)]
 
 
 def test_wikitext_lines_are_joined_into_articles(monkeypatch, read):
@@ -194,6 +198,13 @@ def test_wikitext_lines_are_joined_into_articles(monkeypatch, read):
     assert articles == [" = A = \n a . \n = = S = = \n s . \n", " = B = \n b . \n"]
 
 
+def test_offline_a_data_set_comes_from_the_cache_alone(monkeypatch, read):
+    asked = fake_hub(monkeypatch, [{"text": "cached"}])
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert texts(read("a/b")) == ["cached"]
+    assert asked == [("a/b", None, "train", None, False)]
+
+
 class DatasetNotFoundError(FileNotFoundError):
     """Same name as the library's."""
 
@@ -201,7 +212,10 @@ class DatasetNotFoundError(FileNotFoundError):
 @pytest.mark.parametrize(
     ("error", "complaint"),
     [
-        (ConnectionError("Couldn't reach it"), "data set 'a/b' needs the Hugging Face Hub.*stdlib"),
+        (
+            ConnectionError("Couldn't reach it"),
+            "'a/b' is not a file here, .* needs the Hugging Face Hub.*'stdlib'",
+        ),
         (DatasetNotFoundError("no"), "'a/b' is neither a file here nor a data set on the Hub"),
         (DatasetNotFoundError("Dataset 'a/b' is a gated dataset"), "is gated: .*hf auth login"),
         (ValueError("Bad split: x. Available: y\nmore"), "cannot be read: Bad split: x. Available"),
@@ -212,6 +226,22 @@ def test_what_the_hub_refuses_is_one_line(monkeypatch, read, error, complaint):
     with pytest.raises(TextError, match=complaint) as caught:
         read("a/b")
     assert "\n" not in str(caught.value)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch, read):
+    fake_hub(monkeypatch)
+
+    def fail(api, name, timeout):
+        raise TimeoutError
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", fail)
+    with pytest.raises(TextError, match="it needs the Hugging Face Hub, which cannot be reached"):
+        read("a/b")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    fake_hub(monkeypatch, error=ConnectionError("Couldn't reach 'a/b'"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(TextError, match="offline, a local file or folder of texts works"):
+        read("a/b")
 
 
 def test_a_hub_set_without_the_library_says_what_to_install(monkeypatch, read):

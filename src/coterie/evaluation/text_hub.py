@@ -44,16 +44,32 @@ def parse_hub(spec: str) -> HubText | None:
     return HubText(name, config or None, split or "train", column or None)
 
 
+def find_revision(where: HubText) -> str | None:
+    """The commit the data set stands at, asked of the Hub; None in offline mode.
+
+    Raises:
+        TextError: the Hub cannot be reached, or has no such data set.
+    """
+    if _offline():
+        return None
+    import huggingface_hub
+
+    try:
+        return huggingface_hub.HfApi().dataset_info(where.name, timeout=10).sha
+    except Exception as error:  # which kinds there are depends on the HTTP library's version
+        raise TextError(_explain(where, error)) from error
+
+
 def read_hub(
-    where: HubText, tokenizer: "PreTrainedTokenizerBase", *, seed: int
+    where: HubText, revision: str | None, tokenizer: "PreTrainedTokenizerBase", *, seed: int
 ) -> Iterator[NamedText]:
     """Stream the documents in an order that the seed decides; WikiText's articles in their own.
 
     Raises:
-        TextError: `datasets` is not installed; the Hub cannot be reached; it has no such data set,
-            config, split or column.
+        TextError: `datasets` is not installed; the Hub cannot be reached; it has no such config,
+            split or column.
     """
-    rows = _rows(where, seed)
+    rows = _rows(where, revision, seed)
     if where.is_articles_by_line:
         texts = (row_text(row, where.column, tokenizer, f"'{where.name}'") for row in rows)
         yield from _articles(texts)
@@ -63,7 +79,7 @@ def read_hub(
         yield label, row_text(row, where.column, tokenizer, f"'{where.name}', row {place}")
 
 
-def _rows(where: HubText, seed: int) -> Iterator[Mapping[str, object]]:
+def _rows(where: HubText, revision: str | None, seed: int) -> Iterator[Mapping[str, object]]:
     try:
         import datasets
     except ImportError as error:
@@ -71,15 +87,22 @@ def _rows(where: HubText, seed: int) -> Iterator[Mapping[str, object]]:
             f"data set '{where.name}' needs the library `datasets`: pip install 'coterie[data]'; "
             "a local file of that name was not found"
         ) from error
+    # Offline, a data set can only come whole out of the local cache; a stream never does.
+    streaming = not _offline()
     try:
-        stream = datasets.load_dataset(where.name, where.config, split=where.split, streaming=True)
+        stream = datasets.load_dataset(
+            where.name,
+            where.config,
+            split=where.split,
+            revision=revision,
+            streaming=streaming,
+        )
+        if not streaming:
+            stream = stream.to_iterable_dataset()
         if not where.is_articles_by_line:
             stream = stream.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
         yield from stream
-    # A remote library may raise anything here; every kind becomes the one line that explains it.
-    except TextError:
-        raise
-    except Exception as error:
+    except Exception as error:  # a remote library raises anything; all of it is explained
         raise TextError(_explain(where, error)) from error
 
 
@@ -104,14 +127,21 @@ def _explain(where: HubText, error: Exception) -> str:
             f"data set '{name}' is gated: accept its terms on its page, then log in with "
             "`hf auth login`"
         )
-    if "DatasetNotFoundError" in kinds:
+    if "RepositoryNotFoundError" in kinds or "DatasetNotFoundError" in kinds:
         return (
             f"'{name}' is neither a file here nor a data set on the Hub: check the spelling "
             "(a private one needs `hf auth login`)"
         )
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") or kinds & _NETWORK:
-        return f"data set '{name}' needs the Hugging Face Hub, which cannot be reached: {_WAY_OUT}"
+    if _offline() or kinds & _NETWORK:
+        return (
+            f"'{name}' is not a file here, and as a data set it needs the Hugging Face Hub, which "
+            f"cannot be reached: {_WAY_OUT}"
+        )
     return f"data set '{name}' cannot be read: {reason}"
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE")
 
 
 _NETWORK = {

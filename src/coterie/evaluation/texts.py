@@ -27,7 +27,7 @@ from coterie.evaluation.text_files import (
     find_files,
     read_files,
 )
-from coterie.evaluation.text_hub import HubText, parse_hub, read_hub
+from coterie.evaluation.text_hub import HubText, find_revision, parse_hub, read_hub
 from coterie.evaluation.text_rows import NamedText
 from coterie.models.reference.text import Half, stdlib_documents
 
@@ -150,7 +150,9 @@ def _open_source(
             f"text '{spec}' is not there: give a file, a folder, a data set as "
             "NAME:CONFIG:SPLIT:COLUMN, or 'stdlib'"
         )
-    return Source(_hub_name(hub), share), read_hub(hub, tokenizer, seed=int(rng.integers(2**31)))
+    revision = find_revision(hub)
+    texts = read_hub(hub, revision, tokenizer, seed=int(rng.integers(2**31)))
+    return Source(_hub_name(hub, revision), share), texts
 
 
 def _local(spec: str) -> tuple[Path, str | None] | None:
@@ -176,8 +178,9 @@ def _is_hub(spec: str) -> bool:
     return hub is not None and not hub.is_articles_by_line
 
 
-def _hub_name(hub: HubText) -> str:
-    return ":".join(part for part in (hub.name, hub.config, hub.split) if part)
+def _hub_name(hub: HubText, revision: str | None) -> str:
+    name = ":".join(part for part in (hub.name, hub.config, hub.split) if part)
+    return f"{name} at {revision[:12]}" if revision else name
 
 
 def _stdlib(half: Half) -> list[NamedText]:
