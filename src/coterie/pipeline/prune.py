@@ -1,0 +1,155 @@
+"""`prune`: the main job, from a model's name to a smaller checkpoint that is proved."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from coterie.game.coalitions import Coalition, Observations
+from coterie.models.checkpoints import load_tokenizer, resolve
+from coterie.models.safety import Expected, expect_cut, verify_cut
+from coterie.models.sources import Source
+from coterie.models.surgery import write_cut
+from coterie.pipeline.folder import check_output, finished_record, write_record, written_aside
+from coterie.pipeline.opening import Opened, Played, Progress, Silent, opened, text_part
+from coterie.pipeline.record import cut_part, searched_record
+from coterie.pipeline.request import Request
+from coterie.pipeline.search import search
+from coterie.pipeline.values import Result
+from coterie.report.card import FIGURE, licence_of, model_card
+from coterie.report.figure import draw_contributions
+from coterie.report.record import (
+    DifferencePart,
+    PerplexityPart,
+    Record,
+    SizePart,
+    VerdictPart,
+)
+from coterie.store import Json
+from coterie.study import clustered_mean, watch
+
+VERIFIED_SEQUENCES = 2
+"""Calibration sequences on which the reloaded checkpoint must give the masked model's logits."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Everything known before the checkpoint is written; the model itself is no longer needed."""
+
+    record: Record
+    source: Source
+    coalition: Coalition
+    expected: Expected
+
+
+def prune(
+    request: Request,
+    *,
+    output: Path | str,
+    overwrite: bool = False,
+    store: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Cut the layers a model can best do without, write the checkpoint, and prove it.
+
+    A run that has finished in ``output`` with the same request and the same weights is reported
+    again and nothing is done.
+
+    Args:
+        output: Folder for the checkpoint; written aside and renamed when all is well.
+        overwrite: Replace a checkpoint that is there.
+        store: SQLite file of observations; None is the user's cache.
+
+    Raises:
+        UserError: something asked cannot be done, in one line; nothing was written.
+        VerificationError: the reloaded checkpoint is not the model that was measured.
+    """
+    request.check(cutting=True)
+    progress = progress or Silent()
+    output = Path(output)
+    if not overwrite and (done := _finished(request, output)):
+        progress.say(f"{output.name} holds the finished run of this very request")
+        return Result(done)
+    check_output(output, overwrite=overwrite)
+    judged = _judge(request, store, progress)
+    began = time.monotonic()
+    with written_aside(output) as folder:
+        progress.say(f"writing {output.name}")
+        kept = np.flatnonzero(judged.coalition).tolist()
+        write_cut(judged.source, kept, folder)
+        checked = verify_cut(judged.expected, folder)
+        record = judged.record
+        record["verification"] = checked.as_json()
+        record["size"] = _sizes(judged.source, folder)
+        record["budget"]["seconds"]["writing and checking"] = time.monotonic() - began
+        draw_contributions(record, folder / FIGURE)
+        card = model_card(record, licence_of(judged.source.folder / "README.md"))
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        write_record(folder, record)
+    return Result(record)
+
+
+def _judge(request: Request, store: Path | str | None, progress: Progress) -> _Judged:
+    """Search, decide, judge on held-out text; the model is let go on return."""
+    with opened(request, store=store, progress=progress) as table:
+        n_players = table.stack.n_players
+        keep = n_players - request.players_to_remove(n_players, table.locked)
+        searched = search(table, keep, progress)
+        coalition = searched.study.keep(keep)
+        began = time.monotonic()
+        held_out = table.play_held_out()
+        record = searched_record("prune", table, searched)
+        record["cut"] = cut_part(coalition)
+        record["held_out"] = text_part(held_out.texts)
+        record["verdict"] = _verdict(held_out, coalition, progress)
+        tokens = torch.from_numpy(table.calibration.texts.tokens[:VERIFIED_SEQUENCES])
+        expected = expect_cut(table.model, table.stack, coalition.tolist(), tokens)
+        record["budget"]["seconds"]["judging"] = time.monotonic() - began
+        return _Judged(record, table.source, coalition, expected)
+
+
+def _verdict(played: Played, coalition: Coalition, progress: Progress) -> VerdictPart:
+    """Full model against cut one on the held-out texts, paired sequence by sequence."""
+    both = np.stack([np.ones_like(coalition), coalition])
+    seen = watch(played.game, both, lambda *_: progress.step("judging on held-out text", *_[1:]))
+    documents = played.texts.documents
+    change, error = clustered_mean(seen.nll[1] - seen.nll[0], documents)
+    before, after = (_perplexity(seen, row, documents) for row in (0, 1))
+    return VerdictPart(
+        before=before,
+        after=after,
+        difference=DifferencePart(nll=change, error=error, documents=len(np.unique(documents))),
+        ratio=after["perplexity"] / before["perplexity"],
+        kl=float(seen.kl[1].mean()),
+        top1=float(seen.top1[1].mean()),
+    )
+
+
+def _perplexity(seen: Observations, row: int, documents: np.ndarray) -> PerplexityPart:
+    nll, error = clustered_mean(seen.nll[row], documents)
+    perplexity = float(np.exp(nll))
+    # The delta method: d exp(x) = exp(x) dx.
+    spread = None if error is None else perplexity * error
+    return PerplexityPart(nll=nll, perplexity=perplexity, error=spread)
+
+
+def _sizes(source: Source, folder: Path) -> SizePart:
+    new = Source(source.name, folder)
+    return SizePart(
+        parameters_before=sum(entry.n_values for entry in source.entries),
+        parameters_after=sum(entry.n_values for entry in new.entries),
+        bytes_before=sum(entry.n_bytes for entry in source.entries),
+        bytes_after=sum(entry.n_bytes for entry in new.entries),
+    )
+
+
+def _finished(request: Request, output: Path) -> Record | None:
+    record = finished_record(output, request.as_json())
+    if record is None:
+        return None
+    source = resolve(
+        request.model, request.revision, trust_remote_code=request.trust_remote_code
+    )
+    return record if record["model"]["fingerprint"] == source.fingerprint() else None
