@@ -3,6 +3,7 @@
 from typing import cast
 
 import torch
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
@@ -62,7 +63,8 @@ def load_model(
             f"{source.name!r} lacks {len(missing)} of its tensors, such as {missing[0]}: those"
             " would be random, download the checkpoint again"
         )
-    return model.to(device).eval()
+    nn.Module.to(model, device)
+    return model.eval()
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:

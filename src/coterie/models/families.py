@@ -9,6 +9,7 @@ generic rules of `surgery` rewrite the config. `register_family` adds one, in a 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
 from transformers import PretrainedConfig
 
 Locks = dict[int, str]
@@ -18,6 +19,17 @@ Locks = dict[int, str]
 def no_locks(config: PretrainedConfig, n_players: int) -> Locks:
     """Every player may be cut."""
     return {}
+
+
+def no_config_rule(config: PretrainedConfig, kept: tuple[int, ...], n_players: int) -> None:
+    """The generic rules say it all."""
+
+
+def no_tensor_rule(
+    name: str, tensor: Tensor, config: PretrainedConfig, kept: tuple[int, ...]
+) -> Tensor:
+    """The tensor stays as it is."""
+    return tensor
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,10 @@ class Family:
         lock_first: Why player 0 must stay, or None.
         lock_last: Why the last player must stay, or None.
         refusal: Why no layer of this type can be cut at all, or None.
+        config_rule: Changes the text config further, in place, after the generic rules.
+        rewritten: Pattern (searched) of the names of tensors that a cut changes, not only renames.
+        tensor_rule: The new value of such a tensor, from its OLD name, its value, the text config
+            of the whole model and the kept players.
     """
 
     stack: str | None = None
@@ -37,6 +53,9 @@ class Family:
     lock_first: str | None = None
     lock_last: str | None = None
     refusal: str | None = None
+    config_rule: Callable[[PretrainedConfig, tuple[int, ...], int], None] = no_config_rule
+    rewritten: str | None = None
+    tensor_rule: Callable[[str, Tensor, PretrainedConfig, tuple[int, ...]], Tensor] = no_tensor_rule
 
     def locks(self, config: PretrainedConfig, n_players: int) -> Locks:
         """The players that must stay, each with the reason, in order."""

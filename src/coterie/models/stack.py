@@ -9,19 +9,10 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from coterie.errors import ModelError
 from coterie.models.families import Family, family_of
+from coterie.models.layer_fields import COUNT_FIELDS, layer_counts, text_config
 
-COUNT_FIELDS = (
-    "decoder_layers",  # first: a sequence-to-sequence config counts its encoder elsewhere
-    "num_decoder_layers",
-    "num_hidden_layers",
-    "n_layer",
-    "n_layers",
-    "num_layers",
-    "num_blocks",
-)
-"""Names under which a config states how many decoder layers there are."""
-
-_ELSEWHERE = re.compile(r"expert|vision|visual|audio|image|speech|mtp|depth_decoder", re.IGNORECASE)
+ELSEWHERE = re.compile(r"expert|vision|visual|audio|image|speech|mtp|depth_decoder", re.IGNORECASE)
+"""Parts of a model that hold numbered layers of other kinds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,17 +55,6 @@ def find_stack(model: PreTrainedModel) -> Stack:
     return Stack(name, tuple(layers), family.locks(config, len(layers)))
 
 
-def text_config(config: PretrainedConfig) -> PretrainedConfig:
-    """The part of a config that describes the decoder: itself, or the text part of a wrapper."""
-    return config.get_text_config(decoder=True)
-
-
-def count_fields(config: PretrainedConfig) -> dict[str, int]:
-    """Every field that states a number of layers, with its value, the likeliest first."""
-    values = ((name, getattr(config, name, None)) for name in COUNT_FIELDS)
-    return {name: value for name, value in values if isinstance(value, int) and value > 0}
-
-
 def _registered(model: PreTrainedModel, family: Family) -> tuple[str, nn.ModuleList] | None:
     if family.stack is None:
         return None
@@ -94,7 +74,7 @@ def _registered(model: PreTrainedModel, family: Family) -> tuple[str, nn.ModuleL
 
 
 def _counted(model: PreTrainedModel, config: PretrainedConfig) -> tuple[str, nn.ModuleList]:
-    counts = count_fields(config)
+    counts = layer_counts(config)
     lists = list(_module_lists(model))
     for count in counts.values():
         fitting = [(name, layers) for name, layers in lists if len(layers) == count]
@@ -111,7 +91,7 @@ def _counted(model: PreTrainedModel, config: PretrainedConfig) -> tuple[str, nn.
 
 def _module_lists(model: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:
     for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) and not _ELSEWHERE.search(name):
+        if isinstance(module, nn.ModuleList) and len(module) and not ELSEWHERE.search(name):
             yield name, module
 
 

@@ -1,0 +1,279 @@
+"""Write a cut checkpoint straight from the source's files: bytes are copied, no model is built.
+
+The tensors of the kept layers are renamed on the way; the few that a family rewrites pass through
+torch one at a time. The dtype on disk stays what it was, whatever the search ran in.
+"""
+
+import json
+import re
+import shutil
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+from transformers import PretrainedConfig
+
+from coterie.errors import ModelError
+from coterie.models.config_cut import checked, config_changes, cut_config
+from coterie.models.disk_names import DiskStack, find_disk_stack
+from coterie.models.families import Family, family_of
+from coterie.models.layer_fields import text_config
+from coterie.models.quantization import renumber_quantization
+from coterie.models.sources import INDEX, Source
+from coterie.models.tensorfile import Entry
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes written so far and the bytes there will be."""
+
+MAX_SHARD_BYTES = 5 * 10**9
+"""Size above which a new file is begun: what most Hub checkpoints use."""
+
+_CHUNK = 16 * 2**20
+_WEIGHT_SUFFIXES = frozenset(
+    (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")
+)
+_NOT_CARRIED = frozenset(("config.json", "README.md", "coterie.json", INDEX))
+_BYTES_OF_FILES_CARRIED = 200 * 2**20
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a cut checkpoint on disk consists of.
+
+    Attributes:
+        files: Weight files, by name, in order.
+        n_bytes: Bytes of all tensors.
+        n_parameters: Entries of all tensors; packed formats count as packed.
+        carried: Other files copied from the source, by name.
+        left: Files of the source that were not copied, by name.
+        config_changes: Fields of config.json that the cut changed, with their new values.
+    """
+
+    files: tuple[str, ...]
+    n_bytes: int
+    n_parameters: int
+    carried: tuple[str, ...]
+    left: tuple[str, ...]
+    config_changes: dict[str, object]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One tensor to write: where its bytes are now, and what it will be called."""
+
+    entry: Entry
+    name: str
+    data: bytes | None = None
+
+
+def write_cut(
+    source: Source,
+    kept: Sequence[int],
+    output: Path,
+    *,
+    progress: Progress | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> Written:
+    """Write the checkpoint that keeps only some layers of a source into an empty folder.
+
+    Args:
+        source: From `resolve`.
+        kept: The players that stay.
+        output: An empty folder, or one that does not exist yet. Give a temporary one and rename it
+            when all is checked: after an error it is left half-written.
+        progress: Called now and then with bytes written and bytes in all.
+        max_shard_bytes: Tensor bytes per file, unless one tensor alone is larger.
+
+    Raises:
+        CutError: An index out of range or named twice.
+        ModelError: The source's layers cannot be told from their names, or its quantisation cannot
+            be cut.
+    """
+    config = source.config()
+    stack = find_disk_stack(source.entries, config)
+    players = checked(kept, stack.n_players)
+    new_config = cut_config(config, players, stack.n_players)
+    output.mkdir(parents=True, exist_ok=True)
+    fields, changes = _new_fields(source, config, new_config, stack, players)
+    (output / "config.json").write_text(
+        json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    carried, left = _carry(source.folder, output)
+    pieces = _pieces(source, stack, players, text_config(config))
+    shards = _shards(pieces, max_shard_bytes)
+    metadata = _metadata(source, stack, players)
+    names = _write_shards(shards, output, metadata, progress)
+    n_values = sum(piece.entry.n_values for piece in pieces)
+    n_bytes = sum(piece.entry.n_bytes for piece in pieces)
+    return Written(names, n_bytes, n_values, carried, left, changes)
+
+
+def _new_fields(
+    source: Source,
+    config: PretrainedConfig,
+    new_config: PretrainedConfig,
+    stack: DiskStack,
+    kept: tuple[int, ...],
+) -> tuple[dict[str, object], dict[str, object]]:
+    """The source's config.json with what the cut changes, and those changes alone."""
+    raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    changes = config_changes(config, new_config)
+    quantization = raw.get("quantization_config")
+    if quantization is not None:
+        list_name = stack.path.rpartition(".")[2]
+        renamed = renumber_quantization(
+            quantization, list_name, lambda layer: stack.renumber(layer, kept)
+        )
+        changes.pop("quantization_config", None)
+        if renamed != quantization:
+            changes["quantization_config"] = renamed
+    return _merged(raw, changes), changes
+
+
+def _merged(old: dict[str, object], changes: dict[str, object]) -> dict[str, object]:
+    merged = dict(old)
+    for name, new in changes.items():
+        before = merged.get(name)
+        if isinstance(before, dict) and isinstance(new, dict) and name.endswith("config"):
+            merged[name] = _merged(before, new)
+        else:
+            merged[name] = new
+    return merged
+
+
+def _carry(folder: Path, output: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Copy what is neither weights nor rewritten: tokenizer, templates, licences, code."""
+    carried, left = [], []
+    for file in sorted(folder.iterdir()):
+        small = file.is_file() and file.stat().st_size <= _BYTES_OF_FILES_CARRIED
+        weights = file.suffix in _WEIGHT_SUFFIXES or file.name.endswith(".index.json")
+        if small and not weights and file.name not in _NOT_CARRIED and file.name[0] != ".":
+            shutil.copyfile(file, output / file.name)
+            carried.append(file.name)
+        elif not weights and file.name not in _NOT_CARRIED:
+            left.append(file.name)
+    return tuple(carried), tuple(left)
+
+
+def _pieces(
+    source: Source, stack: DiskStack, kept: tuple[int, ...], config: PretrainedConfig
+) -> list[_Piece]:
+    family = family_of(config)
+    pieces = []
+    for entry in source.entries:
+        name = stack.rename(entry.name, kept)
+        if name is None:
+            continue
+        if family.rewritten and re.search(family.rewritten, entry.name):
+            pieces.append(_rewritten(entry, name, family, config, kept))
+        else:
+            pieces.append(_Piece(entry, name))
+    return pieces
+
+
+def _rewritten(
+    entry: Entry, name: str, family: Family, config: PretrainedConfig, kept: tuple[int, ...]
+) -> _Piece:
+    from safetensors import safe_open
+
+    with safe_open(entry.file, framework="pt") as file:
+        tensor: Tensor = file.get_tensor(entry.name)
+    new = family.tensor_rule(entry.name, tensor, config, kept).to(tensor.dtype).contiguous()
+    data = new.reshape(-1).view(torch.uint8).numpy().tobytes()
+    return _Piece(replace(entry, shape=tuple(new.shape), stop=entry.start + len(data)), name, data)
+
+
+def _shards(pieces: list[_Piece], max_shard_bytes: int) -> list[list[_Piece]]:
+    shards: list[list[_Piece]] = [[]]
+    filled = 0
+    for piece in pieces:
+        if shards[-1] and filled + piece.entry.n_bytes > max_shard_bytes:
+            shards.append([])
+            filled = 0
+        shards[-1].append(piece)
+        filled += piece.entry.n_bytes
+    return shards
+
+
+def _metadata(source: Source, stack: DiskStack, kept: tuple[int, ...]) -> dict[str, str]:
+    """The metadata of all the source's files together, with the tensors it names renamed."""
+    metadata: dict[str, str] = {}
+    for header in source.headers:
+        for key, value in header.metadata.items():
+            name = stack.rename(key, kept)
+            if name is not None:
+                metadata[name] = stack.rename_inside(value, kept)
+    return metadata or {"format": "pt"}
+
+
+def _write_shards(
+    shards: list[list[_Piece]], output: Path, metadata: dict[str, str], progress: Progress | None
+) -> tuple[str, ...]:
+    total = sum(piece.entry.n_bytes for shard in shards for piece in shard)
+    done = 0
+
+    def advance(n_bytes: int) -> None:
+        nonlocal done
+        done += n_bytes
+        if progress is not None:
+            progress(done, total)
+
+    weight_map: dict[str, str] = {}
+    names = []
+    for number, shard in enumerate(shards, start=1):
+        single = len(shards) == 1
+        part = "" if single else f"-{number:05}-of-{len(shards):05}"
+        name = f"model{part}.safetensors"
+        with (output / name).open("wb") as stream:
+            _write_shard(shard, stream, metadata, advance)
+        weight_map |= {piece.name: name for piece in shard}
+        names.append(name)
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        (output / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return tuple(names)
+
+
+def _write_shard(
+    shard: list[_Piece],
+    stream: BinaryIO,
+    metadata: dict[str, str],
+    advance: Callable[[int], None],
+) -> None:
+    fields: dict[str, object] = {"__metadata__": metadata}
+    offset = 0
+    for piece in shard:
+        if piece.name in fields:
+            raise ModelError(f"two tensors of the cut checkpoint would be called {piece.name}")
+        fields[piece.name] = {
+            "dtype": piece.entry.dtype,
+            "shape": list(piece.entry.shape),
+            "data_offsets": [offset, offset + piece.entry.n_bytes],
+        }
+        offset += piece.entry.n_bytes
+    text = json.dumps(fields, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # readers map the data that follows: keep it aligned
+    stream.write(struct.pack("<Q", len(text)) + text)
+    for piece in shard:
+        if piece.data is not None:
+            stream.write(piece.data)
+            advance(len(piece.data))
+        else:
+            _copy(piece.entry, stream, advance)
+
+
+def _copy(entry: Entry, stream: BinaryIO, advance: Callable[[int], None]) -> None:
+    left = entry.n_bytes
+    with entry.file.open("rb") as source:
+        source.seek(entry.start)
+        while left:
+            chunk = source.read(min(_CHUNK, left))
+            if not chunk:
+                raise ModelError(f"{entry.file.name} ended inside {entry.name}: was it changed?")
+            stream.write(chunk)
+            left -= len(chunk)
+            advance(len(chunk))
