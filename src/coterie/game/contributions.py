@@ -2,8 +2,13 @@
 
 Two things could have come out otherwise: which coalitions were drawn, and which documents were
 read. Each is resampled on its own and the surrogate fitted anew every time; the spread of the
-contributions over the refits is the standard error. What neither tells is how far the surrogate is
-from the game itself: that is the held-out fidelity, beside them.
+contributions over the refits is the standard error.
+
+Documents are resampled with replacement. Coalitions are subsampled without (Shao and Wu 1989,
+doi:10.1214/aos/1176347263): repeats would rob a surrogate of a third of its distinct coalitions and
+overstate its error several times. Where coalitions barely outnumber a surrogate's coefficients the
+error is still overstated; it is true where they are several times as many. What neither error tells is how far the surrogate is from the
+game itself: that is the held-out fidelity, beside them.
 """
 
 from collections.abc import Sequence
@@ -11,7 +16,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from coterie.errors import CutError
 from coterie.game.coalitions import Indices, Matrix, Vector
 from coterie.game.designs import NO_ONE, Stratum, draw_strata
 from coterie.game.semivalues import Estimate, stratified_semivalue_from
@@ -20,6 +24,7 @@ from coterie.game.surrogates.fidelity import Fidelity, held_out_fidelity
 from coterie.game.utilities import Formula
 
 BASE_DRAWS = 80_000  # base coalitions of the estimate: Ding et al. 2026, arXiv:2602.07804
+LEFT_OUT = 0.25  # coalitions left out of a refit, relative to those kept, where few are known
 REFIT_BASE_DRAWS = 4_000  # the same for all refits, so that their differences do not feel them
 
 
@@ -32,7 +37,7 @@ class Contributions:
     predictor: Predictor
     """The surrogate fitted to all coalitions and all documents."""
     replicates: int
-    """Refits behind each of the two errors."""
+    """Refits behind each of the two errors; a third as many tell what the random start adds."""
     n_base: int
     """Distinct base coalitions of the estimate."""
     n_coalitions: int
@@ -66,7 +71,7 @@ def contributions(
     """
     coalitions = np.concatenate([stratum.coalitions for stratum in strata])
     if len(table) != len(coalitions):
-        raise CutError(f"{len(table)} rows of observations for {len(coalitions)} coalitions")
+        raise ValueError(f"{len(table)} rows of observations for {len(coalitions)} coalitions")
     n_players = coalitions.shape[1]
     targets = formula(table.mean(axis=1), full.mean(keepdims=True))
     for_fit, for_folds, for_base, for_draws, for_texts = rng.spawn(5)
@@ -80,20 +85,22 @@ def contributions(
         n_players, sizes, min(base_draws, REFIT_BASE_DRAWS), locked=locked, rng=for_base
     )
 
-    def spread(refitted: Sequence[Predictor]) -> Vector:
-        values = [stratified_semivalue_from(one, fewer, locked).values for one in refitted]
-        return np.std(values, axis=0, ddof=1)
+    def spread(values: Matrix, rows: Sequence[Indices], rngs: list[np.random.Generator]) -> Vector:
+        refitted = surrogate.refit(coalitions, values, rows, rngs=rngs)
+        found = [stratified_semivalue_from(one, fewer, locked).values for one in refitted]
+        return np.std(found, axis=0, ddof=1)
 
-    rows = [_resampled(strata, rng=for_draws) for _ in range(replicates)]
     repeated = np.tile(targets, (replicates, 1))
-    sampling = spread(surrogate.refit(coalitions, repeated, rows, rngs=for_draws.spawn(replicates)))
+    everything = [np.arange(len(coalitions))] * replicates
+    rows = [_subsample(strata, rng=for_draws) for _ in range(replicates)]
+    drawn = spread(repeated, rows, _alike(replicates, for_draws)) / np.sqrt(LEFT_OUT)
+    few = slice(max(2, replicates // 3))
+    started = spread(repeated[few], everything[few], for_draws.spawn(len(everything[few])))
+    sampling = np.hypot(drawn, started)
     texts, n_documents = _by_texts(table, full, documents, formula, replicates, for_texts)
     error_texts = None
     if texts is not None:
-        everything = [np.arange(len(coalitions))] * replicates
-        seed = int(for_texts.integers(2**63))  # one seed for all: only the texts differ
-        rngs = [np.random.default_rng(seed) for _ in range(replicates)]
-        again = spread(surrogate.refit(coalitions, texts, everything, rngs=rngs))
+        again = spread(texts, everything, _alike(replicates, for_texts))
         error_texts = again * np.sqrt(n_documents / (n_documents - 1))
     estimate = replace(
         found,
@@ -108,15 +115,25 @@ def contributions(
     )
 
 
-def _resampled(strata: Sequence[Stratum], rng: np.random.Generator) -> Indices:
-    """Rows of a bootstrap over coalitions: within each stratum, unless it is complete."""
+def _subsample(strata: Sequence[Stratum], rng: np.random.Generator) -> Indices:
+    """Rows of one refit: most of each stratum, and all of one that is complete.
+
+    Leaving out a share (1 − f) spreads an estimate by (1 − f) / f of its own variance; that is set
+    to ``LEFT_OUT`` times the finite-population correction, so the spread is told in one factor.
+    """
     rows, start = [], 0
     for stratum in strata:
         n = len(stratum.coalitions)
-        chosen = np.arange(n) if stratum.complete else rng.integers(n, size=n)
-        rows.append(start + chosen)
+        kept = round(n / (1 + LEFT_OUT * (1 - n / stratum.population)))
+        rows.append(start + rng.permutation(n)[:kept])
         start += n
     return np.concatenate(rows)
+
+
+def _alike(n: int, rng: np.random.Generator) -> list[np.random.Generator]:
+    """Generators in one and the same state, so that refits differ by their data alone."""
+    seed = int(rng.integers(2**63))
+    return [np.random.default_rng(seed) for _ in range(n)]
 
 
 def _by_texts(
