@@ -1,0 +1,229 @@
+"""A language model as a game: many coalitions observed at once, each prefix computed once."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from coterie.errors import TextError
+from coterie.evaluation.capture import LayerStack, NotReplayable
+from coterie.evaluation.head import TailNotFound, find_head
+from coterie.evaluation.memory import free_bytes
+from coterie.evaluation.metrics import observations, refuse_unless_finite
+from coterie.evaluation.one_by_one import read_one_by_one
+from coterie.evaluation.planning import Plan, Spent, plan
+from coterie.evaluation.shape import BatchShape, probe_shape
+from coterie.evaluation.trie import common_prefixes, prefix_order
+from coterie.evaluation.walk import Walker
+from coterie.game.coalitions import Block, Coalitions, Indices, Observations, to_text
+from coterie.models.stack import Stack, find_stack
+
+SHARED = "shared prefixes"
+
+FREE_SHARE = 0.5
+"""Share of the free memory that live states may take unless `state_memory` says otherwise."""
+
+
+class ModelGame:
+    """The game whose players are the layers of a causal language model, observed on texts.
+
+    Args:
+        model: The model; it is put into evaluation mode, and no weight is ever changed.
+        tokens: Token ids, ``(n_sequences, length)``, without padding.
+        stack: The layers, if they are known already.
+        state_memory: Bytes that live states may take; by default half of what is free.
+        shape: Batch shape of an earlier run, to be kept; by default a short probe chooses it.
+        kl: Whether to observe KL to the full model; without it those entries are NaN.
+
+    Attributes:
+        mode: How coalitions are evaluated: ``"shared prefixes"``, or one at a time and why.
+        spent: What has really run so far.
+        remarks: What went wrong without stopping anything, one line each.
+
+    Raises:
+        TextError: The tokens are not a table, are too short, or are not the model's.
+        ModelError: The full model has no finite loss on the first sequences.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokens: NDArray[np.int64] | Tensor,
+        *,
+        stack: Stack | None = None,
+        state_memory: int | None = None,
+        shape: BatchShape | None = None,
+        kl: bool = True,
+    ) -> None:
+        started = perf_counter()
+        model.eval()
+        self.model, self.kl = model, kl
+        self.stack = find_stack(model) if stack is None else stack
+        self.tokens = _checked(tokens, _vocabulary(model))
+        self.vocabulary = _vocabulary(model)
+        self.spent = Spent()
+        self.remarks: list[str] = []
+        self._state_memory = state_memory
+        self._walker: Walker | None = None
+        self._one_by_one_shape = shape
+        try:
+            self._walker = self._prepared(shape)
+            self.mode = SHARED
+        except (NotReplayable, TailNotFound) as reason:
+            self.mode = f"one coalition at a time: {reason}"
+            self.remarks.append(
+                f"{type(model).__name__} is evaluated one coalition at a time, which is exact but"
+                f" shares no work between coalitions: {reason}"
+            )
+        self.spent.setup_seconds += perf_counter() - started
+
+    @property
+    def n_players(self) -> int:
+        """Number of layers, locked or not."""
+        return self.stack.n_players
+
+    @property
+    def n_sequences(self) -> int:
+        """Number of texts."""
+        return len(self.tokens)
+
+    @property
+    def length(self) -> int:
+        """Tokens of a text."""
+        return self.tokens.shape[1]
+
+    @property
+    def shape(self) -> BatchShape:
+        """The batch shape in use; store it, and give it back to resume."""
+        if self._walker is not None:
+            return self._walker.shape
+        return self._one_by_one_shape or BatchShape(min(8, self.n_sequences), 256, self.vocabulary)
+
+    def plan(self, coalitions: Coalitions, n_sequences: int | None = None) -> Plan:
+        """The work that observing ``coalitions`` will take."""
+        return plan(coalitions, n_sequences or self.n_sequences, self.length)
+
+    def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
+        """Observe distinct coalitions on distinct sequences, block by block, as soon as known.
+
+        Nothing of the model is altered while a block is out of hand, so the caller may stop at any.
+        """
+        coalitions = np.asarray(coalitions, dtype=bool)
+        sequences = np.asarray(sequences, dtype=np.intp)
+        order = prefix_order(coalitions)
+        ordered = coalitions[order]
+        self._check(ordered, sequences)
+        if not len(ordered) or not len(sequences):
+            return
+        blocks = self._plainly if self._walker is None else self._shared
+        started = perf_counter()
+        for block in blocks(ordered, sequences):
+            seconds = perf_counter() - started
+            self.spent.seconds += seconds
+            self._remark(ordered[block.rows], sequences[block.columns], block.observations)
+            yield replace(block, rows=order[block.rows], seconds=seconds)
+            started = perf_counter()
+
+    def _prepared(self, shape: BatchShape | None) -> Walker:
+        """Take the model apart and check, on two sequences, that the parts give the whole."""
+        few = self.tokens[[0, -1]]
+        head = find_head(self.model, self.stack, few)
+        layers = LayerStack(self.model, self.stack, few)
+        first = shape or BatchShape(1, 256, min(1024, head.vocabulary))
+        self._verify(Walker(layers, head, self.tokens, first, Spent(), kl=self.kl))
+        walker = Walker(layers, head, self.tokens, first, self.spent, kl=self.kl)
+        if shape is None:
+            walker.shape = probe_shape(layers, head, layers.prelude(few))
+        return walker
+
+    def _verify(self, walker: Walker) -> None:
+        keep = np.ones((2, self.n_players), dtype=bool)
+        unlocked = np.array(self.stack.unlocked, dtype=np.intp)
+        keep[1, unlocked[len(unlocked) // 3 :: 2]] = False
+        few = np.unique([0, self.n_sequences - 1])
+        plain = list(read_one_by_one(self.model, self.stack, keep, self.tokens[few], kl=False))
+        refuse_unless_finite(plain[0][0].nll, few.tolist())
+        rows = keep[prefix_order(keep)]
+        found: dict[int, NDArray[np.float64]] = {}
+        for block in walker.observe(rows, few, free_bytes(walker.device)):
+            found |= dict(zip(block.rows.tolist(), block.observations.nll, strict=True))
+        for row, (_, reading) in zip(prefix_order(keep).argsort(), plain, strict=True):
+            expected = observations(reading).nll[0]
+            if not np.allclose(expected, found[int(row)], 0, _room(self.model.dtype), True):
+                gap = float(np.abs(expected - found[int(row)]).max())
+                raise NotReplayable(
+                    f"layers run apart from the model differ from it by {gap:.2g} nats per token"
+                )
+
+    def _shared(self, ordered: Coalitions, sequences: Indices) -> Iterator[Block]:
+        assert self._walker is not None
+        memory = self._state_memory
+        if memory is None:
+            memory = int(FREE_SHARE * free_bytes(self._walker.device))
+        yield from self._walker.observe(ordered, sequences, memory)
+
+    def _plainly(self, ordered: Coalitions, sequences: Indices) -> Iterator[Block]:
+        rows = self.shape.rows
+        for at in range(0, len(sequences), rows):
+            columns = np.arange(at, min(at + rows, len(sequences)))
+            tokens = self.tokens[sequences[columns]]
+            read = read_one_by_one(self.model, self.stack, ordered, tokens, kl=self.kl)
+            for row, (full, reading) in enumerate(read):
+                refuse_unless_finite(full.nll, sequences[columns].tolist())
+                kept = int(ordered[row].sum())
+                self.spent.layer_executions += kept if at == 0 else 0
+                self.spent.layer_tokens += kept * tokens.numel()
+                self.spent.head_tokens += len(columns) * (self.length - 1)
+                yield Block(np.array([row]), columns, observations(reading))
+
+    def _check(self, ordered: Coalitions, sequences: Indices) -> None:
+        if ordered.ndim != 2 or ordered.shape[1] != self.n_players:
+            raise ValueError(
+                f"coalitions have shape {ordered.shape}; this game wants"
+                f" (n_coalitions, {self.n_players})"
+            )
+        if len(ordered) > 1 and common_prefixes(ordered).max() == self.n_players:
+            raise ValueError("a coalition is asked for twice; ask for distinct ones (observe_all)")
+        if len(np.unique(sequences)) < len(sequences):
+            raise ValueError("a sequence is asked for twice; ask for distinct ones")
+        if len(sequences) and not 0 <= sequences.min() <= sequences.max() < self.n_sequences:
+            raise ValueError(
+                f"sequences {sequences.min()} to {sequences.max()} were asked for; this game has"
+                f" {self.n_sequences}, counted from 0"
+            )
+
+    def _remark(self, coalitions: Coalitions, sequences: Indices, seen: Observations) -> None:
+        for row, column in np.argwhere(~np.isfinite(seen.nll)):
+            self.remarks.append(
+                f"coalition {to_text(coalitions[row])} has loss {seen.nll[row, column]} on sequence"
+                f" {sequences[column]}: stored as it is, read as the floor"
+            )
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    return int(model.config.get_text_config(decoder=True).vocab_size)
+
+
+def _room(dtype: torch.dtype) -> float:
+    """Nats per token by which two orders of the same sums may differ."""
+    return 1e-4 if dtype in (torch.float32, torch.float64) else 0.1
+
+
+def _checked(tokens: NDArray[np.int64] | Tensor, vocabulary: int) -> Tensor:
+    table = torch.as_tensor(tokens).cpu()
+    if table.dim() != 2 or table.is_floating_point() or not len(table) or table.shape[1] < 2:
+        raise TextError(
+            f"tokens have shape {tuple(table.shape)} and type {table.dtype}: give whole numbers of"
+            " shape (n_sequences, length), at least one sequence of at least two tokens"
+        )
+    if int(table.min()) < 0 or int(table.max()) >= vocabulary:
+        raise TextError(
+            f"token ids run from {int(table.min())} to {int(table.max())}, the model's vocabulary"
+            f" has {vocabulary}: use the model's own tokenizer"
+        )
+    return table.to(torch.int64)

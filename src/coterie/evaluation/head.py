@@ -1,0 +1,213 @@
+"""The end of a model, from the last layer to logits, found by watching it run."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from transformers import PreTrainedModel
+
+from coterie.models.routing import input_device
+from coterie.models.stack import Stack, text_config
+
+SCALE_FIELDS = ("logit_scale", "lm_head_multiplier", "logits_scaling", "output_multiplier_scale")
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectionHead:
+    """Norm, vocabulary projection, and a scale or a soft cap on the logits.
+
+    Attributes:
+        norms: Modules between the last layer and the projection, in order.
+        projection: The vocabulary projection.
+        width: Tokens a logit is given to; the projection may be padded beyond.
+        factor: Factor on the state before the projection.
+        scale: Factor on the logits.
+        softcap: Bound c of ``c · tanh(logit / c)``; None leaves logits as they are.
+    """
+
+    norms: tuple[nn.Module, ...]
+    projection: nn.Module
+    width: int
+    factor: float = 1.0
+    scale: float = 1.0
+    softcap: float | None = None
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens a logit is given to."""
+        return self.width
+
+    @property
+    def readable(self) -> bool:
+        """Whether the projection is a plain matrix whose rows can be read where they lie."""
+        return type(self.projection) is nn.Linear and not self._matrix.weight.is_meta
+
+    @property
+    def _matrix(self) -> nn.Linear:
+        assert isinstance(self.projection, nn.Linear)
+        return self.projection
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the projection computes; None where that is not for us to say."""
+        return self._matrix.weight.device if self.readable else None
+
+    @property
+    def linear(self) -> bool:
+        """Whether logits are an affine map of the state whose weights can be read."""
+        return self.readable and self.softcap is None
+
+    def normed(self, states: Tensor) -> Tensor:
+        """What stands between the last layer and the projection."""
+        for module in self.norms:
+            states = _leaf(module(states))
+        return states if self.factor == 1.0 else states * self.factor
+
+    def logits(self, states: Tensor, start: int, stop: int) -> Tensor:
+        """Float32 logits ``(n_tokens, stop - start)``; the caller may overwrite them."""
+        if self.readable:
+            bias = self._matrix.bias
+            rows = self._matrix.weight[start:stop]
+            logits = torch.mm(states, rows.T)
+            if bias is not None:
+                logits += bias[start:stop]
+        else:
+            logits = _leaf(self.projection(states))[:, start:stop].clone()
+        logits = logits.float()
+        if self.scale != 1.0:
+            logits *= self.scale
+        if self.softcap is not None:
+            logits = logits.div_(self.softcap).tanh_().mul_(self.softcap)
+        return logits
+
+    def mean_rows(self, weights: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Weighted sums of the rows and biases of the projection."""
+        rows = self._matrix.weight[start:stop].float()
+        bias = self._matrix.bias
+        summed = torch.mm(weights, rows) * self.scale
+        if bias is None:
+            return summed, weights.new_zeros(len(weights))
+        return summed, (weights @ bias[start:stop].float()) * self.scale
+
+
+class TailNotFound(Exception):
+    """The end of the model is not a chain of modules, a projection and a scale; says why."""
+
+
+def find_head(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> ProjectionHead:
+    """Find the head by running the model once on `tokens` and reproducing its logits.
+
+    Raises:
+        TailNotFound: No chain of the modules that ran after the last layer gives the same logits.
+    """
+    projection = model.get_output_embeddings()
+    if projection is None:
+        raise TailNotFound("it names no output embedding")
+    watched = _watch(model, stack, projection, tokens)
+    norms, factor = _chain(watched)
+    with torch.no_grad():
+        raw = _leaf(projection(watched.projected))
+    logits = watched.logits
+    raw = raw[..., : logits.shape[-1]].float()
+    scale, softcap = _transform(text_config(model.config), raw, logits.float())
+    return ProjectionHead(norms, projection, logits.shape[-1], factor, scale, softcap)
+
+
+@dataclass(frozen=True, eq=False)
+class _Watched:
+    """What happened after the last layer: calls of modules in order, and the two ends."""
+
+    last_state: Tensor
+    calls: list[nn.Module]
+    projected: Tensor
+    logits: Tensor
+
+
+def _watch(model: PreTrainedModel, stack: Stack, projection: nn.Module, tokens: Tensor) -> _Watched:
+    calls: list[nn.Module] = []
+    seen: dict[str, Tensor] = {}
+
+    def after_layer(module: nn.Module, args: object, output: object) -> None:
+        seen["last"] = _leaf(output)
+        calls.clear()
+
+    def after(module: nn.Module, args: object, output: object) -> None:
+        if "projected" not in seen:
+            calls.append(module)
+
+    def before_projection(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        seen["projected"] = args[0]
+
+    inside = {id(module) for layer in stack.layers for module in layer.modules()}
+    handles = [
+        module.register_forward_hook(after)
+        for name, module in model.named_modules()
+        if id(module) not in inside and not f"{stack.path}.".startswith(f"{name}.") and name
+    ]
+    handles.append(stack.layers[-1].register_forward_hook(after_layer))
+    handles.append(projection.register_forward_pre_hook(before_projection))
+    try:
+        with torch.no_grad():
+            logits = model(input_ids=tokens.to(input_device(model)), use_cache=False).logits
+    finally:
+        for handle in handles:
+            handle.remove()
+    if "projected" not in seen or "last" not in seen:
+        raise TailNotFound("its output embedding or its last layer is not called as a module")
+    return _Watched(seen["last"], calls, seen["projected"], logits)
+
+
+def _chain(watched: _Watched) -> tuple[tuple[nn.Module, ...], float]:
+    """The shortest run of called modules, and a factor, from the last layer to the projection."""
+    candidates: list[tuple[nn.Module, ...]] = [()]
+    candidates += [(module,) for module in watched.calls]
+    candidates += [tuple(watched.calls)]
+    for chain in candidates:
+        state = watched.last_state
+        try:
+            with torch.no_grad():
+                for module in chain:
+                    state = _leaf(module(state))
+        except (TypeError, RuntimeError, ValueError):
+            continue  # a module that takes something else is no link of the chain
+        if state.shape != watched.projected.shape:
+            continue
+        if _same(state, watched.projected):
+            return chain, 1.0
+        factor = float((state * watched.projected).sum() / (state * state).sum())
+        if _same(state * factor, watched.projected):
+            return chain, factor
+    raise TailNotFound("more than a chain of modules stands between its last layer and its head")
+
+
+def _transform(config: object, raw: Tensor, logits: Tensor) -> tuple[float, float | None]:
+    """The scale and the soft cap that turn ``raw`` projections into the model's logits."""
+    cap = getattr(config, "final_logit_softcapping", None)
+    options: list[tuple[float, float | None]] = [(1.0, None)]
+    for value in (getattr(config, field, None) for field in SCALE_FIELDS):
+        if isinstance(value, int | float) and not isinstance(value, bool) and value:
+            options += [(float(value), None), (1.0 / value, None)]
+    if cap:
+        options += [(1.0, float(cap))]
+    for scale, softcap in options:
+        made = raw * scale
+        if softcap is not None:
+            made = softcap * torch.tanh(made / softcap)
+        if _same(made, logits):
+            return scale, softcap
+    raise TailNotFound("its logits are neither its projection nor a known scale or soft cap of it")
+
+
+def _same(left: Tensor, right: Tensor) -> bool:
+    room = 1e-5 if right.dtype in (torch.float32, torch.float64) else 2e-2
+    left, right = left.float(), right.float().to(left.device)
+    size = right.abs().amax().clamp_min(1e-6)
+    return bool(((left - right).abs().amax() / size) < room)
+
+
+def _leaf(output: object) -> Tensor:
+    """The tensor that carries the state: the output itself, or the first of several."""
+    if isinstance(output, Tensor):
+        return output
+    return next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))

@@ -1,0 +1,256 @@
+"""Carry the states of texts through the trie of prefixes, and read them off at the end."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coterie.errors import ModelError
+from coterie.evaluation.capture import LayerStack, Prelude
+from coterie.evaluation.head import ProjectionHead
+from coterie.evaluation.memory import is_out_of_memory
+from coterie.evaluation.metrics import (
+    FullModel,
+    Reading,
+    observations,
+    read_full,
+    read_states,
+    refuse_unless_finite,
+)
+from coterie.evaluation.planning import Spent
+from coterie.evaluation.shape import BatchShape
+from coterie.evaluation.trie import Finish, Run, peak_states, schedule
+from coterie.game.coalitions import Block, Coalitions, Indices, Observations
+
+Read = TypeVar("Read")
+
+State = list[Tensor]
+"""One state of all sequences of a pass, in pieces ``(n, length, width)`` of consecutive ones."""
+
+
+@dataclass(eq=False)
+class _Pass:
+    """Some sequences being walked together."""
+
+    columns: Indices
+    tokens: Tensor
+    prelude: Prelude
+    pieces: list[tuple[int, int]]
+    """First sequence and number of sequences of each piece."""
+    full: FullModel
+    states: dict[int, State]
+
+
+class Walker:
+    """Evaluates coalitions by walking the trie of their prefixes.
+
+    Args:
+        layers: The model's layers, runnable apart.
+        head: The model's end.
+        tokens: All texts, ``(n_sequences, length)``.
+        shape: How much to compute at once; halved here when memory runs out.
+        spent: The account to write what is run on.
+        kl: Whether KL to the full model is read.
+    """
+
+    def __init__(
+        self,
+        layers: LayerStack,
+        head: ProjectionHead,
+        tokens: Tensor,
+        shape: BatchShape,
+        spent: Spent,
+        *,
+        kl: bool,
+    ) -> None:
+        self.layers, self.head, self.tokens = layers, head, tokens
+        self.shape, self.spent, self.kl = shape, spent, kl
+        self._full: dict[int, FullModel] = {}
+        one = layers.prelude(tokens[:1]).embedded
+        self.device = one.device
+        # A layer may hand on a wider dtype than it was given, up to float32.
+        self.state_bytes = one[0].numel() * max(one.element_size(), 4)
+
+    def observe(self, ordered: Coalitions, sequences: Indices, memory: int) -> Iterator[Block]:
+        """Observe coalitions in prefix order; ``rows`` of a block index into ``ordered``.
+
+        Args:
+            ordered: Distinct coalitions in `prefix_order`.
+            sequences: Which texts.
+            memory: Bytes that live states may take.
+        """
+        n_players = ordered.shape[1]
+        # Beside the walk: the embedding's and the full model's own vectors.
+        narrowest = peak_states(ordered, 0) + 2
+        at_once = int(memory // (narrowest * self.state_bytes))
+        if at_once < 1:
+            raise ModelError(
+                f"the states of one sequence take {narrowest * self.state_bytes:,} bytes,"
+                f" {memory:,} are free for them: use shorter sequences, or allow more"
+                " (--state-memory)"
+            )
+        for columns in np.array_split(np.arange(len(sequences)), -(-len(sequences) // at_once)):
+            room = int(memory // (len(columns) * self.state_bytes)) - 3
+            copies = max(1, self.shape.rows // len(columns))
+            # Wide enough to fill the batches, and no wider: blocks are then known early.
+            width = min(room, n_players + 1 + max(4 * copies, 8))
+            yield from self._walk(ordered, sequences, columns, width)
+
+    def full(self, sequences: Indices) -> FullModel:
+        """The full model on some texts, computed once for each: ``(n_sequences, n_predicted)``."""
+        missing = [int(s) for s in sequences if int(s) not in self._full]
+        for at in range(0, len(missing), max(1, self.shape.rows)):
+            chunk = missing[at : at + max(1, self.shape.rows)]
+            tokens = self.tokens[chunk]
+            prelude = self.layers.prelude(tokens)
+            state = prelude.embedded
+            for layer in range(self.layers.stack.n_players):
+                state = self._apply(prelude, layer, state, 0, 1)
+            self.spent.setup_layer_tokens += tokens.numel() * self.layers.stack.n_players
+            self.spent.setup_head_tokens += len(chunk) * (tokens.shape[1] - 1)
+            read = self._read_full(state, tokens)
+            refuse_unless_finite(read.nll, chunk)
+            self._full |= {sequence: read[row] for row, sequence in enumerate(chunk)}
+        return FullModel.gathered(torch.stack, [self._full[int(s)] for s in sequences])
+
+    def _walk(
+        self, ordered: Coalitions, sequences: Indices, columns: Indices, width: int
+    ) -> Iterator[Block]:
+        tokens = self.tokens[sequences[columns]]
+        full = self.full(sequences[columns])
+        prelude = self.layers.prelude(tokens)
+        n_pieces = -(-len(columns) // max(1, self.shape.rows))
+        pieces = [(int(p[0]), len(p)) for p in np.array_split(np.arange(len(columns)), n_pieces)]
+        root = [prelude.embedded[first : first + n] for first, n in pieces]
+        now = _Pass(columns, tokens, prelude, pieces, full, {0: root})
+        for step in schedule(ordered, width):
+            if isinstance(step, Run):
+                self._run(now, step)
+                self.spent.layer_executions += len(step.children) if columns[0] == 0 else 0
+                self.spent.layer_tokens += len(step.children) * tokens.numel()
+            else:
+                seen = self._finish(now, step)
+                self.spent.head_tokens += len(step.rows) * len(columns) * (tokens.shape[1] - 1)
+                yield Block(np.array(step.rows, dtype=np.intp), columns, seen)
+
+    def _run(self, now: _Pass, step: Run) -> None:
+        freed = set(step.freed)
+        for at, n in _batches(len(step.parents), max(1, self.shape.rows // len(now.columns))):
+            parents, children = step.parents[at : at + n], step.children[at : at + n]
+            for piece, (first, _) in enumerate(now.pieces):
+                given = [now.states[parent][piece] for parent in parents]
+                out = self._apply(now.prelude, step.layer, _joined(given), first, n)
+                for child, part in zip(children, _parted(out, n), strict=True):
+                    now.states.setdefault(child, []).append(part)
+            for parent in parents:
+                if parent in freed:
+                    del now.states[parent]
+
+    def _apply(
+        self, prelude: Prelude, layer: int, state: Tensor, first: int, copies: int
+    ) -> Tensor:
+        """Run a layer; where memory does not suffice, halve the batch for good and go on."""
+        if copies == 1 and len(state) > self.shape.rows:
+            cut = len(state) // 2
+            return torch.cat(
+                [
+                    self._apply(prelude, layer, state[:cut], first, 1),
+                    self._apply(prelude, layer, state[cut:], first + cut, 1),
+                ]
+            )
+        try:
+            with torch.no_grad():
+                return self.layers.run(prelude, layer, state, first, copies).to(self.device)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(state) == 1:
+                raise
+        self.shape = replace(self.shape, rows=max(1, len(state) // 2))
+        if copies == 1:
+            return self._apply(prelude, layer, state, first, 1)
+        width = len(state) // copies
+        left = copies // 2
+        return torch.cat(
+            [
+                self._apply(prelude, layer, state[: left * width], first, left),
+                self._apply(prelude, layer, state[left * width :], first, copies - left),
+            ]
+        )
+
+    def _finish(self, now: _Pass, step: Finish) -> Observations:
+        """Read the final states of some coalitions, and let them go."""
+        seen = Observations.empty(len(step.rows), len(now.columns))
+        for piece, (first, n) in enumerate(now.pieces):
+            tokens = now.tokens[first : first + n]
+            full = now.full[first : first + n]
+            predicted = n * (tokens.shape[1] - 1)
+            together = max(4, self.shape.head_tokens // predicted)
+            for at, count in _batches(len(step.states), together):
+                states = [now.states[state][piece] for state in step.states[at : at + count]]
+                read = observations(self._read(states, tokens, full))
+                corner = np.s_[at : at + count, first : first + n]
+                seen.nll[corner], seen.kl[corner] = read.nll, read.kl
+                seen.top1[corner] = read.top1
+        for state in step.states:
+            del now.states[state]
+        return seen
+
+    def _read(self, states: State, tokens: Tensor, full: FullModel) -> Reading:
+        targets = tokens[:, 1:].to(self.head.device or self.device)
+        flat = full.each(lambda field: field.flatten(0, 1))
+        with torch.no_grad():
+            ends = torch.stack([self.head.normed(s)[:, :-1].flatten(0, 1) for s in states])
+            ends = ends.to(targets.device)
+            read = self._halving(
+                lambda: read_states(
+                    self.head,
+                    ends,
+                    targets.flatten(),
+                    flat,
+                    tokens=self.shape.head_tokens,
+                    block=self.shape.head_block,
+                )
+            )
+        return Reading(*(part.unflatten(1, targets.shape) for part in vars(read).values()))
+
+    def _read_full(self, state: Tensor, tokens: Tensor) -> FullModel:
+        targets = tokens[:, 1:].to(self.head.device or self.device)
+        with torch.no_grad():
+            ends = self.head.normed(state)[:, :-1].flatten(0, 1).to(targets.device)
+            read = self._halving(
+                lambda: read_full(
+                    self.head,
+                    ends,
+                    targets.flatten(),
+                    kl=self.kl,
+                    tokens=self.shape.head_tokens,
+                    block=self.shape.head_block,
+                )
+            )
+        return read.each(lambda field: field.unflatten(0, targets.shape))
+
+    def _halving(self, read: Callable[[], Read]) -> Read:
+        """Read; where memory does not suffice, halve the head's batch for good and read again."""
+        while True:
+            try:
+                return read()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self.shape.head_tokens == 1:
+                    raise
+            self.shape = replace(self.shape, head_tokens=self.shape.head_tokens // 2)
+
+
+def _batches(n: int, together: int) -> Iterator[tuple[int, int]]:
+    """Start and length of runs of at most ``together``."""
+    return ((at, min(together, n - at)) for at in range(0, n, together))
+
+
+def _joined(given: State) -> Tensor:
+    return given[0] if len(given) == 1 else torch.cat(given)
+
+
+def _parted(out: Tensor, n: int) -> State:
+    # Copies: a view would keep the memory of the whole batch for as long as one state lives.
+    return [out] if n == 1 else [part.clone() for part in out.chunk(n)]
