@@ -7,8 +7,8 @@ contributions over the refits is the standard error.
 Documents are resampled with replacement. Coalitions are subsampled without (Shao and Wu 1989,
 doi:10.1214/aos/1176347263): repeats would rob a surrogate of a third of its distinct coalitions and
 overstate its error several times. Where coalitions barely outnumber a surrogate's coefficients the
-error is still overstated; it is true where they are several times as many. What neither error tells is how far the surrogate is from the
-game itself: that is the held-out fidelity, beside them.
+error is still overstated; it is true where they are several times as many. What neither error tells
+is how far the surrogate is from the game itself: that is the held-out fidelity, beside them.
 """
 
 from collections.abc import Sequence
