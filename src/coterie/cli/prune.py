@@ -66,12 +66,13 @@ def command(
     request.check(cutting=True)
 
     def run(progress):
-        from coterie.pipeline.prune import prune, prune_plan
+        from coterie.pipeline.plan import prune_plan
+        from coterie.pipeline.prune import prune
 
         if dry_run:
             return prune_plan(request, store=store, progress=progress)
         return prune(
             request, output=output, overwrite=overwrite, store=store, progress=progress
-        ).as_json()
+        ).record
 
     show(run, as_json=as_json)

@@ -62,6 +62,6 @@ def command(
     def run(progress):
         from coterie.pipeline.values import values
 
-        return values(request, store=store, progress=progress).as_json()
+        return values(request, store=store, progress=progress).record
 
     show(run, as_json=as_json)

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from coterie.errors import CutError, UserError
 from coterie.evaluation.calibration import CALIBRATION_ON_HUB, TextSet, choose_texts
-from coterie.evaluation.engine import BatchShape, ModelGame
+from coterie.evaluation.engine import ModelGame
+from coterie.evaluation.shape import BatchShape
 from coterie.models.checkpoints import (
     Source,
     attention_of,
@@ -162,12 +163,13 @@ def _play(
     )
     notes = Notes(book, number)
     known = notes.read("shape")
-    shape = BatchShape.from_json(known) if isinstance(known, dict) else None
+    fields = known if isinstance(known, dict) else {}
+    shape = BatchShape.from_dict(fields) if fields else None
     engine = ModelGame(model, texts.tokens, stack=stack, shape=shape)
     if shape is None:
-        notes.write("shape", engine.shape.as_json())
-    if engine.warning:
-        progress.say(f"warning: {engine.warning}")
+        notes.write("shape", engine.shape.to_dict())
+    for remark in engine.remarks:
+        progress.say(f"warning: {remark}")
     return Played(texts, engine, Remembered(engine, book, number), notes)
 
 

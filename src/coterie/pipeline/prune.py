@@ -8,17 +8,18 @@ import numpy as np
 import torch
 
 from coterie.game.coalitions import Coalition, Observations
-from coterie.models.checkpoints import load_tokenizer, resolve
-from coterie.models.safety import Expected, expect_cut, verify_cut
+from coterie.models.checkpoints import resolve
+from coterie.models.safety import Expectation, Verification, expect, verify
 from coterie.models.sources import Source
-from coterie.models.surgery import write_cut
+from coterie.models.streaming import write_cut
 from coterie.pipeline.folder import check_output, finished_record, write_record, written_aside
-from coterie.pipeline.opening import Opened, Played, Progress, Silent, opened, text_part
+from coterie.pipeline.licence import licence_of
+from coterie.pipeline.opening import Played, Progress, Silent, opened, text_part
 from coterie.pipeline.record import cut_part, searched_record
 from coterie.pipeline.request import Request
 from coterie.pipeline.search import search
 from coterie.pipeline.values import Result
-from coterie.report.card import FIGURE, licence_of, model_card
+from coterie.report.card import FIGURE, model_card
 from coterie.report.figure import draw_contributions
 from coterie.report.record import (
     DifferencePart,
@@ -41,7 +42,7 @@ class _Judged:
     record: Record
     source: Source
     coalition: Coalition
-    expected: Expected
+    expected: Expectation
 
 
 def prune(
@@ -79,9 +80,10 @@ def prune(
         progress.say(f"writing {output.name}")
         kept = np.flatnonzero(judged.coalition).tolist()
         write_cut(judged.source, kept, folder)
-        checked = verify_cut(judged.expected, folder)
+        trusted = judged.source.trust_remote_code
+        checked = verify(judged.expected, folder, trust_remote_code=trusted)
         record = judged.record
-        record["verification"] = checked.as_json()
+        record["verification"] = _verification(checked)
         record["size"] = _sizes(judged.source, folder)
         record["budget"]["seconds"]["writing and checking"] = time.monotonic() - began
         draw_contributions(record, folder / FIGURE)
@@ -105,7 +107,7 @@ def _judge(request: Request, store: Path | str | None, progress: Progress) -> _J
         record["held_out"] = text_part(held_out.texts)
         record["verdict"] = _verdict(held_out, coalition, progress)
         tokens = torch.from_numpy(table.calibration.texts.tokens[:VERIFIED_SEQUENCES])
-        expected = expect_cut(table.model, table.stack, coalition.tolist(), tokens)
+        expected = expect(table.model, table.stack, coalition.tolist(), tokens)
         record["budget"]["seconds"]["judging"] = time.monotonic() - began
         return _Judged(record, table.source, coalition, expected)
 
@@ -145,11 +147,23 @@ def _sizes(source: Source, folder: Path) -> SizePart:
     )
 
 
+def _verification(checked: Verification) -> dict[str, Json]:
+    generated = {
+        True: "cached generate as without the cache",
+        None: "cached generate not compared, the full model's own differs",
+    }[checked.generate_ok]
+    return {
+        "summary": f"loss within {checked.nll_difference:.1e} nats per token and logits within "
+        f"{checked.max_logit_difference:.1e} of the masked full model, {generated}",
+        "nll_difference": checked.nll_difference,
+        "max_logit_difference": checked.max_logit_difference,
+        "generate": checked.generate_ok,
+    }
+
+
 def _finished(request: Request, output: Path) -> Record | None:
     record = finished_record(output, request.as_json())
     if record is None:
         return None
-    source = resolve(
-        request.model, request.revision, trust_remote_code=request.trust_remote_code
-    )
+    source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
     return record if record["model"]["fingerprint"] == source.fingerprint() else None

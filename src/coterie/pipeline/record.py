@@ -93,7 +93,7 @@ def _search(table: Opened, study: Study | None) -> SearchPart:
         dtype_reason=table.dtype_reason,
         attention=table.attention,
         mode=table.calibration.engine.mode,
-        shape=table.calibration.engine.shape.as_json(),
+        shape=table.calibration.engine.shape.to_dict(),
     )
 
 

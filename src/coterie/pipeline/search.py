@@ -36,7 +36,7 @@ def search(table: Opened, keep: int | None, progress: Progress) -> Searched:
     """
     settings = settings_for(table, keep)
     played = table.calibration
-    before = _known(table, checked(settings, table.stack.n_players, generator(table)))
+    before = known_before(table, checked(settings, table.stack.n_players, generator(table)))
     study = run_study(
         played.game,
         settings,
@@ -66,7 +66,8 @@ def generator(table: Opened) -> np.random.Generator:
     return np.random.default_rng([table.request.seed, 2])
 
 
-def _known(table: Opened, coalitions: Coalitions) -> int:
+def known_before(table: Opened, coalitions: Coalitions) -> int:
+    """How many of these coalitions the store knows on every calibration sequence."""
     played = table.calibration
     sequences = np.arange(played.texts.n_sequences)
     known, _ = played.notes.store.known(

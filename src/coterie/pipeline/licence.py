@@ -1,0 +1,26 @@
+"""What the source's model card says of its licence, to be carried into the new card."""
+
+from pathlib import Path
+
+_KEYS = ("license", "license_name", "license_link", "language")
+
+
+def licence_of(card: Path) -> dict[str, str]:
+    """The lines of the card's metadata that say how the model may be used; empty if it has none.
+
+    Only plain ``key: value`` lines are carried; the licence files themselves are copied with the
+    checkpoint.
+    """
+    if not card.is_file():
+        return {}
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
+    if not lines or lines[0].strip() != "---":
+        return {}
+    found = {}
+    for line in lines[1:]:
+        if line.strip() == "---":
+            break
+        key, colon, value = line.partition(":")
+        if colon and key in _KEYS and value.strip():
+            found[key] = value.strip()
+    return found

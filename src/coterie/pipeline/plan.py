@@ -1,0 +1,84 @@
+"""`prune --dry-run`: what the run would take, stated before it is taken."""
+
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from coterie.evaluation.planning import Plan, plan
+from coterie.game.coalitions import observe_all
+from coterie.pipeline.opening import Opened, Progress, Silent, opened
+from coterie.pipeline.record import opening_record
+from coterie.pipeline.request import Request
+from coterie.pipeline.search import generator, known_before, settings_for
+from coterie.report.record import PlanPart, Record
+from coterie.study import checked
+
+
+def prune_plan(
+    request: Request, *, store: Path | str | None = None, progress: Progress | None = None
+) -> Record:
+    """State coalitions, work, memory, disk and estimated seconds; observe nothing that is kept.
+
+    The estimate times the full model and the empty coalition once on the calibration texts: their
+    difference is the layers, the rest is the head. A time limit is not foreseen: the plan is that
+    of the whole design.
+
+    Raises:
+        UserError: as `prune` would, for the same reasons.
+    """
+    request.check(cutting=True)
+    progress = progress or Silent()
+    with opened(request, store=store, progress=progress) as table:
+        n_players = table.stack.n_players
+        removed = request.players_to_remove(n_players, table.locked)
+        settings = settings_for(table, n_players - removed)
+        asked = checked(settings, n_players, generator(table))
+        texts = table.calibration.texts
+        work = plan(asked, texts.n_sequences, texts.length)
+        known = known_before(table, asked)
+        record = opening_record("plan", table)
+        record["plan"] = PlanPart(
+            distinct=len(asked),
+            known=known,
+            sequences=texts.n_sequences,
+            layer_executions=work.layer_executions,
+            layer_tokens_asked=work.layer_tokens_asked,
+            layer_tokens_executed=work.layer_tokens_executed,
+            head_tokens=work.head_tokens,
+            memory_bytes=_memory(table, work),
+            disk_bytes=_disk(table, removed),
+            seconds=_seconds(table, work) * (1 - known / len(asked)),
+        )
+        return record
+
+
+def _seconds(table: Opened, work: Plan) -> float:
+    engine = table.calibration.engine
+    ends = np.stack([np.ones(engine.n_players, dtype=bool), np.zeros(engine.n_players, dtype=bool)])
+    times = []
+    for coalition in ends:
+        began = perf_counter()
+        observe_all(engine, coalition[None])
+        times.append(perf_counter() - began)
+    layer = max(0.0, times[0] - times[1]) / engine.n_players
+    return work.layer_executions * layer + work.head_executions * times[1]
+
+
+def _memory(table: Opened, work: Plan) -> int:
+    model = table.model
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    width = int(model.config.get_text_config(decoder=True).hidden_size)
+    itemsize = torch.empty((), dtype=table.dtype).element_size()
+    return weights + work.state_bytes(width, itemsize)
+
+
+def _disk(table: Opened, removed: int) -> int:
+    """Bytes of the checkpoint, taking the layers to be of one size."""
+    entries = table.source.entries
+    whole = sum(entry.n_bytes for entry in entries)
+    layers = sum(
+        entry.n_bytes for entry in entries if f"{table.stack.path.split('.')[-1]}." in entry.name
+    )
+    return whole - layers * removed // table.stack.n_players
