@@ -5,7 +5,7 @@ import pytest
 
 from coterie.errors import CutError
 from coterie.game import toy
-from coterie.game.search import cut_lowest, exhaustive, greedy
+from coterie.game.search import Ledger, cut_lowest, exhaustive, greedy
 
 
 def test_the_lowest_are_cut_first_and_ties_by_index():
@@ -24,15 +24,14 @@ def test_the_locked_stay_whatever_they_are_worth():
 
 def test_greedy_solves_an_additive_game(rng):
     worth = rng.normal(size=9)
-    answers = greedy(toy.additive(worth).value, 9, 4)
-    for answer in answers:
-        keep = int(answer.coalition.sum())
+    ledger = Ledger(toy.additive(worth), floor=9.0)
+    for keep, answer in zip((8, 6, 4), greedy(ledger, (8, 6, 4)), strict=True):
         assert np.flatnonzero(answer.coalition).tolist() == sorted(np.argsort(-worth)[:keep])
-    assert len(answers[-1].asked) == 9 + 8 + 7 + 6 + 5
+    assert ledger.n_asked == 9 + 8 + 7 + 6 + 5
+    assert ledger.layer_sequences == 9 * 8 + 8 * 7 + 7 * 6 + 6 * 5 + 5 * 4
 
 
 def test_exhaustive_is_at_least_as_good_as_anything(rng):
-    game = toy.layer_like(10, rng=rng)
-    (best,) = exhaustive(game.value, 10, [6], rng=rng)
-    assert best.value >= greedy(game.value, 10, 6)[-1].value
-    assert len(best.asked) == 210
+    ledger = Ledger(toy.layer_like(10, rng=rng), floor=9.0)
+    (best,) = exhaustive(ledger, [6])
+    assert best.value >= greedy(ledger, [6])[0].value

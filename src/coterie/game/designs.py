@@ -129,6 +129,14 @@ def draw_subsets(
     return np.stack(drawn)
 
 
+def all_of_size(n_players: int, size: int, *, locked: Indices = NO_ONE) -> Coalitions:
+    """Every coalition of one size that keeps the locked players."""
+    check_size(n_players, size, locked)
+    n_free, n_in = n_players - len(locked), size - len(locked)
+    rows = _all_of_size(n_free, n_in)
+    return _stratum(n_players, size, rows, locked, len(rows)).coalitions
+
+
 def enumerate_all(n_players: int) -> Coalitions:
     """Every coalition, ``(2 ** n_players, n_players)``: row r keeps player i where r has bit i."""
     if n_players > 24:

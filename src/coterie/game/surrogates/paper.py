@@ -4,7 +4,9 @@ Linear(L, 2L) → CELU → Linear(2L, 1) → Sigmoid, squared error, SGD with mo
 arXiv:2602.07804, and its public code). Replicates are trained side by side by batched products.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +75,7 @@ class PaperNetwork:
 
     The settings were made for thousands of coalitions. An epoch takes ⌈n / batch⌉ steps, so with
     512 coalitions 300 epochs are only 600 steps, and the network stays close to its random start:
-    contributions shrink and fidelity falls. Fidelity shows it; more ``epochs`` repair it.
+    contributions shrink and fidelity falls. `as_long_as_published` keeps the number of steps.
 
     Targets must lie in [0, 1], as the paper's PPL(full) / PPL(S) nearly always does: a sigmoid
     reaches no further.
@@ -83,6 +85,12 @@ class PaperNetwork:
     batch: int = 300
     rate: float = 0.008
     momentum: float = 0.9
+
+    @classmethod
+    def as_long_as_published(cls, n_coalitions: int, published_draws: int) -> "PaperNetwork":
+        """The network trained on few coalitions for as many steps as the published draws take."""
+        few, many = (-(-n // cls.batch) for n in (n_coalitions, published_draws))
+        return cls(epochs=max(cls.epochs, cls.epochs * many // few))
 
     @property
     def name(self) -> str:
@@ -103,14 +111,19 @@ class PaperNetwork:
         *,
         rngs: Sequence[np.random.Generator],
     ) -> list[PaperPredictor]:
-        """Train one network per replicate, ``SIDE_BY_SIDE`` at a time; see `Surrogate.refit`."""
+        """Train one network per replicate, some side by side; see `Surrogate.refit`."""
         inputs = coalitions.astype(np.float32)
-        trained: list[PaperPredictor] = []
-        for some in _chunks(len(rows), SIDE_BY_SIDE):
+
+        def train(some: slice) -> list[PaperPredictor]:
             chosen = np.stack(list(rows[some]))
             known = np.take_along_axis(targets[some], chosen, axis=1).astype(np.float32)
-            trained += self._train(inputs, chosen, known, rngs[some])
-        return trained
+            return self._train(inputs, chosen, known, rngs[some])
+
+        workers = os.cpu_count() or 1  # numpy lets go of the interpreter lock while it computes
+        together = max(1, min(SIDE_BY_SIDE, -(-len(rows) // workers)))
+        with ThreadPoolExecutor(workers) as pool:
+            parts = pool.map(train, _chunks(len(rows), together))
+            return [predictor for part in parts for predictor in part]
 
     def _train(
         self,
@@ -158,20 +171,25 @@ def _slopes(weights: Sequence[Floats], inputs: Floats, targets: Floats) -> tuple
         targets: ``(n_replicates, n_batch)``.
     """
     inner, inner_bias, outer, outer_bias = weights
-    before = np.matmul(inputs, inner)
-    before += inner_bias
-    bend = np.exp(np.minimum(before, 0))  # CELU's own derivative
-    hidden = np.maximum(before, 0)
+    across = inputs.transpose(0, 2, 1)
+    # The batch runs along the last axis: long rows for the elementwise passes, which cost most.
+    before = np.matmul(inner.transpose(0, 2, 1), across)
+    before += inner_bias.transpose(0, 2, 1)
+    bend = np.minimum(before, 0)
+    np.exp(bend, out=bend)  # CELU's own derivative; CELU itself is max(x, 0) + bend − 1
+    hidden = np.maximum(before, 0, out=before)
     hidden += bend
-    hidden -= 1
-    output = 1 / (1 + np.exp(-(np.matmul(hidden, outer) + outer_bias)[..., 0]))
+    along = outer.transpose(0, 2, 1)
+    logit = np.matmul(along, hidden)[:, 0] + (outer_bias - outer.sum(1, keepdims=True))[:, 0]
+    output = 1 / (1 + np.exp(-logit))
     error = (2 / targets.shape[1]) * (output - targets) * output * (1 - output)
-    error = error[..., None].astype(np.float32)
-    outer_slope = np.matmul(hidden.transpose(0, 2, 1), error)
+    error = error[:, None, :].astype(np.float32)
+    total = error.sum(axis=2, keepdims=True)
+    outer_slope = np.matmul(hidden, error.transpose(0, 2, 1)) - total
     bend *= error
-    bend *= outer.transpose(0, 2, 1)
-    inner_slope = np.matmul(inputs.transpose(0, 2, 1), bend)
-    return inner_slope, bend.sum(axis=1, keepdims=True), outer_slope, error.sum(1, keepdims=True)
+    bend *= outer
+    inner_slope = np.matmul(bend, inputs).transpose(0, 2, 1)
+    return inner_slope, bend.sum(axis=2)[:, None, :], outer_slope, total
 
 
 def _chunks(total: int, size: int) -> Iterator[slice]:

@@ -1,0 +1,34 @@
+"""Which coalition to keep: searches that propose coalitions and read values back.
+
+ledger    asks a game, remembers, counts the cost
+simple    by rank, one-shot, greedy, contiguous, by swaps, exhaustive
+local     climbing on a pairwise model
+guided    a Gaussian process says where to look
+"""
+
+from coterie.game.search.guided import Guided, guided
+from coterie.game.search.ledger import Ledger
+from coterie.game.search.simple import (
+    Answer,
+    by_swaps,
+    contiguous,
+    cut_lowest,
+    exhaustive,
+    greedy,
+    nested,
+    one_shot,
+)
+
+__all__ = [
+    "Answer",
+    "Guided",
+    "Ledger",
+    "by_swaps",
+    "contiguous",
+    "cut_lowest",
+    "exhaustive",
+    "greedy",
+    "guided",
+    "nested",
+    "one_shot",
+]

@@ -1,0 +1,157 @@
+"""Guided search: a Gaussian process learns the game while it is played, and says where to look.
+
+Round by round the process is conditioned on every coalition observed so far, at every size; drawing
+from its posterior and climbing by swaps proposes candidates; those expected to improve most on the
+best known of their size (Jones et al. 1998, doi:10.1023/A:1008306431147) are observed truly. Plain
+answers are observed first, so the search never ends below them on the texts it saw.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from scipy.special import ndtr
+
+from coterie.game.coalitions import Coalition, Coalitions, Indices, Vector, distinct
+from coterie.game.designs import NO_ONE, all_of_size, check_size, draw_distinct
+from coterie.game.search.ledger import Ledger
+from coterie.game.search.local import climb
+from coterie.game.search.simple import (
+    Answer,
+    contiguous,
+    cut_lowest,
+    greedy,
+    neighbours,
+    one_shot,
+)
+from coterie.game.surrogates.process import Prior, ProcessPredictor, best_prior, condition
+
+POOL = 1_200  # a size with no more coalitions than this is looked at whole
+DRAWS = 12  # posterior draws that propose, per size and round
+PRIOR_ROWS = 400  # coalitions on which the prior is chosen; conditioning uses all of them
+WORTH_ASKING = 1e-5  # nats per token of expected improvement
+
+
+@dataclass(frozen=True, eq=False)
+class Guided:
+    """What guided search found: an answer per size, and what it was up against."""
+
+    answers: list[Answer]
+    """The best observed coalition of each size, in the order asked for."""
+    finalists: list[Answer]
+    """Greedy, one-shot, contiguous and ranked answers, and guided's own, of every size."""
+    predictor: ProcessPredictor
+    expected_gain: Vector
+    """Expected improvement of the most promising coalition left, per size, nats per token."""
+    n_asked: int
+    """Distinct coalitions in the ledger at the end."""
+
+
+def guided(
+    ledger: Ledger,
+    keeps: Sequence[int],
+    *,
+    budget: int,
+    locked: Indices = NO_ONE,
+    rng: np.random.Generator,
+) -> Guided:
+    """Find the best coalition of each size, sharing everything learnt between the sizes.
+
+    Args:
+        budget: Distinct coalitions the ledger may hold at the end. The plain answers come out of
+            it first; contiguous runs only where they take at most an eighth.
+    """
+    for keep in keeps:
+        check_size(ledger.n_players, keep, locked)
+    plain = one_shot(ledger, keeps, locked=locked) + greedy(ledger, keeps, locked=locked)
+    if sum(keep + 1 for keep in keeps) * 8 <= budget:
+        plain += contiguous(ledger, keeps, locked=locked)
+    prior: Prior | None = None
+    fitted_at = 0
+    while True:
+        coalitions, values = ledger.known()
+        if prior is None or len(values) > 1.4 * fitted_at:
+            rows = _telling(values, rng)
+            prior, fitted_at = best_prior(coalitions[rows], values[rows], start=prior), len(values)
+        model = condition(prior, coalitions, values)
+        room = budget - ledger.n_asked
+        batch, gains = _proposals(model, ledger, keeps, locked, rng)
+        if room <= 0 or not len(batch):
+            break
+        ledger.value(batch[:room])
+    ranked = _ranked(model, ledger, keeps, locked) if room > 0 else []
+    own = [Answer("guided", *ledger.best(keep)) for keep in keeps]
+    return Guided(own, [*own, *plain, *ranked], model, gains, ledger.n_asked)
+
+
+def _telling(values: Vector, rng: np.random.Generator) -> Indices:
+    """Rows to choose the prior on: all, or the better half of the places and others at random."""
+    if len(values) <= PRIOR_ROWS:
+        return np.arange(len(values))
+    best = np.argsort(-values)
+    half = PRIOR_ROWS // 2
+    return np.concatenate([best[:half], rng.permutation(best[half:])[:half]])
+
+
+def _proposals(
+    model: ProcessPredictor,
+    ledger: Ledger,
+    keeps: Sequence[int],
+    locked: Indices,
+    rng: np.random.Generator,
+) -> tuple[Coalitions, Vector]:
+    """The coalitions worth observing next, most promising first, and the best gain per size."""
+    chosen, expected, most = [], [], np.zeros(len(keeps))
+    for k, keep in enumerate(keeps):
+        incumbent, value = ledger.best(keep)
+        pool = _pool(model, incumbent, locked, rng)
+        pool = pool[~ledger.asked(pool)]
+        if not len(pool):
+            continue
+        gain = expected_improvement(model.predict(pool), model.deviation(pool), value)
+        order = np.argsort(-gain)[:2]
+        most[k] = gain[order[0]]
+        order = order[gain[order] > WORTH_ASKING]
+        chosen.append(pool[order])
+        expected.append(gain[order])
+    if not chosen:
+        return np.zeros((0, ledger.n_players), dtype=bool), most
+    batch = np.concatenate(chosen)
+    return batch[np.argsort(-np.concatenate(expected), kind="stable")], most
+
+
+def _pool(
+    model: ProcessPredictor, incumbent: Coalition, locked: Indices, rng: np.random.Generator
+) -> Coalitions:
+    """Candidates of the incumbent's size: all, or its swaps and the optima of posterior draws."""
+    n_players, keep = len(incumbent), int(incumbent.sum())
+    if comb(n_players - len(locked), keep - len(locked)) <= POOL:
+        return all_of_size(n_players, keep, locked=locked)
+    single, pairs = model.pairwise_samples(DRAWS, rng=rng)
+    fresh = draw_distinct(n_players, keep, DRAWS, locked=locked, rng=rng).coalitions
+    starts = np.concatenate([np.repeat(incumbent[None], DRAWS, axis=0), fresh])
+    tops = climb(np.tile(single, (2, 1)), np.tile(pairs, (2, 1, 1)), starts, locked=locked)
+    pool = np.concatenate([tops, neighbours(incumbent, locked=locked)])
+    return pool[distinct(pool)[0]]
+
+
+def expected_improvement(mean: Vector, deviation: Vector, best: float) -> Vector:
+    """Expected amount by which a normal quantity exceeds ``best``, nothing if it does not."""
+    deviation = np.maximum(deviation, 1e-12)
+    above = (mean - best) / deviation
+    return deviation * (above * ndtr(above) + np.exp(-(above**2) / 2) / np.sqrt(2 * np.pi))
+
+
+def _ranked(
+    model: ProcessPredictor, ledger: Ledger, keeps: Sequence[int], locked: Indices
+) -> list[Answer]:
+    """Cut by the model's own contributions around each size's best coalition."""
+    answers = []
+    for keep in keeps:
+        around = neighbours(ledger.best(keep)[0], locked=locked)
+        if len(around):
+            contributions = model.marginals(around).mean(axis=0)
+            coalition = cut_lowest(contributions, keep, locked=locked)
+            answers.append(Answer("ranked", coalition, float(ledger.value(coalition[None])[0])))
+    return answers

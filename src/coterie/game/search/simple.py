@@ -1,0 +1,127 @@
+"""The plain searches: by rank, one shot, greedy, contiguous, by swaps, exhaustive."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from coterie.game.coalitions import Coalition, Coalitions, Indices, Vector
+from coterie.game.designs import NO_ONE, all_of_size, check_size
+from coterie.game.search.ledger import Ledger
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The coalition a method keeps at one size, and its value."""
+
+    method: str
+    coalition: Coalition
+    value: float
+
+
+def cut_lowest(values: Vector, keep: int, *, locked: Indices = NO_ONE) -> Coalition:
+    """Keep ``keep`` players: the locked ones, then those of the highest values.
+
+    Players are cut in ascending order of value, the lower index first where two are equal.
+    """
+    n_players = len(values)
+    check_size(n_players, keep, locked)
+    free = np.setdiff1d(np.arange(n_players), locked)
+    order = free[np.argsort(values[free], kind="stable")]
+    coalition = np.ones(n_players, dtype=bool)
+    coalition[order[: n_players - keep]] = False
+    return coalition
+
+
+def one_shot(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE) -> list[Answer]:
+    """Cut those whose absence alone hurts least: Shortened LLaMA's rule (arXiv:2402.02834)."""
+    n_players = ledger.n_players
+    free = np.setdiff1d(np.arange(n_players), locked)
+    alone = ledger.value(~np.eye(n_players, dtype=bool)[free])
+    importance = np.full(n_players, np.nan)
+    importance[free] = -alone
+    chosen = np.array([cut_lowest(importance, keep, locked=locked) for keep in keeps])
+    return _answers("one-shot", ledger, chosen)
+
+
+def greedy(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE) -> list[Answer]:
+    """Cut the player whose absence hurts least, look again, and repeat: SLEB's rule.
+
+    Song et al. 2024, arXiv:2402.09025. One descent answers all sizes.
+    """
+    n_players = ledger.n_players
+    check_size(n_players, min(keeps), locked)
+    path = [np.ones(n_players, dtype=bool)]
+    while (size := int(path[-1].sum())) > min(keeps):
+        free = np.setdiff1d(np.flatnonzero(path[-1]), locked)
+        candidates = path[-1] & ~np.eye(n_players, dtype=bool)[free]
+        path.append(candidates[ledger.value(candidates).argmax()])
+    by_size = dict(zip(range(n_players, size - 1, -1), path, strict=True))
+    return _answers("greedy", ledger, np.array([by_size[keep] for keep in keeps]))
+
+
+def windows(n_players: int, keep: int, *, locked: Indices = NO_ONE) -> Coalitions:
+    """Every coalition of a size that lacks one contiguous run of players."""
+    run = n_players - keep
+    starts = np.arange(keep + 1)[:, None]
+    place = np.arange(n_players)
+    coalitions = (place < starts) | (place >= starts + run)
+    return coalitions[coalitions[:, locked].all(axis=1)]
+
+
+def contiguous(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE) -> list[Answer]:
+    """Cut the contiguous run whose absence hurts least (the shape of arXiv:2403.17887's cut).
+
+    A size at which every run holds a locked player has no answer.
+    """
+    answers = []
+    for keep in keeps:
+        candidates = windows(ledger.n_players, keep, locked=locked)
+        if len(candidates):
+            best = candidates[ledger.value(candidates).argmax()]
+            answers += _answers("contiguous", ledger, best[None])
+    return answers
+
+
+def neighbours(coalition: Coalition, *, locked: Indices = NO_ONE) -> Coalitions:
+    """Every coalition that differs by one swap: one player back in, one unlocked player out."""
+    inside = np.setdiff1d(np.flatnonzero(coalition), locked)
+    outside = np.flatnonzero(~coalition)
+    swapped = np.repeat(coalition[None], len(inside) * len(outside), axis=0)
+    rows = np.arange(len(swapped))
+    swapped[rows, np.repeat(inside, len(outside))] = False
+    swapped[rows, np.tile(outside, len(inside))] = True
+    return swapped
+
+
+def by_swaps(ledger: Ledger, start: Coalition, *, locked: Indices = NO_ONE) -> Answer:
+    """Take the best swap for as long as one helps: no single swap improves the answer."""
+    current, value = start, float(ledger.value(start[None])[0])
+    while len(around := neighbours(current, locked=locked)):
+        values = ledger.value(around)
+        if values.max() <= value:
+            break
+        current, value = around[values.argmax()], float(values.max())
+    return Answer("swaps", current, value)
+
+
+def exhaustive(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE) -> list[Answer]:
+    """The best coalition of each size, by asking for all of them."""
+    answers = []
+    for keep in keeps:
+        candidates = all_of_size(ledger.n_players, keep, locked=locked)
+        best = candidates[ledger.value(candidates).argmax()]
+        answers += _answers("exhaustive", ledger, best[None])
+    return answers
+
+
+def nested(answers: Sequence[Answer]) -> bool:
+    """Whether each coalition is inside the next larger one: a front need not be."""
+    ordered = sorted(answers, key=lambda answer: int(answer.coalition.sum()))
+    return all((small.coalition <= large.coalition).all() for small, large in pairwise(ordered))
+
+
+def _answers(method: str, ledger: Ledger, coalitions: Coalitions) -> list[Answer]:
+    values = ledger.value(coalitions)
+    return [Answer(method, c, float(v)) for c, v in zip(coalitions, values, strict=True)]

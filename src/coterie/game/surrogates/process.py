@@ -1,0 +1,248 @@
+"""A Gaussian process over coalitions: single cuts, pairs, and a rest, with predictive deviations.
+
+The prior says that cutting a player has an effect, that cutting two has an extra effect which is
+larger between neighbours, and that what remains is alike for coalitions that differ by few players:
+
+    k(z, z′) = σ₁² Σ z_i z′_i + σ₂² Σ_{i<j} r^{|i−j|} z_i z_j z′_i z′_j + σ₃² exp(−hamming / ℓ)
+
+with z = 1 where a player is cut. The four variances (noise is the fourth) maximise the marginal
+likelihood, r and ℓ are chosen among a few (Rasmussen and Williams 2006, chapter 5). It is the
+pairwise surrogate with its uncertainty, and knows where pairs do not suffice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg, optimize
+
+from coterie.game.coalitions import Coalitions, Indices, Matrix, Vector
+from coterie.game.surrogates import switched_marginals
+from coterie.game.surrogates.pairwise import pair_features
+
+DECAYS = (0.5, 0.8, 1.0)  # r: how fast pair effects fade with distance
+LENGTHS = (2.0, 6.0)  # ℓ: how many switches make the rest another
+JITTER = 1e-8
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Variances of the parts, in squared units of the standardised targets, and their shapes."""
+
+    single: float = 1.0
+    pair: float = 0.3
+    rest: float = 0.05
+    noise: float = 1e-4
+    decay: float = 0.8
+    length: float = 6.0
+
+    @property
+    def logs(self) -> Vector:
+        """The four variances as the optimiser sees them."""
+        return np.log([self.single, self.pair, self.rest, self.noise])
+
+    def having(self, logs: Vector) -> "Prior":
+        """The same shapes with other variances."""
+        single, pair, rest, noise = (float(v) for v in np.exp(logs))
+        return Prior(single, pair, rest, noise, self.decay, self.length)
+
+
+@dataclass(frozen=True, eq=False)
+class ProcessPredictor:
+    """A Gaussian process that has seen some coalitions."""
+
+    prior: Prior
+    coalitions: Coalitions
+    features: Matrix
+    factor: Matrix
+    """Lower Cholesky factor of the covariance of what was seen."""
+    weights: Vector
+    """Covariance⁻¹ × standardised targets."""
+    residuals: Vector
+    mean: float
+    scale: float
+
+    def predict(self, coalitions: Coalitions) -> Vector:
+        """Posterior means, ``(n_coalitions,)``."""
+        cross = _covariance(self.prior, coalitions, self.coalitions)
+        return self.mean + self.scale * (cross @ self.weights)
+
+    def marginals(self, base: Coalitions) -> Matrix:
+        """f(m ∪ i) − f(m \\ i) for every base coalition m and player i, ``(n_base, n_players)``."""
+        return switched_marginals(self.predict, base)
+
+    def deviation(self, coalitions: Coalitions) -> Vector:
+        """Posterior standard deviations of the value, noise left out, ``(n_coalitions,)``."""
+        cross = _covariance(self.prior, coalitions, self.coalitions)
+        half = linalg.solve_triangular(self.factor, cross.T, lower=True, check_finite=False)
+        own = _variance(self.prior, coalitions)
+        return self.scale * np.sqrt(np.maximum(own - (half**2).sum(axis=0), 0))
+
+    def samples(self, coalitions: Coalitions, n: int, *, rng: np.random.Generator) -> Matrix:
+        """Joint draws from the posterior, ``(n, n_coalitions)``; cubic in the coalitions."""
+        cross = _covariance(self.prior, coalitions, self.coalitions)
+        half = linalg.solve_triangular(self.factor, cross.T, lower=True, check_finite=False)
+        spread = _covariance(self.prior, coalitions, coalitions) - half.T @ half
+        spread[np.diag_indices_from(spread)] += JITTER + 1e-6 * np.abs(spread).max()
+        root = linalg.cholesky(spread, lower=True, check_finite=False)
+        draws = cross @ self.weights + rng.normal(size=(n, len(coalitions))) @ root.T
+        return self.mean + self.scale * draws
+
+    def pairwise_samples(self, n: int, *, rng: np.random.Generator) -> tuple[Matrix, np.ndarray]:
+        """Posterior draws of the single and pair effects alone, in units of the targets.
+
+        Returns ``(n, n_players)`` effects of single cuts and ``(n, n_players, n_players)``
+        symmetric ones of pairs. By Matheron's rule: draw from the prior, then correct by the data.
+        """
+        n_players = self.coalitions.shape[1]
+        spread = _prior_of_features(self.prior, n_players)
+        drawn = rng.normal(size=(n, len(spread))) * np.sqrt(spread)
+        rest = _rest(self.prior, self.coalitions, self.coalitions)
+        rest[np.diag_indices_from(rest)] += self.prior.noise + JITTER
+        root = linalg.cholesky(rest, lower=True, check_finite=False)
+        seen = drawn @ self.features.T + rng.normal(size=(n, len(rest))) @ root.T
+        missing = linalg.cho_solve((self.factor, True), (self.residuals - seen).T)
+        drawn += (missing.T @ self.features) * spread
+        pairs = np.zeros((n, n_players, n_players))
+        first, second = np.triu_indices(n_players, 1)
+        pairs[:, first, second] = pairs[:, second, first] = drawn[:, n_players:]
+        return self.scale * drawn[:, :n_players], self.scale * pairs
+
+
+@dataclass(frozen=True)
+class Process:
+    """Fit a Gaussian process, its prior by marginal likelihood."""
+
+    @property
+    def name(self) -> str:
+        """What a report calls it."""
+        return "Gaussian process"
+
+    def fit(
+        self, coalitions: Coalitions, targets: Vector, *, rng: np.random.Generator
+    ) -> ProcessPredictor:
+        """Fit values ``(n_coalitions,)``; ``rng`` is not used."""
+        return condition(best_prior(coalitions, targets), coalitions, targets)
+
+    def refit(
+        self,
+        coalitions: Coalitions,
+        targets: Matrix,
+        rows: Sequence[Indices],
+        *,
+        rngs: Sequence[np.random.Generator],
+    ) -> list[ProcessPredictor]:
+        """Condition one process per replicate; the prior is chosen once, on the first of them."""
+        prior = best_prior(coalitions[rows[0]], targets[0, rows[0]])
+        return [
+            condition(prior, coalitions[chosen], values[chosen])
+            for values, chosen in zip(targets, rows, strict=True)
+        ]
+
+
+def condition(
+    prior: Prior, coalitions: Coalitions, targets: Vector, errors: Vector | None = None
+) -> ProcessPredictor:
+    """The process given what was seen.
+
+    Args:
+        errors: Standard errors of the targets, known from elsewhere, ``(n_coalitions,)``.
+    """
+    mean, scale = _standard(targets)
+    residuals = (targets - mean) / scale
+    covariance = _covariance(prior, coalitions, coalitions)
+    own = 0.0 if errors is None else (errors / scale) ** 2
+    covariance[np.diag_indices_from(covariance)] += prior.noise + own + JITTER
+    factor = linalg.cholesky(covariance, lower=True, check_finite=False)
+    weights = linalg.cho_solve((factor, True), residuals, check_finite=False)
+    features = pair_features(coalitions)
+    return ProcessPredictor(prior, coalitions, features, factor, weights, residuals, mean, scale)
+
+
+def best_prior(
+    coalitions: Coalitions,
+    targets: Vector,
+    errors: Vector | None = None,
+    start: Prior | None = None,
+) -> Prior:
+    """The prior under which what was seen is likeliest; shapes are tried only without a start."""
+    mean, scale = _standard(targets)
+    residuals = (targets - mean) / scale
+    own = np.zeros(len(targets)) if errors is None else (errors / scale) ** 2
+    shapes = [(r, length) for r in DECAYS for length in LENGTHS]
+    starts = [Prior(decay=r, length=length) for r, length in shapes] if start is None else [start]
+    found = [_likeliest(prior, coalitions, residuals, own) for prior in starts]
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def _likeliest(
+    prior: Prior, coalitions: Coalitions, residuals: Vector, own: Vector
+) -> tuple[float, Prior]:
+    unit = Prior(1, 1, 1, 1, prior.decay, prior.length)
+    single, pair = _parts(unit, coalitions, coalitions)
+    parts = np.stack([single, pair, _rest(unit, coalitions, coalitions), np.eye(len(residuals))])
+
+    def surprise(logs: Vector) -> tuple[float, Vector]:
+        covariance = np.tensordot(np.exp(logs), parts, axes=1) + CONSTANT
+        covariance[np.diag_indices_from(covariance)] += own + JITTER
+        try:
+            factor = linalg.cholesky(covariance, lower=True, check_finite=False)
+        except linalg.LinAlgError:
+            return 1e10, np.zeros(4)
+        inverse = linalg.cho_solve((factor, True), np.eye(len(residuals)), check_finite=False)
+        weights = inverse @ residuals
+        loss = 0.5 * residuals @ weights + np.log(np.diagonal(factor)).sum()
+        slope = 0.5 * np.tensordot(parts, inverse - np.outer(weights, weights), axes=2)
+        return float(loss), slope * np.exp(logs)
+
+    bounds = [(-9, 6), (-12, 5), (-14, 3), (-14, 1)]
+    done = optimize.minimize(
+        surprise, prior.logs, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 30}
+    )
+    return float(done.fun), prior.having(done.x)
+
+
+CONSTANT = 10.0  # variance of the level, which the data fix at once
+
+
+def _covariance(prior: Prior, some: Coalitions, others: Coalitions) -> Matrix:
+    single, pair = _parts(prior, some, others)
+    total = prior.single * single
+    total += prior.pair * pair
+    total += _rest(prior, some, others)
+    total += CONSTANT
+    return total
+
+
+def _parts(prior: Prior, some: Coalitions, others: Coalitions) -> tuple[Matrix, Matrix]:
+    """Similarities by single cuts and by pairs cut, at unit variance."""
+    mine, theirs = (~some).astype(np.float64), (~others).astype(np.float64)
+    single = mine @ theirs.T
+    if prior.decay == 1:
+        return single, single * (single - 1) / 2
+    n_players = some.shape[1]
+    weights = _prior_of_features(Prior(1, 1, decay=prior.decay), n_players)[n_players:]
+    mine, theirs = pair_features(some)[:, n_players:], pair_features(others)[:, n_players:]
+    return single, (mine * weights) @ theirs.T
+
+
+def _rest(prior: Prior, some: Coalitions, others: Coalitions) -> Matrix:
+    mine, theirs = (~some).astype(np.float64), (~others).astype(np.float64)
+    apart = mine.sum(axis=1)[:, None] + theirs.sum(axis=1) - 2 * mine @ theirs.T
+    return prior.rest * np.exp(-apart / prior.length)
+
+
+def _variance(prior: Prior, coalitions: Coalitions) -> Vector:
+    features = pair_features(coalitions)
+    return CONSTANT + prior.rest + features @ _prior_of_features(prior, coalitions.shape[1])
+
+
+def _prior_of_features(prior: Prior, n_players: int) -> Vector:
+    first, second = np.triu_indices(n_players, 1)
+    pairs = prior.pair * prior.decay ** (second - first)
+    return np.concatenate([np.full(n_players, prior.single), pairs])
+
+
+def _standard(targets: Vector) -> tuple[float, float]:
+    spread = float(np.std(targets))
+    return float(np.mean(targets)), spread if spread > 0 else 1.0
