@@ -1,0 +1,272 @@
+"""How fast a checkpoint is and how much memory it takes: dense against cut, on this machine.
+
+Models are timed in turn, round after round, so that whatever else the machine does falls on all of
+them; a speed-up is the median of the ratios within a round. Times depend on the shape of the load
+and hardly on its text, so the tokens are random (an expert model may route real text otherwise).
+"""
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from coterie.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class SpeedError(UserError):
+    """A load that cannot be timed on this model or this machine."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked of a model at once."""
+
+    batch: int = 1
+    """Texts side by side."""
+    context: int = 128
+    """Tokens each text starts with."""
+    new_tokens: int = 32
+    """Tokens generated after them, at least 2."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One figure per round, and what to print of them."""
+
+    rounds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.rounds)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """Between these lies the middle half of the rounds."""
+        low, high = np.quantile(self.rounds, [0.25, 0.75])
+        return float(low), float(high)
+
+    def over(self, other: "Timing") -> "Timing":
+        """The ratio to another model's timing, round by round."""
+        pairs = zip(self.rounds, other.rounds, strict=True)
+        return Timing(tuple(mine / theirs for mine, theirs in pairs))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The times, in seconds, and the memory, in bytes, of one model under one load."""
+
+    load: Load
+    prefill: Timing
+    """One forward pass over the whole context."""
+    first_token: Timing
+    """From the call of ``generate`` to its first token."""
+    next_token: Timing
+    """From one token to the next, with the cache; the median of a round's tokens."""
+    weight_bytes: int
+    extra_bytes: int | None
+    """Peak above what was allocated before: states, cache, logits. None where it cannot be read."""
+
+    @property
+    def prefill_tokens_per_second(self) -> float:
+        return self.load.batch * self.load.context / self.prefill.median
+
+    @property
+    def decode_tokens_per_second(self) -> float:
+        return self.load.batch / self.next_token.median
+
+
+def measure_speed(
+    models: Mapping[str, "PreTrainedModel"],
+    load: Load,
+    *,
+    rng: np.random.Generator,
+    rounds: int = 7,
+    warmup: int = 2,
+) -> dict[str, Speed]:
+    """Time models under one load, in turn.
+
+    Args:
+        models: Each on its device, in evaluation mode.
+        load: What is asked of each.
+        rng: Draws the tokens.
+        rounds: Timed rounds; the figures are medians over them.
+        warmup: Rounds before them that are not counted.
+
+    Raises:
+        SpeedError: a load below 1, above a model's context, or above the memory there is.
+    """
+    if min(load.batch, load.context, rounds) < 1 or load.new_tokens < 2:
+        raise SpeedError(f"{load} with {rounds} rounds: all must be at least 1, new_tokens 2")
+    for name, model in models.items():
+        _check_context(name, model, load)
+    ids = {
+        name: random_tokens(model, load.batch, load.context, rng) for name, model in models.items()
+    }
+    table: dict[str, list[tuple[float, float, float]]] = {name: [] for name in models}
+    extra: dict[str, int | None] = {}
+    for turn in range(warmup + rounds):
+        for name, model in models.items():
+            with _out_of_memory_named(name, load), peak_memory(model.device) as peak:
+                row = _one_round(model, ids[name], load.new_tokens)
+            extra[name] = _larger(extra.get(name), peak())
+            if turn >= warmup:
+                table[name].append(row)
+    speeds = {}
+    for name, model in models.items():
+        prefill, first, following = (Timing(column) for column in zip(*table[name], strict=True))
+        size = weight_bytes(model)
+        speeds[name] = Speed(load, prefill, first, following, size, extra[name])
+    return speeds
+
+
+def vocabulary_size(model: "PreTrainedModel") -> int:
+    """Number of tokens the model reads."""
+    return len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+
+
+def weight_bytes(model: "PreTrainedModel") -> int:
+    """Bytes of the parameters and buffers, tied ones once."""
+    tensors = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def random_tokens(
+    model: "PreTrainedModel", batch: int, length: int, rng: np.random.Generator
+) -> torch.Tensor:
+    """Token ids ``(batch, length)`` on the model's device."""
+    ids = rng.integers(vocabulary_size(model), size=(batch, length))
+    return torch.from_numpy(ids).to(model.device)
+
+
+NO_TOKEN = 2**31 - 1
+"""No vocabulary has it: as end-of-text it never comes, and a generation has the length asked."""
+
+
+def greedy(new_tokens: int) -> GenerationConfig:
+    """Generate exactly this many tokens, the likeliest each time, whatever the model says."""
+    return GenerationConfig(
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        num_beams=1,
+        use_cache=True,
+        eos_token_id=NO_TOKEN,
+        pad_token_id=0,
+    )
+
+
+class Stopwatch(StoppingCriteria):
+    """Never stops; notes when every token came."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.times: list[float] = []
+
+    def __call__(  # type: ignore[override]
+        self, input_ids: torch.Tensor, scores: torch.Tensor
+    ) -> torch.Tensor:
+        synchronize(self.device)
+        self.times.append(perf_counter())
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+@torch.inference_mode()
+def _one_round(
+    model: "PreTrainedModel", ids: torch.Tensor, new_tokens: int
+) -> tuple[float, float, float]:
+    """Seconds of the prefill, to the first token, and from one token to the next."""
+    keep = {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
+    synchronize(model.device)
+    start = perf_counter()
+    model(input_ids=ids, use_cache=True, **keep)
+    synchronize(model.device)
+    prefill = perf_counter() - start
+
+    watch = Stopwatch(model.device)
+    start = perf_counter()
+    model.generate(  # type: ignore[operator]
+        ids,
+        attention_mask=torch.ones_like(ids),
+        generation_config=greedy(new_tokens),
+        stopping_criteria=StoppingCriteriaList([watch]),
+    )
+    steps = np.diff([start, *watch.times])
+    return prefill, float(steps[0]), float(np.median(steps[1:]))
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[Callable[[], int | None]]:
+    """Measure the peak of a block above its start, bytes; None where the system does not tell.
+
+    On CUDA the allocator counts; on the CPU Linux does, as resident memory of the process.
+    """
+    before: int | None = None
+    peak: int | None = None
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+    elif device.type == "cpu":
+        before = _restart_resident_peak()
+    yield lambda: None if before is None or peak is None else max(0, peak - before)
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
+
+
+def _restart_resident_peak() -> int | None:
+    """Set the kernel's high-water mark back to what is resident now, and return that."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return _status("VmRSS")
+
+
+def _status(field: str) -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), None)
+
+
+def _larger(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else max(a, b)
+
+
+def _check_context(name: str, model: "PreTrainedModel", load: Load) -> None:
+    config = model.config.get_text_config(decoder=True)
+    limit = getattr(config, "max_position_embeddings", None)
+    asked = load.context + load.new_tokens
+    if isinstance(limit, int) and 0 < limit < asked:
+        raise SpeedError(
+            f"'{name}' reads {limit} tokens at once, and {load.context} + {load.new_tokens} new "
+            "ones are asked: give a smaller context"
+        )
+
+
+@contextmanager
+def _out_of_memory_named(name: str, load: Load) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise SpeedError(
+            f"'{name}' with batch {load.batch} and context {load.context} does not fit the memory "
+            "of its device: give a smaller batch or context"
+        ) from error
