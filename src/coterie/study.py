@@ -135,7 +135,7 @@ def run_study(
         full,
         documents,
         utility.formula,
-        surrogate=PaperNetwork(),
+        surrogate=PaperNetwork.as_long_as_published(n_drawn, settings.draws),
         sizes=settings.sizes,
         locked=locked,
         base_draws=settings.base_draws,

@@ -17,7 +17,7 @@ from coterie.game.coalitions import Coalitions, Indices, Matrix, Vector
 Floats = NDArray[np.float32]
 """Single precision: twice the speed, and the targets are known to three digits."""
 
-SIDE_BY_SIDE = 8  # replicates trained together: their activations still fit the cache
+SIDE_BY_SIDE = 6  # replicates trained together: their activations still fit the cache
 CELLS = 1 << 17  # activations per chunk of a query, for the same reason
 
 
