@@ -31,6 +31,7 @@ POOL = 1_200  # a size with no more coalitions than this is looked at whole
 DRAWS = 12  # posterior draws that propose, per size and round
 PRIOR_ROWS = 400  # coalitions on which the prior is chosen; conditioning uses all of them
 WORTH_ASKING = 1e-5  # nats per token of expected improvement
+PATIENCE = 3  # rounds in a row without such a coalition before the search rests
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +69,18 @@ def guided(
     if sum(keep + 1 for keep in keeps) * 8 <= budget:
         plain += contiguous(ledger, keeps, locked=locked)
     prior: Prior | None = None
-    fitted_at = 0
+    fitted_at = quiet = 0
     while True:
         coalitions, values = ledger.known()
-        if prior is None or len(values) > 1.4 * fitted_at:
+        if prior is None or quiet or len(values) > 1.4 * fitted_at:
             rows = _telling(values, rng)
             prior, fitted_at = best_prior(coalitions[rows], values[rows], start=prior), len(values)
         model = condition(prior, coalitions, values)
         room = budget - ledger.n_asked
         batch, gains = _proposals(model, ledger, keeps, locked, rng)
-        if room <= 0 or not len(batch):
+        if room <= 0 or not len(batch) or quiet == PATIENCE:
             break
+        quiet = quiet + 1 if gains.max() < WORTH_ASKING else 0
         ledger.value(batch[:room])
     ranked = _ranked(model, ledger, keeps, locked) if room > 0 else []
     own = [Answer("guided", *ledger.best(keep)) for keep in keeps]
@@ -112,7 +114,6 @@ def _proposals(
         gain = expected_improvement(model.predict(pool), model.deviation(pool), value)
         order = np.argsort(-gain)[:2]
         most[k] = gain[order[0]]
-        order = order[gain[order] > WORTH_ASKING]
         chosen.append(pool[order])
         expected.append(gain[order])
     if not chosen:
