@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from coterie.models.routing import input_device
 from coterie.models.stack import Stack, text_config
 
+CAP_FIELDS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 SCALE_FIELDS = ("logit_scale", "lm_head_multiplier", "logits_scaling", "output_multiplier_scale")
 
 
@@ -115,26 +116,35 @@ def find_head(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> Projectio
 
 
 @dataclass(frozen=True, eq=False)
+class _Called:
+    """One call of a module: what it was given first, and what it gave back."""
+
+    module: nn.Module
+    given: Tensor
+    returned: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class _Watched:
     """What happened after the last layer: calls of modules in order, and the two ends."""
 
     last_state: Tensor
-    calls: list[nn.Module]
+    calls: list[_Called]
     projected: Tensor
     logits: Tensor
 
 
 def _watch(model: PreTrainedModel, stack: Stack, projection: nn.Module, tokens: Tensor) -> _Watched:
-    calls: list[nn.Module] = []
+    calls: list[_Called] = []
     seen: dict[str, Tensor] = {}
 
     def after_layer(module: nn.Module, args: object, output: object) -> None:
         seen["last"] = _leaf(output)
         calls.clear()
 
-    def after(module: nn.Module, args: object, output: object) -> None:
-        if "projected" not in seen:
-            calls.append(module)
+    def after(module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        if "projected" not in seen and args and isinstance(args[0], Tensor):
+            calls.append(_Called(module, args[0], _leaf(output)))
 
     def before_projection(module: nn.Module, args: tuple[Tensor, ...]) -> None:
         seen["projected"] = args[0]
@@ -159,37 +169,42 @@ def _watch(model: PreTrainedModel, stack: Stack, projection: nn.Module, tokens: 
 
 
 def _chain(watched: _Watched) -> tuple[tuple[nn.Module, ...], float]:
-    """The shortest run of called modules, and a factor, from the last layer to the projection."""
-    candidates: list[tuple[nn.Module, ...]] = [()]
-    candidates += [(module,) for module in watched.calls]
-    candidates += [tuple(watched.calls)]
-    for chain in candidates:
-        state = watched.last_state
-        try:
-            with torch.no_grad():
-                for module in chain:
-                    state = _leaf(module(state))
-        except (TypeError, RuntimeError, ValueError):
-            continue  # a module that takes something else is no link of the chain
-        if state.shape != watched.projected.shape:
-            continue
-        if _same(state, watched.projected):
-            return chain, 1.0
-        factor = float((state * watched.projected).sum() / (state * state).sum())
-        if _same(state * factor, watched.projected):
-            return chain, factor
-    raise TailNotFound("more than a chain of modules stands between its last layer and its head")
+    """The modules, and a factor, that lead from the last layer to the projection."""
+    state, chain = watched.last_state, list[nn.Module]()
+    calls = watched.calls
+    while True:
+        if (factor := _ratio(state, watched.projected)) is not None:
+            return tuple(chain), factor
+        # A module that contains others returns after them: the last to return is the outermost.
+        following = [at for at, call in enumerate(calls) if _is_given(call, state)]
+        if not following:
+            raise TailNotFound("more than a chain of modules stands between last layer and head")
+        chain.append(calls[following[-1]].module)
+        state, calls = calls[following[-1]].returned, calls[following[-1] + 1 :]
+
+
+def _is_given(call: _Called, state: Tensor) -> bool:
+    return call.given is state or (call.given.shape == state.shape and _same(call.given, state))
+
+
+def _ratio(state: Tensor, projected: Tensor) -> float | None:
+    """The factor that makes one state the other, if there is one."""
+    if state.shape != projected.shape:
+        return None
+    if _same(state, projected):
+        return 1.0
+    factor = float((state * projected).sum() / (state * state).sum())
+    return factor if _same(state * factor, projected) else None
 
 
 def _transform(config: object, raw: Tensor, logits: Tensor) -> tuple[float, float | None]:
     """The scale and the soft cap that turn ``raw`` projections into the model's logits."""
-    cap = getattr(config, "final_logit_softcapping", None)
     options: list[tuple[float, float | None]] = [(1.0, None)]
     for value in (getattr(config, field, None) for field in SCALE_FIELDS):
         if isinstance(value, int | float) and not isinstance(value, bool) and value:
             options += [(float(value), None), (1.0 / value, None)]
-    if cap:
-        options += [(1.0, float(cap))]
+    caps = (getattr(config, field, None) for field in CAP_FIELDS)
+    options += [(1.0, float(cap)) for cap in caps if cap]
     for scale, softcap in options:
         made = raw * scale
         if softcap is not None:
