@@ -190,14 +190,12 @@ def main() -> None:
                     f"step {step}/{steps} loss {loss.item():.4f} {rate:.0f} tokens/s {spent:.0f} s",
                     flush=True,
                 )
-            if (step + 1) % 100 == 0 or step + 1 == steps:
-                spent = seconds + time.monotonic() - clock
+            done, spent = step + 1, seconds + time.monotonic() - clock
+            if done % 100 == 0 or done == steps:
                 nats = held_out_loss(model, held_out)
-                print(
-                    f"step {step + 1} held-out {nats:.4f} nats, perplexity {math.exp(nats):.2f}",
-                    flush=True,
-                )
-                _save(options.work, model, optimizers, step + 1, spent)
+                print(f"step {done} held-out {nats:.4f} nats, {math.exp(nats):.2f}", flush=True)
+            if done % 50 == 0 or done == steps:
+                _save(options.work, model, optimizers, done, spent)
     model.to(torch.bfloat16).save_pretrained(options.work / "model")
     tokenizer.save_pretrained(options.work / "model")
 
