@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from transformers import PreTrainedModel
 
-from coterie.errors import CutError, ModelError
+from coterie.errors import CutError
 from coterie.models.stack import Stack
 
 Forward = Callable[..., object]
@@ -87,8 +87,19 @@ class Carried:
         return tree_unflatten(leaves, self.spec)
 
 
-Call = tuple[tuple[object, ...], dict[str, object], object]
-"""The positional arguments, the keyword arguments and the return value of one layer."""
+NOTHING_CARRIED = Carried(tree_flatten(None)[1], (None,))
+"""Of a layer that never runs: what it would return is never asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One run of one player: what it was given and what it returned."""
+
+    player: int
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
+    returned: object
+
 
 _learned: WeakKeyDictionary[nn.Module, list[Carried]] = WeakKeyDictionary()
 
@@ -96,29 +107,28 @@ _learned: WeakKeyDictionary[nn.Module, list[Carried]] = WeakKeyDictionary()
 def carried_leaves(model: PreTrainedModel, stack: Stack) -> list[Carried]:
     """Learn, from one forward of four tokens, how state travels from each layer to the next.
 
-    A leaf of what layer ``i`` returns is carried by the argument in which layer ``i + 1`` receives
-    the same object; leaf 0 is the hidden state. Remembered for as long as the model lives.
-
-    Raises:
-        ModelError: A layer does not run exactly once in a forward of the model.
+    A leaf of what a layer returns is carried by the argument in which the layer that runs next
+    receives the same object; leaf 0 is the hidden state. Remembered as long as the model lives. A
+    layer that does not run on text alone carries nothing.
     """
     if model not in _learned:
         calls = record_calls(model, stack)
-        _learned[model] = [
-            _carried(calls[i], calls[i + 1] if i + 1 < stack.n_players else None)
-            for i in range(stack.n_players)
-        ]
+        learned = dict.fromkeys(range(stack.n_players), NOTHING_CARRIED)
+        for place in reversed(range(len(calls))):
+            following = calls[place + 1] if place + 1 < len(calls) else None
+            learned[calls[place].player] = _carried(calls[place], following)
+        _learned[model] = [learned[player] for player in range(stack.n_players)]
     return _learned[model]
 
 
 def record_calls(model: PreTrainedModel, stack: Stack) -> list[Call]:
-    """What each layer is given and returns in one forward of four tokens without a cache."""
-    calls: dict[int, list[Call]] = {i: [] for i in range(stack.n_players)}
+    """What the layers are given and return in one forward of four tokens, in the order they run."""
+    calls: list[Call] = []
 
     def recorder(player: int, forward: Forward) -> Forward:
         def record(*args: object, **kwargs: object) -> object:
             returned = forward(*args, **kwargs)
-            calls[player].append((args, kwargs, returned))
+            calls.append(Call(player, args, kwargs, returned))
             return returned
 
         return record
@@ -127,13 +137,7 @@ def record_calls(model: PreTrainedModel, stack: Stack) -> list[Call]:
     tokens = torch.arange(4, device=input_device(model))[None]
     with patched(forwards), torch.no_grad():
         model(input_ids=tokens, use_cache=False)
-    for player, made in calls.items():
-        if len(made) != 1:
-            raise ModelError(
-                f"layer {stack.path}.{player} ran {len(made)} times in one forward of the model;"
-                " only layers that run once, in order, can be cut"
-            )
-    return [made[0] for made in calls.values()]
+    return calls
 
 
 def input_device(model: PreTrainedModel) -> torch.device:
@@ -142,10 +146,9 @@ def input_device(model: PreTrainedModel) -> torch.device:
 
 
 def _carried(call: Call, following: Call | None) -> Carried:
-    args, kwargs, returned = call
-    leaves, spec = tree_flatten(returned)
-    given = _keyed(args, kwargs)
-    received = {} if following is None else _keyed(following[0], following[1])
+    leaves, spec = tree_flatten(call.returned)
+    given = _keyed(call.args, call.kwargs)
+    received = {} if following is None else _keyed(following.args, following.kwargs)
     sources: list[ArgumentKey | None] = []
     for leaf in leaves:
         tensor = isinstance(leaf, torch.Tensor)
