@@ -5,7 +5,22 @@ import pytest
 
 from coterie.errors import CutError
 from coterie.game import toy
-from coterie.game.search import Ledger, cut_lowest, exhaustive, greedy
+from coterie.game.coalitions import to_text
+from coterie.game.designs import all_of_size, draw_distinct, enumerate_all
+from coterie.game.search import (
+    Ledger,
+    by_race,
+    by_swaps,
+    cut_lowest,
+    evolve,
+    exhaustive,
+    greedy,
+    guided,
+    in_full,
+)
+from coterie.game.search.local import climb
+from coterie.game.search.simple import neighbours, windows
+from coterie.game.surrogates.pairwise import Pairwise
 
 
 def test_the_lowest_are_cut_first_and_ties_by_index():
@@ -35,3 +50,120 @@ def test_exhaustive_is_at_least_as_good_as_anything(rng):
     ledger = Ledger(toy.layer_like(10, rng=rng), floor=9.0)
     (best,) = exhaustive(ledger, [6])
     assert best.value >= greedy(ledger, [6])[0].value
+
+
+def layer_like(seed, n_players=12, n_sequences=1):
+    return toy.layer_like(n_players, rng=np.random.default_rng(seed), n_sequences=n_sequences)
+
+
+def test_a_ledger_asks_nothing_twice_and_counts_what_it_asks(rng):
+    asked = []
+    game = layer_like(0, n_sequences=6)
+
+    def losses(coalitions):
+        asked.extend(map(to_text, coalitions))
+        return game.losses(coalitions)
+
+    ledger = Ledger(toy.ToyGame(12, losses, 6), floor=9.0)
+    some = draw_distinct(12, 8, 5, rng=rng).coalitions
+    few, twice = np.array([1, 4]), np.concatenate([some, some[:2]])
+    np.testing.assert_allclose(ledger.losses(twice, few), game.losses(twice)[:, few])
+    assert ledger.layer_sequences == 5 * 8 * 2
+    assert not ledger.asked(some).any()
+    np.testing.assert_allclose(ledger.value(some), game.value(some))
+    assert ledger.layer_sequences == 5 * 8 * 6
+    assert ledger.asked(some).all()
+    assert ledger.n_asked == 5
+    before = len(asked)
+    ledger.value(twice)
+    assert len(asked) == before
+    assert ledger.best(8)[1] == game.value(some).max()
+
+
+def test_a_loss_that_is_not_finite_is_read_as_the_floor_and_counted():
+    ledger = Ledger(toy.layer_like(12, rng=np.random.default_rng(0), blow_ups=0.2), floor=17.0)
+    values = ledger.value(windows(12, 7))
+    assert ledger.not_finite == (values == -17).sum() > 0
+
+
+def test_no_swap_improves_what_swaps_have_found(rng):
+    ledger = Ledger(layer_like(4), floor=9.0)
+    start = draw_distinct(12, 7, 1, rng=rng).coalitions[0]
+    found = by_swaps(ledger, start)
+    assert found.coalition.sum() == 7
+    assert (ledger.value(neighbours(found.coalition)) <= found.value).all()
+    assert len(neighbours(start)) == 7 * 5
+    assert len(np.unique(neighbours(start), axis=0)) == 35
+
+
+def test_windows_lack_one_run_and_no_locked_player():
+    assert [to_text(row) for row in windows(5, 3)] == ["00111", "10011", "11001", "11100"]
+    assert [to_text(row) for row in windows(5, 3, locked=np.array([0, 2]))] == ["11100"]
+
+
+def test_climbing_reaches_the_top_of_a_pairwise_model(rng):
+    game = toy.random_pairwise(9, rng=rng)
+    fitted = Pairwise().fit(enumerate_all(9), game.value(enumerate_all(9)), rng=rng)
+    starts = draw_distinct(9, 5, 40, rng=rng).coalitions
+    single, pairs = np.tile(fitted.single, (40, 1)), np.tile(fitted.pairs, (40, 1, 1))
+    tops = climb(single, pairs, starts, locked=np.array([2]))
+    assert (tops.sum(axis=1) == 5).all()
+    np.testing.assert_array_equal(tops[:, 2], starts[:, 2])
+    free = climb(single, pairs, starts, locked=np.zeros(0, int))
+    everything = all_of_size(9, 5)
+    assert game.value(free).max() == pytest.approx(game.value(everything).max(), abs=1e-3)
+
+
+def test_a_race_sends_nobody_home_who_would_have_won():
+    wrong, cost = 0, []
+    for seed in range(40):
+        game = layer_like(seed, n_sequences=64)
+        raced, full = Ledger(game, floor=9.0), Ledger(game, floor=9.0)
+        candidates = ~np.eye(12, dtype=bool)
+        wrong += by_race(raced, candidates) != in_full(full, candidates)
+        cost.append(raced.layer_sequences / full.layer_sequences)
+    assert wrong <= 4
+    assert np.mean(cost) < 0.7
+
+
+def test_evolution_climbs_and_keeps_its_size_and_locks():
+    locked = np.array([0, 11])
+    ledger = Ledger(layer_like(3, n_sequences=16), floor=9.0)
+    found = evolve(ledger, 8, locked=locked, rng=np.random.default_rng(0), generations=12)
+    assert found.coalition.sum() == 8
+    assert found.coalition[locked].all()
+    everything = ledger.value(all_of_size(12, 8, locked=locked))
+    assert (everything > found.value).mean() < 0.05
+
+
+def test_guided_search_finds_the_optimum_of_every_size():
+    keeps, hits = (11, 10, 9, 8, 7, 6), []
+    for seed in range(6):
+        game = layer_like(seed)
+        ledger = Ledger(game, floor=9.0)
+        found = guided(ledger, keeps, budget=409, rng=np.random.default_rng(seed))
+        optimum = exhaustive(Ledger(game, floor=9.0), keeps)
+        hits += [a.value >= b.value for a, b in zip(found.answers, optimum, strict=True)]
+        assert found.n_asked <= 409
+    assert np.mean(hits) >= 0.95
+
+
+def test_guided_search_never_ends_below_a_finalist():
+    game = layer_like(1, n_players=20)
+    ledger = Ledger(game, floor=9.0)
+    locked = np.array([0, 19])
+    found = guided(ledger, [15], budget=230, locked=locked, rng=np.random.default_rng(0))
+    (own,) = found.answers
+    assert {answer.method for answer in found.finalists} >= {"greedy", "one-shot", "contiguous"}
+    assert all(answer.value <= own.value for answer in found.finalists)
+    assert all(answer.coalition[locked].all() for answer in found.finalists)
+    assert game.value(own.coalition[None])[0] == own.value
+
+
+def test_the_seed_decides_a_guided_search():
+    one, again = (
+        guided(Ledger(layer_like(2), floor=9.0), [7], budget=120, rng=np.random.default_rng(5))
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(one.answers[0].coalition, again.answers[0].coalition)
+    assert one.n_asked == again.n_asked

@@ -6,8 +6,10 @@ local     climbing on a pairwise model
 guided    a Gaussian process says where to look
 """
 
+from coterie.game.search.evolve import evolve
 from coterie.game.search.guided import Guided, guided
 from coterie.game.search.ledger import Ledger
+from coterie.game.search.race import Judge, by_race, in_full
 from coterie.game.search.simple import (
     Answer,
     by_swaps,
@@ -22,13 +24,17 @@ from coterie.game.search.simple import (
 __all__ = [
     "Answer",
     "Guided",
+    "Judge",
     "Ledger",
+    "by_race",
     "by_swaps",
     "contiguous",
     "cut_lowest",
+    "evolve",
     "exhaustive",
     "greedy",
     "guided",
+    "in_full",
     "nested",
     "one_shot",
 ]

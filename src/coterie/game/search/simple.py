@@ -9,6 +9,7 @@ import numpy as np
 from coterie.game.coalitions import Coalition, Coalitions, Indices, Vector
 from coterie.game.designs import NO_ONE, all_of_size, check_size
 from coterie.game.search.ledger import Ledger
+from coterie.game.search.race import Judge, in_full
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,9 @@ def one_shot(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE) 
     return _answers("one-shot", ledger, chosen)
 
 
-def greedy(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE) -> list[Answer]:
+def greedy(
+    ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE, judge: Judge = in_full
+) -> list[Answer]:
     """Cut the player whose absence hurts least, look again, and repeat: SLEB's rule.
 
     Song et al. 2024, arXiv:2402.09025. One descent answers all sizes.
@@ -56,7 +59,7 @@ def greedy(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE) ->
     while (size := int(path[-1].sum())) > min(keeps):
         free = np.setdiff1d(np.flatnonzero(path[-1]), locked)
         candidates = path[-1] & ~np.eye(n_players, dtype=bool)[free]
-        path.append(candidates[ledger.value(candidates).argmax()])
+        path.append(candidates[judge(ledger, candidates)])
     by_size = dict(zip(range(n_players, size - 1, -1), path, strict=True))
     return _answers("greedy", ledger, np.array([by_size[keep] for keep in keeps]))
 

@@ -1,0 +1,69 @@
+"""Evolution by level switches, as in EvoPress (Sieberling et al. 2024, arXiv:2410.14649)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from coterie.game.coalitions import Coalition, Coalitions, Indices, distinct
+from coterie.game.designs import NO_ONE, draw_distinct
+from coterie.game.search.ledger import Ledger
+from coterie.game.search.simple import Answer
+
+INITIAL, OFFSPRING, SWITCHES = 64, 32, 3  # the published settings
+STAGES: tuple[tuple[int, float], ...] = ((2, 1 / 16), (1, 1.0))
+"""Survivors of each selection and the share of the texts it looks at: 2,048 and 32,768 tokens."""
+
+
+def evolve(
+    ledger: Ledger,
+    keep: int,
+    *,
+    locked: Indices = NO_ONE,
+    rng: np.random.Generator,
+    generations: int | None = None,
+    most_layer_sequences: float = np.inf,
+    stages: Sequence[tuple[int, float]] = STAGES,
+) -> Answer:
+    """One parent, many children that differ by a few swaps; the best of all becomes the parent.
+
+    Args:
+        generations: By default the published k (n − k) / 1.5, with k players removed.
+        most_layer_sequences: No generation begins once the ledger has asked this much.
+        stages: Survivors and share of the texts, stage by stage; the parent joins the last.
+    """
+    n_players = ledger.n_players
+    if generations is None:
+        generations = int(np.ceil(keep * (n_players - keep) / 1.5))
+    crowd = draw_distinct(n_players, keep, INITIAL, locked=locked, rng=rng).coalitions
+    parent = _select(ledger, crowd, 1, stages[0][1], rng)[0]
+    for _ in range(generations):
+        if ledger.layer_sequences >= most_layer_sequences:
+            break
+        children = np.stack([_child(parent, locked, rng) for _ in range(OFFSPRING)])
+        for number, (survivors, share) in enumerate(stages):
+            if number == len(stages) - 1:
+                children = np.concatenate([parent[None], children])
+            children = _select(ledger, children, survivors, share, rng)
+        parent = children[0]
+    return Answer("evolution", parent, float(ledger.value(parent[None])[0]))
+
+
+def _child(parent: Coalition, locked: Indices, rng: np.random.Generator) -> Coalition:
+    """A copy with 1 to 3 swaps, fewer likelier: the smaller of two throws."""
+    child = parent.copy()
+    inside, outside = np.setdiff1d(np.flatnonzero(parent), locked), np.flatnonzero(~parent)
+    swaps = min(*rng.integers(1, SWITCHES + 1, size=2), len(inside), len(outside))
+    child[rng.choice(inside, swaps, replace=False)] = False
+    child[rng.choice(outside, swaps, replace=False)] = True
+    return child
+
+
+def _select(
+    ledger: Ledger, crowd: Coalitions, survivors: int, share: float, rng: np.random.Generator
+) -> Coalitions:
+    """The best of a crowd on a random share of the texts; the first where they are equal."""
+    crowd = crowd[distinct(crowd)[0]]
+    n = max(1, round(share * ledger.n_sequences))
+    columns = np.sort(rng.choice(ledger.n_sequences, n, replace=False))
+    losses = ledger.losses(crowd, columns).mean(axis=1)
+    return crowd[np.argsort(losses, kind="stable")[:survivors]]
