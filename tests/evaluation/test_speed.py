@@ -44,8 +44,9 @@ def test_every_model_is_timed_every_round_and_asked_for_exactly_its_tokens(rng):
     for name, speed in speeds.items():
         for timing in (speed.prefill, speed.first_token, speed.next_token):
             assert len(timing.rounds) == 3 and min(timing.rounds) > 0
-        # Prefill, then a generation with its own prefill and three steps of one token.
-        assert asked[name] == [9, 9, 1, 1, 1] * 4
+        # Prefill, then a generation with its own prefill and three steps of one token; one round
+        # warms up, one measures memory.
+        assert asked[name] == [9, 9, 1, 1, 1] * 5
 
 
 def test_an_end_token_does_not_end_a_generation_early(rng):
@@ -54,7 +55,7 @@ def test_an_end_token_does_not_end_a_generation_early(rng):
     passes = []
     model.register_forward_pre_hook(lambda *_: passes.append(1))
     measure_speed({"m": model}, Load(1, 4, 6), rng=rng, rounds=1, warmup=0)
-    assert len(passes) == 1 + 6
+    assert len(passes) == 2 * (1 + 6)
 
 
 def test_rates_follow_from_the_load_and_the_medians(rng):
@@ -86,6 +87,20 @@ def test_peak_memory_sees_a_block_and_not_what_was_there_before():
         pytest.skip("this system does not tell the resident memory of a process")
     assert nothing() < 10_000_000 < 50_000_000 < peak() < 120_000_000
     assert kept[0] == 1
+
+
+def test_memory_freed_by_one_block_does_not_hide_in_the_next():
+    def block():
+        torch.cat([torch.ones(1_000_000) for _ in range(20)]).sum()
+
+    peaks = []
+    for _ in range(3):
+        with peak_memory(torch.device("cpu")) as peak:
+            block()
+        peaks.append(peak())
+    if peaks[0] is None:
+        pytest.skip("this system does not tell the resident memory of a process")
+    assert min(peaks) > 0.8 * max(peaks) > 60_000_000
 
 
 def test_random_tokens_are_of_the_vocabulary_and_of_the_seed():

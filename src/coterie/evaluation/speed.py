@@ -5,7 +5,10 @@ them; a speed-up is the median of the ratios within a round. Times depend on the
 and hardly on its text, so the tokens are random (an expert model may route real text otherwise).
 """
 
+import ctypes
+import gc
 import statistics
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +104,7 @@ def measure_speed(
         load: What is asked of each.
         rng: Draws the tokens.
         rounds: Timed rounds; the figures are medians over them.
-        warmup: Rounds before them that are not counted.
+        warmup: Rounds before them that are not counted; one more follows that measures memory.
 
     Raises:
         SpeedError: a load below 1, above a model's context, or above the memory there is.
@@ -115,12 +118,16 @@ def measure_speed(
     }
     table: dict[str, list[tuple[float, float, float]]] = {name: [] for name in models}
     extra: dict[str, int | None] = {}
-    for turn in range(warmup + rounds):
+    for turn in range(-1 - warmup, rounds):
         for name, model in models.items():
-            with _out_of_memory_named(name, load), peak_memory(model.device) as peak:
+            with _out_of_memory_named(name, load):
+                if turn == -1:  # apart from the timed rounds: to look at memory costs time
+                    with peak_memory(model.device) as peak:
+                        _one_round(model, ids[name], load.new_tokens)
+                    extra[name] = peak()
+                    continue
                 row = _one_round(model, ids[name], load.new_tokens)
-            extra[name] = _larger(extra.get(name), peak())
-            if turn >= warmup:
+            if turn >= 0:
                 table[name].append(row)
     speeds = {}
     for name, model in models.items():
@@ -231,6 +238,11 @@ def peak_memory(device: torch.device) -> Iterator[Callable[[], int | None]]:
 
 def _restart_resident_peak() -> int | None:
     """Set the kernel's high-water mark back to what is resident now, and return that."""
+    gc.collect()
+    # What an earlier model freed must go back first, or this one would use it without a trace.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -244,10 +256,6 @@ def _status(field: str) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), None)
-
-
-def _larger(a: int | None, b: int | None) -> int | None:
-    return b if a is None else a if b is None else max(a, b)
 
 
 def _check_context(name: str, model: "PreTrainedModel", load: Load) -> None:
