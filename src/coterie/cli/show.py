@@ -10,6 +10,9 @@ from coterie.report.terminal import print_record
 
 def show(run: Callable[[LiveProgress | PlainProgress], Record], *, as_json: bool) -> None:
     """Print the record `run` returns: tables for people, or one JSON object for scripts."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # ours stands in their place
     with make_progress() as progress:
         record = run(progress)
     if as_json:

@@ -37,7 +37,7 @@ def _model(record: Record, out: Console) -> None:
     model, search = record["model"], record["search"]
     rows = [
         ("model", f"{model['name']} ({model['architecture']}, {model['players']} layers)"),
-        ("revision", str(model["revision"] or f"weights {model['fingerprint'][:12]}")),
+        ("weights", w.short_hash(model["revision"] or model["fingerprint"])),
         ("search in", f"{search['dtype']} on {search['device']} ({search['dtype_reason']})"),
         ("engine", search["mode"]),
         ("calibration", _text(record["calibration"])),
@@ -78,7 +78,8 @@ def _contributions(record: Record, out: Console) -> None:
             w.or_dash(layer["error_texts"], "{:.4f}"),
             f"[red]{bar} cut[/red]" if gone else f"[green]{bar}[/green]",
         )
-    out.print(f"\n[bold]Contribution of each layer[/bold] ({found['semivalue']}, {found['unit']})")
+    out.print(f"\n[bold]Contribution of each layer[/bold], {found['semivalue']}")
+    out.print(f"[dim]{found['unit']}; ± one standard error[/dim]")
     out.print(table)
 
 
@@ -86,6 +87,11 @@ def _fidelity(record: Record, out: Console) -> None:
     fidelity = record["fidelity"]
     rows = [("overall", _faith(fidelity["overall"]))]
     rows += [(f"{size} layers kept", _faith(part)) for size, part in fidelity["by_size"].items()]
+    requested = fidelity["requested"]
+    if requested is not None and str(fidelity["requested_size"]) not in fidelity["by_size"]:
+        rows.append(
+            (f"{fidelity['requested_size']} layers kept", f"{_faith(requested)}, drawn for this")
+        )
     _pairs(rows, out, f"Surrogate, held-out fidelity ({fidelity['how']})")
 
 
@@ -109,7 +115,7 @@ def _verdict(record: Record, out: Console) -> None:
         f"×{verdict['ratio']:.3f}",
     )
     table.add_row(
-        "held-out nats per token",
+        "loss, nats per token",
         f"{before['nll']:.4f}",
         f"{after['nll']:.4f}",
         f"{change['nll']:+.4f} ± {w.or_dash(change['error'], '{:.4f}')} (paired)",

@@ -40,3 +40,9 @@ def layers(numbers: list[int]) -> str:
 def or_dash(number: float | None, pattern: str = "{:.3f}") -> str:
     """The number in this pattern; a dash where there is none."""
     return "–" if number is None else pattern.format(number)
+
+
+def short_hash(text: str) -> str:
+    """The first twelve digits of a hash, after its name if it has one."""
+    name, colon, digits = text.rpartition(":")
+    return f"{name}{colon}{digits[:12]}"

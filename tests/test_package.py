@@ -1,0 +1,67 @@
+"""The package as it is met: its public names, its command line, its speed of starting."""
+
+import subprocess
+import sys
+
+import pytest
+
+import coterie
+from coterie.cli import main
+
+PUBLIC = [
+    "CoterieError",
+    "Request",
+    "Result",
+    "UserError",
+    "VerificationError",
+    "prune",
+    "values",
+]
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_public_names_are_these():
+    assert coterie.__all__ == PUBLIC
+    assert all(getattr(coterie, name) for name in PUBLIC)
+    assert coterie.__version__
+    with pytest.raises(AttributeError, match="nothing_here"):
+        coterie.nothing_here  # noqa: B018
+
+
+@pytest.mark.parametrize("arguments", [[], ["prune"], ["values"]])
+def test_help_teaches_without_importing_torch(arguments):
+    code = (
+        "import sys; from coterie.cli import main; "
+        f"code = main([*{arguments}, '--help']); "
+        "sys.exit(code or ('torch' in sys.modules))"
+    )
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "coterie" in done.stdout
+    if arguments:
+        assert "Example" in done.stdout and "--json" in done.stdout
+
+
+def test_the_module_is_the_command():
+    assert run("-m", "coterie", "--version").stdout == f"coterie {coterie.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["prune"], "MODEL"),
+        (["prume", "reference"], "prume"),
+        (["prune", "reference", "--remvoe", "4", "--output", "x"], "--remvoe"),
+        (["values", "no/such/folder/here"], "no/such/folder/here"),
+        (["values", "nobody/no-such-model"], "nobody/no-such-model"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_two(arguments, complaint, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert complaint in captured.err.strip().splitlines()[-1]
+    assert "Traceback" not in captured.err
