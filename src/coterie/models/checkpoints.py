@@ -63,6 +63,9 @@ def load_model(
             f"{source.name!r} lacks {len(missing)} of its tensors, such as {missing[0]}: those"
             " would be random, download the checkpoint again"
         )
+    if getattr(model.config, "rescale_every", 0):
+        # RWKV halves weights in place when it is evaluated, to keep half precision in range.
+        model.config.rescale_every = 0
     nn.Module.to(model, device)
     return model.eval()
 

@@ -28,7 +28,6 @@ INDEX_LISTS = frozenset(
         "mlp_only_layers",
         "moe_layer_indices",
         "moe_layers",
-        "ple_layer_ids",
     )
 )
 """Fields that list layer numbers."""
@@ -84,7 +83,8 @@ def cut_config(
     players = checked(kept, n_players)
     for name, value in cut_fields(dict(vars(text)), players, n_players).items():
         setattr(text, name, value)
-    family_of(text).config_rule(text, players, n_players)
+    _renumber_overrides(text, players)
+    family_of(text).config_rule(text, text_config(config), players)
     return new
 
 
@@ -118,6 +118,15 @@ def _cut_field(name: str, value: object, kept: tuple[int, ...], n_players: int) 
     return None
 
 
+def _renumber_overrides(config: PretrainedConfig, kept: tuple[int, ...]) -> None:
+    """What transformers keeps under `per_layer_config`: fields of single layers, by number."""
+    overrides = getattr(getattr(config, "_heterogeneity_spec", None), "per_layer_overrides", None)
+    if overrides:
+        renumbered = {kept.index(i): fields for i, fields in overrides.items() if i in kept}
+        overrides.clear()
+        overrides.update(renumbered)
+
+
 def _spell_out_sparse_step(fields: Fields, kept: tuple[int, ...]) -> Fields:
     """Experts in every n-th layer become experts everywhere but in the layers that are named."""
     step = fields.get("decoder_sparse_step")
@@ -137,8 +146,15 @@ def _changes(before: Fields, after: Fields) -> Fields:
     changed: Fields = {}
     for name, new in after.items():
         old = before.get(name)
-        if old == new:
-            continue
-        nested = isinstance(old, dict) and isinstance(new, dict)
-        changed[name] = _changes(old, new) if nested else new  # type: ignore[arg-type]
+        if old != new:
+            sub = is_sub_config(old) and is_sub_config(new)
+            changed[name] = _changes(old, new) if sub else new  # type: ignore[arg-type]
+    for name, old in before.items():
+        if name not in after:
+            changed[name] = {} if isinstance(old, dict) else None
     return changed
+
+
+def is_sub_config(value: object) -> bool:
+    """Whether a field holds a config of its own, to be changed field by field."""
+    return isinstance(value, dict) and "model_type" in value

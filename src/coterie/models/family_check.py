@@ -1,4 +1,4 @@
-"""Check one model type on a tiny random model: cut, write, reload, and compare with what was masked.
+"""Check one model type on a tiny random model: cut, write, reload, compare with what was masked.
 
 This is the promise of the package, type by type: the checkpoint that a cut writes gives what was
 measured with the cut layers skipped, and generates with its cache as without.
@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -15,14 +16,17 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from coterie.errors import CoterieError
+from coterie.models.checkpoints import load_model, resolve
 from coterie.models.safety import Expectation, Verification, expect, verify
-from coterie.models.sources import resolve
 from coterie.models.stack import Stack, find_stack
 from coterie.models.streaming import write_cut
 from coterie.models.tiny import VOCABULARY, tiny_model
 
 LAYERS = 6
 """Decoder layers of the tiny models: enough for every kind of layer to occur and to go."""
+
+LEAST_EFFECT = 1e-3
+"""Least change of a logit for a cut to count as one; less would make the check empty."""
 
 LENGTH = 24
 """Tokens per sequence."""
@@ -62,12 +66,16 @@ class FamilyCheck:
 
 
 def seeded_coalitions(stack: Stack, *, rng: np.random.Generator) -> list[tuple[int, ...]]:
-    """A few sets of kept players, each cutting between one unlocked player and half of them."""
+    """A few sets of kept players: one without the first unlocked, one without the last, one small.
+
+    Each cuts further unlocked players at random, the last one two thirds of them.
+    """
     unlocked = np.array(stack.unlocked)
     chosen = []
-    for _ in range(COALITIONS):
-        n_cut = int(rng.integers(1, max(2, len(unlocked) // 2 + 1)))
-        cut = set(rng.choice(unlocked, size=n_cut, replace=False).tolist())
+    for must, share in ((unlocked[0], 1 / 3), (unlocked[-1], 1 / 2), (unlocked[1], 2 / 3)):
+        n_cut = max(1, round(share * len(unlocked)))
+        others = rng.permutation(unlocked[unlocked != must])[: n_cut - 1]
+        cut = {int(must), *others.tolist()}
         chosen.append(tuple(i for i in range(stack.n_players) if i not in cut))
     return chosen
 
@@ -77,7 +85,9 @@ def check_family(model_type: str, folder: Path, *, seed: int = 0) -> FamilyCheck
     began = time.perf_counter()
     fields: dict[str, object] = {}
     try:
-        _check(model_type, folder, np.random.default_rng(seed), fields)
+        _check(
+            model_type, folder, np.random.default_rng([seed, crc32(model_type.encode())]), fields
+        )
         failure = ""
     except Exception as error:  # a survey must go on whatever one architecture raises
         kind = "" if isinstance(error, CoterieError) else f"{type(error).__name__}: "
@@ -89,8 +99,9 @@ def check_family(model_type: str, folder: Path, *, seed: int = 0) -> FamilyCheck
 def _check(
     model_type: str, folder: Path, rng: np.random.Generator, fields: dict[str, object]
 ) -> None:
-    model = tiny_model(model_type, LAYERS)
-    model.save_pretrained(folder / "whole")
+    tiny_model(model_type, LAYERS).save_pretrained(folder / "whole")
+    # From here on as a user's checkpoint: plain transformers must be able to load it.
+    model = load_model(resolve(str(folder / "whole")), dtype=torch.float32, device="cpu")
     stack = find_stack(model)
     fields |= {"path": stack.path, "n_players": stack.n_players}
     fields["locks"] = tuple(stack.locks.items())
@@ -99,27 +110,16 @@ def _check(
     coalitions = seeded_coalitions(stack, rng=rng)
     fields["coalitions"] = tuple(coalitions)
     tokens = torch.from_numpy(rng.integers(3, VOCABULARY, size=(2, LENGTH)))
+    with torch.no_grad():
+        logits = model(input_ids=tokens, use_cache=False).logits
     done: list[Verification] = []
     for number, kept in enumerate(coalitions):
-        done.append(check_cut(model, stack, kept, tokens, folder / "whole", folder / f"{number}"))
+        expected = expectation(model, stack, kept, tokens)
+        if not (logits - expected.logits).abs().max() > LEAST_EFFECT:
+            raise CoterieError(f"keeping {list(kept)} gives the logits of the whole model")
+        write_cut(resolve(str(folder / "whole")), kept, folder / f"{number}")
+        done.append(verify(expected, folder / f"{number}"))
         fields["verifications"] = tuple(done)
-
-
-def check_cut(
-    model: PreTrainedModel,
-    stack: Stack,
-    kept: Sequence[int],
-    tokens: Tensor,
-    whole: Path,
-    output: Path,
-) -> Verification:
-    """Cut a saved model to some players and hold the result against the masked model.
-
-    Raises:
-        VerificationError: It does not match.
-    """
-    write_cut(resolve(str(whole)), kept, output)
-    return verify(expectation(model, stack, kept, tokens), output)
 
 
 def expectation(

@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from transformers import PretrainedConfig
 
 from coterie.errors import ModelError
-from coterie.models.config_cut import checked, config_changes, cut_config
+from coterie.models.config_cut import checked, config_changes, cut_config, is_sub_config
 from coterie.models.disk_names import DiskStack, find_disk_stack
 from coterie.models.families import Family, family_of
+from coterie.models.family import Read
 from coterie.models.layer_fields import text_config
 from coterie.models.quantization import renumber_quantization
 from coterie.models.sources import INDEX, Source
+from coterie.models.structure import check_structure
 from coterie.models.tensorfile import Entry
 
 Progress = Callable[[int, int], None]
@@ -89,13 +92,16 @@ def write_cut(
         max_shard_bytes: Tensor bytes per file, unless one tensor alone is larger.
 
     Raises:
-        CutError: An index out of range or named twice.
+        CutError: An index out of range, named twice, or of a locked layer.
         ModelError: The source's layers cannot be told from their names, or its quantisation cannot
             be cut.
+        VerificationError: The new config would build some kept layer differently.
     """
     config = source.config()
     stack = find_disk_stack(source.entries, config)
     players = checked(kept, stack.n_players)
+    family_of(text_config(config)).check(text_config(config), players, stack.n_players)
+    check_structure(config, players, trust_remote_code=source.trust_remote_code)
     new_config = cut_config(config, players, stack.n_players)
     output.mkdir(parents=True, exist_ok=True)
     fields, changes = _new_fields(source, config, new_config, stack, players)
@@ -138,10 +144,8 @@ def _merged(old: dict[str, object], changes: dict[str, object]) -> dict[str, obj
     merged = dict(old)
     for name, new in changes.items():
         before = merged.get(name)
-        if isinstance(before, dict) and isinstance(new, dict) and name.endswith("config"):
-            merged[name] = _merged(before, new)
-        else:
-            merged[name] = new
+        nested = is_sub_config(before) and isinstance(new, dict)
+        merged[name] = _merged(before, new) if nested else new  # type: ignore[arg-type]
     return merged
 
 
@@ -162,29 +166,40 @@ def _carry(folder: Path, output: Path) -> tuple[tuple[str, ...], tuple[str, ...]
 def _pieces(
     source: Source, stack: DiskStack, kept: tuple[int, ...], config: PretrainedConfig
 ) -> list[_Piece]:
-    family = family_of(config)
+    family, read = family_of(config), _reader(source.entries)
     pieces = []
     for entry in source.entries:
         name = stack.rename(entry.name, kept)
         if name is None:
             continue
         if family.rewritten and re.search(family.rewritten, entry.name):
-            pieces.append(_rewritten(entry, name, family, config, kept))
+            pieces.append(_rewritten(entry, name, family, read, config, kept))
         else:
             pieces.append(_Piece(entry, name))
     return pieces
 
 
 def _rewritten(
-    entry: Entry, name: str, family: Family, config: PretrainedConfig, kept: tuple[int, ...]
+    entry: Entry,
+    name: str,
+    family: Family,
+    read: Read,
+    config: PretrainedConfig,
+    kept: tuple[int, ...],
 ) -> _Piece:
-    from safetensors import safe_open
-
-    with safe_open(entry.file, framework="pt") as file:
-        tensor: Tensor = file.get_tensor(entry.name)
-    new = family.tensor_rule(entry.name, tensor, config, kept).to(tensor.dtype).contiguous()
+    new = family.tensor_rule(entry.name, read, config, kept).contiguous()
     data = new.reshape(-1).view(torch.uint8).numpy().tobytes()
     return _Piece(replace(entry, shape=tuple(new.shape), stop=entry.start + len(data)), name, data)
+
+
+def _reader(entries: tuple[Entry, ...]) -> Read:
+    files = {entry.name: entry.file for entry in entries}
+
+    def read(name: str) -> Tensor:
+        with safe_open(files[name], framework="pt") as file:
+            return file.get_tensor(name)
+
+    return read
 
 
 def _shards(pieces: list[_Piece], max_shard_bytes: int) -> list[list[_Piece]]:

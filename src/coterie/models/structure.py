@@ -10,6 +10,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from coterie.errors import VerificationError
 from coterie.models.checkpoints import auto_class
 from coterie.models.config_cut import cut_config
+from coterie.models.families import family_of
+from coterie.models.layer_fields import text_config
 from coterie.models.stack import find_stack
 
 _INDEX_NAMES = frozenset(
@@ -46,11 +48,12 @@ def structural_differences(
     before, after = find_stack(whole).layers, find_stack(cut).layers
     if len(after) != len(kept):
         return [Difference(-1, "number of layers", str(len(kept)), str(len(after)))]
+    settled = family_of(text_config(whole.config)).settled
     differences = []
     for new, old in enumerate(kept):
         was, now = _description(before[old], old), _description(after[new], new)
         for field in sorted(was.keys() | now.keys()):
-            if was.get(field) != now.get(field):
+            if was.get(field) != now.get(field) and field.rpartition(".")[2] not in settled:
                 left, right = was.get(field, "absent"), now.get(field, "absent")
                 differences.append(Difference(old, field, left, right))
     return differences
@@ -83,7 +86,8 @@ def _description(layer: nn.Module, number: int) -> dict[str, str]:
             plain = isinstance(value, bool | int | float | str) or value is None
             is_number = attribute in _INDEX_NAMES and value == number
             if plain and not is_number and not attribute.startswith("_"):
-                described[f"{name}.{attribute}".lstrip(".")] = repr(value)
+                text = f"{value:.9g}" if isinstance(value, float) else repr(value)
+                described[f"{name}.{attribute}".lstrip(".")] = text
     for name, parameter in layer.named_parameters(remove_duplicate=False):
         described[f"{name} (shape)"] = str(tuple(parameter.shape))
     return described

@@ -11,20 +11,9 @@ from coterie.errors import CutError
 from coterie.models.config_cut import checked, config_changes, cut_config
 from coterie.models.families import family_of
 from coterie.models.layer_fields import text_config
-from coterie.models.stack import Stack, find_stack
+from coterie.models.stack import find_stack
 
-__all__ = ["check_locks", "config_changes", "cut_config", "cut_model", "renumbered"]
-
-
-def check_locks(stack: Stack, kept: Sequence[int]) -> None:
-    """Refuse a cut that takes a locked player.
-
-    Raises:
-        CutError: Names the first locked player that is not kept, and why it must stay.
-    """
-    for player, reason in stack.locks.items():
-        if player not in kept:
-            raise CutError(f"layer {player} is locked: {reason}")
+__all__ = ["config_changes", "cut_config", "cut_model", "renumbered"]
 
 
 def renumbered(name: str, path: str, kept: tuple[int, ...]) -> str | None:
@@ -54,7 +43,8 @@ def cut_model(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
     """
     stack = find_stack(model)
     players = checked(kept, stack.n_players)
-    check_locks(stack, players)
+    text = text_config(model.config)
+    family_of(text).check(text, players, stack.n_players)
     config = cut_config(model.config, players, stack.n_players)
     with torch.device("meta"):
         new = type(model)(config)
@@ -69,14 +59,15 @@ def _share_tensors(
     model: PreTrainedModel, new: PreTrainedModel, path: str, kept: tuple[int, ...]
 ) -> None:
     family, config = family_of(text_config(model.config)), text_config(model.config)
+    tensors = dict(_all_tensors(model))
     with torch.no_grad():
-        for old_name, tensor in _all_tensors(model):
+        for old_name, tensor in tensors.items():
             name = renumbered(old_name, path, kept)
             if name is None:
                 continue
             if family.rewritten and re.search(family.rewritten, old_name):
-                tensor = family.tensor_rule(old_name, tensor, config, kept)
-                tensor = nn.Parameter(tensor, requires_grad=False)
+                new_value = family.tensor_rule(old_name, tensors.__getitem__, config, kept)
+                tensor = nn.Parameter(new_value, requires_grad=False)
             _assign(new, name, tensor)
     left = [name for name, tensor in _all_tensors(new) if tensor.is_meta]
     if left:

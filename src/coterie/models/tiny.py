@@ -8,14 +8,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from transformers import CONFIG_MAPPING, PretrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 
-from coterie.models.checkpoints import auto_class
 from coterie.models.layer_fields import COUNT_FIELDS
 
 VOCABULARY = 128
 """Number of token ids of every tiny model."""
+
+INITIALIZER_RANGE = 0.1
+"""Spread of random weights: five times the usual, so that every narrow layer matters."""
 
 _WIDTHS = {
     32: "hidden_size d_model n_embd emb_dim embedding_dim embedding_size word_embed_proj_dim"
@@ -86,7 +97,7 @@ _BY_TYPE: dict[str, Fields] = {
         },
     },
     "dbrx": {
-        "attn_config": {"kv_n_heads": 2, "rope_theta": 10_000.0},
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10_000.0},
         "ffn_config": {"hidden_size": 32, "ffn_hidden_size": 64, "moe_top_k": 2},
     },
     "deepseek_v2": {**_MLA, "first_k_dense_replace": 1, "num_experts_per_tok": 2},
@@ -98,14 +109,20 @@ _BY_TYPE: dict[str, Fields] = {
         "num_experts_per_tok": 2,
         "first_k_dense_replace": 2,
     },
+    "dory": {"n_input_layers": 2, "n_recurrent_layers": 2, "n_output_layers": 2},
     "dots3_note_text": _MLA,
     "falcon_h1": {**_MAMBA2, "mamba_d_ssm": 64},
     "gemma2": {"layer_types": _LOCAL_GLOBAL},
     "gemma3_text": {"layer_types": _LOCAL_GLOBAL},
-    "gemma3n_text": {"layer_types": _LOCAL_GLOBAL, "num_kv_shared_layers": 2},
+    "gemma3n_text": {
+        "layer_types": _LOCAL_GLOBAL,
+        "num_kv_shared_layers": 2,
+        "intermediate_size": 64,
+    },
     "gemma4_text": {"layer_types": _LOCAL_GLOBAL, "num_kv_shared_layers": 2},
     "glm4_moe_lite": _MLA,
     "glm_moe_dsa": _MLA,
+    "gpt2": {"scale_attn_by_inverse_layer_idx": True},
     "gpt_neo": {"attention_types": [[["global", "local"], 3]]},
     "granitemoehybrid": {**_MAMBA2, "layer_types": Cycle(("mamba", "attention", "mamba"))},
     "jamba": {"attn_layer_period": 3, "attn_layer_offset": 1, "num_experts": 4},
@@ -130,6 +147,7 @@ _BY_TYPE: dict[str, Fields] = {
     },
     "reformer": {"attn_layers": Cycle(("local", "lsh")), "axial_pos_embds": False},
     "sarvam_mla": _MLA,
+    "xlstm": {"hidden_size": 128, "embedding_dim": 128},
     "xmod": {"default_language": "en_XX"},
     "youtu": _MLA,
     "zamba": {
@@ -156,7 +174,7 @@ def causal_types() -> list[str]:
 
 
 def tiny_config(model_type: str, n_layers: int) -> PretrainedConfig:
-    """A small config of one type, with ``n_layers`` decoder layers where the type lets us choose."""
+    """A small config of one type, with ``n_layers`` decoder layers where the type allows."""
     defaults = CONFIG_MAPPING[model_type]()
     fields = _small_fields(defaults, n_layers) | _row(model_type, n_layers)
     make: Callable[..., PretrainedConfig] = CONFIG_MAPPING[model_type]
@@ -169,9 +187,11 @@ def tiny_model(model_type: str, n_layers: int, *, seed: int = 0) -> PreTrainedMo
     The global random state of torch is put back.
     """
     config = tiny_config(model_type, n_layers)
+    wrapper = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type)
+    maker = AutoModelForImageTextToText if wrapper else AutoModelForCausalLM
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return auto_class(config).from_config(config, dtype=torch.float32).eval()
+        return maker.from_config(config, dtype=torch.float32).eval()
 
 
 def _small_fields(config: PretrainedConfig, n_layers: int) -> dict[str, object]:
@@ -179,6 +199,8 @@ def _small_fields(config: PretrainedConfig, n_layers: int) -> dict[str, object]:
     for name, value in vars(config).items():
         if isinstance(value, PretrainedConfig):
             fields[name] = _small_fields(value, n_layers) | _row(value.model_type, n_layers)
+        elif name == "initializer_range":
+            fields[name] = INITIALIZER_RANGE
         elif name == "is_decoder":
             fields[name] = True
         elif name in _ONCE_SMALL and value is None:

@@ -1,0 +1,125 @@
+"""The form in which a model family says what is particular about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers import PretrainedConfig
+
+from coterie.errors import CutError
+
+Kept = tuple[int, ...]
+"""The players that stay, ascending."""
+
+Locks = dict[int, str]
+"""Players that must stay, each with the reason."""
+
+Read = Callable[[str], Tensor]
+"""Gives any tensor of the whole model by its name there."""
+
+
+def no_locks(config: PretrainedConfig, n_players: int) -> Locks:
+    """Every player may be cut."""
+    return {}
+
+
+def no_config_rule(new: PretrainedConfig, whole: PretrainedConfig, kept: Kept) -> None:
+    """The generic rules say it all."""
+
+
+def no_tensor_rule(name: str, read: Read, config: PretrainedConfig, kept: Kept) -> Tensor:
+    """The tensor stays as it is."""
+    return read(name)
+
+
+@dataclass(frozen=True)
+class Family:
+    """What Coterie has to be told about a model type because it cannot see it.
+
+    Attributes:
+        stack: Dotted path of the list of layers; None finds it by counting.
+        lock_rule: The players that must stay, from the text config and the number of players.
+        lock_first: Why player 0 must stay, or None.
+        lock_last: Why the last player must stay, or None.
+        refusal: Why no single layer of this type can be cut, or None.
+        whole: For a refused type: whether nevertheless these kept players make a model.
+        config_rule: Changes the new text config further, in place, after the generic rules; it is
+            also given the text config of the whole model and the kept players.
+        rewritten: Pattern (searched) of the names of tensors that a cut changes, not only renames.
+        tensor_rule: The new value of such a tensor, from its OLD name, a reader of the whole
+            model's tensors, the text config of the whole model and the kept players.
+        settled: Names of layer attributes that may differ after a cut, because `tensor_rule` makes
+            up for it or because they do not change what the layer computes.
+    """
+
+    stack: str | None = None
+    lock_rule: Callable[[PretrainedConfig, int], Locks] = no_locks
+    lock_first: str | None = None
+    lock_last: str | None = None
+    refusal: str | None = None
+    whole: Callable[[PretrainedConfig, Kept], bool] | None = None
+    config_rule: Callable[[PretrainedConfig, PretrainedConfig, Kept], None] = no_config_rule
+    rewritten: str | None = None
+    tensor_rule: Callable[[str, Read, PretrainedConfig, Kept], Tensor] = no_tensor_rule
+    settled: frozenset[str] = frozenset()
+
+    def locks(self, config: PretrainedConfig, n_players: int) -> Locks:
+        """The players that must stay, each with the reason, in order."""
+        locks = dict(self.lock_rule(config, n_players))
+        if self.lock_first:
+            locks.setdefault(0, self.lock_first)
+        if self.lock_last:
+            locks.setdefault(n_players - 1, self.lock_last)
+        if self.refusal:
+            locks |= {player: self.refusal for player in range(n_players) if player not in locks}
+        for rule in GENERIC_LOCKS:
+            locks = rule(config, n_players) | locks
+        return dict(sorted(locks.items()))
+
+    def check(self, config: PretrainedConfig, kept: Kept, n_players: int) -> None:
+        """Refuse a cut that takes a locked player.
+
+        Raises:
+            CutError: Names the first locked player that is not kept, and why it must stay.
+        """
+        if self.whole is not None and self.whole(config, kept):
+            return
+        for player, reason in self.locks(config, n_players).items():
+            if player not in kept:
+                raise CutError(f"layer {player} is locked: {reason}")
+
+
+def layer_kinds(config: PretrainedConfig) -> list[str]:
+    """What each layer mixes tokens with, as the config says; empty where all are alike."""
+    for name in ("layers_block_type", "layer_types"):
+        kinds = getattr(config, name, None)
+        if isinstance(kinds, list | tuple) and kinds:
+            return [str(kind) for kind in kinds]
+    return []
+
+
+def one_attention_layer(config: PretrainedConfig, n_players: int) -> Locks:
+    """Of a hybrid, the first attention layer: the cache counts its positions there."""
+    kinds = layer_kinds(config)
+    attentive = [i for i, kind in enumerate(kinds) if _has_attention(kind)]
+    if not attentive or len(attentive) == len(kinds):
+        return {}
+    return {attentive[0]: "the cache counts positions on an attention layer, and this is the first"}
+
+
+def _has_attention(kind: str) -> bool:
+    return kind == "hybrid" or ("attention" in kind and "linear" not in kind)
+
+
+def shared_indexers(config: PretrainedConfig, n_players: int) -> Locks:
+    """Of sparse attention whose choice of tokens is shared, the layers that choose for others."""
+    kinds = list(getattr(config, "indexer_types", None) or ())
+    return {
+        i: "the next layer attends to the tokens that this one chooses"
+        for i in range(len(kinds) - 1)
+        if kinds[i] == "full" and kinds[i + 1] == "shared"
+    }
+
+
+GENERIC_LOCKS = (one_attention_layer, shared_indexers)
+"""Locks that are read off any config that has such fields."""
