@@ -89,7 +89,7 @@ def test_the_full_model_agrees_with_itself():
     np.testing.assert_array_equal(seen.top1, 1)
 
 
-@pytest.mark.parametrize("shape", [None, SMALL, BatchShape(1, 1, 1), BatchShape(64, 4096, 128)])
+@pytest.mark.parametrize("shape", [None, SMALL, BatchShape(1, 5, 17), BatchShape(64, 4096, 128)])
 @pytest.mark.parametrize("state_memory", [None, 60_000])
 def test_no_batch_shape_and_no_memory_changes_a_value(shape, state_memory, rng):
     model, tokens = model_of("llama"), texts()

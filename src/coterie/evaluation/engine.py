@@ -44,6 +44,7 @@ class ModelGame:
         mode: How coalitions are evaluated: ``"shared prefixes"``, or one at a time and why.
         spent: What has really run so far.
         remarks: What went wrong without stopping anything, one line each.
+        walker: What walks the trie of prefixes; None where coalitions go one at a time.
 
     Raises:
         TextError: The tokens are not a table, are too short, or are not the model's.
@@ -69,11 +70,11 @@ class ModelGame:
         self.spent = Spent()
         self.remarks: list[str] = []
         self._state_memory = state_memory
-        self._walker: Walker | None = None
+        self.walker: Walker | None = None
         self._one_by_one_shape = shape
         known = self._known_readings()
         try:
-            self._walker = self._prepared(shape, known)
+            self.walker = self._prepared(shape, known)
             self.mode = SHARED
         except (NotReplayable, TailNotFound) as reason:
             self.mode = f"one coalition at a time: {reason}"
@@ -101,8 +102,8 @@ class ModelGame:
     @property
     def shape(self) -> BatchShape:
         """The batch shape in use; store it, and give it back to resume."""
-        if self._walker is not None:
-            return self._walker.shape
+        if self.walker is not None:
+            return self.walker.shape
         return self._one_by_one_shape or BatchShape(min(8, self.n_sequences), 256, self.vocabulary)
 
     def plan(self, coalitions: Coalitions, n_sequences: int | None = None) -> Plan:
@@ -121,7 +122,7 @@ class ModelGame:
         self._check(ordered, sequences)
         if not len(ordered) or not len(sequences):
             return
-        blocks = self._plainly if self._walker is None else self._shared
+        blocks = self._plainly if self.walker is None else self._shared
         started = perf_counter()
         for block in blocks(ordered, sequences):
             seconds = perf_counter() - started
@@ -173,11 +174,11 @@ class ModelGame:
             )
 
     def _shared(self, ordered: Coalitions, sequences: Indices) -> Iterator[Block]:
-        assert self._walker is not None
+        assert self.walker is not None
         memory = self._state_memory
         if memory is None:
-            memory = int(FREE_SHARE * free_bytes(self._walker.device))
-        yield from self._walker.observe(ordered, sequences, memory)
+            memory = int(FREE_SHARE * free_bytes(self.walker.device))
+        yield from self.walker.observe(ordered, sequences, memory)
 
     def _plainly(self, ordered: Coalitions, sequences: Indices) -> Iterator[Block]:
         rows = self.shape.rows

@@ -61,7 +61,8 @@ def probe_shape(layers: LayerStack, head: ProjectionHead, prelude: Prelude) -> B
 def _probe_rows(layers: LayerStack, prelude: Prelude) -> int:
     middle = layers.stack.n_players // 2
     length = prelude.embedded.shape[1]
-    most = max(2, 2**15 // length) if prelude.embedded.device.type == "cpu" else 4096
+    # A processor is busy with a few thousand tokens; a GPU is offered as many as it can hold.
+    most = max(2, 2**12 // length) if prelude.embedded.device.type == "cpu" else 4096
     costs: dict[int, float] = {}
     rows = 1
     while rows <= most:
@@ -84,8 +85,8 @@ def _probe_head(head: ProjectionHead, embedded: Tensor) -> tuple[int, int]:
     with torch.no_grad():
         states = head.normed(embedded).flatten(0, 1)
     costs: dict[tuple[int, int], float] = {}
-    for tokens in (128, 256, 512, 1024, 2048):
-        for block in sorted({min(size, probed.width) for size in (1024, 2048, 4096)}):
+    for tokens in (256, 1024):
+        for block in sorted({min(size, probed.width) for size in (1024, 4096)}):
             rows = states.repeat(-(-tokens // len(states)), 1)[None, :tokens]
             targets = torch.zeros(tokens, dtype=torch.int64)
             full = FullModel(torch.zeros(tokens), targets)
@@ -109,13 +110,13 @@ def _seconds(call: Callable[[], object]) -> float | None:
     best = float("inf")
     try:
         with torch.no_grad():
-            for _ in range(4):  # the first warms caches and counts only if it was long
+            for _ in range(3):
                 start = perf_counter()
                 call()
                 if torch.cuda.is_available():
                     torch.cuda.synchronize()
                 best = min(best, perf_counter() - start)
-                if best > LONG_ENOUGH / 4:
+                if best > LONG_ENOUGH / 10:
                     break
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):

@@ -189,7 +189,7 @@ class Walker:
             together = max(4, self.shape.head_tokens // predicted)
             for at, count in _batches(len(step.states), together):
                 states = [now.states[state][piece] for state in step.states[at : at + count]]
-                read = observations(self._read(states, tokens, full))
+                read = observations(self.read(states, tokens, full))
                 corner = np.s_[at : at + count, first : first + n]
                 seen.nll[corner], seen.kl[corner] = read.nll, read.kl
                 seen.top1[corner] = read.top1
@@ -197,7 +197,8 @@ class Walker:
             del now.states[state]
         return seen
 
-    def _read(self, states: State, tokens: Tensor, full: FullModel) -> Reading:
+    def read(self, states: State, tokens: Tensor, full: FullModel) -> Reading:
+        """Read final states of the same texts: ``(n_states, n_sequences, n_predicted)``."""
         targets = tokens[:, 1:].to(self.head.device or self.device)
         flat = full.each(lambda field: field.flatten(0, 1))
         with torch.no_grad():
