@@ -156,6 +156,7 @@ _RESIDUAL_BLOCKS = "layers add to a residual that starts anew at fixed layer num
 
 TABLE: dict[str, Family] = {
     "beam": Family(refusal="residual scales are fixed functions of the layer's number"),
+    "big_bird": Family(settled=frozenset(["seed"])),  # of block-sparse attention, not in decoders
     "diffllama": Family(
         rewritten=r"lambda_q1$|o_proj\.weight$",
         tensor_rule=_fold_lambda,

@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from coterie.errors import CutError
 from coterie.models.stack import Stack
 
 Forward = Callable[..., object]
-
-_CACHE_ARGUMENTS = ("past_key_values", "past_key_value", "cache_params", "layer_past")
 
 
 @contextmanager
@@ -172,8 +170,8 @@ def _keyed(args: tuple[object, ...], kwargs: dict[str, object]) -> dict[Argument
 
 def _skip(carried: Carried, name: str) -> Forward:
     def skip(*args: object, **kwargs: object) -> object:
-        for argument in _CACHE_ARGUMENTS:
-            if kwargs.get(argument) is not None:
+        for argument, value in _keyed(args, kwargs).items():
+            if isinstance(value, Cache):
                 raise CutError(
                     f"skipped layer {name} was handed a cache ({argument}): run the model with"
                     " use_cache=False, or cut it (coterie.models.surgery.cut_model) to generate"
