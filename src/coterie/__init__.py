@@ -10,7 +10,6 @@ The pieces are usable alone, on any game: `coterie.game` (designs, semivalues, s
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("coterie")
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)

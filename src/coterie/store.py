@@ -12,7 +12,7 @@ import math
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,7 @@ from numpy.typing import NDArray
 
 from coterie.errors import StudyMismatch, UserError
 from coterie.game.coalitions import Block, Coalitions, Game, Indices, Observations, to_text
-
-Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
-"""What JSON can hold."""
+from coterie.plain import Json
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS game (

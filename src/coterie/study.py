@@ -19,7 +19,8 @@ from coterie.game.search import cut_lowest
 from coterie.game.surrogates.fidelity import Agreement, agreement
 from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.utilities import UTILITIES, read
-from coterie.store import Json, Notes
+from coterie.plain import Json
+from coterie.store import Notes
 
 Step = Callable[[str, int, int], None]
 """Told how far a stage has come: its name, how much is done, how much there is."""

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from coterie.errors import UserError
+from coterie.plain import Json
 from coterie.report.record import Record
-from coterie.store import Json
 
 RECORD = "coterie.json"
 

@@ -5,7 +5,6 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("coterie", "torch", "transformers", "safetensors", "tokenizers", "numpy", "scipy")
@@ -13,6 +12,8 @@ _PACKAGES = ("coterie", "torch", "transformers", "safetensors", "tokenizers", "n
 
 def versions() -> dict[str, str]:
     """Version of everything a number depends on."""
+    from importlib.metadata import PackageNotFoundError, version
+
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

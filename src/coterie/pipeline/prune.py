@@ -19,6 +19,7 @@ from coterie.pipeline.record import cut_part, searched_record
 from coterie.pipeline.request import Request
 from coterie.pipeline.search import search
 from coterie.pipeline.values import Result
+from coterie.plain import Json
 from coterie.report.card import FIGURE, model_card
 from coterie.report.figure import draw_contributions
 from coterie.report.record import (
@@ -28,7 +29,6 @@ from coterie.report.record import (
     SizePart,
     VerdictPart,
 )
-from coterie.store import Json
 from coterie.study import clustered_mean, watch
 
 VERIFIED_SEQUENCES = 2

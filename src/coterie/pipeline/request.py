@@ -6,7 +6,7 @@ from typing import Literal
 
 from coterie.errors import CutError, UserError
 from coterie.pipeline.provenance import bare
-from coterie.store import Json
+from coterie.plain import Json
 
 METHODS = ("paper",)
 SEQUENCES, LENGTH = 10, 128

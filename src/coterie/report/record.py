@@ -5,7 +5,7 @@ No absolute path, no user's name. A number that does not exist is null. Layers c
 
 from typing import NotRequired, TypedDict
 
-from coterie.store import Json
+from coterie.plain import Json
 
 
 class ModelPart(TypedDict):
