@@ -9,7 +9,7 @@ import pytest
 
 from coterie.errors import StudyMismatch, UserError
 from coterie.game.coalitions import Block, Observations, observe_all, to_text
-from coterie.store import Remembered, Store
+from coterie.store import Remembered, Store, _choose_journal
 
 
 class Counting:
@@ -146,3 +146,42 @@ def test_descriptions_are_json(store):
     store.game({"model": "é", "length": 128})
     ((_, description, _),) = store.games()
     assert json.dumps(description, sort_keys=True) == '{"length": 128, "model": "\\u00e9"}'
+
+
+class NoWal:
+    """A database on a file system without shared memory: it takes no WAL and says so in its way."""
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, []
+
+    def execute(self, statement):
+        self.asked.append(statement)
+        if "WAL" in statement:
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self
+        self.answer = "delete"
+        return self
+
+    def fetchone(self):
+        return (self.answer,)
+
+
+@pytest.mark.parametrize("answer", ["delete", sqlite3.OperationalError("disk I/O error")])
+def test_without_wal_a_rollback_journal_is_kept(answer):
+    assert _choose_journal(NoWal(answer)) == "delete"
+
+
+def test_a_store_works_with_a_rollback_journal(tmp_path, coalitions, monkeypatch):
+    monkeypatch.setattr(
+        "coterie.store._choose_journal",
+        lambda db: db.execute("PRAGMA journal_mode=DELETE").fetchone()[0],
+    )
+    with Store(tmp_path / "nfs.sqlite") as store:
+        assert store.journal == "delete"
+        number = store.game({"model": "a"})
+        table = observe_all(Remembered(Counting(), store, number), coalitions)
+    assert not list(tmp_path.glob("*-wal"))
+    with Store(tmp_path / "nfs.sqlite") as again:
+        replay = Remembered(Counting(stop_after=0), again, number)
+        np.testing.assert_array_equal(observe_all(replay, coalitions).nll, table.nll)

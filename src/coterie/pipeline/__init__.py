@@ -1,0 +1,1 @@
+"""The bridge between games and models: one file per verb, and what they share."""

@@ -1,0 +1,23 @@
+"""Draw the terminal picture of the README from a finished run: `python docs/picture.py out`."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from coterie.report.terminal import print_record
+
+
+def main() -> None:
+    """Print the record of the folder named on the command line into `docs/terminal.svg`."""
+    folder = Path(sys.argv[1])
+    record = json.loads((folder / "coterie.json").read_text(encoding="utf-8"))
+    console = Console(record=True, width=98, highlight=False, file=io.StringIO())
+    print_record(record, console)
+    console.save_svg(str(Path(__file__).with_name("terminal.svg")), title=record["command"])
+
+
+if __name__ == "__main__":
+    main()
