@@ -91,7 +91,6 @@ def resolve(model: str, revision: str | None = None, *, trust_remote_code: bool 
         folder, commit = download(model, revision)
         source = Source(model, folder, commit, trust_remote_code)
     check_folder(source.folder, model)
-    source.headers  # noqa: B018  truncated files are found here
     _check_index(source)
     _check_kind(source)
     return source
@@ -161,11 +160,12 @@ def _check_index(source: Source) -> None:
     missing = [file.name for file in source.files if not file.is_file()]
     if missing:
         raise ModelError(f"{source.name!r} lacks {missing[0]}, which its index names: download it")
+    present = {entry.name for entry in source.entries}  # truncated files are found here
     index = source.folder / INDEX
     if not index.is_file():
         return
     named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-    absent = sorted(named - {entry.name for entry in source.entries})
+    absent = sorted(named - present)
     if absent:
         raise ModelError(
             f"{source.name!r} lacks the tensor {absent[0]}, which its index names"

@@ -1,0 +1,169 @@
+"""A cut checkpoint is the source's bytes under new names, with all a user needs beside it."""
+
+import json
+import resource
+import shutil
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from coterie.errors import CutError, ModelError
+from coterie.models.sources import INDEX, resolve
+from coterie.models.streaming import write_cut
+from coterie.models.tiny import tiny_model
+
+KEPT = [0, 2, 3, 5]
+
+
+def tensors_of(folder):
+    tensors = {}
+    for file in folder.glob("*.safetensors"):
+        tensors |= load_file(file)
+    return tensors
+
+
+def test_kept_tensors_are_the_source_bytes_renumbered(source, tmp_path):
+    written = write_cut(source, KEPT, tmp_path)
+    old, new = tensors_of(source.folder), tensors_of(tmp_path)
+    for name, tensor in new.items():
+        parts = name.split(".")
+        if "layers" in parts:
+            parts[2] = str(KEPT[int(parts[2])])
+        assert torch.equal(tensor, old[".".join(parts)])
+    assert len(new) == 3 + 4 * 9
+    assert written.n_bytes == sum(tensor.nbytes for tensor in new.values())
+    assert written.n_parameters == sum(tensor.numel() for tensor in new.values())
+
+
+def test_everything_a_checkpoint_has_is_carried(source, tmp_path):
+    written = write_cut(source, KEPT, tmp_path)
+    assert set(written.carried) == {
+        "LICENSE",
+        "chat_template.jinja",
+        "generation_config.json",
+        "tokenizer.json",
+    }
+    assert (tmp_path / "LICENSE").read_text() == "as you like"
+    old = json.loads((source.folder / "config.json").read_text())
+    assert json.loads((tmp_path / "config.json").read_text()) == old | {"num_hidden_layers": 4}
+    assert written.config_changes == {"num_hidden_layers": 4}
+
+
+def test_shards_are_as_large_as_asked_and_indexed(source, tmp_path):
+    seen = []
+    written = write_cut(
+        source, KEPT, tmp_path, max_shard_bytes=50_000, progress=lambda *now: seen.append(now)
+    )
+    index = json.loads((tmp_path / INDEX).read_text())
+    assert len(written.files) > 1
+    assert index["metadata"]["total_size"] == written.n_bytes
+    for name in written.files:
+        with safe_open(tmp_path / name, framework="pt") as file:
+            assert file.metadata() == {"format": "pt"}
+            assert set(file.keys()) == {k for k, v in index["weight_map"].items() if v == name}
+    assert seen[-1] == (written.n_bytes, written.n_bytes)
+    assert resolve(str(tmp_path)).fingerprint()  # a whole checkpoint again
+
+
+def test_the_dtype_on_disk_stays(tmp_path):
+    tiny_model("llama", 4).to(torch.bfloat16).save_pretrained(tmp_path / "whole")
+    write_cut(resolve(str(tmp_path / "whole")), [0, 3], tmp_path / "cut")
+    assert {t.dtype for t in tensors_of(tmp_path / "cut").values()} == {torch.bfloat16}
+
+
+def test_tied_weights_stay_tied(tmp_path):
+    model = tiny_model("gpt2", 4)
+    assert model.config.tie_word_embeddings
+    model.save_pretrained(tmp_path / "whole")
+    write_cut(resolve(str(tmp_path / "whole")), [1, 2], tmp_path / "cut")
+    assert "lm_head.weight" not in tensors_of(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("prefix", ["h.", "transformer.h."])
+def test_names_on_disk_may_lack_the_base_prefix(prefix, tmp_path):
+    tiny_model("gpt2", 4).save_pretrained(tmp_path / "whole")
+    file = tmp_path / "whole" / "model.safetensors"
+    renamed = {
+        name.removeprefix("transformer.").replace("h.", prefix, 1): tensor
+        for name, tensor in load_file(file).items()
+    }
+    save_file(renamed, file, metadata={"format": "pt"})
+    write_cut(resolve(str(tmp_path / "whole")), [1, 3], tmp_path / "cut")
+    layers = {name for name in tensors_of(tmp_path / "cut") if name.startswith(prefix)}
+    assert {name.removeprefix(prefix)[0] for name in layers} == {"0", "1"}
+
+
+def test_layers_that_predict_further_tokens_follow_the_decoder(folder, tmp_path):
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    file = sorted(whole.glob("*.safetensors"))[-1]
+    extra = {"model.layers.6.eh_proj.weight": torch.ones(2, 2)}
+    save_file(load_file(file) | extra, file, metadata={"format": "pt"})
+    (whole / INDEX).unlink()
+    write_cut(resolve(str(whole)), KEPT, tmp_path / "cut")
+    assert "model.layers.4.eh_proj.weight" in tensors_of(tmp_path / "cut")
+
+
+def test_metadata_that_names_tensors_is_renamed(folder, tmp_path):
+    """As torchao stores it: the names of its tensors, and how each was packed, as JSON."""
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    names = ["model.layers.1.mlp.up_proj.weight", "model.layers.3.mlp.up_proj.weight"]
+    packed = {"tensor_names": json.dumps(names), names[0]: "{}", names[1]: '{"_type": "x"}'}
+    file = sorted(whole.glob("*.safetensors"))[0]
+    save_file(load_file(file), file, metadata={"format": "pt", **packed})
+    write_cut(resolve(str(whole)), KEPT, tmp_path / "cut")
+    with safe_open(tmp_path / "cut" / "model.safetensors", framework="pt") as cut:
+        assert cut.metadata() == {
+            "format": "pt",
+            "tensor_names": json.dumps(["model.layers.2.mlp.up_proj.weight"]),
+            "model.layers.2.mlp.up_proj.weight": '{"_type": "x"}',
+        }
+
+
+def test_layer_numbers_inside_the_quantisation_config_follow(folder, tmp_path):
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    config = json.loads((whole / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": "compressed-tensors",
+        "ignore": ["lm_head", "model.layers.1.mlp.up_proj", "model.layers.5.mlp.up_proj"],
+    }
+    (whole / "config.json").write_text(json.dumps(config))
+    write_cut(resolve(str(whole)), KEPT, tmp_path / "cut")
+    cut = json.loads((tmp_path / "cut" / "config.json").read_text())
+    assert cut["quantization_config"]["ignore"] == ["lm_head", "model.layers.3.mlp.up_proj"]
+
+
+def test_nothing_is_written_when_the_cut_cannot_be_made(source, tmp_path):
+    for kept, complaint in ([], "would be left"), ([0, 9], "no layer 9"), ([1, 1], "named twice"):
+        with pytest.raises(CutError, match=complaint):
+            write_cut(source, kept, tmp_path / "cut")
+    tiny_model("rwkv", 4).save_pretrained(tmp_path / "rwkv")
+    with pytest.raises(CutError, match="layer 0 is locked: it holds the norm of the embeddings"):
+        write_cut(resolve(str(tmp_path / "rwkv")), [1, 2], tmp_path / "cut")
+    assert not (tmp_path / "cut").exists()
+
+
+def test_a_stack_that_the_names_do_not_show_is_refused(folder, tmp_path):
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    for file in whole.glob("*.safetensors"):
+        kept = {k: v for k, v in load_file(file).items() if "layers.4" not in k}
+        save_file(kept, file)
+    (whole / INDEX).unlink()
+    with pytest.raises(ModelError, match=r"the numbered names are model\.layers \(5\)"):
+        write_cut(resolve(str(whole)), KEPT, tmp_path / "cut")
+
+
+def test_writing_takes_little_memory(tmp_path):
+    """Bytes are copied in pieces: a file of 160 MB passes through a few tens of MB."""
+    whole = tmp_path / "whole"
+    tiny_model("llama", 4).save_pretrained(whole)
+    tensors = load_file(whole / "model.safetensors")
+    ballast = {f"model.layers.{i}.ballast": torch.zeros(10_000_000) for i in range(4)}
+    save_file(tensors | ballast, whole / "model.safetensors", metadata={"format": "pt"})
+    del ballast, tensors
+    source = resolve(str(whole))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    write_cut(source, [0, 1, 3], tmp_path / "cut")
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # kB on Linux
+    assert grown < 100_000
