@@ -13,10 +13,11 @@ from math import comb
 import numpy as np
 from scipy.special import ndtr
 
-from coterie.game.coalitions import Coalition, Coalitions, Indices, Vector, distinct
+from coterie.game.coalitions import Coalition, Coalitions, Indices, Vector, distinct, sizes
 from coterie.game.designs import NO_ONE, all_of_size, check_size, draw_distinct
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.local import climb
+from coterie.game.search.race import Judge, in_full
 from coterie.game.search.simple import (
     Answer,
     contiguous,
@@ -27,11 +28,13 @@ from coterie.game.search.simple import (
 )
 from coterie.game.surrogates.process import Prior, ProcessPredictor, best_prior, condition
 
-POOL = 1_200  # a size with no more coalitions than this is looked at whole
+POOL = 2_500  # a size with no more coalitions than this is looked at whole
 DRAWS = 12  # posterior draws that propose, per size and round
+CENTRES = 3  # of their optima, how many have their swaps looked at too
 PRIOR_ROWS = 400  # coalitions on which the prior is chosen; conditioning uses all of them
 WORTH_ASKING = 1e-5  # nats per token of expected improvement
-PATIENCE = 3  # rounds in a row without such a coalition before the search rests
+BATCH = 8  # coalitions observed per round, shared between the sizes; at least two for each
+PATIENCE = 6  # rounds in a row without such a coalition before the search rests
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,37 +57,51 @@ def guided(
     keeps: Sequence[int],
     *,
     budget: int,
+    most_layer_sequences: float = np.inf,
     locked: Indices = NO_ONE,
+    judge: Judge = in_full,
     rng: np.random.Generator,
 ) -> Guided:
     """Find the best coalition of each size, sharing everything learnt between the sizes.
 
     Args:
         budget: Distinct coalitions the ledger may hold at the end. The plain answers come out of
-            it first; contiguous runs only where they take at most an eighth.
+            it first; contiguous runs only where they take at most a fifth.
+        most_layer_sequences: No round begins that might bring the ledger above this.
+        judge: How candidates are compared, with each other and with the best known of their size.
     """
     for keep in keeps:
         check_size(ledger.n_players, keep, locked)
-    plain = one_shot(ledger, keeps, locked=locked) + greedy(ledger, keeps, locked=locked)
-    if sum(keep + 1 for keep in keeps) * 8 <= budget:
-        plain += contiguous(ledger, keeps, locked=locked)
+    plain = one_shot(ledger, keeps, locked=locked)
+    plain += greedy(ledger, keeps, locked=locked, judge=judge)
+    if sum(keep + 1 for keep in keeps) * 5 <= budget:
+        plain += contiguous(ledger, keeps, locked=locked, judge=judge)
     prior: Prior | None = None
     fitted_at = quiet = 0
     while True:
-        coalitions, values = ledger.known()
-        if prior is None or quiet or len(values) > 1.4 * fitted_at:
-            rows = _telling(values, rng)
-            prior, fitted_at = best_prior(coalitions[rows], values[rows], start=prior), len(values)
-        model = condition(prior, coalitions, values)
-        room = budget - ledger.n_asked
+        coalitions, values, errors = ledger.estimates()
+        if prior is None or len(values) > (1.1 if quiet else 1.4) * fitted_at:
+            rows, fitted_at = _telling(values, rng), len(values)
+            prior = best_prior(coalitions[rows], values[rows], errors[rows], start=prior)
+        model = condition(prior, coalitions, values, errors)
         batch, gains = _proposals(model, ledger, keeps, locked, rng)
+        room = budget - ledger.n_asked - len(keeps)  # the ranked answers are asked at the end
+        spare = most_layer_sequences - ledger.layer_sequences
+        room = int(min(room, spare // (ledger.n_sequences * max(keeps)) - len(keeps)))
         if room <= 0 or not len(batch) or quiet == PATIENCE:
             break
         quiet = quiet + 1 if gains.max() < WORTH_ASKING else 0
-        ledger.value(batch[:room])
-    ranked = _ranked(model, ledger, keeps, locked) if room > 0 else []
+        _observe(ledger, batch[:room], judge)
+    ranked = _ranked(model, ledger, keeps, locked)
     own = [Answer("guided", *ledger.best(keep)) for keep in keeps]
     return Guided(own, [*own, *plain, *ranked], model, gains, ledger.n_asked)
+
+
+def _observe(ledger: Ledger, batch: Coalitions, judge: Judge) -> None:
+    """Let the candidates of each size compete with the best known of it."""
+    held = sizes(batch)
+    for size in np.unique(held):
+        judge(ledger, np.concatenate([ledger.best(size)[0][None], batch[held == size]]))
 
 
 def _telling(values: Vector, rng: np.random.Generator) -> Indices:
@@ -108,11 +125,11 @@ def _proposals(
     for k, keep in enumerate(keeps):
         incumbent, value = ledger.best(keep)
         pool = _pool(model, incumbent, locked, rng)
-        pool = pool[~ledger.asked(pool)]
+        pool = pool[~ledger.met(pool)]  # who lost a race is not called again
         if not len(pool):
             continue
         gain = expected_improvement(model.predict(pool), model.deviation(pool), value)
-        order = np.argsort(-gain)[:2]
+        order = np.argsort(-gain)[: max(2, BATCH // len(keeps))]
         most[k] = gain[order[0]]
         chosen.append(pool[order])
         expected.append(gain[order])
@@ -133,7 +150,9 @@ def _pool(
     fresh = draw_distinct(n_players, keep, DRAWS, locked=locked, rng=rng).coalitions
     starts = np.concatenate([np.repeat(incumbent[None], DRAWS, axis=0), fresh])
     tops = climb(np.tile(single, (2, 1)), np.tile(pairs, (2, 1, 1)), starts, locked=locked)
-    pool = np.concatenate([tops, neighbours(incumbent, locked=locked)])
+    tops = tops[distinct(tops)[0]]
+    centres = [incumbent, *tops[np.argsort(-model.predict(tops))[:CENTRES]]]
+    pool = np.concatenate([tops, *(neighbours(centre, locked=locked) for centre in centres)])
     return pool[distinct(pool)[0]]
 
 

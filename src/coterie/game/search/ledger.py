@@ -87,6 +87,10 @@ class Ledger:
         whole = np.append(~np.isnan(self._losses).any(axis=1), False)
         return whole[rows]
 
+    def met(self, coalitions: Coalitions) -> np.ndarray:
+        """Which of the coalitions were asked on any sequence at all, ``(n_coalitions,)``."""
+        return np.array([row.tobytes() in self._rows for row in np.packbits(coalitions, 1)], bool)
+
     def seen(self) -> tuple[Coalitions, Matrix]:
         """Every coalition asked, in order, and its losses; NaN on texts it was not asked on."""
         return self._coalitions.copy(), self._losses.copy()
@@ -97,6 +101,24 @@ class Ledger:
         if size is not None:
             whole &= sizes(self._coalitions) == size
         return self._coalitions[whole], -self._losses[whole].mean(axis=1)
+
+    def estimates(self) -> tuple[Coalitions, Vector, Vector]:
+        """Every coalition asked on four texts or more, its value, and that value's standard error.
+
+        A coalition asked on all texts has no error. Of one asked on some, the value is what it
+        would be if it differed on the others from the usual pattern of losses as it does on these.
+        """
+        seen = ~np.isnan(self._losses)
+        counts = seen.sum(axis=1)
+        whole = counts == self.n_sequences
+        told = whole | (counts >= 4) & whole.any()
+        usual = self._losses[whole].mean(axis=0) if whole.any() else np.zeros(self.n_sequences)
+        against = np.where(seen, self._losses - usual, 0.0)[told]
+        means = against.sum(axis=1) / counts[told]
+        squares = (np.where(seen[told], against - means[:, None], 0.0) ** 2).sum(axis=1)
+        variances = squares / np.maximum(counts[told] - 1, 1) / counts[told]
+        errors = np.sqrt(variances * (1 - counts[told] / self.n_sequences))
+        return self._coalitions[told], -(means + usual.mean()), errors
 
     def best(self, size: int) -> tuple[Coalition, float]:
         """The best coalition of a size among those asked on all sequences; the first if equal."""

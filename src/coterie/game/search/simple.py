@@ -73,7 +73,9 @@ def windows(n_players: int, keep: int, *, locked: Indices = NO_ONE) -> Coalition
     return coalitions[coalitions[:, locked].all(axis=1)]
 
 
-def contiguous(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE) -> list[Answer]:
+def contiguous(
+    ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE, judge: Judge = in_full
+) -> list[Answer]:
     """Cut the contiguous run whose absence hurts least (the shape of arXiv:2403.17887's cut).
 
     A size at which every run holds a locked player has no answer.
@@ -82,7 +84,7 @@ def contiguous(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE
     for keep in keeps:
         candidates = windows(ledger.n_players, keep, locked=locked)
         if len(candidates):
-            best = candidates[ledger.value(candidates).argmax()]
+            best = candidates[judge(ledger, candidates)]
             answers += _answers("contiguous", ledger, best[None])
     return answers
 
