@@ -23,10 +23,14 @@ from coterie.models.checkpoints import (
     pick_device,
     resolve,
 )
+from coterie.models.disk_names import find_disk_stack
+from coterie.models.layer_fields import text_config
 from coterie.models.sources import REFERENCE
-from coterie.models.stack import Stack, find_stack, text_config
+from coterie.models.stack import Stack, find_stack
+from coterie.models.structure import meta_model
 from coterie.pipeline.provenance import versions
 from coterie.pipeline.request import HELD_OUT_SEQUENCES, Request
+from coterie.pipeline.settings import check_feasible
 from coterie.report.record import TextPart
 from coterie.store import EVERY_GAME, Notes, Remembered, Store, default_path
 
@@ -96,6 +100,10 @@ def opened(request: Request, *, store: Path | str | None, progress: Progress) ->
         UserError: whatever cannot be used, in one line.
     """
     source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
+    sketch = find_stack(meta_model(source.config(), trust_remote_code=source.trust_remote_code))
+    locked = _locked(request, sketch)
+    check_feasible(request, sketch.n_players, locked)
+    find_disk_stack(source.entries, source.config())  # refuses what could not be cut afterwards
     device = pick_device(request.device)
     dtype, reason = _dtype(request.dtype, device)
     tokenizer = load_tokenizer(source)
@@ -115,7 +123,6 @@ def opened(request: Request, *, store: Path | str | None, progress: Progress) ->
     progress.say(f"loading {source.name} in {name_of(dtype)} on {device}")
     model = load_model(source, dtype=dtype, device=device)
     stack = find_stack(model)
-    locked = _locked(request, stack)
     with Store(default_path() if store is None else store) as book:
         if request.study is not None:
             begun = {**request.as_json(), "weights": source.fingerprint()}

@@ -11,7 +11,8 @@ from coterie.game.coalitions import observe_all
 from coterie.pipeline.opening import Opened, Progress, Silent, opened
 from coterie.pipeline.record import opening_record
 from coterie.pipeline.request import Request
-from coterie.pipeline.search import generator, known_before, settings_for
+from coterie.pipeline.search import known_before
+from coterie.pipeline.settings import generator, settings_for, size_asked
 from coterie.report.record import PlanPart, Record
 from coterie.study import checked
 
@@ -32,9 +33,9 @@ def prune_plan(
     progress = progress or Silent()
     with opened(request, store=store, progress=progress) as table:
         n_players = table.stack.n_players
-        removed = request.players_to_remove(n_players, table.locked)
-        settings = settings_for(table, n_players - removed)
-        asked = checked(settings, n_players, generator(table))
+        keep = size_asked(request, n_players, table.locked)
+        settings = settings_for(request, n_players, table.locked, keep)
+        asked = checked(settings, n_players, generator(request))
         texts = table.calibration.texts
         work = plan(asked, texts.n_sequences, texts.length)
         known = known_before(table, asked)
@@ -48,7 +49,7 @@ def prune_plan(
             layer_tokens_executed=work.layer_tokens_executed,
             head_tokens=work.head_tokens,
             memory_bytes=_memory(table, work),
-            disk_bytes=_disk(table, removed),
+            disk_bytes=_disk(table, n_players if keep is None else keep),
             seconds=_seconds(table, work) * (1 - known / len(asked)),
         )
         return record
@@ -74,11 +75,12 @@ def _memory(table: Opened, work: Plan) -> int:
     return weights + work.state_bytes(width, itemsize)
 
 
-def _disk(table: Opened, removed: int) -> int:
+def _disk(table: Opened, keep: int) -> int:
     """Bytes of the checkpoint, taking the layers to be of one size."""
     entries = table.source.entries
     whole = sum(entry.n_bytes for entry in entries)
     layers = sum(
         entry.n_bytes for entry in entries if f"{table.stack.path.split('.')[-1]}." in entry.name
     )
-    return whole - layers * removed // table.stack.n_players
+    n_players = table.stack.n_players
+    return whole - layers * (n_players - keep) // n_players

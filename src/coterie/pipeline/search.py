@@ -1,14 +1,15 @@
 """Play the game on the calibration texts: what `values` and `prune` share."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from coterie.evaluation.planning import plan
 from coterie.game.coalitions import Coalitions, to_text
 from coterie.pipeline.opening import Opened, Progress
+from coterie.pipeline.settings import generator, settings_for
 from coterie.report.record import BudgetPart
-from coterie.study import Settings, Study, checked, run_study
+from coterie.study import Study, checked, run_study
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,30 +20,22 @@ class Searched:
     budget: BudgetPart
 
 
-def settings_for(table: Opened, keep: int | None) -> Settings:
-    """The settings of this request on this model."""
-    request = table.request
-    published = Settings.published(table.stack.n_players, table.locked)
-    return replace(
-        published, budget=request.budget, seconds=request.time, keep=keep, seed=request.seed
-    )
-
-
 def search(table: Opened, keep: int | None, progress: Progress) -> Searched:
     """Observe and estimate, as the paper does (arXiv:2602.07804).
 
     Args:
         keep: Size the cut will have; None where nothing is to be cut.
     """
-    settings = settings_for(table, keep)
+    n_players = table.stack.n_players
+    settings = settings_for(table.request, n_players, table.locked, keep)
     played = table.calibration
-    before = known_before(table, checked(settings, table.stack.n_players, generator(table)))
+    before = known_before(table, checked(settings, n_players, generator(table.request)))
     study = run_study(
         played.game,
         settings,
         played.texts.documents,
         played.engine.vocabulary,
-        rng=generator(table),
+        rng=generator(table.request),
         step=progress.step,
         notes=played.notes,
     )
@@ -59,11 +52,6 @@ def search(table: Opened, keep: int | None, progress: Progress) -> Searched:
         seconds={"observing": study.seconds_observing, "estimating": study.seconds_estimating},
     )
     return Searched(study, budget)
-
-
-def generator(table: Opened) -> np.random.Generator:
-    """The generator of the study, always in the same state for the same seed."""
-    return np.random.default_rng([table.request.seed, 2])
 
 
 def known_before(table: Opened, coalitions: Coalitions) -> int:

@@ -7,6 +7,7 @@ from coterie.pipeline.opening import Progress, Silent, opened
 from coterie.pipeline.record import searched_record
 from coterie.pipeline.request import Request
 from coterie.pipeline.search import search
+from coterie.pipeline.settings import size_asked
 from coterie.report.record import Record
 
 
@@ -46,8 +47,5 @@ def values(
     request.check(cutting=False)
     progress = progress or Silent()
     with opened(request, store=store, progress=progress) as table:
-        keep = None
-        if request.says_how_much():
-            n_players = table.stack.n_players
-            keep = n_players - request.players_to_remove(n_players, table.locked)
+        keep = size_asked(request, table.stack.n_players, table.locked)
         return Result(searched_record("values", table, search(table, keep, progress)))
