@@ -7,6 +7,8 @@ import textwrap
 import pytest
 import torch
 
+from coterie.evaluation.engine import ModelGame
+from coterie.game.coalitions import observe_all
 from coterie.models.family_check import check_family, expectation
 from coterie.models.sources import resolve
 from coterie.models.stack import find_stack
@@ -29,11 +31,18 @@ REPRESENTATIVES = (
 )
 
 
+def engine(model, stack, coalitions, tokens):
+    """The engine's way of evaluating, and the mean negative log-likelihood of each coalition."""
+    game = ModelGame(model, tokens, stack=stack, kl=False)
+    return game.mode, observe_all(game, coalitions).nll.mean(axis=1)
+
+
 @pytest.mark.parametrize("model_type", [name for name in REPRESENTATIVES if name in causal_types()])
 def test_a_family_can_be_cut(model_type, tmp_path):
-    found = check_family(model_type, tmp_path)
+    found = check_family(model_type, tmp_path, engine=engine)
     assert found.failure == ""
     assert len(found.verifications) == 3
+    assert found.mode
 
 
 def test_no_family_passes_by_not_being_cut(tmp_path):

@@ -86,7 +86,7 @@ def test_a_cache_under_wrong_numbers_is_found_out(llama, cut, tokens, monkeypatc
 def test_a_model_whose_own_cache_differs_is_not_asked(llama, cut, tokens, monkeypatch):
     from coterie.models import safety
 
-    monkeypatch.setattr(safety, "_first_difference", lambda *_: 0)
+    monkeypatch.setattr(safety, "_differences", lambda _, tokens: [0] * len(tokens))
     assert verify(expect(llama, find_stack(llama), COALITION, tokens), cut).generate_ok is None
 
 

@@ -5,17 +5,19 @@ measured with the cut layers skipped, and generates with its cache as without.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from coterie.errors import CoterieError
+from coterie.game.coalitions import Coalitions
 from coterie.models.checkpoints import load_model, resolve
 from coterie.models.safety import Expectation, Verification, expect, verify
 from coterie.models.stack import Stack, find_stack
@@ -47,6 +49,9 @@ class FamilyCheck:
         coalitions: The coalitions checked, as kept players.
         verifications: One for each coalition.
         failure: Why the type is a miss, or "".
+        mode: How the engine evaluated it, or "".
+        engine_difference: Largest difference of the engine's value from that of the reloaded
+            checkpoint, nats per token; NaN if no engine was asked.
         seconds: What the check took.
     """
 
@@ -57,6 +62,8 @@ class FamilyCheck:
     coalitions: tuple[tuple[int, ...], ...] = ()
     verifications: tuple[Verification, ...] = ()
     failure: str = ""
+    mode: str = ""
+    engine_difference: float = float("nan")
     seconds: float = 0.0
 
     @property
@@ -80,14 +87,32 @@ def seeded_coalitions(stack: Stack, *, rng: np.random.Generator) -> list[tuple[i
     return chosen
 
 
-def check_family(model_type: str, folder: Path, *, seed: int = 0) -> FamilyCheck:
-    """Check one type in an empty folder; a failure is an answer, not an exception."""
+Engine = Callable[[PreTrainedModel, Stack, Coalitions, Tensor], tuple[str, NDArray[np.float64]]]
+"""Evaluates coalitions on tokens ``(n_sequences, length)``: how it did, and each mean NLL."""
+
+TOLERANCE_NATS = 1e-5
+"""Largest difference allowed between the engine and the reloaded checkpoint, nats per token."""
+
+MOE_TOLERANCE_NATS = 1e-4
+"""The same for mixtures of experts, whose routers break near ties by the order of additions."""
+
+
+def check_family(
+    model_type: str, folder: Path, *, engine: Engine | None = None, seed: int = 0
+) -> FamilyCheck:
+    """Check one type in an empty folder; a failure is an answer, not an exception.
+
+    Args:
+        model_type: As in `tiny.causal_types`.
+        folder: Where checkpoints may be written.
+        engine: Evaluates coalitions, to be held against the reloaded checkpoints.
+        seed: Of the coalitions and the tokens.
+    """
     began = time.perf_counter()
     fields: dict[str, object] = {}
     try:
-        _check(
-            model_type, folder, np.random.default_rng([seed, crc32(model_type.encode())]), fields
-        )
+        rng = np.random.default_rng([seed, crc32(model_type.encode())])
+        _check(model_type, folder, rng, engine, fields)
         failure = ""
     except Exception as error:  # a survey must go on whatever one architecture raises
         kind = "" if isinstance(error, CoterieError) else f"{type(error).__name__}: "
@@ -97,7 +122,11 @@ def check_family(model_type: str, folder: Path, *, seed: int = 0) -> FamilyCheck
 
 
 def _check(
-    model_type: str, folder: Path, rng: np.random.Generator, fields: dict[str, object]
+    model_type: str,
+    folder: Path,
+    rng: np.random.Generator,
+    engine: Engine | None,
+    fields: dict[str, object],
 ) -> None:
     tiny_model(model_type, LAYERS).save_pretrained(folder / "whole")
     # From here on as a user's checkpoint: plain transformers must be able to load it.
@@ -120,6 +149,29 @@ def _check(
         write_cut(resolve(str(folder / "whole")), kept, folder / f"{number}")
         done.append(verify(expected, folder / f"{number}"))
         fields["verifications"] = tuple(done)
+    if engine is not None:
+        values = np.array([found.nll for found in done])
+        _check_engine(engine, model, stack, coalitions, tokens, values, fields)
+
+
+def _check_engine(
+    engine: Engine,
+    model: PreTrainedModel,
+    stack: Stack,
+    coalitions: list[tuple[int, ...]],
+    tokens: Tensor,
+    values: NDArray[np.float64],
+    fields: dict[str, object],
+) -> None:
+    asked = np.array([[i in kept for i in range(stack.n_players)] for kept in coalitions])
+    mode, found = engine(model, stack, asked, tokens)
+    difference = float(np.abs(found - values).max())
+    fields |= {"mode": mode, "engine_difference": difference}
+    experts = any("expert" in name for name, _ in model.named_modules())
+    if not difference <= (MOE_TOLERANCE_NATS if experts else TOLERANCE_NATS):
+        raise CoterieError(
+            f"the engine's value is {difference:.1e} nats per token from the reloaded checkpoint's"
+        )
 
 
 def expectation(
