@@ -6,7 +6,9 @@ two such forwards of different width: an axis that grows with the batch is the b
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +103,24 @@ def _repeated(leaf: Tensor, axis: BatchAxis, times: int) -> Tensor:
     return leaf.repeat(repeats)
 
 
+class LayerWeights(Protocol):
+    """Weights that are not all in memory at once."""
+
+    carried: list[Carried]
+    """How state travels through each layer."""
+
+    def hold(self, layer: int) -> None:
+        """Have the weights of one layer ready; those of the others may go."""
+
+    def beginning(self) -> AbstractContextManager[None]:
+        """Inside, what comes before the layers has its weights."""
+        ...
+
+    def ending(self, modules: Sequence[nn.Module]) -> AbstractContextManager[None]:
+        """Inside, these modules, from after the layers, have their weights."""
+        ...
+
+
 class LayerStack:
     """The layers of a model, each of which can be run on any states.
 
@@ -108,14 +128,21 @@ class LayerStack:
         model: A model in evaluation mode.
         stack: Its layers.
         tokens: A few sequences, ``(n_sequences, length)``, to learn the arguments from.
+        weights: Brings the weights of a layer in before it runs, if they are not there already.
 
     Raises:
         NotReplayable: The layers are not called in the way that replaying needs.
     """
 
-    def __init__(self, model: PreTrainedModel, stack: Stack, tokens: Tensor) -> None:
-        self.model, self.stack = model, stack
-        self.carried = carried_leaves(model, stack)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        stack: Stack,
+        tokens: Tensor,
+        weights: "LayerWeights | None" = None,
+    ) -> None:
+        self.model, self.stack, self.weights = model, stack, weights
+        self.carried = carried_leaves(model, stack) if weights is None else weights.carried
         narrow = self._calls(tokens[[0, -1]])
         wide = self._calls(tokens[[0, -1, 0]])
         self._axes = [_batch_axes(two, three) for two, three in zip(narrow, wide, strict=True)]
@@ -132,6 +159,8 @@ class LayerStack:
 
     def run(self, prelude: Prelude, layer: int, state: Tensor, first: int, copies: int) -> Tensor:
         """Apply one layer to ``copies`` states of the same sequences, from ``first`` on."""
+        if self.weights is not None:
+            self.weights.hold(layer)
         args, kwargs = prelude.arguments(layer, state, first, copies)
         return leading(self.stack.layers[layer](*args, **kwargs))
 
@@ -170,11 +199,9 @@ class LayerStack:
             return record
 
         forwards = {layer: spy(i) for i, layer in enumerate(self.stack.layers)}
-        try:
-            with patched(forwards), torch.no_grad():
-                self.model(input_ids=tokens.to(input_device(self.model)), use_cache=False)
-        except _Enough:
-            pass
+        there = nullcontext() if self.weights is None else self.weights.beginning()
+        with there, patched(forwards), torch.no_grad(), suppress(_Enough):
+            self.model(input_ids=tokens.to(input_device(self.model)), use_cache=False)
         if sorted(seen) != list(range(self.stack.n_players)):
             raise NotReplayable("its layers do not run in order, each once, in a forward")
         return [seen[layer] for layer in range(self.stack.n_players)]
@@ -243,8 +270,3 @@ def leading(output: object) -> Tensor:
     if isinstance(output, Tensor):
         return output
     return next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
-
-
-def layer_devices(layers: Sequence[nn.Module]) -> set[torch.device]:
-    """The devices the layers' weights lie on."""
-    return {parameter.device for layer in layers for parameter in layer.parameters()}

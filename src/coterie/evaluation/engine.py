@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from coterie.errors import TextError, UserError
+from coterie.errors import UserError
+from coterie.evaluation.asking import Question, checked_tokens, question
 from coterie.evaluation.capture import LayerStack, NotReplayable
 from coterie.evaluation.head import TailNotFound, find_head
 from coterie.evaluation.memory import free_bytes, is_out_of_memory
@@ -18,9 +19,9 @@ from coterie.evaluation.metrics import observations, refuse_unless_finite
 from coterie.evaluation.one_by_one import read_one_by_one
 from coterie.evaluation.planning import Plan, Spent, plan
 from coterie.evaluation.shape import BatchShape, probe_shape
-from coterie.evaluation.trie import common_prefixes, prefix_order
+from coterie.evaluation.trie import prefix_order
 from coterie.evaluation.walk import Walker
-from coterie.game.coalitions import Block, Coalitions, Indices, Observations, to_text
+from coterie.game.coalitions import Block, Coalitions, Indices
 from coterie.models.stack import Stack, find_stack
 
 SHARED = "shared prefixes"
@@ -65,8 +66,8 @@ class ModelGame:
         model.eval()
         self.model, self.kl = model, kl
         self.stack = find_stack(model) if stack is None else stack
-        self.tokens = _checked(tokens, _vocabulary(model))
-        self.vocabulary = _vocabulary(model)
+        self.tokens = checked_tokens(tokens, vocabulary_of(model))
+        self.vocabulary = vocabulary_of(model)
         self.spent = Spent()
         self.remarks: list[str] = []
         self._state_memory = state_memory
@@ -115,20 +116,16 @@ class ModelGame:
 
         Nothing of the model is altered while a block is out of hand, so the caller may stop at any.
         """
-        coalitions = np.asarray(coalitions, dtype=bool)
-        sequences = np.asarray(sequences, dtype=np.intp)
-        order = prefix_order(coalitions)
-        ordered = coalitions[order]
-        self._check(ordered, sequences)
-        if not len(ordered) or not len(sequences):
+        asked = question(coalitions, sequences, self.n_players, self.n_sequences)
+        if asked.empty:
             return
         blocks = self._plainly if self.walker is None else self._shared
         started = perf_counter()
-        for block in blocks(ordered, sequences):
+        for block in blocks(asked):
             seconds = perf_counter() - started
             self.spent.seconds += seconds
-            self._remark(ordered[block.rows], sequences[block.columns], block.observations)
-            yield replace(block, rows=order[block.rows], seconds=seconds)
+            self.remarks.extend(asked.remarks(block))
+            yield replace(block, rows=asked.order[block.rows], seconds=seconds)
             started = perf_counter()
 
     def _known_readings(self) -> "_Known":
@@ -173,49 +170,27 @@ class ModelGame:
                 f" {np.abs(found - expected).max():.2g} nats per token"
             )
 
-    def _shared(self, ordered: Coalitions, sequences: Indices) -> Iterator[Block]:
+    def _shared(self, asked: Question) -> Iterator[Block]:
         assert self.walker is not None
         memory = self._state_memory
         if memory is None:
             memory = int(FREE_SHARE * free_bytes(self.walker.device))
-        yield from self.walker.observe(ordered, sequences, memory)
+        yield from self.walker.observe(asked.ordered, asked.sequences, memory)
 
-    def _plainly(self, ordered: Coalitions, sequences: Indices) -> Iterator[Block]:
+    def _plainly(self, asked: Question) -> Iterator[Block]:
         rows = self.shape.rows
-        for at in range(0, len(sequences), rows):
-            columns = np.arange(at, min(at + rows, len(sequences)))
-            tokens = self.tokens[sequences[columns]]
-            read = read_one_by_one(self.model, self.stack, ordered, tokens, kl=self.kl)
+        for at in range(0, len(asked.sequences), rows):
+            columns = np.arange(at, min(at + rows, len(asked.sequences)))
+            sequences = asked.sequences[columns]
+            tokens = self.tokens[sequences]
+            read = read_one_by_one(self.model, self.stack, asked.ordered, tokens, kl=self.kl)
             for row, (full, reading) in enumerate(read):
-                refuse_unless_finite(full.nll, sequences[columns].tolist())
-                kept = int(ordered[row].sum())
+                refuse_unless_finite(full.nll, sequences.tolist())
+                kept = int(asked.ordered[row].sum())
                 self.spent.layer_executions += kept if at == 0 else 0
                 self.spent.layer_tokens += kept * tokens.numel()
                 self.spent.head_tokens += len(columns) * (self.length - 1)
                 yield Block(np.array([row]), columns, observations(reading))
-
-    def _check(self, ordered: Coalitions, sequences: Indices) -> None:
-        if ordered.ndim != 2 or ordered.shape[1] != self.n_players:
-            raise ValueError(
-                f"coalitions have shape {ordered.shape}; this game wants"
-                f" (n_coalitions, {self.n_players})"
-            )
-        if len(ordered) > 1 and common_prefixes(ordered).max() == self.n_players:
-            raise ValueError("a coalition is asked for twice; ask for distinct ones (observe_all)")
-        if len(np.unique(sequences)) < len(sequences):
-            raise ValueError("a sequence is asked for twice; ask for distinct ones")
-        if len(sequences) and not 0 <= sequences.min() <= sequences.max() < self.n_sequences:
-            raise ValueError(
-                f"sequences {sequences.min()} to {sequences.max()} were asked for; this game has"
-                f" {self.n_sequences}, counted from 0"
-            )
-
-    def _remark(self, coalitions: Coalitions, sequences: Indices, seen: Observations) -> None:
-        for row, column in np.argwhere(~np.isfinite(seen.nll)):
-            self.remarks.append(
-                f"coalition {to_text(coalitions[row])} has loss {seen.nll[row, column]} on sequence"
-                f" {sequences[column]}: stored as it is, read as the floor"
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,25 +202,11 @@ class _Known:
     nll: NDArray[np.float64]
 
 
-def _vocabulary(model: PreTrainedModel) -> int:
+def vocabulary_of(model: PreTrainedModel) -> int:
+    """Number of token ids a model knows."""
     return int(model.config.get_text_config(decoder=True).vocab_size)
 
 
 def _room(dtype: torch.dtype) -> float:
     """Nats per token by which two orders of the same sums may differ."""
     return 1e-4 if dtype in (torch.float32, torch.float64) else 0.1
-
-
-def _checked(tokens: NDArray[np.int64] | Tensor, vocabulary: int) -> Tensor:
-    table = torch.as_tensor(tokens).cpu()
-    if table.dim() != 2 or table.is_floating_point() or not len(table) or table.shape[1] < 2:
-        raise TextError(
-            f"tokens have shape {tuple(table.shape)} and type {table.dtype}: give whole numbers of"
-            " shape (n_sequences, length), at least one sequence of at least two tokens"
-        )
-    if int(table.min()) < 0 or int(table.max()) >= vocabulary:
-        raise TextError(
-            f"token ids run from {int(table.min())} to {int(table.max())}, the model's vocabulary"
-            f" has {vocabulary}: use the model's own tokenizer"
-        )
-    return table.to(torch.int64)

@@ -1,6 +1,7 @@
 """Carry the states of texts through the trie of prefixes, and read them off at the end."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -22,12 +23,13 @@ from coterie.evaluation.metrics import (
 )
 from coterie.evaluation.planning import Spent
 from coterie.evaluation.shape import BatchShape
+from coterie.evaluation.spill import Spill, Spilled
 from coterie.evaluation.trie import Finish, Run, peak_states, schedule
 from coterie.game.coalitions import Block, Coalitions, Indices, Observations
 
 Read = TypeVar("Read")
 
-State = list[Tensor]
+State = list[Tensor | Spilled]
 """One state of all sequences of a pass, in pieces ``(n, length, width)`` of consecutive ones."""
 
 
@@ -40,8 +42,8 @@ class _Pass:
     prelude: Prelude
     pieces: list[tuple[int, int]]
     """First sequence and number of sequences of each piece."""
-    full: FullModel
     states: dict[int, State]
+    full: FullModel | None = None
 
 
 class Walker:
@@ -54,6 +56,7 @@ class Walker:
         shape: How much to compute at once; halved here when memory runs out.
         spent: The account to write what is run on.
         kl: Whether KL to the full model is read.
+        spill: Where states go that memory has no room for; by default there is room.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class Walker:
         spent: Spent,
         *,
         kl: bool,
+        spill: Spill | None = None,
     ) -> None:
+        self.spill = spill
         self.layers, self.head, self.tokens = layers, head, tokens
         self.shape, self.spent, self.kl = shape, spent, kl
         self._full: dict[int, FullModel] = {}
@@ -99,6 +104,27 @@ class Walker:
             width = min(room, n_players + 1 + max(4 * copies, 8))
             yield from self._walk(ordered, sequences, columns, width)
 
+    def observe_in_one_pass(self, ordered: Coalitions, sequences: Indices) -> Iterator[Block]:
+        """Observe coalitions layer by layer, every state alive at once, each layer visited once.
+
+        The full model goes along, for it has no other chance to be read.
+        """
+        everyone = np.ones((1, ordered.shape[1]), dtype=bool)
+        extra = not len(ordered) or not ordered[-1].all()  # all ones come last in prefix order
+        rows = np.concatenate([ordered, everyone]) if extra else ordered
+        columns = np.arange(len(sequences))
+        now = self._begin(sequences, columns)
+        for step in schedule(rows, len(rows) + ordered.shape[1] + 1):
+            if isinstance(step, Run):
+                self._run(now, step)
+                self._count(now, step)
+                continue
+            with self._ending():
+                now.full = self._read_whole(now, step.states[-1], sequences)
+                kept = Finish(step.rows[: len(ordered)], step.states[: len(ordered)])
+                block = self._block(now, kept)
+            yield block
+
     def full(self, sequences: Indices) -> FullModel:
         """The full model on some texts, computed once for each: ``(n_sequences, n_predicted)``."""
         missing = [int(s) for s in sequences if int(s) not in self._full]
@@ -119,35 +145,66 @@ class Walker:
     def _walk(
         self, ordered: Coalitions, sequences: Indices, columns: Indices, width: int
     ) -> Iterator[Block]:
+        now = self._begin(sequences, columns)
+        now.full = self.full(sequences[columns])
+        for step in schedule(ordered, width):
+            if isinstance(step, Run):
+                self._run(now, step)
+                self._count(now, step)
+            else:
+                yield self._block(now, step)
+
+    def _begin(self, sequences: Indices, columns: Indices) -> _Pass:
         tokens = self.tokens[sequences[columns]]
-        full = self.full(sequences[columns])
         prelude = self.layers.prelude(tokens)
         n_pieces = -(-len(columns) // max(1, self.shape.rows))
         pieces = [(int(p[0]), len(p)) for p in np.array_split(np.arange(len(columns)), n_pieces)]
         root = [prelude.embedded[first : first + n] for first, n in pieces]
-        now = _Pass(columns, tokens, prelude, pieces, full, {0: root})
-        for step in schedule(ordered, width):
-            if isinstance(step, Run):
-                self._run(now, step)
-                self.spent.layer_executions += len(step.children) if columns[0] == 0 else 0
-                self.spent.layer_tokens += len(step.children) * tokens.numel()
-            else:
-                seen = self._finish(now, step)
-                self.spent.head_tokens += len(step.rows) * len(columns) * (tokens.shape[1] - 1)
-                yield Block(np.array(step.rows, dtype=np.intp), columns, seen)
+        return _Pass(columns, tokens, prelude, pieces, {0: root})
+
+    def _count(self, now: _Pass, step: Run) -> None:
+        # Texts that do not fit at once are walked in turns; an execution is counted in the first.
+        self.spent.layer_executions += len(step.children) if now.columns[0] == 0 else 0
+        self.spent.layer_tokens += len(step.children) * now.tokens.numel()
+
+    def _block(self, now: _Pass, step: Finish) -> Block:
+        seen = self._finish(now, step)
+        n_sequences, length = now.tokens.shape
+        self.spent.head_tokens += len(step.rows) * n_sequences * (length - 1)
+        return Block(np.array(step.rows, dtype=np.intp), now.columns, seen)
+
+    def _read_whole(self, now: _Pass, state: int, sequences: Indices) -> FullModel:
+        """The full model's prediction, from its final state on all texts of a pass."""
+        whole = torch.cat([self._held(piece) for piece in now.states[state]])
+        self.spent.setup_head_tokens += len(sequences) * (now.tokens.shape[1] - 1)
+        full = self._read_full(whole, now.tokens)
+        refuse_unless_finite(full.nll, sequences.tolist())
+        return full
 
     def _run(self, now: _Pass, step: Run) -> None:
         freed = set(step.freed)
         for at, n in _batches(len(step.parents), max(1, self.shape.rows // len(now.columns))):
             parents, children = step.parents[at : at + n], step.children[at : at + n]
             for piece, (first, _) in enumerate(now.pieces):
-                given = [now.states[parent][piece] for parent in parents]
+                given = [self._held(now.states[parent][piece]) for parent in parents]
                 out = self._apply(now.prelude, step.layer, _joined(given), first, n)
                 for child, part in zip(children, _parted(out, n), strict=True):
-                    now.states.setdefault(child, []).append(part)
+                    now.states.setdefault(child, []).append(self._kept(part))
             for parent in parents:
                 if parent in freed:
                     del now.states[parent]
+
+    def _kept(self, state: Tensor) -> Tensor | Spilled:
+        return state if self.spill is None else self.spill.keep(state)
+
+    def _held(self, state: Tensor | Spilled) -> Tensor:
+        return (state if isinstance(state, Tensor) else state.load()).to(self.device)
+
+    def _ending(self) -> AbstractContextManager[None]:
+        weights = self.layers.weights
+        if weights is None:
+            return nullcontext()
+        return weights.ending([*self.head.norms, self.head.projection])
 
     def _apply(
         self, prelude: Prelude, layer: int, state: Tensor, first: int, copies: int
@@ -184,11 +241,14 @@ class Walker:
         seen = Observations.empty(len(step.rows), len(now.columns))
         for piece, (first, n) in enumerate(now.pieces):
             tokens = now.tokens[first : first + n]
+            assert now.full is not None
             full = now.full[first : first + n]
             predicted = n * (tokens.shape[1] - 1)
             together = max(4, self.shape.head_tokens // predicted)
             for at, count in _batches(len(step.states), together):
-                states = [now.states[state][piece] for state in step.states[at : at + count]]
+                states = [
+                    self._held(now.states[state][piece]) for state in step.states[at : at + count]
+                ]
                 read = observations(self.read(states, tokens, full))
                 corner = np.s_[at : at + count, first : first + n]
                 seen.nll[corner], seen.kl[corner] = read.nll, read.kl
@@ -197,7 +257,7 @@ class Walker:
             del now.states[state]
         return seen
 
-    def read(self, states: State, tokens: Tensor, full: FullModel) -> Reading:
+    def read(self, states: list[Tensor], tokens: Tensor, full: FullModel) -> Reading:
         """Read final states of the same texts: ``(n_states, n_sequences, n_predicted)``."""
         targets = tokens[:, 1:].to(self.head.device or self.device)
         flat = full.each(lambda field: field.flatten(0, 1))
@@ -248,10 +308,10 @@ def _batches(n: int, together: int) -> Iterator[tuple[int, int]]:
     return ((at, min(together, n - at)) for at in range(0, n, together))
 
 
-def _joined(given: State) -> Tensor:
+def _joined(given: list[Tensor]) -> Tensor:
     return given[0] if len(given) == 1 else torch.cat(given)
 
 
-def _parted(out: Tensor, n: int) -> State:
+def _parted(out: Tensor, n: int) -> list[Tensor]:
     # Copies: a view would keep the memory of the whole batch for as long as one state lives.
     return [out] if n == 1 else [part.clone() for part in out.chunk(n)]

@@ -1,0 +1,91 @@
+"""What may be asked of a model game, and how the question is put in order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from coterie.errors import TextError
+from coterie.evaluation.trie import common_prefixes, prefix_order
+from coterie.game.coalitions import Block, Coalitions, Indices, to_text
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Coalitions in prefix order, and the sequences to observe them on.
+
+    Attributes:
+        ordered: The coalitions in `prefix_order`.
+        order: Where each of them stood in what was asked.
+        sequences: Which texts.
+    """
+
+    ordered: Coalitions
+    order: Indices
+    sequences: Indices
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is asked."""
+        return not len(self.ordered) or not len(self.sequences)
+
+    def remarks(self, block: Block) -> Iterator[str]:
+        """One line for every loss of the block that is not finite; rows are those of `ordered`."""
+        nll = block.observations.nll
+        for row, column in np.argwhere(~np.isfinite(nll)):
+            yield (
+                f"coalition {to_text(self.ordered[block.rows[row]])} has loss {nll[row, column]} on"
+                f" sequence {self.sequences[block.columns[column]]}: stored as it is, read as the"
+                " floor"
+            )
+
+
+def question(
+    coalitions: Coalitions, sequences: Indices, n_players: int, n_sequences: int
+) -> Question:
+    """Check what is asked of a game, and order it.
+
+    Raises:
+        ValueError: The coalitions are not this game's, or something is asked for twice.
+    """
+    coalitions = np.asarray(coalitions, dtype=bool)
+    sequences = np.asarray(sequences, dtype=np.intp)
+    if coalitions.ndim != 2 or coalitions.shape[1] != n_players:
+        raise ValueError(
+            f"coalitions have shape {coalitions.shape}; this game wants (n_coalitions, {n_players})"
+        )
+    order = prefix_order(coalitions)
+    ordered = coalitions[order]
+    if len(ordered) > 1 and common_prefixes(ordered).max() == n_players:
+        raise ValueError("a coalition is asked for twice; ask for distinct ones (observe_all)")
+    if len(np.unique(sequences)) < len(sequences):
+        raise ValueError("a sequence is asked for twice; ask for distinct ones")
+    if len(sequences) and not 0 <= sequences.min() <= sequences.max() < n_sequences:
+        raise ValueError(
+            f"sequences {sequences.min()} to {sequences.max()} were asked for; this game has"
+            f" {n_sequences}, counted from 0"
+        )
+    return Question(ordered, order, sequences)
+
+
+def checked_tokens(tokens: NDArray[np.int64] | Tensor, vocabulary: int) -> Tensor:
+    """The texts as one table of token ids ``(n_sequences, length)``.
+
+    Raises:
+        TextError: They are no such table, are too short, or are not the model's.
+    """
+    table = torch.as_tensor(tokens).cpu()
+    if table.dim() != 2 or table.is_floating_point() or not len(table) or table.shape[1] < 2:
+        raise TextError(
+            f"tokens have shape {tuple(table.shape)} and type {table.dtype}: give whole numbers of"
+            " shape (n_sequences, length), at least one sequence of at least two tokens"
+        )
+    if int(table.min()) < 0 or int(table.max()) >= vocabulary:
+        raise TextError(
+            f"token ids run from {int(table.min())} to {int(table.max())}, the model's vocabulary"
+            f" has {vocabulary}: use the model's own tokenizer"
+        )
+    return table.to(torch.int64)

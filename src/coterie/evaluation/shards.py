@@ -1,0 +1,352 @@
+"""Weights read from a checkpoint's files one layer at a time, the next while this one computes.
+
+Only two layers are ever in memory: one as it lies on disk, being read, and one as it computes.
+Both live in buffers that are used again for every layer.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+from transformers import PretrainedConfig, PreTrainedModel
+
+from coterie.errors import ModelError
+from coterie.models.checkpoints import auto_class
+from coterie.models.routing import Carried, Forward, patched
+from coterie.models.sources import Source
+from coterie.models.stack import Stack
+from coterie.models.tensorfile import Entry
+
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+ALIGNMENT = 64
+
+
+@dataclass
+class Traffic:
+    """What reading took. Waiting is the part of reading that computing did not hide."""
+
+    bytes_read: int = 0
+    seconds_reading: float = 0.0
+    seconds_waiting: float = 0.0
+    seconds_converting: float = 0.0
+
+    @property
+    def overlap(self) -> float:
+        """Share of the reading that computing hid."""
+        return 1 - self.seconds_waiting / max(self.seconds_reading, 1e-9)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A parameter of a layer: where it belongs in the model and where it lies on disk."""
+
+    owner: nn.Module
+    name: str
+    entry: Entry
+    empty: nn.Parameter | Tensor
+
+
+@contextmanager
+def weightless() -> Iterator[None]:
+    """Inside this block, modules are made with parameters on the meta device and real buffers."""
+    register = nn.Module.register_parameter
+
+    def register_empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        register(module, name, parameter)
+        made = module._parameters[name]
+        if made is not None:
+            module._parameters[name] = nn.Parameter(made.to("meta"), requires_grad=False)
+
+    nn.Module.register_parameter = register_empty  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def empty_model(
+    config: PretrainedConfig, dtype: torch.dtype, *, trust_remote_code: bool
+) -> PreTrainedModel:
+    """The model of a config with every parameter on the meta device."""
+    with weightless():
+        kind = auto_class(config)
+        model = kind.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
+    return model.eval()
+
+
+class _Enough(Exception):
+    """The last layer has been seen."""
+
+
+class ShardedWeights:
+    """Brings weights from a checkpoint into an empty model, layer by layer.
+
+    Args:
+        source: The checkpoint.
+        model: From `empty_model`.
+        stack: Its layers.
+        dtype: What to compute in.
+        device: What to compute on.
+
+    Attributes:
+        carried: How state travels through each layer.
+        traffic: What reading took so far.
+
+    Raises:
+        ModelError: The names or kinds of tensors on disk are not those of the model.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        model: PreTrainedModel,
+        stack: Stack,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.traffic = Traffic()
+        self.carried: list[Carried] = []
+        self._model, self._dtype, self._device = model, dtype, device
+        places = _places(source, model)
+        inside = f"{stack.path}."
+        self._outside = {n: p for n, p in places.items() if not n.startswith(inside)}
+        self._layers = [
+            [p for n, p in places.items() if n.startswith(f"{inside}{layer}.")]
+            for layer in range(stack.n_players)
+        ]
+        self._raw = self._ready = torch.empty(0)
+        self._fill_buffers(source)
+        self._current: int | None = None
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="weights")
+        self._coming: tuple[int, Future[None]] | None = None
+
+    def hold(self, layer: int) -> None:
+        """Have the weights of ``layer`` ready, and begin to read those of the next."""
+        if layer == self._current:
+            return
+        self.release()
+        self._make_room()
+        self._await(layer)
+        began = perf_counter()
+        offset, at = 0, 0
+        for place in self._layers[layer]:
+            kept = self._ready[at : at + place.entry.n_values].view(place.entry.shape)
+            kept.copy_(_view(self._raw, offset, place.entry))
+            _assign(place, kept)
+            offset += _padded(place.entry.n_bytes)
+            at += _values(place, self._dtype)
+        self.traffic.seconds_converting += perf_counter() - began
+        self._current = layer
+        if layer + 1 < len(self._layers):
+            self._coming = (layer + 1, self._reader.submit(self._read, layer + 1))
+
+    def release(self) -> None:
+        """Let go of the layer that is held; its buffer is used again."""
+        if self._current is not None:
+            for place in self._layers[self._current]:
+                place.owner._parameters[place.name] = place.empty  # type: ignore[assignment]
+        self._current = None
+
+    def forget(self) -> None:
+        """Give the buffers back; the next `hold` makes new ones."""
+        self.release()
+        if self._coming is not None:
+            self._coming[1].result()
+        self._coming = None
+        self._raw = self._ready = torch.empty(0)
+
+    def beginning(self) -> AbstractContextManager[None]:
+        """Inside, all that comes before the layers is there: everything outside but the head."""
+        head = self._model.get_output_embeddings()
+        return self._outside_layers(lambda owner: owner is not head)
+
+    def ending(self, modules: Sequence[nn.Module]) -> AbstractContextManager[None]:
+        """Inside, the weights of these modules are there, and no layer's."""
+        self.forget()
+        wanted = {id(m) for module in modules for m in module.modules()}
+        return self._outside_layers(lambda owner: id(owner) in wanted)
+
+    @contextmanager
+    def _outside_layers(self, wanted: Callable[[nn.Module], bool]) -> Iterator[None]:
+        places = [
+            place
+            for place in self._outside.values()
+            if wanted(place.owner) and place.owner._parameters[place.name].is_meta
+        ]
+        made: dict[str, nn.Parameter] = {}  # one for all that are tied together
+        for place in places:
+            if place.entry.name not in made:
+                made[place.entry.name] = nn.Parameter(self._load(place.entry), requires_grad=False)
+            place.owner._parameters[place.name] = made[place.entry.name]
+        try:
+            yield
+        finally:
+            for place in places:
+                place.owner._parameters[place.name] = place.empty  # type: ignore[assignment]
+
+    def learn(self, stack: Stack, tokens: Tensor) -> None:
+        """Learn how state travels through the layers; one layer of each class is run for it."""
+        known: dict[type[nn.Module], Carried] = {}
+        learnt: list[Carried] = []
+
+        def watch(layer: int, forward: Forward) -> Forward:
+            def run(*args: object, **kwargs: object) -> object:
+                kind = type(stack.layers[layer])
+                if kind not in known:
+                    self.hold(layer)
+                    known[kind] = _carried(forward(*args, **kwargs), kwargs)
+                learnt.append(known[kind])
+                if layer == stack.n_players - 1:
+                    raise _Enough
+                return known[kind].through(args, kwargs)
+
+            return run
+
+        layers = {layer: watch(i, layer.forward) for i, layer in enumerate(stack.layers)}
+        with self.beginning(), patched(layers), torch.no_grad(), suppress(_Enough):
+            self._model(input_ids=tokens.to(self._device), use_cache=False)
+        self.forget()
+        self.carried = learnt
+
+    def _fill_buffers(self, source: Source) -> None:
+        """Buffers that the checkpoint holds, such as the routers' biases, are small: read them."""
+        names = _DiskNames(source, self._model)
+        for name, buffer in self._model.named_buffers():
+            entry = names.find(name)
+            if entry is not None:
+                buffer.copy_(self._load(entry))
+        for module in self._model.modules():
+            for name, own in module._buffers.items():
+                module._buffers[name] = None if own is None else own.to(self._device)
+
+    def _make_room(self) -> None:
+        if len(self._raw):
+            return
+        pinned = self._device.type == "cuda"
+        raw = max(sum(_padded(p.entry.n_bytes) for p in places) for places in self._layers)
+        ready = max(sum(_values(p, self._dtype) for p in places) for places in self._layers)
+        self._raw = torch.empty(raw, dtype=torch.uint8, pin_memory=pinned)
+        self._ready = torch.empty(ready, dtype=self._dtype, device=self._device)
+
+    def _await(self, layer: int) -> None:
+        began = perf_counter()
+        if self._coming is not None:
+            coming, future = self._coming
+            future.result()
+            if coming == layer:
+                self.traffic.seconds_waiting += perf_counter() - began
+                self._coming = None
+                return
+        self._coming = None
+        self._read(layer)
+        self.traffic.seconds_waiting += perf_counter() - began
+
+    def _read(self, layer: int) -> None:
+        began = perf_counter()
+        offset = 0
+        for place in self._layers[layer]:
+            self._read_into(place.entry, self._raw[offset : offset + place.entry.n_bytes])
+            offset += _padded(place.entry.n_bytes)
+        self.traffic.seconds_reading += perf_counter() - began
+
+    def _load(self, entry: Entry) -> Tensor:
+        began = perf_counter()
+        raw = torch.empty(entry.n_bytes, dtype=torch.uint8)
+        self._read_into(entry, raw)
+        self.traffic.seconds_reading += perf_counter() - began
+        self.traffic.seconds_waiting += perf_counter() - began
+        return _view(raw, 0, entry).to(self._device, self._dtype)
+
+    def _read_into(self, entry: Entry, raw: Tensor) -> None:
+        target = memoryview(raw.numpy())
+        with entry.file.open("rb", buffering=0) as stream:
+            stream.seek(entry.start)
+            done = 0
+            while done < entry.n_bytes:
+                done += stream.readinto(target[done:])
+            if hasattr(os, "posix_fadvise"):  # we shall not come back to these pages soon
+                advice = os.POSIX_FADV_DONTNEED
+                os.posix_fadvise(stream.fileno(), entry.start, entry.n_bytes, advice)
+        self.traffic.bytes_read += entry.n_bytes
+
+
+class _DiskNames:
+    """Finds the tensors of a model among those of a checkpoint, which may lack the base prefix."""
+
+    def __init__(self, source: Source, model: PreTrainedModel) -> None:
+        self._entries = {entry.name: entry for entry in source.entries}
+        self._prefix = f"{model.base_model_prefix}."
+        self._tied = _tied_names(model)
+
+    def find(self, name: str) -> Entry | None:
+        """Where the tensor lies that the model calls ``name``."""
+        bare = name.removeprefix(self._prefix)
+        for known in (name, bare, f"{self._prefix}{name}"):
+            if known in self._entries:
+                return self._entries[known]
+        return self.find(self._tied[name]) if name in self._tied else None
+
+
+def _tied_names(model: PreTrainedModel) -> dict[str, str]:
+    """The output embedding, where it is the input embedding under another name."""
+    if not getattr(model.config.get_text_config(decoder=True), "tie_word_embeddings", False):
+        return {}
+    names = {id(module): name for name, module in model.named_modules()}
+    output, given = model.get_output_embeddings(), model.get_input_embeddings()
+    return {f"{names[id(output)]}.weight": f"{names[id(given)]}.weight"}
+
+
+def _places(source: Source, model: PreTrainedModel) -> dict[str, _Place]:
+    """Where each parameter belongs and where it lies; every one has to be found."""
+    names = _DiskNames(source, model)
+    places = {}
+    for path, owner in model.named_modules():
+        for name, parameter in owner._parameters.items():
+            if parameter is None:
+                continue
+            full = f"{path}.{name}"
+            entry = names.find(full)
+            if entry is None:
+                raise ModelError(
+                    f"{source.name!r} cannot be streamed: its files hold no tensor {full!r}, for"
+                    " transformers builds it from others; load it whole (without --stream)"
+                )
+            if entry.dtype not in DTYPES or entry.shape != tuple(parameter.shape):
+                raise ModelError(
+                    f"{source.name!r} cannot be streamed: {full!r} is {entry.dtype}"
+                    f" {list(entry.shape)} on disk and {list(parameter.shape)} in the model; load"
+                    " it whole (without --stream)"
+                )
+            places[full] = _Place(owner, name, entry, parameter)
+    return places
+
+
+def _padded(n_bytes: int) -> int:
+    return -(-n_bytes // ALIGNMENT) * ALIGNMENT
+
+
+def _values(place: _Place, dtype: torch.dtype) -> int:
+    """Entries a parameter takes in the buffer it computes from, rounded up for alignment."""
+    return _padded(place.entry.n_values * dtype.itemsize) // dtype.itemsize
+
+
+def _view(raw: Tensor, offset: int, entry: Entry) -> Tensor:
+    """The tensor that lies in a buffer of bytes as it lay on disk."""
+    return raw[offset : offset + entry.n_bytes].view(DTYPES[entry.dtype]).view(entry.shape)
+
+
+def _assign(place: _Place, tensor: Tensor) -> None:
+    place.owner._parameters[place.name] = nn.Parameter(tensor, requires_grad=False)
+
+
+def _carried(returned: object, kwargs: dict[str, object]) -> Carried:
+    leaves, spec = tree_flatten(returned)
+    key = "hidden_states" if "hidden_states" in kwargs else 0
+    return Carried(spec, (key, *[None] * (len(leaves) - 1)))

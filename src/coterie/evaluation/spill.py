@@ -1,0 +1,65 @@
+"""Live states that main memory has no room for wait in files."""
+
+import tempfile
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+@dataclass(eq=False)
+class Spilled:
+    """A state in a file, which goes when the state is forgotten."""
+
+    file: Path
+    shape: torch.Size
+    dtype: torch.dtype
+
+    def load(self) -> Tensor:
+        """The state, read back."""
+        raw = torch.empty(self.shape, dtype=self.dtype)
+        with self.file.open("rb") as stream:
+            stream.readinto(memoryview(raw.view(torch.uint8).numpy()))
+        return raw
+
+
+class Spill:
+    """Keeps states in memory while they fit, and in files beyond.
+
+    Args:
+        room: Bytes of states that may stay in memory.
+        folder: Where the files go; by default the system's folder for temporary files.
+
+    Attributes:
+        written: Bytes written so far.
+    """
+
+    def __init__(self, room: int, folder: Path | None = None) -> None:
+        self.room, self.written = room, 0
+        self._held = 0
+        self._folder = tempfile.TemporaryDirectory(prefix="coterie-", dir=folder)
+
+    def keep(self, state: Tensor) -> Tensor | Spilled:
+        """The state as it can be kept: itself, or a file it was written to."""
+        state = state.to("cpu")
+        size = state.numel() * state.element_size()
+        if self._held + size <= self.room:
+            self._held += size
+            weakref.finalize(state, self._forget, size)
+            return state
+        file = Path(self._folder.name) / f"{self.written}.state"
+        with file.open("wb") as stream:
+            stream.write(state.contiguous().view(torch.uint8).numpy().data)
+        self.written += size
+        spilled = Spilled(file, state.shape, state.dtype)
+        weakref.finalize(spilled, file.unlink, missing_ok=True)
+        return spilled
+
+    def close(self) -> None:
+        """Remove the files."""
+        self._folder.cleanup()
+
+    def _forget(self, size: int) -> None:
+        self._held -= size

@@ -1,0 +1,103 @@
+"""A model read layer by layer has the values of the model in memory, in one pass over weights."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from coterie.errors import ModelError
+from coterie.evaluation.engine import ModelGame
+from coterie.evaluation.shards import empty_model
+from coterie.evaluation.streaming import StreamedGame
+from coterie.game.coalitions import observe_all
+from coterie.models.sources import resolve
+from coterie.models.tiny import tiny_model
+
+
+def texts():
+    return torch.randint(128, (5, 9), generator=torch.manual_seed(1))
+
+
+def saved(family, folder, n_layers=4, shard="20KB"):
+    model = tiny_model(family, n_layers)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(3)
+    model.save_pretrained(folder, max_shard_size=shard)
+    return model, resolve(str(folder))
+
+
+def some_coalitions(rng, n_players):
+    return np.unique(rng.random((10, n_players)) < 0.6, axis=0)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3", "gemma3_text", "mamba2", "falcon_h1"])
+def test_streaming_changes_no_value(family, rng, tmp_path):
+    model, source = saved(family, tmp_path)
+    streamed = StreamedGame(source, texts())
+    whole = ModelGame(model, texts())
+    coalitions = some_coalitions(rng, whole.n_players)
+    found, expected = observe_all(streamed, coalitions), observe_all(whole, coalitions)
+    np.testing.assert_allclose(found.nll, expected.nll, rtol=0, atol=5e-6)
+    np.testing.assert_allclose(found.kl, expected.kl, rtol=0, atol=2e-5)
+    np.testing.assert_array_equal(found.top1, expected.top1)
+
+
+def test_every_layer_is_read_once_for_all_coalitions(rng, tmp_path):
+    _, source = saved("llama", tmp_path)
+    game = StreamedGame(source, texts())
+    coalitions = some_coalitions(rng, 4)
+    before = game.traffic.bytes_read
+    observe_all(game, coalitions)
+    once = sum(entry.n_bytes for entry in source.entries)
+    final_norm = next(e.n_bytes for e in source.entries if e.name == "model.norm.weight")
+    assert game.traffic.bytes_read - before == once + final_norm  # which comes with either end
+    planned = game.plan(coalitions)
+    assert game.spent.layer_executions == planned.layer_executions
+
+
+def test_states_beyond_their_memory_go_to_files_and_come_back(rng, tmp_path):
+    model, source = saved("llama", tmp_path / "model")
+    (tmp_path / "spill").mkdir()
+    game = StreamedGame(source, texts(), state_memory=2000, spill_folder=tmp_path / "spill")
+    coalitions = some_coalitions(rng, 4)
+    found = observe_all(game, coalitions)
+    np.testing.assert_allclose(found.nll, observe_all(ModelGame(model, texts()), coalitions).nll)
+    assert game.spilled > 0
+    assert not list((tmp_path / "spill").iterdir())
+
+
+def test_between_questions_no_weight_of_a_layer_is_held(rng, tmp_path):
+    _, source = saved("llama", tmp_path)
+    game = StreamedGame(source, texts())
+    for _ in range(2):
+        for _ in game.observe(some_coalitions(rng, 4), np.arange(2)):
+            pass
+        assert all(p.is_meta for layer in game.stack.layers for p in layer.parameters())
+
+
+def test_an_empty_model_has_its_buffers_and_no_weights():
+    model = tiny_model("llama", 2)
+    empty = empty_model(model.config, torch.float32, trust_remote_code=False)
+    assert all(parameter.is_meta for parameter in empty.parameters())
+    for (name, buffer), (_, expected) in zip(
+        empty.named_buffers(), model.named_buffers(), strict=True
+    ):
+        torch.testing.assert_close(buffer, expected, msg=name)
+
+
+def test_a_checkpoint_whose_tensors_are_built_from_others_is_refused(tmp_path):
+    _, source = saved("mixtral", tmp_path)
+    with pytest.raises(ModelError, match=r"cannot be streamed: its files hold no tensor 'model"):
+        StreamedGame(source, texts())
+
+
+def test_a_checkpoint_of_other_kinds_of_numbers_is_refused(tmp_path):
+    model, _ = saved("llama", tmp_path, shard="1GB")
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    name = "model.layers.1.mlp.up_proj.weight"
+    state[name] = state[name].to(torch.int8)
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=rf"{name!r} is I8 \[64, 32\] on disk"):
+        StreamedGame(resolve(str(tmp_path)), texts())
