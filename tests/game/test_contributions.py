@@ -72,7 +72,7 @@ def test_the_error_of_texts_is_the_spread_over_texts():
 
 def test_the_paper_network_goes_the_same_way(rng):
     found = study(
-        200, rng, PaperNetwork(epochs=30), formula=perplexity_ratio, replicates=4, base_draws=500
+        200, rng, PaperNetwork(epochs=400), formula=perplexity_ratio, replicates=4, base_draws=500
     )
     estimate = found.estimate
     for part in (estimate.values, estimate.error_sampling, estimate.error_texts):

@@ -7,12 +7,18 @@ import torch
 from coterie.game import toy
 from coterie.game.designs import draw_strata, enumerate_all, paper_sizes
 from coterie.game.surrogates import switched_marginals
+from coterie.game.surrogates.ensemble import Ensemble
+from coterie.game.surrogates.explained import ShapleyRegression
 from coterie.game.surrogates.fidelity import deal, held_out_fidelity
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork, _initial, _slopes
+from coterie.game.surrogates.process import Process, condition
 
 QUICK = PaperNetwork(epochs=20, batch=32)
-BOTH = pytest.mark.parametrize("surrogate", [QUICK, Pairwise()], ids=lambda s: s.name)
+EVERY = [QUICK, Pairwise(), Process(), ShapleyRegression(), Ensemble(Pairwise(), 3)]
+# the process chooses its prior once for all replicates
+APART = [surrogate for surrogate in EVERY if surrogate != Process()]
+ALL = pytest.mark.parametrize("surrogate", EVERY, ids=lambda s: s.name)
 
 
 def some_coalitions(n_players, draws, rng):
@@ -56,7 +62,7 @@ def test_slopes_are_those_of_torch(rng):
         np.testing.assert_allclose(mine, weight.grad.numpy(), atol=1e-6)
 
 
-@BOTH
+@ALL
 def test_marginals_are_differences_of_predictions(surrogate, rng):
     known = some_coalitions(9, 200, rng)
     fitted = surrogate.fit(known, rng.random(len(known)), rng=rng)
@@ -65,7 +71,7 @@ def test_marginals_are_differences_of_predictions(surrogate, rng):
     np.testing.assert_allclose(fitted.marginals(base), expected, atol=1e-6)
 
 
-@BOTH
+@pytest.mark.parametrize("surrogate", APART, ids=lambda s: s.name)
 def test_replicates_do_not_feel_each_other(surrogate, rng):
     known = some_coalitions(9, 120, rng)
     targets = rng.random((11, len(known)))
@@ -77,7 +83,7 @@ def test_replicates_do_not_feel_each_other(surrogate, rng):
     np.testing.assert_allclose(together[9].predict(known), alone[0].predict(known), atol=1e-5)
 
 
-@BOTH
+@ALL
 def test_the_seed_decides_the_fit(surrogate):
     rng = np.random.default_rng(4)
     known = some_coalitions(9, 120, rng)
@@ -111,3 +117,54 @@ def test_folds_are_even_in_every_size(rng):
     for size in np.unique(known.sum(axis=1)):
         counts = np.bincount(fold[known.sum(axis=1) == size], minlength=5)
         assert np.ptp(counts) <= 1
+
+
+def test_a_process_is_as_far_off_as_it_says(rng):
+    game = toy.layer_like(14, rng=rng)
+    known, fresh = some_coalitions(14, 250, rng), some_coalitions(14, 900, rng)
+    fitted = Process().fit(known, game.value(known), rng=rng)
+    off = (fitted.predict(fresh) - game.value(fresh)) / np.maximum(fitted.deviation(fresh), 1e-9)
+    seen = (fresh[:, None] == known).all(axis=2).any(axis=1)
+    assert 0.5 < np.std(off[~seen]) < 1.6
+    assert fitted.deviation(fresh[seen]).max() < fitted.deviation(fresh[~seen]).min()
+    rivals = Pairwise().fit(known, game.value(known), rng=rng)
+    errors = [np.std(one.predict(fresh) - game.value(fresh)) for one in (fitted, rivals)]
+    assert errors[0] < errors[1]
+
+
+def test_posterior_draws_have_the_posterior_mean_and_spread(rng):
+    game = toy.layer_like(8, rng=rng)
+    known, fresh = some_coalitions(8, 40, rng), enumerate_all(8)[100:130]
+    fitted = Process().fit(known, game.value(known), rng=rng)
+    draws = fitted.samples(fresh, 4_000, rng=rng)
+    mean, deviation = fitted.predict(fresh), fitted.deviation(fresh)
+    assert (np.abs(draws.mean(axis=0) - mean) < 5 * deviation / np.sqrt(4_000) + 1e-6).all()
+    np.testing.assert_allclose(draws.std(axis=0), deviation, rtol=0.1, atol=2e-3)
+
+
+def test_errors_of_what_was_seen_are_respected(rng):
+    known = some_coalitions(8, 40, rng)
+    values = toy.layer_like(8, rng=rng).value(known)
+    prior = Process().fit(known, values, rng=rng).prior
+    sharp, blurred = (
+        condition(prior, known, values),
+        condition(prior, known, values, values * 0 + 1),
+    )
+    assert (sharp.deviation(known) < blurred.deviation(known)).all()
+
+
+def test_outputs_of_the_shapley_regression_are_shapley_values(rng):
+    """Over the whole game its additive part is that of the kernel regression: Shapley's values."""
+    worth = rng.normal(size=6)
+    everything = enumerate_all(6)
+    fitted = ShapleyRegression().fit(everything, toy.additive(worth).value(everything), rng=rng)
+    np.testing.assert_allclose(fitted.contributions(3), worth, atol=1e-5)
+    np.testing.assert_allclose(fitted.per_player, 0, atol=1e-5)
+
+
+def test_an_ensemble_is_its_members_mean_and_spread(rng):
+    known = some_coalitions(9, 120, rng)
+    fitted = Ensemble(QUICK, 4).fit(known, rng.random(len(known)), rng=rng)
+    predictions = np.array([member.predict(known) for member in fitted.members])
+    np.testing.assert_allclose(fitted.predict(known), predictions.mean(axis=0))
+    np.testing.assert_allclose(fitted.deviation(known), predictions.std(axis=0, ddof=1))

@@ -3,9 +3,15 @@
 coalitions      the nouns: coalitions, observations, the `Game` protocol, value functions
 designs         which coalitions to evaluate
 utilities       observations → values
-semivalues      Shapley, Banzhaf, the paper's stratified semivalue, with standard errors
+semivalues      Shapley, Banzhaf, the paper's stratified semivalue; exact; errors, intervals
+sampling        the same from a sample of the true game
+regression      Shapley values by paired kernel regression; sliding windows
+controlled      a surrogate as control variate: unbiased, and steadier
+adaptive        sampling steered to where it matters, stopped when the cut is settled
 surrogates      cheap stand-ins for a value function, with held-out fidelity
+refits          a surrogate fitted again and again: errors by source
 contributions   evaluated coalitions → contributions with errors by source
+interactions    which players stand in for each other, and which need each other
 search          which coalition to keep
 toy             small games with known answers
 """

@@ -5,7 +5,7 @@ from math import comb
 
 import numpy as np
 
-from coterie.game.coalitions import Coalitions, Indices, ValueFunction, Vector, distinct
+from coterie.game.coalitions import Coalitions, Indices, Matrix, ValueFunction, Vector, distinct
 from coterie.game.designs import NO_ONE, Stratum, draw_permutations, draw_subsets
 from coterie.game.semivalues import (
     Estimate,
@@ -99,16 +99,26 @@ def stratified_semivalue(
 
     Each base m asks v(m) and, for every player, v(m) with that player's membership switched.
     """
-
     base = np.concatenate([stratum.coalitions for stratum in strata])
-    n_base, n_players = base.shape
-    free = np.setdiff1d(np.arange(n_players), locked)
-    switched = base[:, None, :] ^ np.eye(n_players, dtype=bool)[free]
-    values = evaluate(value, np.concatenate([base, switched.reshape(-1, n_players)]))
-    towards = values[:n_base, None] - values[n_base:].reshape(n_base, len(free))
+    free = np.setdiff1d(np.arange(base.shape[1]), locked)
     gains = np.full(base.shape, np.nan)
-    gains[:, free] = np.where(base[:, free], towards, -towards)
+    gains[:, free] = true_gains(value, base, free)[2]
     return over_strata(gains, strata, locked)
+
+
+def true_gains(
+    value: ValueFunction, base: Coalitions, free: Indices
+) -> tuple[Coalitions, Vector, Matrix]:
+    """What was asked, its values, and v(m ∪ i) − v(m \\ i) as ``(n_base, n_free)``.
+
+    The bases come first in what was asked, then each base's switches, player by player.
+    """
+    n_base, n_players = base.shape
+    switched = base[:, None, :] ^ np.eye(n_players, dtype=bool)[free]
+    asked = np.concatenate([base, switched.reshape(-1, n_players)])
+    values = evaluate(value, asked)
+    towards = values[:n_base, None] - values[n_base:].reshape(n_base, len(free))
+    return asked, values, np.where(base[:, free], towards, -towards)
 
 
 def evaluate(value: ValueFunction, coalitions: Coalitions) -> Vector:

@@ -3,6 +3,13 @@
 A `Surrogate` is a way of fitting; a `Predictor` is what it fitted. Fitting many replicates in one
 call (folds of a cross-validation, bootstrap resamples) is part of the protocol, because errors and
 fidelity need tens of refits and some surrogates fit them together far faster than one by one.
+
+    paper       the paper's two-layer network
+    pairwise    ridge on single players and pairs, closed form
+    process     a Gaussian process: pairs, a rest, and predictive deviations
+    ensemble    many members of one surrogate, mean and spread
+    explained   Shapley regression: its outputs are the contributions
+    fidelity    held-out agreement with the true game
 """
 
 from collections.abc import Callable, Sequence
