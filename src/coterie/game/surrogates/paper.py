@@ -186,10 +186,12 @@ def _slopes(weights: Sequence[Floats], inputs: Floats, targets: Floats) -> tuple
     error = error[:, None, :].astype(np.float32)
     total = error.sum(axis=2, keepdims=True)
     outer_slope = np.matmul(hidden, error.transpose(0, 2, 1)) - total
-    bend *= error
-    bend *= outer
-    inner_slope = np.matmul(bend, inputs).transpose(0, 2, 1)
-    return inner_slope, bend.sum(axis=2)[:, None, :], outer_slope, total
+    # Errors scale the few inputs and outer weights the slopes, instead of every activation.
+    inner_slope = np.matmul(bend, inputs * error.transpose(0, 2, 1))
+    inner_slope *= outer
+    bias_slope = np.matmul(bend, error.transpose(0, 2, 1))
+    bias_slope *= outer
+    return inner_slope.transpose(0, 2, 1), bias_slope.transpose(0, 2, 1), outer_slope, total
 
 
 def _chunks(total: int, size: int) -> Iterator[slice]:
