@@ -7,7 +7,7 @@ guided    a Gaussian process says where to look
 """
 
 from coterie.game.search.evolve import evolve
-from coterie.game.search.guided import Guided, guided
+from coterie.game.search.guided import Guided, front_sizes, guided
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.race import Judge, by_race, in_full
 from coterie.game.search.simple import (
@@ -32,6 +32,7 @@ __all__ = [
     "cut_lowest",
     "evolve",
     "exhaustive",
+    "front_sizes",
     "greedy",
     "guided",
     "in_full",

@@ -33,7 +33,8 @@ DRAWS = 12  # posterior draws that propose, per size and round
 CENTRES = 3  # of their optima, how many have their swaps looked at too
 PRIOR_ROWS = 400  # coalitions on which the prior is chosen; conditioning uses all of them
 WORTH_ASKING = 1e-5  # nats per token of expected improvement
-BATCH = 8  # coalitions observed per round, shared between the sizes; at least two for each
+BATCH = 8  # coalitions observed per round, shared between the sizes; at least two for each,
+GROWTH = 1 / 20  # and at least this share of all that is known
 PATIENCE = 6  # rounds in a row without such a coalition before the search rests
 
 
@@ -97,6 +98,11 @@ def guided(
     return Guided(own, [*own, *plain, *ranked], model, gains, ledger.n_asked)
 
 
+def front_sizes(n_players: int, *, locked: Indices = NO_ONE) -> range:
+    """The sizes of a front: every cut from one player to half of them, locks allowing."""
+    return range(n_players - 1, max(n_players - n_players // 2, len(locked)) - 1, -1)
+
+
 def _observe(ledger: Ledger, batch: Coalitions, judge: Judge) -> None:
     """Let the candidates of each size compete with the best known of it."""
     held = sizes(batch)
@@ -122,6 +128,7 @@ def _proposals(
 ) -> tuple[Coalitions, Vector]:
     """The coalitions worth observing next, most promising first, and the best gain per size."""
     chosen, expected, most = [], [], np.zeros(len(keeps))
+    each = max(2, int(max(BATCH, GROWTH * ledger.n_asked) / len(keeps)))
     for k, keep in enumerate(keeps):
         incumbent, value = ledger.best(keep)
         pool = _pool(model, incumbent, locked, rng)
@@ -129,7 +136,7 @@ def _proposals(
         if not len(pool):
             continue
         gain = expected_improvement(model.predict(pool), model.deviation(pool), value)
-        order = np.argsort(-gain)[: max(2, BATCH // len(keeps))]
+        order = np.argsort(-gain)[:each]
         most[k] = gain[order[0]]
         chosen.append(pool[order])
         expected.append(gain[order])
