@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from coterie.cli import prune, values
+from coterie.cli import cut, inspect, prune, values
 from coterie.errors import CoterieError, UserError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 app.command("prune")(prune.command)
 app.command("values")(values.command)
+app.command("inspect")(inspect.command)
+app.command("cut")(cut.command)
 
 
 @app.callback(invoke_without_command=True)

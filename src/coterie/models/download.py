@@ -25,7 +25,7 @@ def download(model: str, revision: str | None) -> tuple[Path, str]:
     Raises:
         ModelError: Unknown, gated, without safetensors, or neither reachable nor in the cache.
     """
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import errors
 
     reached = True
     try:
@@ -36,13 +36,26 @@ def download(model: str, revision: str | None) -> tuple[Path, str]:
         reached = False  # silence, not an answer: the cache may still hold the model
     if reached:
         _refuse_other_weights(model, names)
+    return _fetch(model, revision, [*WANTED, *NOTICES], offline=not reached)
+
+
+def download_config(model: str, revision: str | None) -> tuple[Path, str]:
+    """Fetch only the config of a model and its own Python files; see `download`."""
+    return _fetch(model, revision, ["config.json", "*.py"], offline=False)
+
+
+def _fetch(
+    model: str, revision: str | None, patterns: list[str], *, offline: bool
+) -> tuple[Path, str]:
+    from huggingface_hub import errors, snapshot_download
+
     try:
         folder = snapshot_download(
             model,
             revision=revision,
-            allow_patterns=[*WANTED, *NOTICES],
+            allow_patterns=patterns,
             ignore_patterns=list(UNWANTED),
-            local_files_only=not reached,
+            local_files_only=offline,
         )
     except (errors.HTTPError, errors.HFValidationError, OSError, ValueError) as error:
         raise _explained(error, model, revision) from error

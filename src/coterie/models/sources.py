@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from coterie.errors import ModelError
-from coterie.models.download import download, looks_like_hub_id
+from coterie.models.download import download, download_config, looks_like_hub_id
 from coterie.models.tensorfile import Entry, Header, hash_files, read_header
 
 REFERENCE = "reference"
@@ -94,6 +94,24 @@ def resolve(model: str, revision: str | None = None, *, trust_remote_code: bool 
     _check_index(source)
     _check_kind(source)
     return source
+
+
+def resolve_config(
+    model: str, revision: str | None = None, *, trust_remote_code: bool = False
+) -> PretrainedConfig:
+    """The config of the model a user named, without its weights where they are not here yet.
+
+    Raises:
+        ModelError: As in `resolve`.
+    """
+    if model == REFERENCE or _is_local(model):
+        return resolve(model, revision, trust_remote_code=trust_remote_code).config()
+    folder, commit = download_config(model, revision)
+    source = Source(model, folder, commit, trust_remote_code)
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{model!r} has no config.json: it is not a Hugging Face checkpoint")
+    _check_kind(source)
+    return source.config()
 
 
 def reference_folder() -> Path:

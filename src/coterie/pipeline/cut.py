@@ -1,0 +1,98 @@
+"""`cut`: write the checkpoint without some named layers, shard by shard, and check it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from coterie.errors import CutError
+from coterie.evaluation.memory import free_main_memory
+from coterie.models.checkpoints import load_model
+from coterie.models.disk_names import find_disk_stack
+from coterie.models.layer_fields import text_config
+from coterie.models.lists import read_list
+from coterie.models.safety import Verification, expect, verify
+from coterie.models.sources import Source, resolve
+from coterie.models.stack import find_stack
+from coterie.models.streaming import Progress, Written, write_cut
+from coterie.pipeline.folder import check_output, written_aside
+from coterie.pipeline.inspect import complement
+
+CHECKED_TOKENS = (2, 32)
+"""Random token ids on which the checkpoint is compared: sequences, length."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was cut and written.
+
+    Attributes:
+        layers: The layers that went, 0-based.
+        kept: The layers that stay.
+        written: The files.
+        verification: How near the reloaded checkpoint is to the masked model; None if the model
+            does not fit into memory twice over, so that only its structure was checked.
+    """
+
+    layers: tuple[int, ...]
+    kept: tuple[int, ...]
+    written: Written
+    verification: Verification | None
+
+    def as_record(self) -> dict[str, object]:
+        """The same as plain JSON."""
+        return asdict(self)
+
+
+def cut(
+    model: str,
+    layers: tuple[int, ...] | Path,
+    *,
+    output: Path | str,
+    overwrite: bool = False,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
+) -> Cut:
+    """Cut named layers out of a checkpoint.
+
+    Args:
+        model: Hub id, local folder or `reference`.
+        layers: The layers to CUT, or a file that lists them (see `coterie.models.lists`).
+        output: Folder for the checkpoint; written aside and renamed when all is well.
+        overwrite: Replace a checkpoint that is there.
+        revision: Branch, tag or commit of a Hub id.
+        trust_remote_code: Allow the model's own Python files to run.
+        progress: Called with bytes written and bytes in all.
+
+    Raises:
+        UserError: The cut cannot be made; nothing was written.
+        VerificationError: What was written is not the masked model; nothing is left of it.
+    """
+    output = Path(output)
+    check_output(output, overwrite=overwrite)
+    source = resolve(model, revision, trust_remote_code=trust_remote_code)
+    n_players = find_disk_stack(source.entries, source.config()).n_players
+    gone = read_list(layers, n_players) if isinstance(layers, Path) else tuple(layers)
+    if not gone:
+        raise CutError("no layer to cut is named: give --layers 3,7-9 or --list FILE")
+    kept = complement(gone, n_players)
+    with written_aside(output) as folder:
+        written = write_cut(source, kept, folder, progress=progress)
+        verification = _check(source, kept, folder)
+    return Cut(gone, kept, written, verification)
+
+
+def _check(source: Source, kept: tuple[int, ...], folder: Path) -> Verification | None:
+    n_bytes = sum(entry.n_bytes for entry in source.entries)
+    if 2 * n_bytes > free_main_memory():
+        return None
+    vocabulary = text_config(source.config()).vocab_size
+    ids = np.random.default_rng(0).integers(0, vocabulary, size=CHECKED_TOKENS)
+    model = load_model(source, dtype=None, device="cpu")
+    stack = find_stack(model)
+    coalition = [player in kept for player in range(stack.n_players)]
+    expected = expect(model, stack, coalition, torch.from_numpy(ids))
+    del model, stack
+    return verify(expected, folder, trust_remote_code=source.trust_remote_code)
