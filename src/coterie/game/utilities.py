@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.game.coalitions import Matrix, Observations, Vector
+from coterie.game.coalitions import Indices, Matrix, Observations, Vector
 
 Formula = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 """Maps means ``(..., n_coalitions)`` and the full model's ``(..., 1)`` to values, broadcasting."""
@@ -84,3 +84,20 @@ def read(
     bad = ~np.isfinite(table)
     floor = 0.0 if quantity == "top1" else floor_nll(vocabulary)
     return np.where(bad, floor, table), int(bad.sum())
+
+
+def clustered_mean(numbers: Vector, clusters: Indices) -> tuple[float, float | None]:
+    """The mean of numbers and its standard error when those of one cluster go together.
+
+    Args:
+        numbers: ``(n,)``, here one per sequence.
+        clusters: ``(n,)``, here the document of each sequence. With fewer than two the error is
+            unknown: None.
+    """
+    mean = float(numbers.mean())
+    names, which = np.unique(clusters, return_inverse=True)
+    if len(names) < 2:
+        return mean, None
+    sums = np.bincount(which, weights=numbers - mean)
+    correction = len(names) / (len(names) - 1)
+    return mean, float(np.sqrt(correction * (sums**2).sum()) / len(numbers))
