@@ -12,6 +12,7 @@ from coterie.game.search import (
     by_race,
     by_swaps,
     cut_lowest,
+    decide,
     evolve,
     exhaustive,
     front_sizes,
@@ -19,6 +20,7 @@ from coterie.game.search import (
     guided,
     in_full,
 )
+from coterie.game.search.decide import clustered_mean
 from coterie.game.search.local import climb
 from coterie.game.search.simple import neighbours, windows
 from coterie.game.surrogates.pairwise import Pairwise
@@ -202,3 +204,28 @@ def test_the_seed_decides_a_guided_search():
     )
     np.testing.assert_array_equal(one.answers[0].coalition, again.answers[0].coalition)
     assert one.n_asked == again.n_asked
+
+
+def test_nobody_is_better_than_the_winner_where_it_is_decided():
+    game = layer_like(7, n_players=14, n_sequences=40)
+    first, union = (Ledger(game, floor=9.0, sequences=np.arange(n)) for n in (16, 40))
+    found = guided(first, [12, 10], budget=200, rng=np.random.default_rng(0))
+    decisions = decide(union, found.finalists, np.arange(40) // 4)
+    assert [int(decision.winner.coalition.sum()) for decision in decisions] == [12, 10]
+    for decision in decisions:
+        same = [a for a in found.finalists if a.coalition.sum() == decision.winner.coalition.sum()]
+        best = max(game.value(answer.coalition[None])[0] for answer in same)
+        assert decision.winner.value == pytest.approx(best)
+        assert all(standing.behind >= 0 for standing in decision.standings)
+        assert {s.method for s in decision.standings} >= {"guided", "greedy", "ranked"}
+
+
+def test_a_clustered_error_is_the_spread_over_documents(rng):
+    documents = np.repeat(np.arange(30), 4)
+    runs = [
+        clustered_mean(rng.normal(size=30).repeat(4) + 0.1 * rng.normal(size=120), documents)
+        for _ in range(500)
+    ]
+    means, errors = np.array(runs).T
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(means.std(), rel=0.15)
+    assert np.isnan(clustered_mean(np.ones(4), np.zeros(4))[1])

@@ -2,10 +2,14 @@
 
 ledger    asks a game, remembers, counts the cost
 simple    by rank, one-shot, greedy, contiguous, by swaps, exhaustive
+race      the best of many candidates, few texts first
+evolve    evolution by level switches
 local     climbing on a pairwise model
 guided    a Gaussian process says where to look
+decide    the last word between finalists, on more texts
 """
 
+from coterie.game.search.decide import Decision, Standing, decide
 from coterie.game.search.evolve import evolve
 from coterie.game.search.guided import Guided, front_sizes, guided
 from coterie.game.search.ledger import Ledger
@@ -23,13 +27,16 @@ from coterie.game.search.simple import (
 
 __all__ = [
     "Answer",
+    "Decision",
     "Guided",
     "Judge",
     "Ledger",
+    "Standing",
     "by_race",
     "by_swaps",
     "contiguous",
     "cut_lowest",
+    "decide",
     "evolve",
     "exhaustive",
     "front_sizes",
