@@ -7,6 +7,7 @@ import numpy as np
 
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.simple import Answer
+from coterie.game.utilities import clustered_mean
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Standing:
     method: str
     behind: float
     """Mean extra loss; nothing for the winner, and for whoever found the same coalition."""
-    error: float
-    """Standard error of that difference, paired by document."""
+    error: float | None
+    """Standard error of that difference, paired by document; None of a single document."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +56,3 @@ def decide(
         ]
         decisions.append(Decision(winner, standings))
     return decisions
-
-
-def clustered_mean(values: np.ndarray, documents: np.ndarray) -> tuple[float, float]:
-    """Mean over sequences and its standard error when sequences of one document go together.
-
-    The error is NaN with fewer than two documents.
-    """
-    names, which = np.unique(documents, return_inverse=True)
-    mean = float(values.mean())
-    if len(names) < 2:
-        return mean, float("nan")
-    sums = np.bincount(which, weights=values - mean, minlength=len(names))
-    spread = len(names) / (len(names) - 1) * (sums**2).sum()
-    return mean, float(np.sqrt(spread) / len(values))
