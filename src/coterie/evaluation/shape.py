@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -17,6 +18,9 @@ Width = TypeVar("Width", int, tuple[int, int])
 
 LONG_ENOUGH = 0.5
 """Seconds of one call beyond which a wider batch is not tried: the device is busy already."""
+
+TURNS, PATIENCE = 9, 1.0
+"""Times each width is tried, and the seconds after which two times are enough."""
 
 PROBED_VOCABULARY = 8192
 """Columns of logits the head is timed on; the cost of a block does not depend on their number."""
@@ -61,21 +65,19 @@ def probe_shape(layers: LayerStack, head: ProjectionHead, prelude: Prelude) -> B
 def _probe_rows(layers: LayerStack, prelude: Prelude) -> int:
     middle = layers.stack.n_players // 2
     length = prelude.embedded.shape[1]
-    # A processor is busy with a few thousand tokens; a GPU is offered as many as it can hold.
-    most = max(2, 2**12 // length) if prelude.embedded.device.type == "cpu" else 4096
-    costs: dict[int, float] = {}
-    rows = 1
-    while rows <= most:
-        width, copies = min(rows, 2), max(rows // 2, 1)
-        state = torch.cat([prelude.embedded[:width]] * copies)
-        seconds = _seconds(lambda: layers.run(prelude, middle, state, 0, copies))  # noqa: B023
-        if seconds is None:
-            break
-        costs[rows] = seconds / rows
-        if seconds > LONG_ENOUGH or costs[rows] > 1.2 * min(costs.values()):
-            break
-        rows *= 2
-    return _narrowest(costs) if costs else 1
+    # A processor is busy with a few thousand tokens, and with a few hundred the overhead of calls
+    # is small; a GPU is offered as many as it can hold.
+    on_cpu = prelude.embedded.device.type == "cpu"
+    least, most = (max(1, 512 // length), max(1, 4096 // length)) if on_cpu else (1, 4096)
+
+    def call(rows: int) -> object:
+        copies = max(rows // 2, 1)
+        state = torch.cat([prelude.embedded[: min(rows, 2)]] * copies)
+        return layers.run(prelude, middle, state, 0, copies)
+
+    widths = [2**power for power in range(13) if least <= 2**power <= most] or [most]
+    seconds = _fastest({rows: partial(call, rows) for rows in widths})
+    return _narrowest({rows: took / rows for rows, took in seconds.items()}, 1)
 
 
 def _probe_head(head: ProjectionHead, embedded: Tensor) -> tuple[int, int]:
@@ -84,43 +86,57 @@ def _probe_head(head: ProjectionHead, embedded: Tensor) -> tuple[int, int]:
     probed = replace(head, width=min(head.vocabulary, PROBED_VOCABULARY))
     with torch.no_grad():
         states = head.normed(embedded).flatten(0, 1)
-    costs: dict[tuple[int, int], float] = {}
-    for tokens in (256, 1024):
-        for block in sorted({min(size, probed.width) for size in (1024, 4096)}):
-            rows = states.repeat(-(-tokens // len(states)), 1)[None, :tokens]
-            targets = torch.zeros(tokens, dtype=torch.int64)
-            full = FullModel(torch.zeros(tokens), targets)
-            seconds = _seconds(
-                lambda: read_states(probed, rows, targets, full, tokens=tokens, block=block)  # noqa: B023
-            )
-            if seconds is not None:
-                costs[tokens, block] = seconds / tokens
-        if not costs or max(costs.values()) * tokens > LONG_ENOUGH:
+
+    def call(tokens: int, block: int) -> object:
+        rows = states.repeat(-(-tokens // len(states)), 1)[None, :tokens]
+        targets = torch.zeros(tokens, dtype=torch.int64)
+        full = FullModel(torch.zeros(tokens), targets)
+        return read_states(probed, rows, targets, full, tokens=tokens, block=block)
+
+    blocks = sorted({min(size, probed.width) for size in (1024, 4096)})
+    widths = [(tokens, block) for tokens in (256, 1024) for block in blocks]
+    seconds = _fastest({width: partial(call, *width) for width in widths})
+    return _narrowest({width: took / width[0] for width, took in seconds.items()}, widths[0])
+
+
+def _narrowest(costs: dict[Width, float], smallest: Width) -> Width:
+    best = min(costs.values(), default=0.0)
+    return min((width for width, cost in costs.items() if cost <= 1.02 * best), default=smallest)
+
+
+def _fastest(calls: dict[Width, Callable[[], object]]) -> dict[Width, float]:
+    """The fewest seconds each call took; those too long, or too large for memory, end the trial.
+
+    The calls take turns, so that whatever else disturbs the machine disturbs all of them alike.
+    """
+    best: dict[Width, float] = {}
+    began = perf_counter()
+    for turn in range(TURNS):
+        for width, call in list(calls.items()):
+            if turn and width not in best:
+                continue
+            took = _seconds(call)
+            if took is None:
+                best.pop(width, None)
+                break
+            best[width] = min(took, best.get(width, took))
+            if turn == 0 and took > LONG_ENOUGH:
+                break
+        if turn and perf_counter() - began > PATIENCE:
             break
-    return _narrowest(costs) if costs else (64, min(1024, head.vocabulary))
-
-
-def _narrowest(costs: dict[Width, float]) -> Width:
-    best = min(costs.values())
-    return min(width for width, cost in costs.items() if cost <= 1.02 * best)
+    return best
 
 
 def _seconds(call: Callable[[], object]) -> float | None:
-    """The fastest of a few calls, or None where memory does not suffice."""
-    took: list[float] = []
+    """How long a call takes, or None where memory does not suffice."""
+    start = perf_counter()
     try:
         with torch.no_grad():
-            # On a shared machine only the fastest of several calls says what a call costs.
-            while len(took) < 3 or (len(took) < 12 and sum(took) < LONG_ENOUGH / 4):
-                start = perf_counter()
-                call()
-                if torch.cuda.is_available():
-                    torch.cuda.synchronize()
-                took.append(perf_counter() - start)
-                if took[-1] > LONG_ENOUGH:
-                    break
+            call()
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             return None
         raise
-    return min(took)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return perf_counter() - start
