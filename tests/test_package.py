@@ -45,6 +45,11 @@ def test_help_teaches_without_importing_torch(arguments):
         assert "Example" in done.stdout and "--json" in done.stdout
 
 
+def test_without_a_verb_it_shows_its_help(capsys):
+    assert main([]) == 0
+    assert "prune" in capsys.readouterr().out
+
+
 def test_the_module_is_the_command():
     assert run("-m", "coterie", "--version").stdout == f"coterie {coterie.__version__}\n"
 

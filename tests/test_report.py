@@ -37,6 +37,7 @@ def record():
         "kind": "prune",
         "command": "coterie prune some/model --remove 1 --output out",
         "request": {},
+        "identity": {},
         "model": {
             "name": "some/model",
             "hub_id": "some/model",
@@ -81,7 +82,11 @@ def record():
             "requested_size": 1,
             "requested": known,
         },
-        "cut": {"removed": [1], "kept": [0, 2, 3]},
+        "cut": {
+            "removed": [1],
+            "kept": [0, 2, 3],
+            "closest": {"kept": 2, "removed": 1, "difference": 0.1, "error": 0.09},
+        },
         "verdict": {
             "before": {"nll": 3.0, "perplexity": 20.086, "error": 0.5},
             "after": {"nll": 3.1, "perplexity": 22.198, "error": None},
@@ -89,6 +94,7 @@ def record():
             "ratio": 1.105,
             "kl": 0.1,
             "top1": 0.8,
+            "not_finite": 0,
         },
         "size": {
             "parameters_before": 6_230_000,
@@ -117,6 +123,7 @@ def test_the_terminal_shows_every_figure_of_the_record(record):
         "some/model", "novels.txt", "other.txt", "locked", "-0.0500", "0.910", "20.086", "22.198",
         "×1.105", "+0.1000 ± 0.0200", "6.23 M", "-22.3%", "0, 2-3", "100 (7 known before)",
         "7.3 M", "3 observations read as the floor", "1 min 15 s", "drawn for this",
+        "0.1000 ± 0.0900, which does not tell them apart",
     ):  # fmt: skip
         assert figure in printed
 

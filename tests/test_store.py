@@ -9,7 +9,8 @@ import pytest
 
 from coterie.errors import StudyMismatch, UserError
 from coterie.game.coalitions import Block, Observations, observe_all, to_text
-from coterie.store import Remembered, Store, _choose_journal
+from coterie.remembered import Remembered
+from coterie.store import Store, _choose_journal
 
 
 class Counting:
@@ -185,3 +186,45 @@ def test_a_store_works_with_a_rollback_journal(tmp_path, coalitions, monkeypatch
     with Store(tmp_path / "nfs.sqlite") as again:
         replay = Remembered(Counting(stop_after=0), again, number)
         np.testing.assert_array_equal(observe_all(replay, coalitions).nll, table.nll)
+
+
+def test_a_store_read_only_writes_nothing(tmp_path, store, coalitions):
+    with Store(tmp_path / "absent.sqlite", read_only=True) as empty:
+        number = empty.game({"model": "a"})
+        observe_all(Remembered(Counting(), empty, number), coalitions)
+        assert empty.write_note(number, "shape", {"width": 8}) == {"width": 8}
+        assert empty.whole(number, 3) == set() and empty.note(number, "shape") is None
+    assert not (tmp_path / "absent.sqlite").exists()
+    number = store.game({"model": "a"})
+    observe_all(Remembered(Counting(), store, number), coalitions[:4])
+    with Store(store.path, read_only=True) as same:
+        assert same.game({"model": "b"}) < 0
+        assert same.whole(same.game({"model": "a"}), 3) == set(map(to_text, coalitions[:4]))
+        observe_all(Remembered(Counting(), same, same.game({"model": "a"})), coalitions)
+    assert store.games()[0][2] == 4 * 3
+
+
+def test_a_new_store_without_an_observation_can_be_forgotten(tmp_path, coalitions):
+    store = Store(tmp_path / "new.sqlite")
+    store.game({"model": "a"})
+    store.forget()
+    assert list(tmp_path.iterdir()) == []
+    store = Store(tmp_path / "new.sqlite")
+    observe_all(Remembered(Counting(), store, store.game({"model": "a"})), coalitions)
+    store.forget()
+    assert (tmp_path / "new.sqlite").exists()
+
+
+def test_a_full_disk_is_told_as_one(store, coalitions):
+    class Full:
+        in_transaction = False
+
+        def execute(self, *_):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    number = store.game({"model": "a"})
+    block = next(iter(Counting().observe(coalitions[:1], np.arange(3))))
+    kept, store._db = store._db, Full()
+    with pytest.raises(OSError, match="No space left"):
+        store.add(number, [to_text(coalitions[0])], np.arange(3), block)
+    store._db = kept

@@ -8,8 +8,10 @@ import pytest
 from coterie.errors import CutError
 from coterie.game.coalitions import sizes
 from coterie.game.toy import layer_like
-from coterie.store import Notes, Remembered, Store
-from coterie.study import Settings, checked, clustered_mean, run_study
+from coterie.game.utilities import clustered_mean
+from coterie.remembered import Remembered
+from coterie.store import Store
+from coterie.study import Settings, checked, run_study
 
 N = 8
 DOCUMENTS = np.array([0, 0, 1, 2, 2, 3])
@@ -24,9 +26,9 @@ def game(blow_ups=0.0):
     return layer_like(N, rng=np.random.default_rng(5), n_sequences=6, blow_ups=blow_ups)
 
 
-def study(settings, on=None, step=quiet, notes=None, seed=3):
+def study(settings, on=None, step=quiet, seed=3):
     rng = np.random.default_rng(seed)
-    return run_study(on or game(), settings, DOCUMENTS, VOCABULARY, rng=rng, step=step, notes=notes)
+    return run_study(on or game(), settings, DOCUMENTS, VOCABULARY, rng=rng, step=step)
 
 
 @pytest.fixture
@@ -116,23 +118,38 @@ def test_numbers_that_are_not_finite_are_counted_and_drop_no_row(settings):
     assert np.isfinite(rough.contributions.estimate.values).all()
 
 
-def test_a_time_limit_is_noted_and_a_rerun_follows_the_notes(store):
-    number = store.game({"game": "toy"})
-    settings = replace(Settings.published(N), draws=200, seconds=1e-6, replicates=2, base_draws=500)
-    first = study(settings, notes=Notes(store, number))
-    again = study(
-        replace(Settings.published(N), draws=200, seconds=1e-6, replicates=2, base_draws=500),
-        notes=Notes(store, number),
+class Clocked:
+    """A game whose observations each take a hundredth of a second, by its own account."""
+
+    n_players, n_sequences = N, 6
+
+    def __init__(self):
+        self.asked = 0
+
+    def observe(self, coalitions, sequences):
+        for block in game().observe(coalitions, sequences):
+            self.asked += len(coalitions)
+            yield replace(block, seconds=0.01 * len(coalitions))
+
+
+@pytest.mark.parametrize("keep", [None, 4])
+def test_a_time_limit_becomes_a_budget_and_the_store_remembers_the_time(store, keep):
+    settings = replace(
+        Settings.published(N), draws=400, seconds=1.0, replicates=2, base_draws=500, keep=keep
     )
-    assert first.settings.budget == again.settings.budget == 64
-    np.testing.assert_array_equal(first.asked, again.asked)
+    first, again = Clocked(), Clocked()
+    number = store.game({"game": "toy"})
+    found = study(settings, Remembered(first, store, number))
+    assert 64 <= first.asked <= 100
+    same = study(settings, Remembered(again, store, number))
+    assert again.asked == 0 and same.settings == found.settings
+    np.testing.assert_array_equal(found.asked, same.asked)
 
 
-def test_a_generous_time_limit_observes_the_whole_design(store):
-    settings = replace(Settings.published(N), seconds=1e6, replicates=2, base_draws=500)
-    free = replace(Settings.published(N), replicates=2, base_draws=500)
-    notes = Notes(store, store.game({"game": "toy"}))
-    np.testing.assert_array_equal(study(settings, notes=notes).asked, study(free).asked)
+@pytest.mark.parametrize("keep", [None, 4])
+def test_a_generous_time_limit_observes_the_whole_design(keep):
+    free = replace(Settings.published(N), replicates=2, base_draws=500, keep=keep)
+    np.testing.assert_array_equal(study(replace(free, seconds=1e6)).asked, study(free).asked)
 
 
 def test_a_budget_below_the_strata_is_refused():

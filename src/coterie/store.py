@@ -6,13 +6,13 @@ derived, never stored, so a number can never answer for another model, text or m
 killed at any moment goes on by replaying what is here. Several processes may share one file.
 """
 
+import errno
 import hashlib
 import json
 import math
 import os
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.errors import StudyMismatch, UserError
-from coterie.game.coalitions import Block, Coalitions, Game, Indices, Observations, to_text
+from coterie.game.coalitions import Block, Indices, Observations
 from coterie.plain import Json
 
 _SCHEMA = """
@@ -34,8 +34,8 @@ CREATE TABLE IF NOT EXISTS note (
     game INTEGER NOT NULL, name TEXT NOT NULL, content TEXT NOT NULL,
     PRIMARY KEY (game, name)) WITHOUT ROWID;
 """
-EVERY_GAME = 0
-"""The number under which notes are kept that belong to no single game."""
+EVERY_GAME, UNKNOWN_GAME = 0, -1
+"""Numbers of no single game: notes that belong to all, and a game not in a store read only."""
 
 _FORMAT = 1
 _BUSY_SECONDS = 120.0
@@ -58,30 +58,53 @@ def fingerprint(description: Mapping[str, Json]) -> str:
 class Store:
     """An open store. Every write is one transaction; nothing written is ever changed."""
 
-    def __init__(self, path: Path | str):
+    def __init__(self, path: Path | str, *, read_only: bool = False):
         """Open or create the file.
+
+        Args:
+            read_only: Write nothing: what would be written is forgotten, and a file that is not
+                there reads as an empty store.
 
         Raises:
             UserError: the file cannot be opened, or is not a store of this format.
         """
-        self.path = Path(path)
+        self.path, self.read_only = Path(path), read_only
+        self.is_new = not self.path.exists()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
-            self.journal = _choose_journal(self._db)
-            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db = self._connect()
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version not in (0, _FORMAT):
                 raise UserError(
-                    f"the store {self.path.name} has format {version}, this coterie reads "
+                    f"the store {self.path} has format {version}, this coterie reads "
                     f"format {_FORMAT}: name another file with --store"
                 )
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version={_FORMAT}")
+            if self.is_new or not read_only:
+                self._db.executescript(_SCHEMA)
+                self._db.execute(f"PRAGMA user_version={_FORMAT}")
         except (sqlite3.Error, OSError) as error:
             raise UserError(
-                f"cannot use {self.path.name} as a store ({error}): name another file with --store"
+                f"cannot use {self.path} as a store ({error}): name another file with --store"
             ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.read_only:
+            name = ":memory:" if self.is_new else f"{self.path.resolve().as_uri()}?mode=ro"
+            db = sqlite3.connect(name, _BUSY_SECONDS, isolation_level=None, uri=not self.is_new)
+            self.journal = "none, nothing is written"
+            return db
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+        self.journal = _choose_journal(db)
+        db.execute("PRAGMA synchronous=NORMAL")
+        return db
+
+    def forget(self) -> None:
+        """Close, and remove the file if it is new and holds no observation."""
+        observed = sum(count for _, _, count in self.games())
+        self.close()
+        if self.is_new and not self.read_only and not observed:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file; a store that was closed is not used again."""
@@ -94,13 +117,15 @@ class Store:
         self.close()
 
     def game(self, description: Mapping[str, Json]) -> int:
-        """The number of the game so described, new or known."""
+        """The number of the game so described, new or known; `UNKNOWN_GAME` if read only."""
         key = fingerprint(description)
-        self._db.execute(
-            "INSERT OR IGNORE INTO game (fingerprint, description) VALUES (?, ?)",
-            (key, _canonical(description)),
-        )
-        return self._db.execute("SELECT id FROM game WHERE fingerprint = ?", (key,)).fetchone()[0]
+        if not self.read_only:
+            self._db.execute(
+                "INSERT OR IGNORE INTO game (fingerprint, description) VALUES (?, ?)",
+                (key, _canonical(description)),
+            )
+        row = self._db.execute("SELECT id FROM game WHERE fingerprint = ?", (key,)).fetchone()
+        return row[0] if row else UNKNOWN_GAME
 
     def games(self) -> list[tuple[int, dict[str, Json], int]]:
         """Every game here: number, description, number of observations."""
@@ -118,6 +143,9 @@ class Store:
 
     def write_note(self, game: int, name: str, content: Json) -> Json:
         """Note something once: the first note stands, and is what is returned."""
+        if self.read_only:
+            known = self.note(game, name)
+            return content if known is None else known
         self._db.execute(
             "INSERT OR IGNORE INTO note VALUES (?, ?, ?)", (game, name, _canonical(content))
         )
@@ -131,9 +159,10 @@ class Store:
         """
         begun = self.write_note(game, f"study:{name}", dict(settings))
         now = json.loads(_canonical(settings))
-        if begun != now and isinstance(begun, dict):
-            differing = sorted(k for k in {*begun, *now} if begun.get(k) != now.get(k))
-            told = ", ".join(f"{k} was {begun.get(k)!r}, is {now.get(k)!r}" for k in differing)
+        if begun != now:
+            old = begun if isinstance(begun, dict) else {}
+            differing = sorted(k for k in {*old, *now} if old.get(k) != now.get(k))
+            told = ", ".join(f"{k} was {old.get(k)!r}, is {now.get(k)!r}" for k in differing)
             raise StudyMismatch(
                 f"the study {name!r} was begun under other settings ({told}): resume it with "
                 f"those, or give this one a name of its own with --study"
@@ -148,38 +177,61 @@ class Store:
             for i, row in enumerate(block.rows)
             for j, column in enumerate(block.columns)
         ]
-        self._db.execute("BEGIN IMMEDIATE")
+        if self.read_only:
+            return
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
                 "INSERT OR IGNORE INTO observation VALUES (?, ?, ?, ?, ?, ?, ?)", rows
             )
             self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise self._explained(error) from error
             raise
 
+    def _explained(self, error: sqlite3.Error) -> Exception:
+        if "full" in str(error):
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        return UserError(f"cannot write to the store {self.path} ({error}): is another at work?")
+
     def known(
-        self, game: int, coalitions: list[str], sequences: Indices
-    ) -> tuple[NDArray[np.bool_], Observations]:
-        """Which of these are known, ``(n_coalitions, n_sequences)``, and the table of them."""
+        self, game: int, coalitions: Sequence[str], sequences: Indices
+    ) -> tuple[NDArray[np.bool_], Observations, NDArray[np.float64]]:
+        """Which of these are known, the table of them, and the seconds each took.
+
+        All three have shape ``(n_coalitions, n_sequences)``.
+        """
         table = Observations.empty(len(coalitions), len(sequences))
         known = np.zeros(table.nll.shape, dtype=bool)
+        took = np.zeros(table.nll.shape)
         row_of = {text: row for row, text in enumerate(coalitions)}
         column_of = {int(sequence): column for column, sequence in enumerate(sequences)}
         for start in range(0, len(coalitions), _QUERY_ROWS):
             part = coalitions[start : start + _QUERY_ROWS]
             marks = ",".join("?" * len(part))
             facts = self._db.execute(
-                "SELECT coalition, sequence, nll, kl, top1 FROM observation "
+                "SELECT coalition, sequence, nll, kl, top1, seconds FROM observation "
                 f"WHERE game = ? AND coalition IN ({marks})",
                 (game, *part),
             )
-            for text, sequence, nll, kl, top1 in facts:
+            for text, sequence, nll, kl, top1, seconds in facts:
                 if (column := column_of.get(sequence)) is not None:
                     cell = row_of[text], column
-                    known[cell] = True
+                    known[cell], took[cell] = True, seconds
                     table.nll[cell], table.kl[cell], table.top1[cell] = map(_read, (nll, kl, top1))
-        return known, table
+        return known, table, took
+
+    def whole(self, game: int, n_sequences: int) -> set[str]:
+        """The coalitions known on all sequences of a game, in their text form."""
+        rows = self._db.execute(
+            "SELECT coalition FROM observation WHERE game = ? GROUP BY coalition "
+            "HAVING COUNT(*) = ?",
+            (game, n_sequences),
+        )
+        return {text for (text,) in rows}
 
 
 @dataclass(frozen=True)
@@ -196,53 +248,6 @@ class Notes:
     def write(self, name: str, content: Json) -> Json:
         """Note this, unless something is noted already; returns what stands."""
         return self.store.write_note(self.game, name, content)
-
-
-class Remembered:
-    """A game that asks its store first, and its inner game only for what the store lacks."""
-
-    def __init__(self, game: Game, store: Store, number: int):
-        self.inner, self.store, self.number = game, store, number
-        self.hits = 0
-        """Observations (coalition × sequence) answered from the store."""
-
-    @property
-    def n_players(self) -> int:
-        """Number of players of the inner game."""
-        return self.inner.n_players
-
-    @property
-    def n_sequences(self) -> int:
-        """Number of texts of the inner game."""
-        return self.inner.n_sequences
-
-    def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
-        """Yield what is known, then what is new, each new block stored before it is passed on."""
-        texts = [to_text(coalition) for coalition in coalitions]
-        known, table = self.store.known(self.number, texts, sequences)
-        self.hits += int(known.sum())
-        for rows, columns in _rectangles(known):
-            corner = np.ix_(rows, columns)
-            seen = Observations(table.nll[corner], table.kl[corner], table.top1[corner])
-            yield Block(rows, columns, seen)
-        for rows, columns in _rectangles(~known):
-            asked = [texts[row] for row in rows]
-            for block in self.inner.observe(coalitions[rows], sequences[columns]):
-                self.store.add(self.number, asked, sequences[columns], block)
-                yield Block(
-                    rows[block.rows], columns[block.columns], block.observations, block.seconds
-                )
-
-
-def _rectangles(wanted: NDArray[np.bool_]) -> Iterator[tuple[Indices, Indices]]:
-    """Tile the True cells by rectangles: rows that want the same columns go together."""
-    patterns: dict[bytes, list[int]] = defaultdict(list)
-    for row, columns in enumerate(wanted):
-        patterns[columns.tobytes()].append(row)
-    for rows in patterns.values():
-        columns = np.flatnonzero(wanted[rows[0]])
-        if len(columns):
-            yield np.array(rows), columns
 
 
 def _choose_journal(db: sqlite3.Connection) -> str:

@@ -2,7 +2,7 @@
 
 It knows no model and keeps no state: given the same game, settings and random generator it draws
 the same coalitions, so a study stopped anywhere is resumed by running it again on a game that
-remembers (`coterie.store.Remembered`).
+remembers (`coterie.remembered.Remembered`).
 """
 
 import time
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from coterie.errors import CutError
-from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, Observations, Vector
+from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, Observations
 from coterie.game.contributions import BASE_DRAWS, Contributions, contributions
 from coterie.game.designs import Stratum, draw_distinct, draw_strata, paper_draws, paper_sizes
 from coterie.game.search import cut_lowest
@@ -20,7 +20,6 @@ from coterie.game.surrogates.fidelity import Agreement, agreement
 from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.utilities import UTILITIES, read
 from coterie.plain import Json
-from coterie.store import Notes
 
 Step = Callable[[str, int, int], None]
 """Told how far a stage has come: its name, how much is done, how much there is."""
@@ -102,7 +101,6 @@ def run_study(
     *,
     rng: np.random.Generator,
     step: Step,
-    notes: Notes | None = None,
 ) -> Study:
     """Observe the design, fit the surrogate, estimate every player's contribution.
 
@@ -110,18 +108,17 @@ def run_study(
         documents: Which document each sequence comes from, ``(n_sequences,)``.
         vocabulary: Tokens of the model's vocabulary; sets the floor of what is not finite.
         rng: Spawns one generator each for the design, the checks and the estimate.
-        notes: Where a time limit writes down what it decided, so that a rerun decides the same.
     """
     for_design, for_checks, for_estimate = rng.spawn(3)
     began = time.monotonic()
     checks = _checks(settings, game.n_players, for_checks)
     if settings.seconds is not None:
-        settings = _within_time(game, settings, for_design, step, notes)
+        settings = _within_time(game, settings, for_design, len(checks), step)
     strata = design(settings, game.n_players, for_design, len(checks))
     grand = np.ones((1, game.n_players), dtype=bool)
     observed = [s.coalitions for s in strata]
     asked = np.concatenate([grand, *observed, checks])
-    everything = watch(game, asked, step)
+    everything, _ = watch(game, asked, step)
     n_drawn = sum(map(len, observed))
     seen = time.monotonic()
 
@@ -194,18 +191,23 @@ def checked(settings: Settings, n_players: int, rng: np.random.Generator) -> Coa
     return np.unique(asked, axis=0)
 
 
-def watch(game: Game, coalitions: Coalitions, step: Step) -> Observations:
-    """Observe coalitions on every sequence, telling how many are known; repeats asked once."""
+def watch(game: Game, coalitions: Coalitions, step: Step) -> tuple[Observations, float]:
+    """Observe coalitions on every sequence, telling how many are known; repeats asked once.
+
+    Returns the table ``(n_coalitions, n_sequences)``, and the seconds that observing it took when
+    it was observed, now or in an earlier run.
+    """
     distinct, inverse = np.unique(coalitions, axis=0, return_inverse=True)
     sequences = np.arange(game.n_sequences)
     table = Observations.empty(len(distinct), len(sequences))
-    done, total = 0, len(distinct) * len(sequences)
+    done, total, seconds = 0, len(distinct) * len(sequences), 0.0
     step("observing coalitions", 0, len(distinct))
     for block in game.observe(distinct, sequences):
         table.put(block)
         done += block.observations.nll.size
+        seconds += block.seconds
         step("observing coalitions", done * len(distinct) // total, len(distinct))
-    return table[inverse.reshape(-1)]
+    return table[inverse.reshape(-1)], seconds
 
 
 def _checks(settings: Settings, n_players: int, rng: np.random.Generator) -> Coalitions:
@@ -218,51 +220,25 @@ def _checks(settings: Settings, n_players: int, rng: np.random.Generator) -> Coa
 
 
 def _within_time(
-    game: Game, settings: Settings, rng: np.random.Generator, step: Step, notes: Notes | None
+    game: Game, settings: Settings, rng: np.random.Generator, n_checks: int, step: Step
 ) -> Settings:
     """Settings whose budget fits the time: look, measure the rate, ask for what fits, repeat.
 
-    A larger budget keeps what a smaller one drew, so nothing observed on the way is wasted. Every
-    decision is noted; a rerun follows the notes and not the clock.
+    A larger budget keeps what a smaller one drew, so nothing observed on the way is wasted. Time is
+    what the observations took when they were made, which a store keeps: a run that is resumed or
+    repeated decides by the same facts.
     """
-    assert settings.seconds is not None
-    most = sum(len(s.coalitions) for s in design(settings, game.n_players, rng))
-    budget, spent = max(_FIRST_LOOK, 4 * len(settings.sizes) + 1), 0.0
-    for look in range(100):
-        name = f"time:{settings.as_json()}:{look}"
-        known = notes.read(name) if notes else None
-        if isinstance(known, dict):
-            budget, spent = int(str(known["budget"])), float(str(known["spent"]))
-        else:
-            began = time.monotonic()
-            tried = replace(settings, budget=budget)
-            strata = design(tried, game.n_players, rng)
-            watch(game, np.concatenate([s.coalitions for s in strata]), step)
-            spent += time.monotonic() - began
-            if notes:
-                notes.write(name, {"budget": budget, "spent": spent})
-        affordable = int(budget * settings.seconds / max(spent, 1e-9) * 0.95)
-        if budget > most or affordable < budget * 1.1:
-            break
-        budget = min(most + 1, affordable, 4 * budget)
-    return replace(settings, budget=budget)
-
-
-def clustered_mean(numbers: Vector, clusters: Indices) -> tuple[float, float | None]:
-    """The mean of numbers and its standard error when those of one cluster go together.
-
-    Args:
-        numbers: ``(n,)``, here one per sequence.
-        clusters: ``(n,)``, here the document of each sequence. With fewer than two the error is
-            unknown: None.
-    """
-    mean = float(numbers.mean())
-    names, which = np.unique(clusters, return_inverse=True)
-    if len(names) < 2:
-        return mean, None
-    sums = np.bincount(which, weights=numbers - mean)
-    correction = len(names) / (len(names) - 1)
-    return mean, float(np.sqrt(correction * (sums**2).sum()) / len(numbers))
+    limit = settings.seconds or 0.0
+    most = 1 + n_checks + sum(len(s.coalitions) for s in design(settings, game.n_players, rng))
+    budget = min(most, max(_FIRST_LOOK, 2 * len(settings.sizes) + 1) + n_checks)
+    while True:
+        tried = replace(settings, budget=budget)
+        strata = design(tried, game.n_players, rng, n_checks)
+        _, spent = watch(game, np.concatenate([s.coalitions for s in strata]), step)
+        affordable = min(most, int(budget * 0.95 * limit / max(spent, 1e-9)))
+        if affordable < 1.1 * budget:
+            return tried
+        budget = min(affordable, 4 * budget)
 
 
 def _copy(rng: np.random.Generator) -> np.random.Generator:

@@ -7,14 +7,16 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.tiny import N_LAYERS, save_llama, save_text
+from tests.tiny import N_LAYERS, save_llama, save_text, words
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from coterie.cli import main
+from coterie.pipeline.folder import written_aside
 
 QUICK = ["--length", "16", "--sequences", "6", "--budget", "40"]
 
@@ -127,7 +129,7 @@ def test_a_dry_run_states_the_work_and_does_none(home, capsys):
     assert plan["distinct"] == 40 and plan["known"] == 0
     assert 0 < plan["layer_tokens_executed"] <= plan["layer_tokens_asked"]
     assert plan["seconds"] > 0 and plan["memory_bytes"] > 0 and plan["disk_bytes"] > 0
-    assert facts(home, "fresh.sqlite") == [] and not (home / "none").exists()
+    assert not (home / "fresh.sqlite").exists() and not (home / "none").exists()
     assert main(arguments(home, "none", "--dry-run", "--json")) == 0
     plan = json.loads(capsys.readouterr().out)["plan"]
     assert plan["known"] == 40 and plan["seconds"] == 0
@@ -230,9 +232,9 @@ def encoder(folder):
 )
 def test_a_model_that_cannot_be_used_is_refused(home, capsys, change, complaint):
     name = spoil(home, f"bad-{change.__name__}", change)
-    assert main(arguments(home, "refused", model=name)) == 2
+    assert main(arguments(home, "refused", model=name, store="none.sqlite")) == 2
     assert complaint in one_line(capsys)
-    assert not (home / "refused").exists()
+    assert not (home / "refused").exists() and not (home / "none.sqlite").exists()
 
 
 @pytest.mark.parametrize(
@@ -243,6 +245,11 @@ def test_a_model_that_cannot_be_used_is_refused(home, capsys, change, complaint)
         (["--lock", "0,1,2,3"], "at most 1 can go"),
         (["--length", "65"], "context"),
         (["--length", "1"], "length 1"),
+        (["--output", "."], "the folder you are in"),
+        (["--lock", "7-3"], "'7-3'"),
+        (["--lock", "²"], "'²'"),
+        (["--time", "nan"], "finite"),
+        (["--revision", "main"], "--revision"),
         (["--sequences", "100000"], "sequences"),
         (["--calibration", "absent.txt"], "absent.txt"),
         (["--calibration", "allenai/c4:en"], "stdlib"),
@@ -301,6 +308,50 @@ def test_a_folder_that_is_not_empty_is_left_alone_unless_told(home, capsys):
     assert main(arguments(home, "out-again")) == 0
     assert main(arguments(home, "out-again", "--seed", "7", "--overwrite")) == 0
     assert record_of(home, "out-again")["request"]["seed"] == 7
+
+
+def test_the_source_is_never_replaced(home, capsys):
+    for output in ("model", "model/inside", "."):
+        assert main(arguments(home, output, "--overwrite", "--seed", "6")) == 2
+        assert "overlaps the folder of the model" in one_line(capsys) or output == "."
+    assert len(load_file(home / "model" / "model.safetensors")) > N_LAYERS
+
+
+def test_a_finished_run_does_not_answer_for_another_text(home, capsys):
+    save_text(home / "moving.txt")
+    moving = ["--calibration", str(home / "moving.txt")]
+    assert main(arguments(home, "moved", *moving)) == 0
+    save_text(home / "moving.txt", words()[::-1])
+    assert main(arguments(home, "moved", *moving)) == 2
+    assert "not empty" in one_line(capsys)
+
+
+def test_what_was_there_comes_back_when_the_exchange_fails(tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "config.json").write_text("old")
+    rename = Path.rename
+
+    def fail(self, target):
+        if "partial" in self.name:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(KeyboardInterrupt), written_aside(output) as folder:
+        (folder / "config.json").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (output / "config.json").read_text() == "old"
+
+
+def test_a_run_killed_within_the_exchange_is_mended_by_the_next(tmp_path):
+    (tmp_path / ".out.old").mkdir()
+    (tmp_path / ".out.old" / "config.json").write_text("old")
+    (tmp_path / ".out.partial-999999999").mkdir()
+    with pytest.raises(RuntimeError), written_aside(tmp_path / "out"):
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "config.json").read_text() == "old"
 
 
 def test_a_full_disk_leaves_nothing_behind(home, capsys, monkeypatch):

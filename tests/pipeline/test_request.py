@@ -1,10 +1,12 @@
 """What is asked is checked before anything is loaded, and paths never reach a report."""
 
+from pathlib import Path
+
 import pytest
 
 from coterie.errors import CutError, UserError
 from coterie.pipeline.licence import licence_of
-from coterie.pipeline.provenance import bare, command_line
+from coterie.pipeline.provenance import bare
 from coterie.pipeline.request import Request
 
 
@@ -62,9 +64,18 @@ def test_a_relative_path_that_is_there_is_reduced_too(tmp_path, monkeypatch):
     assert bare("secret/model") == "model"
 
 
-def test_the_command_line_names_no_folder():
-    typed = ["prune", "/home/someone/model", "--output=/tmp/out", "--remove", "2"]
-    assert command_line(typed) == "coterie prune model --output=out --remove 2"
+def test_the_command_repeats_the_request_and_names_no_folder():
+    asked = Request("/home/someone/model", remove=2, lock=(0, 7), time=90.0, trust_remote_code=True)
+    assert asked.command("prune", Path("/tmp/out")) == (
+        "coterie prune model --remove 2 --time 90s --lock 0,7 --trust-remote-code --output out"
+    )
+    assert Request("reference").command("values") == "coterie values reference"
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_time_that_is_none_is_refused(time):
+    with pytest.raises(UserError, match="--time"):
+        Request("m", time=time).check(cutting=False)
 
 
 def test_the_licence_of_the_source_is_carried(tmp_path):

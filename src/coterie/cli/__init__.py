@@ -17,7 +17,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    no_args_is_help=True,
     help="Find the coalition of layers that carries a language model, and cut the rest away. "
     "Start with: coterie prune reference --remove 4 --output out",
 )
@@ -29,12 +28,16 @@ app.command("cut")(cut.command)
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and stop."),
 ) -> None:
     if version:
         from importlib.metadata import version as version_of
 
         print(f"coterie {version_of('coterie')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
         raise typer.Exit
 
 
@@ -50,15 +53,17 @@ def main(arguments: list[str] | None = None) -> int:
     except CoterieError as error:
         return _fail(str(error), 1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return _fail(f"the disk is full ({error.strerror}): nothing half-written was left", 1)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"the disk is full ({error.strerror}): nothing half-written was left", 1)
+        return _fail(f"{type(error).__name__}: {error}", 1)
     except typer.Abort:
         code = 130
     except Exception as error:
         if not hasattr(error, "format_message"):  # a usage error of the parser's own
             raise
-        return _fail(f"{error.format_message()} See `coterie --help`.", 2)
+        context = getattr(error, "ctx", None)
+        verb = context.command_path if context else "coterie"
+        return _fail(f"{error.format_message()} See `{verb} --help`.", 2)
     if code == 130:
         _fail("stopped; everything observed is kept: the same command goes on from here", 130)
     return code

@@ -1,12 +1,13 @@
 """The options several verbs share, each taught once."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from coterie.errors import UserError
-from coterie.pipeline.request import LENGTH, SEQUENCES
+from coterie.pipeline.request import SEQUENCES
 
 Model = Annotated[
     str,
@@ -17,6 +18,12 @@ Model = Annotated[
     ),
 ]
 Remove = Annotated[int | None, typer.Option("--remove", metavar="N", help="Layers to cut.")]
+SizeRemove = Annotated[
+    int | None,
+    typer.Option(
+        "--remove", metavar="N", help="Check the surrogate at the size that cutting N would leave."
+    ),
+]
 Keep = Annotated[int | None, typer.Option("--keep", metavar="N", help="Or: layers to keep.")]
 Ratio = Annotated[
     float | None,
@@ -59,7 +66,13 @@ HeldOut = Annotated[
 ]
 Sequences = Annotated[int, typer.Option("--sequences", metavar="N", help="Calibration sequences.")]
 Length = Annotated[
-    int, typer.Option("--length", metavar="TOKENS", help="Tokens of each calibration sequence.")
+    int | None,
+    typer.Option(
+        "--length",
+        metavar="TOKENS",
+        help="Tokens of every sequence. Default: 128, or the model's context where that is "
+        "shorter.",
+    ),
 ]
 Bos = Annotated[
     str,
@@ -110,7 +123,7 @@ DryRun = Annotated[
     typer.Option("--dry-run", help="State coalitions, work, memory, disk and time, and stop."),
 ]
 
-DEFAULT_SEQUENCES, DEFAULT_LENGTH = SEQUENCES, LENGTH
+DEFAULT_SEQUENCES = SEQUENCES
 
 
 def parse_time(text: str | None) -> float | None:
@@ -133,14 +146,15 @@ def parse_layers(text: str | None) -> tuple[int, ...]:
     """Layer numbers from `3,7-9` (0-based, both ends included), ascending.
 
     Raises:
-        UserError: a part is not a number or a range, or a layer is named twice.
+        UserError: a part is not a number or a range upwards, or a layer is named twice.
     """
-    layers: list[int] = []
+    layers: set[int] = set()
     for part in (text or "").split(",") if text else ():
-        first, dash, last = part.strip().partition("-")
-        if not (first.isdigit() and (not dash or last.isdigit())):
+        found = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part.strip())
+        named = range(int(found[1]), int(found[2] or found[1]) + 1) if found else range(0)
+        if not named:
             raise UserError(f"{part.strip()!r} in {text!r} is no layer: write 3,7-9 (0-based)")
-        layers += range(int(first), int(last or first) + 1)
-    if repeated := sorted({layer for layer in layers if layers.count(layer) > 1}):
-        raise UserError(f"layer {repeated[0]} is named twice in {text!r}: name each layer once")
+        if repeated := layers.intersection(named):
+            raise UserError(f"layer {min(repeated)} is named twice in {text!r}: name each once")
+        layers.update(named)
     return tuple(sorted(layers))

@@ -84,9 +84,11 @@ class PlainProgress:
         now = time.monotonic()
         if stage != self._stage:
             self._stage, self._began, self._said = stage, now, now
-        if done < total and now - self._said < _PLAIN_SECONDS:
-            return
-        self._said = now
-        rate = done / (now - self._began) if now > self._began else 0.0
-        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        self.say(f"{stage}: {done}/{total} ({rate:,.1f}/s{left})")
+            self.say(f"{stage}: {done}/{total}")
+        elif done == total:
+            self.say(f"{stage}: {done}/{total} in {now - self._began:.1f} s")
+        elif now - self._said >= _PLAIN_SECONDS:
+            self._said = now
+            rate = done / (now - self._began)
+            left = f", {(total - done) / rate:.0f} s left" if rate else ""
+            self.say(f"{stage}: {done}/{total} ({rate:,.1f}/s{left})")

@@ -15,7 +15,7 @@ def command(
     calibration: o.Calibration = None,
     held_out: o.HeldOut = None,
     sequences: o.Sequences = o.DEFAULT_SEQUENCES,
-    length: o.Length = o.DEFAULT_LENGTH,
+    length: o.Length = None,
     bos: o.Bos = "auto",
     budget: o.Budget = None,
     time: o.Time = None,
@@ -39,8 +39,9 @@ def command(
     Examples: coterie prune reference --remove 4 --output out;
     coterie prune meta-llama/Llama-3.2-1B --ratio 0.25 --output small --time 20m
     """
-    from coterie.cli.show import show
+    from coterie.cli.show import Display, show
     from coterie.pipeline.request import Request
+    from coterie.report.record import Record
 
     request = Request(
         model=model,
@@ -65,12 +66,14 @@ def command(
     )
     request.check(cutting=True)
 
-    def run(progress):
+    def run(progress: Display) -> Record:
         from coterie.pipeline.plan import prune_plan
         from coterie.pipeline.prune import prune
 
         if dry_run:
-            return prune_plan(request, store=store, progress=progress)
+            return prune_plan(
+                request, output=output, overwrite=overwrite, store=store, progress=progress
+            )
         return prune(
             request, output=output, overwrite=overwrite, store=store, progress=progress
         ).record

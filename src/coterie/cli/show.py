@@ -7,8 +7,11 @@ from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
 from coterie.report.record import Record
 from coterie.report.terminal import print_record
 
+Display = LiveProgress | PlainProgress
+"""Where a run says how far it has come."""
 
-def show(run: Callable[[LiveProgress | PlainProgress], Record], *, as_json: bool) -> None:
+
+def show(run: Callable[[Display], Record], *, as_json: bool) -> None:
     """Print the record `run` returns: tables for people, or one JSON object for scripts."""
     from transformers.utils import logging
 

@@ -5,7 +5,7 @@ from coterie.cli import options as o
 
 def command(
     model: o.Model,
-    remove: o.Remove = None,
+    remove: o.SizeRemove = None,
     keep: o.Keep = None,
     ratio: o.Ratio = None,
     method: o.Method = "paper",
@@ -13,7 +13,7 @@ def command(
     calibration: o.Calibration = None,
     held_out: o.HeldOut = None,
     sequences: o.Sequences = o.DEFAULT_SEQUENCES,
-    length: o.Length = o.DEFAULT_LENGTH,
+    length: o.Length = None,
     bos: o.Bos = "auto",
     budget: o.Budget = None,
     time: o.Time = None,
@@ -33,8 +33,9 @@ def command(
 
     Example: coterie values reference --budget 512
     """
-    from coterie.cli.show import show
+    from coterie.cli.show import Display, show
     from coterie.pipeline.request import Request
+    from coterie.report.record import Record
 
     request = Request(
         model=model,
@@ -59,7 +60,7 @@ def command(
     )
     request.check(cutting=False)
 
-    def run(progress):
+    def run(progress: Display) -> Record:
         from coterie.pipeline.values import values
 
         return values(request, store=store, progress=progress).record

@@ -29,10 +29,15 @@ from coterie.models.sources import REFERENCE
 from coterie.models.stack import Stack, find_stack
 from coterie.models.structure import meta_model
 from coterie.pipeline.provenance import versions
-from coterie.pipeline.request import HELD_OUT_SEQUENCES, Request
+from coterie.pipeline.request import HELD_OUT_SEQUENCES, LENGTH, Request
 from coterie.pipeline.settings import check_feasible
+from coterie.plain import Json
+from coterie.remembered import Remembered
 from coterie.report.record import TextPart
-from coterie.store import EVERY_GAME, Notes, Remembered, Store, default_path
+from coterie.store import EVERY_GAME, Store, default_path
+
+ENGINE = 1
+"""Raised whenever the engine observes differently, so that old facts answer no new question."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -60,31 +65,63 @@ class Silent:
 
 
 @dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything about a run that is known before a weight is loaded."""
+
+    request: Request
+    source: Source
+    tokenizer: PreTrainedTokenizerBase
+    locked: tuple[int, ...]
+    device: torch.device
+    dtype: torch.dtype
+    dtype_reason: str
+    calibration: TextSet
+    held_out: TextSet
+
+    def identity(self) -> dict[str, Json]:
+        """What decides the answer: the request, the weights, the texts, the version."""
+        return {
+            **self.request.as_json(),
+            "weights": self.source.fingerprint(),
+            "calibration_sha256": self.calibration.sha256,
+            "held_out_sha256": self.held_out.sha256,
+            "coterie": versions()["coterie"],
+        }
+
+
+@dataclass(frozen=True, eq=False)
 class Played:
     """One model on one set of texts: the engine, and the same behind the store."""
 
     texts: TextSet
     engine: ModelGame
     game: Remembered
-    notes: Notes
+
+    def known_coalitions(self) -> set[str]:
+        """Coalitions the store knows on every sequence, in their text form."""
+        return self.game.store.whole(self.game.number, self.texts.n_sequences)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Opened:
-    """A model that is loaded, its texts, and its place in the store."""
+    """A model that is loaded, and the game it plays on the texts that choose."""
 
-    request: Request
-    source: Source
+    prepared: Prepared
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
     stack: Stack
-    locked: tuple[int, ...]
-    dtype: torch.dtype
-    dtype_reason: str
-    device: torch.device
     calibration: Played
     play_held_out: Callable[[], Played]
     """Makes the game on the held-out texts, which the search never sees."""
+
+    @property
+    def request(self) -> Request:
+        """What was asked."""
+        return self.prepared.request
+
+    @property
+    def locked(self) -> tuple[int, ...]:
+        """Layers that stay, whatever the reason."""
+        return self.prepared.locked
 
     @property
     def attention(self) -> str:
@@ -92,9 +129,8 @@ class Opened:
         return attention_of(self.model)
 
 
-@contextmanager
-def opened(request: Request, *, store: Path | str | None, progress: Progress) -> Iterator[Opened]:
-    """Resolve and load what the request names; the store is closed on the way out.
+def prepare(request: Request, *, progress: Progress) -> Prepared:
+    """Resolve the model, choose the texts, and refuse whatever needs no weights to be refused.
 
     Raises:
         UserError: whatever cannot be used, in one line.
@@ -115,69 +151,84 @@ def opened(request: Request, *, store: Path | str | None, progress: Progress) ->
         held_out=request.held_out,
         sequences=request.sequences,
         held_out_sequences=HELD_OUT_SEQUENCES,
-        length=request.length,
+        length=request.length or min(LENGTH, context or LENGTH),
         rng=np.random.default_rng([request.seed, 1]),
         bos=request.bos_policy(),
         context=context,
     )
-    progress.say(f"loading {source.name} in {name_of(dtype)} on {device}")
-    model = load_model(source, dtype=dtype, device=device)
-    stack = find_stack(model)
-    with Store(default_path() if store is None else store) as book:
-        if request.study is not None:
-            begun = {**request.as_json(), "weights": source.fingerprint()}
-            book.claim_study(EVERY_GAME, request.study, begun)
-        if book.journal != "wal":
-            progress.say(f"note: the store keeps a {book.journal} journal on this file system")
+    return Prepared(
+        request, source, tokenizer, locked, device, dtype, reason, calibration, held_out
+    )
+
+
+@contextmanager
+def opened(
+    prepared: Prepared,
+    *,
+    store: Path | str | None,
+    progress: Progress,
+    read_only: bool = False,
+) -> Iterator[Opened]:
+    """Load the model and open the store; the store is closed on the way out.
+
+    Args:
+        store: SQLite file of observations; None is the user's cache.
+        read_only: Leave the store as it is, there or not.
+
+    Raises:
+        UserError: whatever cannot be used, in one line; a store made for it is removed again.
+    """
+    source = prepared.source
+    book = Store(default_path() if store is None else store, read_only=read_only)
+    try:
+        if (study := prepared.request.study) is not None:
+            book.claim_study(EVERY_GAME, study, prepared.identity())
+        progress.say(f"loading {source.name} in {name_of(prepared.dtype)} on {prepared.device}")
+        model = load_model(source, dtype=prepared.dtype, device=prepared.device)
+        stack = find_stack(model)
 
         def play(texts: TextSet) -> Played:
-            return _play(book, source, model, stack, texts, dtype, progress)
+            return _play(book, prepared, model, stack, texts, progress)
 
-        yield Opened(
-            request,
-            source,
-            model,
-            tokenizer,
-            stack,
-            locked,
-            dtype,
-            reason,
-            device,
-            play(calibration),
-            lambda: play(held_out),
-        )
+        calibration = play(prepared.calibration)
+        yield Opened(prepared, model, stack, calibration, lambda: play(prepared.held_out))
+    except UserError:
+        book.forget()
+        raise
+    finally:
+        book.close()
 
 
 def _play(
     book: Store,
-    source: Source,
+    prepared: Prepared,
     model: PreTrainedModel,
     stack: Stack,
     texts: TextSet,
-    dtype: torch.dtype,
     progress: Progress,
 ) -> Played:
     number = book.game(
         {
-            "weights": source.fingerprint(),
+            "engine": ENGINE,
+            "weights": prepared.source.fingerprint(),
             "sequences": texts.sha256,
-            "dtype": name_of(dtype),
+            "dtype": name_of(prepared.dtype),
             "device": model.device.type,
             "attention": attention_of(model),
             "stack": stack.path,
             "versions": {k: v for k, v in versions().items() if k in ("torch", "transformers")},
         }
     )
-    notes = Notes(book, number)
-    known = notes.read("shape")
-    fields = known if isinstance(known, dict) else {}
-    shape = BatchShape.from_dict(fields) if fields else None
+    known = book.note(number, "shape")
+    shape = BatchShape.from_dict(known) if isinstance(known, dict) else None
     engine = ModelGame(model, texts.tokens, stack=stack, shape=shape)
-    if shape is None:
-        notes.write("shape", engine.shape.to_dict())
+    stands = book.write_note(number, "shape", engine.shape.to_dict())
+    if isinstance(stands, dict) and stands != engine.shape.to_dict():  # another run was first
+        shape = BatchShape.from_dict(stands)
+        engine = ModelGame(model, texts.tokens, stack=stack, shape=shape)
     for remark in engine.remarks:
         progress.say(f"warning: {remark}")
-    return Played(texts, engine, Remembered(engine, book, number), notes)
+    return Played(texts, engine, Remembered(engine, book, number))
 
 
 def _locked(request: Request, stack: Stack) -> tuple[int, ...]:

@@ -7,18 +7,23 @@ import numpy as np
 import torch
 
 from coterie.evaluation.planning import Plan, plan
-from coterie.game.coalitions import observe_all
-from coterie.pipeline.opening import Opened, Progress, Silent, opened
+from coterie.game.coalitions import observe_all, to_text
+from coterie.pipeline.folder import check_output
+from coterie.pipeline.opening import Opened, Progress, Silent, opened, prepare
 from coterie.pipeline.record import opening_record
 from coterie.pipeline.request import Request
-from coterie.pipeline.search import known_before
 from coterie.pipeline.settings import generator, settings_for, size_asked
 from coterie.report.record import PlanPart, Record
 from coterie.study import checked
 
 
 def prune_plan(
-    request: Request, *, store: Path | str | None = None, progress: Progress | None = None
+    request: Request,
+    *,
+    output: Path | str,
+    overwrite: bool = False,
+    store: Path | str | None = None,
+    progress: Progress | None = None,
 ) -> Record:
     """State coalitions, work, memory, disk and estimated seconds; observe nothing that is kept.
 
@@ -31,15 +36,20 @@ def prune_plan(
     """
     request.check(cutting=True)
     progress = progress or Silent()
-    with opened(request, store=store, progress=progress) as table:
+    output = Path(output)
+    check_output(output, overwrite=overwrite)
+    prepared = prepare(request, progress=progress)
+    check_output(output, overwrite=overwrite, source=prepared.source.folder)
+    with opened(prepared, store=store, progress=progress, read_only=True) as table:
         n_players = table.stack.n_players
         keep = size_asked(request, n_players, table.locked)
         settings = settings_for(request, n_players, table.locked, keep)
         asked = checked(settings, n_players, generator(request))
         texts = table.calibration.texts
         work = plan(asked, texts.n_sequences, texts.length)
-        known = known_before(table, asked)
-        record = opening_record("plan", table)
+        held = table.calibration.known_coalitions()
+        known = sum(to_text(row) in held for row in asked)
+        record = opening_record("plan", table, output=output)
         record["plan"] = PlanPart(
             distinct=len(asked),
             known=known,
@@ -71,13 +81,13 @@ def _memory(table: Opened, work: Plan) -> int:
     model = table.model
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     width = int(model.config.get_text_config(decoder=True).hidden_size)
-    itemsize = torch.empty((), dtype=table.dtype).element_size()
+    itemsize = torch.empty((), dtype=table.prepared.dtype).element_size()
     return weights + work.state_bytes(width, itemsize)
 
 
 def _disk(table: Opened, keep: int) -> int:
     """Bytes of the checkpoint, taking the layers to be of one size."""
-    entries = table.source.entries
+    entries = table.prepared.source.entries
     whole = sum(entry.n_bytes for entry in entries)
     layers = sum(
         entry.n_bytes for entry in entries if f"{table.stack.path.split('.')[-1]}." in entry.name

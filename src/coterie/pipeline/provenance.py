@@ -2,9 +2,6 @@
 
 import os
 import platform
-import shlex
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 _PACKAGES = ("coterie", "torch", "transformers", "safetensors", "tokenizers", "numpy", "scipy")
@@ -33,12 +30,6 @@ def machine(threads: int, device: str) -> dict[str, str | int]:
     }
 
 
-def command_line(arguments: Sequence[str] | None = None) -> str:
-    """The command as typed, every path in it reduced to its last part."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    return shlex.join(["coterie", *(_bare_option(word) for word in words)])
-
-
 def bare(text: str | None) -> str | None:
     """A word without the folders before it: paths name machines and users, reports do not.
 
@@ -56,8 +47,3 @@ def _bare_part(part: str) -> str:
     if path.is_absolute() or name.startswith(("~", ".")) or (os.sep in name and path.exists()):
         name = path.name or "."
     return f"{name}{equals}{weight}"
-
-
-def _bare_option(word: str) -> str:
-    flag, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    return f"{flag}{equals}{bare(value)}"

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from coterie.game.coalitions import Coalition, Observations
-from coterie.models.checkpoints import resolve
+from coterie.game.coalitions import Coalition, Indices, Vector
+from coterie.game.utilities import clustered_mean, read
 from coterie.models.safety import Expectation, Verification, expect, verify
 from coterie.models.sources import Source
 from coterie.models.streaming import write_cut
-from coterie.pipeline.folder import check_output, finished_record, write_record, written_aside
+from coterie.pipeline.folder import as_read, check_output, read_record, write_record, written_aside
 from coterie.pipeline.licence import licence_of
-from coterie.pipeline.opening import Played, Progress, Silent, opened, text_part
-from coterie.pipeline.record import cut_part, searched_record
+from coterie.pipeline.opening import Played, Prepared, Progress, Silent, opened, prepare, text_part
+from coterie.pipeline.record import cut_part, finite, searched_record
 from coterie.pipeline.request import Request
 from coterie.pipeline.search import search
 from coterie.pipeline.values import Result
@@ -29,7 +29,7 @@ from coterie.report.record import (
     SizePart,
     VerdictPart,
 )
-from coterie.study import clustered_mean, watch
+from coterie.study import watch
 
 VERIFIED_SEQUENCES = 2
 """Calibration sequences on which the reloaded checkpoint must give the masked model's logits."""
@@ -70,13 +70,17 @@ def prune(
     request.check(cutting=True)
     progress = progress or Silent()
     output = Path(output)
-    if not overwrite and (done := _finished(request, output)):
+    done = None if overwrite else read_record(output)
+    if done is None:
+        check_output(output, overwrite=overwrite)
+    prepared = prepare(request, progress=progress)
+    if done is not None and done.get("identity") == as_read(prepared.identity()):
         progress.say(f"{output.name} holds the finished run of this very request")
         return Result(done)
-    check_output(output, overwrite=overwrite)
-    judged = _judge(request, store, progress)
+    check_output(output, overwrite=overwrite, source=prepared.source.folder)
+    judged = _judge(prepared, output, store, progress)
     began = time.monotonic()
-    with written_aside(output) as folder:
+    with written_aside(output, overwrite=overwrite) as folder:
         progress.say(f"writing {output.name}")
         kept = np.flatnonzero(judged.coalition).tolist()
         write_cut(judged.source, kept, folder)
@@ -93,44 +97,52 @@ def prune(
     return Result(record)
 
 
-def _judge(request: Request, store: Path | str | None, progress: Progress) -> _Judged:
+def _judge(
+    prepared: Prepared, output: Path, store: Path | str | None, progress: Progress
+) -> _Judged:
     """Search, decide, judge on held-out text; the model is let go on return."""
-    with opened(request, store=store, progress=progress) as table:
+    with opened(prepared, store=store, progress=progress) as table:
         n_players = table.stack.n_players
-        keep = n_players - request.players_to_remove(n_players, table.locked)
+        keep = n_players - table.request.players_to_remove(n_players, table.locked)
         searched = search(table, keep, progress)
         coalition = searched.study.keep(keep)
         began = time.monotonic()
         held_out = table.play_held_out()
-        record = searched_record("prune", table, searched)
-        record["cut"] = cut_part(coalition)
+        record = searched_record("prune", table, searched, output)
+        record["cut"] = cut_part(coalition, searched.study)
         record["held_out"] = text_part(held_out.texts)
         record["verdict"] = _verdict(held_out, coalition, progress)
         tokens = torch.from_numpy(table.calibration.texts.tokens[:VERIFIED_SEQUENCES])
         expected = expect(table.model, table.stack, coalition.tolist(), tokens)
         record["budget"]["seconds"]["judging"] = time.monotonic() - began
-        return _Judged(record, table.source, coalition, expected)
+        return _Judged(record, prepared.source, coalition, expected)
 
 
 def _verdict(played: Played, coalition: Coalition, progress: Progress) -> VerdictPart:
     """Full model against cut one on the held-out texts, paired sequence by sequence."""
     both = np.stack([np.ones_like(coalition), coalition])
-    seen = watch(played.game, both, lambda *_: progress.step("judging on held-out text", *_[1:]))
+
+    def step(_: str, done: int, total: int) -> None:
+        progress.step("judging on held-out text", done, total)
+
+    seen, _ = watch(played.game, both, step)
+    losses, not_finite = read(seen, "nll", played.engine.vocabulary)
     documents = played.texts.documents
-    change, error = clustered_mean(seen.nll[1] - seen.nll[0], documents)
-    before, after = (_perplexity(seen, row, documents) for row in (0, 1))
+    change, error = clustered_mean(losses[1] - losses[0], documents)
+    before, after = (_perplexity(losses[row], documents) for row in (0, 1))
     return VerdictPart(
         before=before,
         after=after,
         difference=DifferencePart(nll=change, error=error, documents=len(np.unique(documents))),
         ratio=after["perplexity"] / before["perplexity"],
-        kl=float(seen.kl[1].mean()),
-        top1=float(seen.top1[1].mean()),
+        kl=finite(seen.kl[1].mean()),
+        top1=finite(seen.top1[1].mean()),
+        not_finite=not_finite,
     )
 
 
-def _perplexity(seen: Observations, row: int, documents: np.ndarray) -> PerplexityPart:
-    nll, error = clustered_mean(seen.nll[row], documents)
+def _perplexity(losses: Vector, documents: Indices) -> PerplexityPart:
+    nll, error = clustered_mean(losses, documents)
     perplexity = float(np.exp(nll))
     # The delta method: d exp(x) = exp(x) dx.
     spread = None if error is None else perplexity * error
@@ -159,11 +171,3 @@ def _verification(checked: Verification) -> dict[str, Json]:
         "max_logit_difference": checked.max_logit_difference,
         "generate": checked.generate_ok,
     }
-
-
-def _finished(request: Request, output: Path) -> Record | None:
-    record = finished_record(output, request.as_json())
-    if record is None:
-        return None
-    source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
-    return record if record["model"]["fingerprint"] == source.fingerprint() else None

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,10 +11,11 @@ from coterie.game.coalitions import Coalition
 from coterie.game.surrogates.fidelity import Agreement
 from coterie.models.sources import REFERENCE
 from coterie.pipeline.opening import Opened, name_of, text_part
-from coterie.pipeline.provenance import command_line, machine, versions
+from coterie.pipeline.provenance import machine, versions
 from coterie.pipeline.search import Searched
 from coterie.report.record import (
     AgreementPart,
+    ClosestPart,
     ContributionsPart,
     CutPart,
     FidelityPart,
@@ -29,24 +31,29 @@ CONFIDENCE = 0.95
 _UNITS = {"ppl-ratio": "share of the full model's 1/perplexity", "log-loss": "nats per token"}
 
 
-def opening_record(kind: str, table: Opened, study: Study | None = None) -> Record:
+def opening_record(
+    kind: str, table: Opened, study: Study | None = None, output: Path | None = None
+) -> Record:
     """The parts every verb has: request, model, texts, search, provenance."""
     return Record(
         kind=kind,
-        command=command_line(),
+        command=table.request.command("prune" if kind == "plan" else kind, output),
         request=table.request.as_json(),
+        identity=table.prepared.identity(),
         model=_model(table),
         calibration=text_part(table.calibration.texts),
         search=_search(table, study),
         versions=versions(),
-        machine=machine(torch.get_num_threads(), str(table.device)),
+        machine=machine(torch.get_num_threads(), str(table.prepared.device)),
     )
 
 
-def searched_record(kind: str, table: Opened, searched: Searched) -> Record:
+def searched_record(
+    kind: str, table: Opened, searched: Searched, output: Path | None = None
+) -> Record:
     """The record of a finished study."""
     study = searched.study
-    record = opening_record(kind, table, study)
+    record = opening_record(kind, table, study, output)
     record["strata"] = [
         StratumPart(size=s.size, coalitions=len(s.coalitions), population=s.population)
         for s in study.strata
@@ -57,15 +64,27 @@ def searched_record(kind: str, table: Opened, searched: Searched) -> Record:
     return record
 
 
-def cut_part(coalition: Coalition) -> CutPart:
-    """Which layers go and which stay, 0-based."""
+def cut_part(coalition: Coalition, study: Study) -> CutPart:
+    """Which layers go and which stay, 0-based, and how clear the closest call was."""
+    estimate = study.contributions.estimate
+    values, errors = estimate.values, np.nan_to_num(estimate.errors)
+    kept, removed = np.flatnonzero(coalition), np.flatnonzero(~coalition)
+    free = kept[~np.isnan(values[kept])]
+    lowest, highest = free[np.argmin(values[free])], removed[np.argmax(values[removed])]
     return CutPart(
-        removed=np.flatnonzero(~coalition).tolist(), kept=np.flatnonzero(coalition).tolist()
+        removed=removed.tolist(),
+        kept=kept.tolist(),
+        closest=ClosestPart(
+            kept=int(lowest),
+            removed=int(highest),
+            difference=float(values[lowest] - values[highest]),
+            error=float(np.hypot(errors[lowest], errors[highest])),
+        ),
     )
 
 
 def _model(table: Opened) -> ModelPart:
-    source, stack = table.source, table.stack
+    source, stack = table.prepared.source, table.stack
     local = source.revision is None
     reasons = {str(layer): stack.locks.get(layer, "as asked") for layer in table.locked}
     return ModelPart(
@@ -88,9 +107,9 @@ def _search(table: Opened, study: Study | None) -> SearchPart:
         utility=study.settings.utility if study else "none yet",
         settings=study.settings.as_json() if study else {},
         seed=table.request.seed,
-        device=str(table.device),
-        dtype=name_of(table.dtype),
-        dtype_reason=table.dtype_reason,
+        device=str(table.prepared.device),
+        dtype=name_of(table.prepared.dtype),
+        dtype_reason=table.prepared.dtype_reason,
         attention=table.attention,
         mode=table.calibration.engine.mode,
         shape=table.calibration.engine.shape.to_dict(),

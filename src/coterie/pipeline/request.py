@@ -1,7 +1,9 @@
 """What a user asks for: one record, the same for the command line and for Python."""
 
 import math
-from dataclasses import asdict, dataclass
+import shlex
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Literal
 
 from coterie.errors import CutError, UserError
@@ -28,7 +30,8 @@ class Request:
         remove: Layers to cut; or give ``keep``, or ``ratio`` (the fraction of layers removed).
         calibration: Text that decides: a file, a Hub data set, a mixture, or ``"stdlib"``.
         held_out: Text that judges; without it, whole documents are set aside.
-        sequences: Calibration sequences of ``length`` tokens each.
+        sequences: Calibration sequences of ``length`` tokens each; None is 128, or the model's
+            context where that is shorter.
         budget: Most distinct coalitions to evaluate; ``time`` bounds the search in seconds.
         lock: Layers (0-based) that stay whatever happens.
         study: Name to resume a study by; one name, one set of settings.
@@ -43,7 +46,7 @@ class Request:
     calibration: str | None = None
     held_out: str | None = None
     sequences: int = SEQUENCES
-    length: int = LENGTH
+    length: int | None = None
     bos: str = "auto"
     budget: int | None = None
     time: float | None = None
@@ -69,11 +72,13 @@ class Request:
             raise CutError(f"--ratio {self.ratio} must lie between 0 and 1: it is what is REMOVED")
         for name in ("remove", "keep", "sequences", "budget", "time"):
             number = getattr(self, name)
-            if number is not None and number <= 0:
-                raise CutError(f"--{name} {number} must be above zero")
+            if number is not None and not 0 < number < math.inf:
+                raise CutError(f"--{name} {number} must be above zero, and finite")
         if self.method not in METHODS:
             raise UserError(f"--method {self.method} is unknown: there is {', '.join(METHODS)}")
         self.bos_policy()
+        if self.revision is not None and Path(self.model).exists():
+            raise UserError(f"--revision goes with a model of the Hub; {self.model} is a folder")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed} must not be negative")
 
@@ -119,6 +124,24 @@ class Request:
                 f"so at most {max(0, free - 1)} can go"
             )
         return removed
+
+    def command(self, verb: str, output: Path | None = None) -> str:
+        """The command line that asks for this, every path in it reduced to its last part."""
+        words = ["coterie", verb, str(bare(self.model))]
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if value == field.default or value is None:
+                continue
+            words.append(f"--{field.name.replace('_', '-')}")
+            if field.name == "lock":
+                words.append(",".join(map(str, value)))
+            elif field.name == "time":
+                words.append(f"{value:g}s")
+            elif value is not True:
+                words.append(str(bare(value) if isinstance(value, str) else value))
+        if output is not None:
+            words += ["--output", output.name]
+        return shlex.join(words)
 
     def as_json(self) -> dict[str, Json]:
         """The request as plain JSON; paths are reduced to their last part."""

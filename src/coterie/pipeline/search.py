@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from coterie.evaluation.planning import plan
-from coterie.game.coalitions import Coalitions, to_text
+from coterie.game.coalitions import to_text
 from coterie.pipeline.opening import Opened, Progress
 from coterie.pipeline.settings import generator, settings_for
 from coterie.report.record import BudgetPart
-from coterie.study import Study, checked, run_study
+from coterie.study import Study, run_study
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ def search(table: Opened, keep: int | None, progress: Progress) -> Searched:
     n_players = table.stack.n_players
     settings = settings_for(table.request, n_players, table.locked, keep)
     played = table.calibration
-    before = known_before(table, checked(settings, n_players, generator(table.request)))
+    known = played.known_coalitions()
     study = run_study(
         played.game,
         settings,
@@ -37,14 +37,13 @@ def search(table: Opened, keep: int | None, progress: Progress) -> Searched:
         played.engine.vocabulary,
         rng=generator(table.request),
         step=progress.step,
-        notes=played.notes,
     )
     asked = np.unique(study.asked, axis=0)
     work = plan(asked, played.texts.n_sequences, played.texts.length)
     spent = played.engine.spent
     budget = BudgetPart(
         distinct=len(asked),
-        known=before,
+        known=sum(to_text(row) in known for row in asked),
         layer_tokens_asked=work.layer_tokens_asked,
         layer_tokens_executed=spent.layer_tokens,
         head_tokens=spent.head_tokens,
@@ -52,13 +51,3 @@ def search(table: Opened, keep: int | None, progress: Progress) -> Searched:
         seconds={"observing": study.seconds_observing, "estimating": study.seconds_estimating},
     )
     return Searched(study, budget)
-
-
-def known_before(table: Opened, coalitions: Coalitions) -> int:
-    """How many of these coalitions the store knows on every calibration sequence."""
-    played = table.calibration
-    sequences = np.arange(played.texts.n_sequences)
-    known, _ = played.notes.store.known(
-        played.notes.game, [to_text(row) for row in coalitions], sequences
-    )
-    return int(known.all(axis=1).sum())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from coterie.pipeline.opening import Progress, Silent, opened
+from coterie.pipeline.opening import Progress, Silent, opened, prepare
 from coterie.pipeline.record import searched_record
 from coterie.pipeline.request import Request
 from coterie.pipeline.search import search
@@ -46,6 +46,7 @@ def values(
     """
     request.check(cutting=False)
     progress = progress or Silent()
-    with opened(request, store=store, progress=progress) as table:
+    prepared = prepare(request, progress=progress)
+    with opened(prepared, store=store, progress=progress) as table:
         keep = size_asked(request, table.stack.n_players, table.locked)
         return Result(searched_record("values", table, search(table, keep, progress)))

@@ -100,11 +100,22 @@ class FidelityPart(TypedDict):
     requested: AgreementPart | None
 
 
+class ClosestPart(TypedDict):
+    """The closest call: the lowest contribution kept against the highest one cut."""
+
+    kept: int
+    removed: int
+    difference: float
+    error: float
+    """Standard error of the difference, both sources, taking the two layers as independent."""
+
+
 class CutPart(TypedDict):
     """The decision."""
 
     removed: list[int]
     kept: list[int]
+    closest: ClosestPart
 
 
 class PerplexityPart(TypedDict):
@@ -130,8 +141,10 @@ class VerdictPart(TypedDict):
     after: PerplexityPart
     difference: DifferencePart
     ratio: float
-    kl: float
-    top1: float
+    kl: float | None
+    top1: float | None
+    not_finite: int
+    """Held-out losses that were not finite and were read as the floor."""
 
 
 class SizePart(TypedDict):
@@ -177,6 +190,8 @@ class Record(TypedDict):
     kind: str
     command: str
     request: dict[str, Json]
+    identity: dict[str, Json]
+    """What decides the answer; a finished run with the same identity is only reported again."""
     model: ModelPart
     calibration: TextPart
     search: SearchPart

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.report import words as w
-from coterie.report.record import AgreementPart, Record, TextPart
+from coterie.report.record import AgreementPart, ClosestPart, Record, TextPart
 
 _BAR = 24
 
@@ -127,16 +127,25 @@ def _verdict(record: Record, out: Console) -> None:
         table.add_row(name, pattern(old), pattern(new), f"{(new - old) / old:+.1%}")
     out.print("\n[bold]Verdict[/bold]")
     out.print(table)
-    checks = record["verification"]
-    _pairs(
-        [
-            ("cut", w.layers(cut["removed"])),
-            ("kept", w.layers(cut["kept"])),
-            ("reloaded", str(checks["summary"])),
-        ],
-        out,
-        "Layers (0-based)",
+    rows = [
+        ("cut", w.layers(cut["removed"])),
+        ("kept", w.layers(cut["kept"])),
+        ("closest call", _closest(cut["closest"])),
+        ("reloaded", str(record["verification"]["summary"])),
+    ]
+    if verdict["not_finite"]:
+        rows.append(("not finite", f"{verdict['not_finite']} held-out losses read as the floor"))
+    _pairs(rows, out, "Layers (0-based)")
+
+
+def _closest(call: ClosestPart) -> str:
+    told = (
+        f"layer {call['kept']} kept, layer {call['removed']} cut: they differ by "
+        f"{call['difference']:.4f} ± {call['error']:.4f}"
     )
+    if call["difference"] < 2 * call["error"]:
+        told += ", which does not tell them apart; a larger --budget might"
+    return told
 
 
 def _budget(record: Record, out: Console) -> None:
