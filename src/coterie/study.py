@@ -8,6 +8,7 @@ remembers (`coterie.remembered.Remembered`).
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, Observ
 from coterie.game.contributions import BASE_DRAWS, Contributions, contributions
 from coterie.game.designs import Stratum, draw_distinct, draw_strata, paper_draws, paper_sizes
 from coterie.game.search import cut_lowest
-from coterie.game.surrogates.fidelity import Agreement, agreement
+from coterie.game.surrogates.fidelity import FOLDS, Agreement, agreement
 from coterie.game.surrogates.paper import PaperNetwork
+from coterie.game.surrogates.watched import Watched
 from coterie.game.utilities import UTILITIES, read
 from coterie.plain import Json
 
@@ -122,7 +124,9 @@ def run_study(
     n_drawn = sum(map(len, observed))
     seen = time.monotonic()
 
-    step("estimating contributions", 0, 1)
+    fits = 2 * settings.replicates + max(2, settings.replicates // 3) + 1 + FOLDS
+    told = partial(_at_most, step, fits)
+    told(0)
     utility = UTILITIES[settings.utility]
     finite, not_finite = read(everything, utility.quantity, vocabulary)
     full, table = finite[0], finite[1 : 1 + n_drawn]
@@ -133,7 +137,7 @@ def run_study(
         full,
         documents,
         utility.formula,
-        surrogate=PaperNetwork.as_long_as_published(n_drawn, settings.draws),
+        surrogate=Watched(PaperNetwork.as_long_as_published(n_drawn, settings.draws), told),
         sizes=settings.sizes,
         locked=locked,
         base_draws=settings.base_draws,
@@ -146,7 +150,7 @@ def run_study(
         requested = agreement(true, found.predictor.predict(checks))
     elif settings.keep is not None:
         requested = found.fidelity.by_size.get(settings.keep)
-    step("estimating contributions", 1, 1)
+    told(fits)
     return Study(
         settings,
         strata,
@@ -239,6 +243,10 @@ def _within_time(
         if affordable < 1.1 * budget:
             return tried
         budget = min(affordable, 4 * budget)
+
+
+def _at_most(step: Step, total: int, done: int) -> None:
+    step("fitting surrogates", min(done, total), total)
 
 
 def _copy(rng: np.random.Generator) -> np.random.Generator:

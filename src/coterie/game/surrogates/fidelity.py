@@ -8,6 +8,8 @@ import numpy as np
 from coterie.game.coalitions import Coalitions, Vector, sizes
 from coterie.game.surrogates import Surrogate
 
+FOLDS = 5
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -43,7 +45,7 @@ def held_out_fidelity(
     targets: Vector,
     *,
     rng: np.random.Generator,
-    folds: int = 5,
+    folds: int = FOLDS,
 ) -> tuple[Fidelity, Vector]:
     """Fidelity by cross-validation over distinct coalitions, and the held-out predictions.
 

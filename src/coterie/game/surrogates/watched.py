@@ -1,0 +1,54 @@
+"""A surrogate that tells how many fits it has made, for whoever waits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from coterie.game.coalitions import Coalitions, Indices, Matrix, Vector
+from coterie.game.surrogates import Predictor, Surrogate
+
+TOGETHER = 12
+"""Replicates fitted between two words; each has its own generator, so grouping changes nothing."""
+
+
+@dataclass
+class Watched:
+    """Any surrogate, fitting as it does, with the number of fits told as it grows."""
+
+    inner: Surrogate
+    tell: Callable[[int], None]
+    _fits: int = field(default=0, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The inner surrogate's name."""
+        return self.inner.name
+
+    def fit(
+        self, coalitions: Coalitions, targets: Vector, *, rng: np.random.Generator
+    ) -> Predictor:
+        """Fit one predictor; see `Surrogate.fit`."""
+        fitted = self.inner.fit(coalitions, targets, rng=rng)
+        self._count(1)
+        return fitted
+
+    def refit(
+        self,
+        coalitions: Coalitions,
+        targets: Matrix,
+        rows: Sequence[Indices],
+        *,
+        rngs: Sequence[np.random.Generator],
+    ) -> list[Predictor]:
+        """Fit one predictor per replicate; see `Surrogate.refit`."""
+        fitted: list[Predictor] = []
+        for start in range(0, len(rows), TOGETHER):
+            some = slice(start, start + TOGETHER)
+            fitted += self.inner.refit(coalitions, targets[some], rows[some], rngs=rngs[some])
+            self._count(len(rows[some]))
+        return fitted
+
+    def _count(self, more: int) -> None:
+        self._fits += more
+        self.tell(self._fits)
