@@ -42,6 +42,8 @@ LOCKED = {
     "bamba": [1],  # the first of two attention layers
     "gemma3n_text": [2, 3],  # the last that make keys and values, one of each kind
     "gemma4_text": [2, 3, 5],
+    "mllama": [3],  # reads images only
+    "qwen3_vl": [0, 1, 2],  # image features come in after these
     "jamba": [0, 1, 2, 3, 4, 5],
 }
 

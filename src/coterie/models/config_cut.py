@@ -32,6 +32,9 @@ INDEX_LISTS = frozenset(
 )
 """Fields that list layer numbers."""
 
+LAYERS_PER_LAYER = frozenset(["kv_source_layers"])
+"""Fields that name, for every layer, a layer."""
+
 PREFIX_COUNTS = frozenset(
     ["first_k_dense_replace", "num_dense_layers", "max_window_layers", "moe_layer_start_index"]
 )
@@ -106,6 +109,8 @@ def _cut_field(name: str, value: object, kept: tuple[int, ...], n_players: int) 
         return None
     if name in INDEX_LISTS and isinstance(value, list | tuple):
         return [kept.index(player) for player in value if player in kept]
+    if name in LAYERS_PER_LAYER and isinstance(value, list | tuple):
+        return [kept.index(value[player]) for player in kept if value[player] in kept]
     if name in PREFIX_COUNTS and isinstance(value, int):
         return int(np.searchsorted(kept, value))
     if name in SUFFIX_COUNTS and isinstance(value, int):

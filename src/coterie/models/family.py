@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from coterie.errors import CutError
-
 Kept = tuple[int, ...]
 """The players that stay, ascending."""
 
@@ -76,18 +74,6 @@ class Family:
             locks = rule(config, n_players) | locks
         return dict(sorted(locks.items()))
 
-    def check(self, config: PretrainedConfig, kept: Kept, n_players: int) -> None:
-        """Refuse a cut that takes a locked player.
-
-        Raises:
-            CutError: Names the first locked player that is not kept, and why it must stay.
-        """
-        if self.whole is not None and self.whole(config, kept):
-            return
-        for player, reason in self.locks(config, n_players).items():
-            if player not in kept:
-                raise CutError(f"layer {player} is locked: {reason}")
-
 
 def layer_kinds(config: PretrainedConfig) -> list[str]:
     """What each layer mixes tokens with, as the config says; empty where all are alike."""
@@ -121,5 +107,12 @@ def shared_indexers(config: PretrainedConfig, n_players: int) -> Locks:
     }
 
 
-GENERIC_LOCKS = (one_attention_layer, shared_indexers)
+def sources_of_keys(config: PretrainedConfig, n_players: int) -> Locks:
+    """Of attention whose keys and values are shared, the layers that make them for others."""
+    sources = list(getattr(config, "kv_source_layers", None) or ())
+    shared = {source for player, source in enumerate(sources) if source != player}
+    return dict.fromkeys(shared, "later layers reuse its keys and values")
+
+
+GENERIC_LOCKS = (one_attention_layer, shared_indexers, sources_of_keys)
 """Locks that are read off any config that has such fields."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from transformers import PretrainedConfig
 
 from coterie.models.config_cut import checked, config_changes, cut_config
-from coterie.models.families import family_of
+from coterie.models.families import check_kept
 from coterie.models.family import layer_kinds
 from coterie.models.layer_fields import text_config
 from coterie.models.stack import find_stack
@@ -68,7 +68,7 @@ def inspect_config(
     changes, after = dict[str, object](), total
     if kept is not None:
         kept = checked(kept, stack.n_players)
-        family_of(text_config(config)).check(text_config(config), kept, stack.n_players)
+        check_kept(config, kept, stack.n_players)
         new = cut_config(config, kept, stack.n_players)
         changes = config_changes(config, new)
         cut = meta_model(new, trust_remote_code=trust_remote_code)

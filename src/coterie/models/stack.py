@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from coterie.errors import ModelError
-from coterie.models.families import Family, family_of
+from coterie.models.families import Family, family_of, locks_of
 from coterie.models.layer_fields import COUNT_FIELDS, layer_counts, text_config
 
 ELSEWHERE = re.compile(r"expert|vision|visual|audio|image|speech|mtp|depth_decoder", re.IGNORECASE)
@@ -52,7 +52,7 @@ def find_stack(model: PreTrainedModel) -> Stack:
     config = text_config(model.config)
     family = family_of(config)
     name, layers = _registered(model, family) or _counted(model, config)
-    return Stack(name, tuple(layers), family.locks(config, len(layers)))
+    return Stack(name, tuple(layers), locks_of(model.config, len(layers)))
 
 
 def _registered(model: PreTrainedModel, family: Family) -> tuple[str, nn.ModuleList] | None:

@@ -21,7 +21,7 @@ from transformers import PretrainedConfig
 from coterie.errors import ModelError
 from coterie.models.config_cut import checked, config_changes, cut_config, is_sub_config
 from coterie.models.disk_names import DiskStack, find_disk_stack
-from coterie.models.families import Family, family_of
+from coterie.models.families import Family, check_kept, family_of
 from coterie.models.family import Read
 from coterie.models.layer_fields import text_config
 from coterie.models.quantization import renumber_quantization
@@ -100,7 +100,7 @@ def write_cut(
     config = source.config()
     stack = find_disk_stack(source.entries, config)
     players = checked(kept, stack.n_players)
-    family_of(text_config(config)).check(text_config(config), players, stack.n_players)
+    check_kept(config, players, stack.n_players)
     check_structure(config, players, trust_remote_code=source.trust_remote_code)
     new_config = cut_config(config, players, stack.n_players)
     output.mkdir(parents=True, exist_ok=True)

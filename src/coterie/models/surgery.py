@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from coterie.errors import CutError
 from coterie.models.config_cut import checked, config_changes, cut_config
-from coterie.models.families import family_of
+from coterie.models.families import check_kept, family_of
 from coterie.models.layer_fields import text_config
 from coterie.models.stack import find_stack
 
@@ -43,8 +43,7 @@ def cut_model(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
     """
     stack = find_stack(model)
     players = checked(kept, stack.n_players)
-    text = text_config(model.config)
-    family_of(text).check(text, players, stack.n_players)
+    check_kept(model.config, players, stack.n_players)
     config = cut_config(model.config, players, stack.n_players)
     with torch.device("meta"):
         new = type(model)(config)

@@ -66,6 +66,13 @@ _ONCE_SMALL = frozenset(("head_dim", "num_key_value_heads"))
 Fields = Mapping[str, object]
 
 _MLA: Fields = {"num_key_value_heads": 4}
+_MROPE: Fields = {
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10_000.0,
+        "mrope_section": [1, 1, 2],
+    }
+}
 _MAMBA2: Fields = {"mamba_n_heads": 8, "mamba_d_head": 8}
 
 
@@ -139,12 +146,17 @@ _BY_TYPE: dict[str, Fields] = {
     "lfm2_moe": {"layer_types": Cycle(("conv", "full_attention", "conv")), "num_dense_layers": 1},
     "longcat_flash": _MLA,
     "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 2},
+    "glm4v_text": _MROPE,
+    "glm4v_moe_text": _MROPE,
     "minicpm3": _MLA,
+    "mistral_large4_text": _MLA,
     "nemotron_h": {
         "layers_block_type": Cycle(("linear_attention", "moe", "full_attention", "mlp")),
         "mamba_num_heads": 8,
     },
     "olmo3": {"layer_types": _LOCAL_GLOBAL},
+    "qwen2_5_vl_text": _MROPE,
+    "qwen2_vl_text": _MROPE,
     "qwen2_moe": {"decoder_sparse_step": 2, "mlp_only_layers": [3]},
     "qwen3_moe": {"decoder_sparse_step": 2},
     "qwen4_exp_text": {
