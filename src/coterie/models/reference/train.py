@@ -1,13 +1,13 @@
 """Train the reference model: `python -m coterie.models.reference.train --work DIR`.
 
 A 16-layer Llama of 6.2 M parameters learns the standard library (see `text.py`). One process, one
-CPU thread by default, about 2.5 hours; killed at any moment it goes on from its last checkpoint. No
+CPU thread by default, about two hours; killed at any moment it goes on from its last checkpoint. No
 layer-drop and nothing else that knows of pruning. Matrices of the layers are trained by Muon
 (orthogonalised momentum, Jordan et al. 2024), everything else by AdamW; the learning rate is
 constant after a short warm-up and falls linearly to zero over the last part of the run.
 
 The training set is the standard library of the Python that runs this script, so other versions of
-Python give slightly different weights. `card.md` records the run behind the shipped weights.
+Python give slightly different weights. `weights/README.md` records the run behind the weights that ship.
 """
 
 import argparse
@@ -135,7 +135,7 @@ def main() -> None:
         "--work", type=Path, required=True, help="folder for checkpoints; resumed if it has one"
     )
     parser.add_argument(
-        "--tokens", type=float, default=8e6, help="training tokens in all (default 8e6)"
+        "--tokens", type=float, default=5e6, help="training tokens in all (default 5e6)"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument(
