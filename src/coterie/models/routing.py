@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from torch import nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 from transformers import Cache, PreTrainedModel
 
 from coterie.errors import CutError
@@ -39,9 +39,13 @@ def routed(model: PreTrainedModel, stack: Stack, coalition: Sequence[bool]) -> I
             f"the coalition has shape {keep.shape}, the model {stack.n_players} players: give one"
             " Boolean per player"
         )
-    carried = carried_leaves(model, stack)
     skipped = np.flatnonzero(~keep)
-    with patched({stack.layers[i]: _skip(carried[i], f"{stack.path}.{i}") for i in skipped}):
+    if stack.players == "layer":
+        carried = carried_leaves(model, stack)
+        forwards = {stack.layers[i]: _skip(carried[i], f"{stack.path}.{i}") for i in skipped}
+    else:
+        forwards = {stack.layers[i]: silent(stack.layers[i]) for i in skipped}
+    with patched(forwards):
         yield
 
 
@@ -179,3 +183,28 @@ def _skip(carried: Carried, name: str) -> Forward:
         return carried.through(args, kwargs)
 
     return skip
+
+
+def silent(block: nn.Module) -> Forward:
+    """A forward that adds nothing: what the block returns, with the state all zeros.
+
+    The state is the first leaf and has the shape of what enters; other leaves are None.
+    """
+    returns_tuple = _returns_tuple(block)
+
+    def forward(*args: object, **kwargs: object) -> object:
+        entering = next(
+            leaf
+            for leaf in [kwargs.get("hidden_states"), *tree_leaves((args, kwargs))]
+            if isinstance(leaf, torch.Tensor)
+        )
+        nothing = torch.zeros_like(entering)
+        return (nothing, None) if returns_tuple else nothing
+
+    return forward
+
+
+def _returns_tuple(block: nn.Module) -> bool:
+    # Attention returns its weights beside the state; what a block returns is written at its door.
+    annotation = str(getattr(type(block).forward, "__annotations__", {}).get("return", ""))
+    return "tuple" in annotation.lower()

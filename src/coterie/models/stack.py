@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -15,6 +16,12 @@ ELSEWHERE = re.compile(r"expert|vision|visual|audio|image|speech|mtp|depth_decod
 """Parts of a model that hold numbered layers of other kinds."""
 
 
+Players = Literal["layer", "attention", "mlp", "sublayer"]
+"""What a player is: a whole layer, its attention block, its feed-forward block, or either."""
+
+PLAYERS: tuple[Players, ...] = get_args(Players)
+
+
 @dataclass(frozen=True, eq=False)
 class Stack:
     """The decoder layers of one model, in order: player ``i`` is ``layers[i]``.
@@ -23,11 +30,13 @@ class Stack:
         path: Dotted name of the list inside the model, such as ``"model.layers"``.
         layers: The layer modules themselves, not copies.
         locks: Players that must stay, each with the reason.
+        players: What a player is; `layers` holds blocks of layers where it is not ``"layer"``.
     """
 
     path: str
     layers: tuple[nn.Module, ...]
     locks: dict[int, str] = field(default_factory=dict)
+    players: Players = "layer"
 
     @property
     def n_players(self) -> int:

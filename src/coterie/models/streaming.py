@@ -65,7 +65,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """One tensor to write: where its bytes are now, and what it will be called."""
 
     entry: Entry
@@ -108,11 +108,11 @@ def write_cut(
     (output / "config.json").write_text(
         json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    carried, left = _carry(source.folder, output)
+    carried, left = carry(source.folder, output)
     pieces = _pieces(source, stack, players, text_config(config))
-    shards = _shards(pieces, max_shard_bytes)
+    shards = grouped(pieces, max_shard_bytes)
     metadata = _metadata(source, stack, players)
-    names = _write_shards(shards, output, metadata, progress)
+    names = write_shards(shards, output, metadata, progress)
     n_values = sum(piece.entry.n_values for piece in pieces)
     n_bytes = sum(piece.entry.n_bytes for piece in pieces)
     return Written(names, n_bytes, n_values, carried, left, changes)
@@ -149,7 +149,7 @@ def _merged(old: dict[str, object], changes: dict[str, object]) -> dict[str, obj
     return merged
 
 
-def _carry(folder: Path, output: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def carry(folder: Path, output: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Copy what is neither weights nor rewritten: tokenizer, templates, licences, code."""
     carried, left = [], []
     for file in sorted(folder.iterdir()):
@@ -165,7 +165,7 @@ def _carry(folder: Path, output: Path) -> tuple[tuple[str, ...], tuple[str, ...]
 
 def _pieces(
     source: Source, stack: DiskStack, kept: tuple[int, ...], config: PretrainedConfig
-) -> list[_Piece]:
+) -> list[Piece]:
     family, read = family_of(config), _reader(source.entries)
     pieces = []
     for entry in source.entries:
@@ -175,7 +175,7 @@ def _pieces(
         if family.rewritten and re.search(family.rewritten, entry.name):
             pieces.append(_rewritten(entry, name, family, read, config, kept))
         else:
-            pieces.append(_Piece(entry, name))
+            pieces.append(Piece(entry, name))
     return pieces
 
 
@@ -186,10 +186,10 @@ def _rewritten(
     read: Read,
     config: PretrainedConfig,
     kept: tuple[int, ...],
-) -> _Piece:
+) -> Piece:
     new = family.tensor_rule(entry.name, read, config, kept).contiguous()
     data = new.reshape(-1).view(torch.uint8).numpy().tobytes()
-    return _Piece(replace(entry, shape=tuple(new.shape), stop=entry.start + len(data)), name, data)
+    return Piece(replace(entry, shape=tuple(new.shape), stop=entry.start + len(data)), name, data)
 
 
 def _reader(entries: tuple[Entry, ...]) -> Read:
@@ -202,8 +202,8 @@ def _reader(entries: tuple[Entry, ...]) -> Read:
     return read
 
 
-def _shards(pieces: list[_Piece], max_shard_bytes: int) -> list[list[_Piece]]:
-    shards: list[list[_Piece]] = [[]]
+def grouped(pieces: list[Piece], max_shard_bytes: int) -> list[list[Piece]]:
+    shards: list[list[Piece]] = [[]]
     filled = 0
     for piece in pieces:
         if shards[-1] and filled + piece.entry.n_bytes > max_shard_bytes:
@@ -225,8 +225,8 @@ def _metadata(source: Source, stack: DiskStack, kept: tuple[int, ...]) -> dict[s
     return metadata or {"format": "pt"}
 
 
-def _write_shards(
-    shards: list[list[_Piece]], output: Path, metadata: dict[str, str], progress: Progress | None
+def write_shards(
+    shards: list[list[Piece]], output: Path, metadata: dict[str, str], progress: Progress | None
 ) -> tuple[str, ...]:
     total = sum(piece.entry.n_bytes for shard in shards for piece in shard)
     done = 0
@@ -254,7 +254,7 @@ def _write_shards(
 
 
 def _write_shard(
-    shard: list[_Piece],
+    shard: list[Piece],
     stream: BinaryIO,
     metadata: dict[str, str],
     advance: Callable[[int], None],
