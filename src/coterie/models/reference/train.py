@@ -7,7 +7,7 @@ layer-drop and nothing else that knows of pruning. Matrices of the layers are tr
 constant after a short warm-up and falls linearly to zero over the last part of the run.
 
 The training set is the standard library of the Python that runs this script, so other versions of
-Python give slightly different weights. `weights/README.md` records the run behind the weights that ship.
+Python give slightly different weights. `weights/README.md` records the run behind those that ship.
 """
 
 import argparse
