@@ -19,7 +19,9 @@ from coterie.game.search import (
     greedy,
     guided,
     in_full,
+    plain_cost,
 )
+from coterie.game.search.guided import Scale
 from coterie.game.search.local import climb
 from coterie.game.search.simple import neighbours, windows
 from coterie.game.surrogates.pairwise import Pairwise
@@ -229,3 +231,24 @@ def test_a_clustered_error_is_the_spread_over_documents(rng):
     means, errors = np.array(runs).T
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(means.std(), rel=0.15)
     assert clustered_mean(np.ones(4), np.zeros(4))[1] is None
+
+
+def test_a_budget_below_the_plain_answers_is_refused():
+    ledger = Ledger(layer_like(1), floor=9.0)
+    least = plain_cost(12, [8])
+    with pytest.raises(CutError, match=f"20 coalitions .* up to {least}"):
+        guided(ledger, [8], budget=20, rng=np.random.default_rng(0))
+    assert ledger.n_asked == 0
+    guided(ledger, [8], budget=least, rng=np.random.default_rng(0))
+    assert ledger.n_asked <= least
+
+
+def test_levels_keep_the_order_and_are_true_near_the_top(rng):
+    values = np.sort(rng.normal(size=50))[::-1]
+    scale = Scale.of(values)
+    assert (np.diff(scale.level(values)) < 0).all()
+    assert scale.slope(values[0]) == 1
+    step = 1e-6
+    slopes = (scale.level(values + step) - scale.level(values)) / step
+    np.testing.assert_allclose(slopes[1:], scale.slope(values)[1:], rtol=1e-4)
+    assert scale.level(values[0] - 1e6) > -2.01 * scale.unit

@@ -11,7 +11,7 @@ decide    the last word between finalists, on more texts
 
 from coterie.game.search.decide import Decision, Standing, decide
 from coterie.game.search.evolve import evolve
-from coterie.game.search.guided import Guided, front_sizes, guided
+from coterie.game.search.guided import Guided, front_sizes, guided, plain_cost
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.race import Judge, by_race, in_full
 from coterie.game.search.simple import (
@@ -45,4 +45,5 @@ __all__ = [
     "in_full",
     "nested",
     "one_shot",
+    "plain_cost",
 ]

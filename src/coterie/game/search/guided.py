@@ -13,6 +13,7 @@ from math import comb
 import numpy as np
 from scipy.special import ndtr
 
+from coterie.errors import CutError
 from coterie.game.coalitions import Coalition, Coalitions, Indices, Vector, distinct, sizes
 from coterie.game.designs import NO_ONE, all_of_size, check_size, draw_distinct
 from coterie.game.search.ledger import Ledger
@@ -38,6 +39,35 @@ GROWTH = 1 / 20  # and at least this share of all that is known
 PATIENCE = 6  # rounds in a row without such a coalition before the search rests
 
 
+@dataclass(frozen=True)
+class Scale:
+    """How values are told to the process: true near the top, bent where a coalition has failed.
+
+    A model that has lost its first layer may be worse by ten nats than one that has lost another.
+    Such a coalition is no candidate, but told as it is it would be all the process sees.
+    """
+
+    top: float
+    unit: float
+    """The median distance from the top: up to about this far, values are told as they are."""
+
+    @classmethod
+    def of(cls, values: Vector) -> "Scale":
+        """The scale of what is known."""
+        top = float(values.max())
+        return cls(top, float(np.median(top - values)) or 1.0)
+
+    def level(self, values: Vector | float) -> Vector:
+        """Increasing in the value, from minus two units to nothing at the top."""
+        bent = np.log1p((self.top - np.asarray(values)) / self.unit)
+        return -2 * self.unit * np.tanh(bent / 2)
+
+    def slope(self, values: Vector | float) -> Vector:
+        """Derivative of the level, 1 at the top."""
+        gap = (self.top - np.asarray(values)) / self.unit
+        return 1 / (1 + gap) / np.cosh(np.log1p(gap) / 2) ** 2
+
+
 @dataclass(frozen=True, eq=False)
 class Guided:
     """What guided search found: an answer per size, and what it was up against."""
@@ -47,6 +77,7 @@ class Guided:
     finalists: list[Answer]
     """Greedy, one-shot, contiguous and ranked answers, and guided's own, of every size."""
     predictor: ProcessPredictor
+    """The process at the end; it speaks in levels, see `Scale`."""
     expected_gain: Vector
     """Expected improvement of the most promising coalition left, per size, nats per token."""
     n_asked: int
@@ -70,22 +101,34 @@ def guided(
             it first; contiguous runs only where they take at most a fifth.
         most_layer_sequences: No round begins that might bring the ledger above this.
         judge: How candidates are compared, with each other and with the best known of their size.
+
+    Raises:
+        CutError: A size is impossible, or the budget does not reach for the plain answers.
     """
     for keep in keeps:
         check_size(ledger.n_players, keep, locked)
+    least = plain_cost(ledger.n_players, keeps, n_locked=len(locked))
+    if budget < least:
+        raise CutError(
+            f"a budget of {budget} coalitions does not reach for the plain answers, which take up"
+            f" to {least}: allow at least that many, or search without guidance"
+        )
     plain = one_shot(ledger, keeps, locked=locked)
     plain += greedy(ledger, keeps, locked=locked, judge=judge)
-    if sum(keep + 1 for keep in keeps) * 5 <= budget:
+    runs = sum(keep + 1 for keep in keeps)
+    if runs <= min(budget / 5, budget - least):
         plain += contiguous(ledger, keeps, locked=locked, judge=judge)
     prior: Prior | None = None
     fitted_at = quiet = 0
     while True:
         coalitions, values, errors = ledger.estimates()
+        scale = Scale.of(values)
+        values, errors = scale.level(values), errors * scale.slope(values)
         if prior is None or len(values) > (1.1 if quiet else 1.4) * fitted_at:
             rows, fitted_at = _telling(values, rng), len(values)
             prior = best_prior(coalitions[rows], values[rows], errors[rows], start=prior)
         model = condition(prior, coalitions, values, errors)
-        batch, gains = _proposals(model, ledger, keeps, locked, rng)
+        batch, gains = _proposals(model, scale, ledger, keeps, locked, rng)
         room = budget - ledger.n_asked - len(keeps)  # the ranked answers are asked at the end
         spare = most_layer_sequences - ledger.layer_sequences
         room = int(min(room, spare // (ledger.n_sequences * max(keeps)) - len(keeps)))
@@ -96,6 +139,12 @@ def guided(
     ranked = _ranked(model, ledger, keeps, locked)
     own = [Answer("guided", *ledger.best(keep)) for keep in keeps]
     return Guided(own, [*own, *plain, *ranked], model, gains, ledger.n_asked)
+
+
+def plain_cost(n_players: int, keeps: Sequence[int], *, n_locked: int = 0) -> int:
+    """Coalitions the one-shot, greedy and ranked answers take at most; guidance comes on top."""
+    steps = range(n_players, min(keeps), -1)
+    return sum(size - n_locked for size in steps) + 2 * len(keeps) + 1
 
 
 def front_sizes(n_players: int, *, locked: Indices = NO_ONE) -> range:
@@ -121,6 +170,7 @@ def _telling(values: Vector, rng: np.random.Generator) -> Indices:
 
 def _proposals(
     model: ProcessPredictor,
+    scale: "Scale",
     ledger: Ledger,
     keeps: Sequence[int],
     locked: Indices,
@@ -135,7 +185,9 @@ def _proposals(
         pool = pool[~ledger.met(pool)]  # who lost a race is not called again
         if not len(pool):
             continue
-        gain = expected_improvement(model.predict(pool), model.deviation(pool), value)
+        best = float(scale.level(value))
+        gain = expected_improvement(model.predict(pool), model.deviation(pool), best)
+        gain /= scale.slope(value)  # back to nats
         order = np.argsort(-gain)[:each]
         most[k] = gain[order[0]]
         chosen.append(pool[order])
