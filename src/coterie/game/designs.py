@@ -74,11 +74,12 @@ def draw_strata(
     sizes = tuple(dict.fromkeys(int(size) for size in sizes))
     for size in sizes:
         check_size(n_players, size, locked)
-    if min(draws, draws if budget is None else budget) < len(sizes):
-        raise CutError(
-            f"{draws} draws with a budget of {budget} coalitions leave one of {len(sizes)} strata "
-            f"empty: allow at least {len(sizes)}"
-        )
+    for number, what in ((draws, "draws"), (budget, "coalitions of budget")):
+        if number is not None and number < len(sizes):
+            raise CutError(
+                f"{number} {what} leave one of {len(sizes)} strata empty: allow at least one each,"
+                f" {len(sizes)}"
+            )
     shares = np.full(len(sizes), draws // len(sizes))
     shares[: draws % len(sizes)] += 1
     found = [
