@@ -215,7 +215,7 @@ def parts(
             n: _median(lambda: _plain_heads(model, state, tokens, whole, kl, n), now)  # noqa: B023
             for n in (1, 5, 10)
         }
-        ours = _median(lambda: game.walker.read([state], tokens, full), now)
+        ours = _median(lambda: game.walker.batches.read([state], tokens, full), now)
     return min(layers.values()), min(plain.values()), ours
 
 

@@ -1,33 +1,23 @@
 """Carry the states of texts through the trie of prefixes, and read them off at the end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from coterie.errors import ModelError
+from coterie.evaluation.batches import Batches
 from coterie.evaluation.capture import LayerStack, Prelude
 from coterie.evaluation.head import ProjectionHead
-from coterie.evaluation.memory import is_out_of_memory
-from coterie.evaluation.metrics import (
-    FullModel,
-    Reading,
-    observations,
-    read_full,
-    read_states,
-    refuse_unless_finite,
-)
+from coterie.evaluation.metrics import FullModel, observations, refuse_unless_finite
 from coterie.evaluation.planning import Spent
 from coterie.evaluation.shape import BatchShape
 from coterie.evaluation.spill import Spill, Spilled
 from coterie.evaluation.trie import Finish, Run, peak_states, schedule
 from coterie.game.coalitions import Block, Coalitions, Indices, Observations
-
-Read = TypeVar("Read")
 
 State = list[Tensor | Spilled]
 """One state of all sequences of a pass, in pieces ``(n, length, width)`` of consecutive ones."""
@@ -72,12 +62,22 @@ class Walker:
     ) -> None:
         self.spill = spill
         self.layers, self.head, self.tokens = layers, head, tokens
-        self.shape, self.spent, self.kl = shape, spent, kl
+        self.spent, self.kl = spent, kl
         self._full: dict[int, FullModel] = {}
         one = layers.prelude(tokens[:1]).embedded
         self.device = one.device
+        self.batches = Batches(layers, head, shape, one.device)
         # A layer may hand on a wider dtype than it was given, up to float32.
         self.state_bytes = one[0].numel() * max(one.element_size(), 4)
+
+    @property
+    def shape(self) -> BatchShape:
+        """How much is computed at once."""
+        return self.batches.shape
+
+    @shape.setter
+    def shape(self, shape: BatchShape) -> None:
+        self.batches.shape = shape
 
     def observe(self, ordered: Coalitions, sequences: Indices, memory: int) -> Iterator[Block]:
         """Observe coalitions in prefix order; ``rows`` of a block index into ``ordered``.
@@ -134,10 +134,10 @@ class Walker:
             prelude = self.layers.prelude(tokens)
             state = prelude.embedded
             for layer in range(self.layers.stack.n_players):
-                state = self._apply(prelude, layer, state, 0, 1)
+                state = self.batches.apply(prelude, layer, state, 0, 1)
             self.spent.setup_layer_tokens += tokens.numel() * self.layers.stack.n_players
             self.spent.setup_head_tokens += len(chunk) * (tokens.shape[1] - 1)
-            read = self._read_full(state, tokens)
+            read = self.batches.read_full(state, tokens, kl=self.kl)
             refuse_unless_finite(read.nll, chunk)
             self._full |= {sequence: read[row] for row, sequence in enumerate(chunk)}
         return FullModel.gathered(torch.stack, [self._full[int(s)] for s in sequences])
@@ -177,7 +177,7 @@ class Walker:
         """The full model's prediction, from its final state on all texts of a pass."""
         whole = torch.cat([self._held(piece) for piece in now.states[state]])
         self.spent.setup_head_tokens += len(sequences) * (now.tokens.shape[1] - 1)
-        full = self._read_full(whole, now.tokens)
+        full = self.batches.read_full(whole, now.tokens, kl=self.kl)
         refuse_unless_finite(full.nll, sequences.tolist())
         return full
 
@@ -187,7 +187,7 @@ class Walker:
             parents, children = step.parents[at : at + n], step.children[at : at + n]
             for piece, (first, _) in enumerate(now.pieces):
                 given = [self._held(now.states[parent][piece]) for parent in parents]
-                out = self._apply(now.prelude, step.layer, _joined(given), first, n)
+                out = self.batches.apply(now.prelude, step.layer, _joined(given), first, n)
                 for child, part in zip(children, _parted(out, n), strict=True):
                     now.states.setdefault(child, []).append(self._kept(part))
             for parent in parents:
@@ -206,36 +206,6 @@ class Walker:
             return nullcontext()
         return weights.ending([*self.head.norms, self.head.projection])
 
-    def _apply(
-        self, prelude: Prelude, layer: int, state: Tensor, first: int, copies: int
-    ) -> Tensor:
-        """Run a layer; where memory does not suffice, halve the batch for good and go on."""
-        if copies == 1 and len(state) > self.shape.rows:
-            cut = len(state) // 2
-            return torch.cat(
-                [
-                    self._apply(prelude, layer, state[:cut], first, 1),
-                    self._apply(prelude, layer, state[cut:], first + cut, 1),
-                ]
-            )
-        try:
-            with torch.no_grad():
-                return self.layers.run(prelude, layer, state, first, copies).to(self.device)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or len(state) == 1:
-                raise
-        self.shape = replace(self.shape, rows=max(1, len(state) // 2))
-        if copies == 1:
-            return self._apply(prelude, layer, state, first, 1)
-        width = len(state) // copies
-        left = copies // 2
-        return torch.cat(
-            [
-                self._apply(prelude, layer, state[: left * width], first, left),
-                self._apply(prelude, layer, state[left * width :], first, copies - left),
-            ]
-        )
-
     def _finish(self, now: _Pass, step: Finish) -> Observations:
         """Read the final states of some coalitions, and let them go."""
         seen = Observations.empty(len(step.rows), len(now.columns))
@@ -249,58 +219,13 @@ class Walker:
                 states = [
                     self._held(now.states[state][piece]) for state in step.states[at : at + count]
                 ]
-                read = observations(self.read(states, tokens, full))
+                read = observations(self.batches.read(states, tokens, full))
                 corner = np.s_[at : at + count, first : first + n]
                 seen.nll[corner], seen.kl[corner] = read.nll, read.kl
                 seen.top1[corner] = read.top1
         for state in step.states:
             del now.states[state]
         return seen
-
-    def read(self, states: list[Tensor], tokens: Tensor, full: FullModel) -> Reading:
-        """Read final states of the same texts: ``(n_states, n_sequences, n_predicted)``."""
-        targets = tokens[:, 1:].to(self.head.device or self.device)
-        flat = full.each(lambda field: field.flatten(0, 1))
-        with torch.no_grad():
-            ends = torch.stack([self.head.normed(s)[:, :-1].flatten(0, 1) for s in states])
-            ends = ends.to(targets.device)
-            read = self._halving(
-                lambda: read_states(
-                    self.head,
-                    ends,
-                    targets.flatten(),
-                    flat,
-                    tokens=self.shape.head_tokens,
-                    block=self.shape.head_block,
-                )
-            )
-        return Reading(*(part.unflatten(1, targets.shape) for part in vars(read).values()))
-
-    def _read_full(self, state: Tensor, tokens: Tensor) -> FullModel:
-        targets = tokens[:, 1:].to(self.head.device or self.device)
-        with torch.no_grad():
-            ends = self.head.normed(state)[:, :-1].flatten(0, 1).to(targets.device)
-            read = self._halving(
-                lambda: read_full(
-                    self.head,
-                    ends,
-                    targets.flatten(),
-                    kl=self.kl,
-                    tokens=self.shape.head_tokens,
-                    block=self.shape.head_block,
-                )
-            )
-        return read.each(lambda field: field.unflatten(0, targets.shape))
-
-    def _halving(self, read: Callable[[], Read]) -> Read:
-        """Read; where memory does not suffice, halve the head's batch for good and read again."""
-        while True:
-            try:
-                return read()
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self.shape.head_tokens == 1:
-                    raise
-            self.shape = replace(self.shape, head_tokens=self.shape.head_tokens // 2)
 
 
 def _batches(n: int, together: int) -> Iterator[tuple[int, int]]:

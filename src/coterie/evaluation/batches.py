@@ -1,0 +1,112 @@
+"""Run layers and read states in batches of the chosen shape, smaller ones if memory is short."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from coterie.evaluation.capture import LayerStack, Prelude
+from coterie.evaluation.head import ProjectionHead
+from coterie.evaluation.memory import is_out_of_memory
+from coterie.evaluation.metrics import FullModel, Reading, read_full, read_states
+from coterie.evaluation.shape import BatchShape
+
+Read = TypeVar("Read")
+
+
+class Batches:
+    """What a device computes at once.
+
+    Args:
+        layers: The model's layers, runnable apart.
+        head: The model's end.
+        shape: How much to compute at once.
+        device: Where states rest between layers.
+
+    Attributes:
+        shape: The shape in use: halved for good whenever memory ran out.
+    """
+
+    def __init__(
+        self, layers: LayerStack, head: ProjectionHead, shape: BatchShape, device: torch.device
+    ) -> None:
+        self.layers, self.head, self.shape, self.device = layers, head, shape, device
+
+    def apply(self, prelude: Prelude, layer: int, state: Tensor, first: int, copies: int) -> Tensor:
+        """Run a layer on ``copies`` states of the same sequences, from ``first`` on.
+
+        Where memory does not suffice, the batch is halved for good.
+        """
+        if copies == 1 and len(state) > self.shape.rows:
+            cut = len(state) // 2
+            return torch.cat(
+                [
+                    self.apply(prelude, layer, state[:cut], first, 1),
+                    self.apply(prelude, layer, state[cut:], first + cut, 1),
+                ]
+            )
+        try:
+            with torch.no_grad():
+                return self.layers.run(prelude, layer, state, first, copies).to(self.device)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(state) == 1:
+                raise
+        self.shape = replace(self.shape, rows=max(1, len(state) // 2))
+        if copies == 1:
+            return self.apply(prelude, layer, state, first, 1)
+        width = len(state) // copies
+        left = copies // 2
+        return torch.cat(
+            [
+                self.apply(prelude, layer, state[: left * width], first, left),
+                self.apply(prelude, layer, state[left * width :], first, copies - left),
+            ]
+        )
+
+    def read(self, states: list[Tensor], tokens: Tensor, full: FullModel) -> Reading:
+        """Read final states of the same texts: ``(n_states, n_sequences, n_predicted)``."""
+        targets = tokens[:, 1:].to(self.head.device or self.device)
+        flat = full.each(lambda field: field.flatten(0, 1))
+        with torch.no_grad():
+            ends = torch.stack([self.head.normed(s)[:, :-1].flatten(0, 1) for s in states])
+            ends = ends.to(targets.device)
+            read = self._halving(
+                lambda: read_states(
+                    self.head,
+                    ends,
+                    targets.flatten(),
+                    flat,
+                    tokens=self.shape.head_tokens,
+                    block=self.shape.head_block,
+                )
+            )
+        return Reading(*(part.unflatten(1, targets.shape) for part in vars(read).values()))
+
+    def read_full(self, state: Tensor, tokens: Tensor, *, kl: bool) -> FullModel:
+        """Read the full model's final state on some texts: ``(n_sequences, n_predicted)``."""
+        targets = tokens[:, 1:].to(self.head.device or self.device)
+        with torch.no_grad():
+            ends = self.head.normed(state)[:, :-1].flatten(0, 1).to(targets.device)
+            read = self._halving(
+                lambda: read_full(
+                    self.head,
+                    ends,
+                    targets.flatten(),
+                    kl=kl,
+                    tokens=self.shape.head_tokens,
+                    block=self.shape.head_block,
+                )
+            )
+        return read.each(lambda field: field.unflatten(0, targets.shape))
+
+    def _halving(self, read: Callable[[], Read]) -> Read:
+        """Read; where memory does not suffice, halve the head's batch for good and read again."""
+        while True:
+            try:
+                return read()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self.shape.head_tokens == 1:
+                    raise
+            self.shape = replace(self.shape, head_tokens=self.shape.head_tokens // 2)
