@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from coterie.errors import ModelError
 from coterie.evaluation.engine import ModelGame
-from coterie.evaluation.shards import empty_model
+from coterie.evaluation.places import empty_model
 from coterie.evaluation.streaming import StreamedGame
 from coterie.game.coalitions import observe_all
 from coterie.models.sources import resolve

@@ -14,16 +14,13 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
-from coterie.errors import ModelError
-from coterie.models.checkpoints import auto_class
+from coterie.evaluation.places import DTYPES, DiskNames, Place, find_places
 from coterie.models.routing import Carried, Forward, patched
 from coterie.models.sources import Source
 from coterie.models.stack import Stack
 from coterie.models.tensorfile import Entry
-
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 ALIGNMENT = 64
 
@@ -41,44 +38,6 @@ class Traffic:
     def overlap(self) -> float:
         """Share of the reading that computing hid."""
         return 1 - self.seconds_waiting / max(self.seconds_reading, 1e-9)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A parameter of a layer: where it belongs in the model and where it lies on disk."""
-
-    owner: nn.Module
-    name: str
-    entry: Entry
-    empty: nn.Parameter | Tensor
-
-
-@contextmanager
-def weightless() -> Iterator[None]:
-    """Inside this block, modules are made with parameters on the meta device and real buffers."""
-    register = nn.Module.register_parameter
-
-    def register_empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        register(module, name, parameter)
-        made = module._parameters[name]
-        if made is not None:
-            module._parameters[name] = nn.Parameter(made.to("meta"), requires_grad=False)
-
-    nn.Module.register_parameter = register_empty  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
-
-
-def empty_model(
-    config: PretrainedConfig, dtype: torch.dtype, *, trust_remote_code: bool
-) -> PreTrainedModel:
-    """The model of a config with every parameter on the meta device."""
-    with weightless():
-        kind = auto_class(config)
-        model = kind.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
-    return model.eval()
 
 
 class _Enough(Exception):
@@ -114,7 +73,7 @@ class ShardedWeights:
         self.traffic = Traffic()
         self.carried: list[Carried] = []
         self._model, self._dtype, self._device = model, dtype, device
-        places = _places(source, model)
+        places = find_places(source, model)
         inside = f"{stack.path}."
         self._outside = {n: p for n, p in places.items() if not n.startswith(inside)}
         self._layers = [
@@ -217,7 +176,7 @@ class ShardedWeights:
 
     def _fill_buffers(self, source: Source) -> None:
         """Buffers that the checkpoint holds, such as the routers' biases, are small: read them."""
-        names = _DiskNames(source, self._model)
+        names = DiskNames(source, self._model)
         for name, buffer in self._model.named_buffers():
             entry = names.find(name)
             if entry is not None:
@@ -277,62 +236,11 @@ class ShardedWeights:
         self.traffic.bytes_read += entry.n_bytes
 
 
-class _DiskNames:
-    """Finds the tensors of a model among those of a checkpoint, which may lack the base prefix."""
-
-    def __init__(self, source: Source, model: PreTrainedModel) -> None:
-        self._entries = {entry.name: entry for entry in source.entries}
-        self._prefix = f"{model.base_model_prefix}."
-        self._tied = _tied_names(model)
-
-    def find(self, name: str) -> Entry | None:
-        """Where the tensor lies that the model calls ``name``."""
-        bare = name.removeprefix(self._prefix)
-        for known in (name, bare, f"{self._prefix}{name}"):
-            if known in self._entries:
-                return self._entries[known]
-        return self.find(self._tied[name]) if name in self._tied else None
-
-
-def _tied_names(model: PreTrainedModel) -> dict[str, str]:
-    """The output embedding, where it is the input embedding under another name."""
-    if not getattr(model.config.get_text_config(decoder=True), "tie_word_embeddings", False):
-        return {}
-    names = {id(module): name for name, module in model.named_modules()}
-    output, given = model.get_output_embeddings(), model.get_input_embeddings()
-    return {f"{names[id(output)]}.weight": f"{names[id(given)]}.weight"}
-
-
-def _places(source: Source, model: PreTrainedModel) -> dict[str, _Place]:
-    """Where each parameter belongs and where it lies; every one has to be found."""
-    names = _DiskNames(source, model)
-    places = {}
-    for path, owner in model.named_modules():
-        for name, parameter in owner._parameters.items():
-            if parameter is None:
-                continue
-            full = f"{path}.{name}"
-            entry = names.find(full)
-            if entry is None:
-                raise ModelError(
-                    f"{source.name!r} cannot be streamed: its files hold no tensor {full!r}, for"
-                    " transformers builds it from others; load it whole (without --stream)"
-                )
-            if entry.dtype not in DTYPES or entry.shape != tuple(parameter.shape):
-                raise ModelError(
-                    f"{source.name!r} cannot be streamed: {full!r} is {entry.dtype}"
-                    f" {list(entry.shape)} on disk and {list(parameter.shape)} in the model; load"
-                    " it whole (without --stream)"
-                )
-            places[full] = _Place(owner, name, entry, parameter)
-    return places
-
-
 def _padded(n_bytes: int) -> int:
     return -(-n_bytes // ALIGNMENT) * ALIGNMENT
 
 
-def _values(place: _Place, dtype: torch.dtype) -> int:
+def _values(place: Place, dtype: torch.dtype) -> int:
     """Entries a parameter takes in the buffer it computes from, rounded up for alignment."""
     return _padded(place.entry.n_values * dtype.itemsize) // dtype.itemsize
 
@@ -342,7 +250,7 @@ def _view(raw: Tensor, offset: int, entry: Entry) -> Tensor:
     return raw[offset : offset + entry.n_bytes].view(DTYPES[entry.dtype]).view(entry.shape)
 
 
-def _assign(place: _Place, tensor: Tensor) -> None:
+def _assign(place: Place, tensor: Tensor) -> None:
     place.owner._parameters[place.name] = nn.Parameter(tensor, requires_grad=False)
 
 

@@ -22,9 +22,10 @@ from coterie.evaluation.asking import checked_tokens, question
 from coterie.evaluation.capture import LayerStack, NotReplayable
 from coterie.evaluation.head import ProjectionHead, TailNotFound, find_head
 from coterie.evaluation.memory import free_main_memory
+from coterie.evaluation.places import empty_model
 from coterie.evaluation.planning import Plan, Spent, plan
 from coterie.evaluation.shape import BatchShape
-from coterie.evaluation.shards import ShardedWeights, empty_model
+from coterie.evaluation.shards import ShardedWeights
 from coterie.evaluation.spill import Spill
 from coterie.evaluation.walk import Walker
 from coterie.game.coalitions import Block, Coalitions, Indices
