@@ -82,7 +82,7 @@ def test_an_impossible_size_is_refused(size, locked, rng):
 
 
 def test_a_budget_too_small_for_the_strata_is_refused(rng):
-    with pytest.raises(CutError, match="2 coalitions of budget .* 3 strata"):
+    with pytest.raises(CutError, match=r"2 coalitions of budget .* 3 strata"):
         draw_strata(10, (9, 8, 7), 100, rng=rng, budget=2)
 
 

@@ -236,7 +236,7 @@ def test_a_clustered_error_is_the_spread_over_documents(rng):
 def test_a_budget_below_the_plain_answers_is_refused():
     ledger = Ledger(layer_like(1), floor=9.0)
     least = plain_cost(12, [8])
-    with pytest.raises(CutError, match=f"20 coalitions .* up to {least}"):
+    with pytest.raises(CutError, match=rf"20 coalitions .* up to {least}"):
         guided(ledger, [8], budget=20, rng=np.random.default_rng(0))
     assert ledger.n_asked == 0
     guided(ledger, [8], budget=least, rng=np.random.default_rng(0))
