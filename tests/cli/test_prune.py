@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import N_LAYERS, save_llama, save_text, words
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from coterie import Request, VerificationError, prune, values
 from coterie.cli import main
 from coterie.pipeline.folder import written_aside
 
@@ -374,3 +375,24 @@ def test_ctrl_c_exits_130_and_keeps_what_was_observed(home, capsys, monkeypatch)
     assert main(arguments(home, "stopped", "--seed", "9")) == 130
     assert "the same command goes on" in one_line(capsys)
     assert not (home / "stopped").exists()
+
+
+def test_a_checkpoint_that_is_not_what_was_measured_exits_1_and_is_gone(home, capsys, monkeypatch):
+    def differ(*_, **__):
+        raise VerificationError("the reloaded model's loss is 1.00e+00 nats per token away")
+
+    monkeypatch.setattr("coterie.pipeline.prune.verify", differ)
+    assert main(arguments(home, "wrong", "--seed", "3")) == 1
+    assert "nats per token away" in one_line(capsys)
+    assert not (home / "wrong").exists() and not list(home.glob(".*partial*"))
+
+
+def test_python_does_the_same_in_five_lines(home):
+    request = Request(
+        str(home / "model"), remove=2, budget=40, sequences=6, length=16,
+        calibration=str(home / "text.txt"),
+    )  # fmt: skip
+    result = prune(request, output=home / "from-python", store=home / "python.sqlite")
+    assert result.removed == record_of(home, "out")["cut"]["removed"]
+    assert result.record["command"].startswith("coterie prune model --remove 2 --calibration text")
+    assert values(request, store=home / "python.sqlite").contributions == result.contributions
