@@ -44,25 +44,36 @@ class PaperPredictor:
         The pre-activations of m are computed once; switching a player adds or takes away one row
         of weights, and as CELU(x) = max(x, 0) + min(eˣ, 1) − 1, its exponential is a product.
         """
-        n_players, n_hidden = self.inner.shape
         marginals = np.empty(base.shape)
         switch = np.stack([self.inner, -self.inner])  # of a player that is out, or in
         factor = np.exp(switch)
-        players = np.arange(n_players)
-        with np.errstate(over="ignore"):  # an overflow is cut to 1 just below
-            for rows in _chunks(len(base), max(1, CELLS // (n_hidden * n_players))):
-                inside = base[rows].astype(np.intp)
-                before = base[rows].astype(np.float32) @ self.inner + self.inner_bias
-                power = np.exp(before)
-                here = self._out(np.maximum(before, 0) + np.minimum(power, 1))
-                linear = before[:, None, :] + switch[inside, players]
-                np.maximum(linear, 0, out=linear)
-                curved = power[:, None, :] * factor[inside, players]
-                np.minimum(curved, 1, out=curved)
-                linear += curved
-                towards = self._out(linear) - here[:, None]
+
+        def fill(part: slice) -> None:
+            for rows in _chunks(part.stop - part.start, max(1, CELLS // self.inner.size)):
+                rows = slice(part.start + rows.start, part.start + rows.stop)
+                towards = self._towards(base[rows], switch, factor)
                 marginals[rows] = np.where(base[rows], -towards, towards)
+
+        workers = os.cpu_count() or 1
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(fill, _chunks(len(base), -(-len(base) // workers))))
         return marginals
+
+    def _towards(self, base: Coalitions, switch: Floats, factor: Floats) -> Floats:
+        """f(m with i switched) − f(m), ``(n_base, n_players)``."""
+        inside, players = base.astype(np.intp), np.arange(base.shape[1])
+        before = base.astype(np.float32) @ self.inner + self.inner_bias
+        with np.errstate(over="ignore"):  # an overflow is cut to 1 just below
+            power = np.exp(before)
+            here = self._out(np.maximum(before, 0) + np.minimum(power, 1))
+            linear = switch[inside, players]
+            linear += before[:, None, :]
+            np.maximum(linear, 0, out=linear)
+            curved = factor[inside, players]
+            curved *= power[:, None, :]
+            np.minimum(curved, 1, out=curved)
+        linear += curved
+        return self._out(linear) - here[:, None]
 
     def _out(self, celu_plus_one: Floats) -> Floats:
         logit = celu_plus_one @ self.outer + (self.outer_bias - self.outer.sum())
