@@ -52,6 +52,13 @@ NOT_ALONE = {
 """Types of which no tiny language model can be built from their config alone."""
 
 
+KNOWN_MISSES = {
+    "blt": "its layers lie in five stacks, whose counts stand in five parts of its config",
+    "hrm_text": "two stacks of layers run by turns, several times each",
+}
+"""Misses whose reason is easier told than read off the error."""
+
+
 def engine(
     model: PreTrainedModel, stack: Stack, coalitions: Coalitions, tokens: Tensor
 ) -> tuple[str, NDArray[np.float64]]:
@@ -141,6 +148,8 @@ def _line(row: dict) -> str:
 
 
 def _reason(row: dict) -> str:
+    if row["model_type"] in KNOWN_MISSES:
+        return KNOWN_MISSES[row["model_type"]]
     reasons = sorted({reason for _, reason in row["locks"]})
     why = f" ({'; '.join(reasons)})" if "unlocked" in row["failure"] and reasons else ""
     return row["failure"].replace("|", "/")[:300] + why

@@ -28,6 +28,9 @@ __all__ = [
     "resolve",
 ]
 
+_ONLY_AS_WRAPPER = frozenset(["emu3"])
+"""Types of which transformers' causal class cannot load a whole checkpoint, only the wrapper's."""
+
 AutoClass = type[AutoModelForCausalLM] | type[AutoModelForImageTextToText]
 
 
@@ -90,6 +93,8 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
 
 def auto_class(config: PretrainedConfig) -> AutoClass:
     """The class that loads this model: causal LM, or its vision-language wrapper."""
+    if config.model_type in _ONLY_AS_WRAPPER:
+        return AutoModelForImageTextToText
     remote = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if remote or config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return AutoModelForCausalLM

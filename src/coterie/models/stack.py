@@ -12,7 +12,9 @@ from coterie.errors import ModelError
 from coterie.models.families import Family, family_of, locks_of
 from coterie.models.layer_fields import COUNT_FIELDS, layer_counts, text_config
 
-ELSEWHERE = re.compile(r"expert|vision|visual|audio|image|speech|mtp|depth_decoder", re.IGNORECASE)
+ELSEWHERE = re.compile(
+    r"expert|vision|visual|vqmodel|audio|image|speech|mtp|depth_decoder", re.IGNORECASE
+)
 """Parts of a model that hold numbered layers of other kinds."""
 
 

@@ -45,7 +45,8 @@ def structural_differences(
 
     The two models may be on the meta device. Layer numbers are expected to differ.
     """
-    before, after = find_stack(whole).layers, find_stack(cut).layers
+    stack = find_stack(whole)
+    before, after = stack.layers, tuple(cut.get_submodule(stack.path).children())
     if len(after) != len(kept):
         return [Difference(-1, "number of layers", str(len(kept)), str(len(after)))]
     settled = family_of(text_config(whole.config)).settled

@@ -127,6 +127,7 @@ _BY_TYPE: dict[str, Fields] = {
         "swa_qk_nope_head_dim": 8,
         "swa_v_head_dim": 8,
     },
+    "emu3": {"vocabulary_map": {"<image>": 5, "<|extra_200|>": 6}},
     "falcon_h1": {**_MAMBA2, "mamba_d_ssm": 64},
     "gemma2": {"layer_types": _LOCAL_GLOBAL},
     "gemma3_text": {"layer_types": _LOCAL_GLOBAL},
