@@ -234,6 +234,15 @@ def _squared(output):
     return output
 
 
+def test_half_precision_agrees_with_the_model_within_its_rounding(rng):
+    model, tokens = model_of("llama").to(torch.bfloat16), texts()
+    game = ModelGame(model, tokens, shape=SMALL)
+    coalitions = some_coalitions(rng, game.stack)
+    found, expected = observe_all(game, coalitions), plainly(model, coalitions, tokens)
+    np.testing.assert_allclose(found.nll, expected.nll, rtol=0, atol=2e-2)
+    np.testing.assert_allclose(found.kl, expected.kl, rtol=0, atol=2e-2)
+
+
 def test_without_kl_only_kl_is_missing(rng):
     model = model_of("llama")
     coalitions = some_coalitions(rng, find_stack(model))

@@ -56,8 +56,13 @@ class ProjectionHead:
 
     @property
     def linear(self) -> bool:
-        """Whether logits are an affine map of the state whose weights can be read."""
-        return self.readable and self.softcap is None
+        """Whether logits are an affine map of the state, exactly enough to average over.
+
+        In half precision each logit is rounded on its own, and an average of rows is not: the
+        rounding would no longer cancel between the two halves of a KL.
+        """
+        full_precision = self.readable and self._matrix.weight.dtype == torch.float32
+        return full_precision and self.softcap is None
 
     def normed(self, states: Tensor) -> Tensor:
         """What stands between the last layer and the projection."""
