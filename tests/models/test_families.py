@@ -17,17 +17,16 @@ from coterie.models.tiny import VOCABULARY, causal_types, tiny_model
 
 REPRESENTATIVES = (
     # dense, old and new
-    *("gpt2", "gpt_neo", "gpt_neox", "gpt_neox_japanese", "gptj", "opt", "bloom", "mpt", "falcon"),
-    *("llama", "qwen2", "qwen3", "gemma2", "gemma3", "gemma3_text", "cohere2", "phi3", "olmo2"),
-    *("stablelm", "minicpm3", "diffllama", "modernbert-decoder", "bart"),
+    *("gpt2", "gpt_neo", "gpt_neox_japanese", "opt", "bloom", "mpt", "falcon", "bart"),
+    *("llama", "qwen2", "qwen3", "gemma2", "gemma3", "cohere2", "phi3", "olmo2"),
+    *("minicpm3", "diffllama", "modernbert-decoder"),
     # shared keys and values, per-layer embeddings
     *("gemma3n_text", "gemma4_text"),
     # experts
-    *("mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3", "gpt_oss"),
-    *("glm4_moe", "phimoe", "llama4", "dbrx", "ernie4_5_moe"),
+    *("mixtral", "olmoe", "qwen2_moe", "deepseek_v3", "gpt_oss", "glm4_moe", "phimoe", "llama4"),
     # recurrent and hybrid
-    *("mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm", "recurrent_gemma", "bamba", "falcon_h1"),
-    *("granitemoehybrid", "qwen3_next", "lfm2", "nemotron_h", "zamba", "zamba2"),
+    *("mamba", "mamba2", "falcon_mamba", "rwkv", "recurrent_gemma", "bamba", "falcon_h1"),
+    *("granitemoehybrid", "qwen3_next", "lfm2", "nemotron_h", "zamba2"),
 )
 
 
