@@ -20,11 +20,10 @@ from coterie.game.designs import draw_distinct
 from coterie.game.surrogates.fidelity import held_out_fidelity
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork
-from coterie.game.utilities import UTILITIES
-from coterie.pipeline.opening import Opened, Silent, opened
+from coterie.game.utilities import UTILITIES, clustered_mean
+from coterie.pipeline.opening import Opened, Silent, opened, prepare
 from coterie.pipeline.provenance import versions
 from coterie.pipeline.request import Request
-from coterie.study import clustered_mean
 
 SIZES = (15, 14, 13, 12)
 PER_SIZE = 160
@@ -36,9 +35,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     torch.set_num_threads(parser.parse_args().threads)
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, float32, {versions()}\n")
+    prepared = prepare(Request("reference"), progress=Silent())
     with (
         tempfile.TemporaryDirectory() as folder,
-        opened(Request("reference"), store=Path(folder) / "s.sqlite", progress=Silent()) as table,
+        opened(prepared, store=Path(folder) / "s.sqlite", progress=Silent()) as table,
     ):
         one_at_a_time(table)
         fidelity(table)
