@@ -18,12 +18,12 @@ def _number_in(name: str) -> int:
 
 
 def _lock_producers(config: PretrainedConfig, n_players: int) -> Locks:
-    modes = list(getattr(config, "kv_sharing_modes", None) or ())
-    return {
-        i: "later layers reuse its keys and values"
-        for i, mode in enumerate(modes)
-        if mode == "store"
-    }
+    n_shared = int(getattr(config, "num_kv_shared_layers", 0) or 0)
+    if not n_shared:
+        return {}
+    own = list(config.layer_types)[: n_players - n_shared]
+    last_of_kind = {kind: player for player, kind in enumerate(own)}
+    return dict.fromkeys(last_of_kind.values(), "later layers reuse its keys and values")
 
 
 def _slice_per_layer(name: str, read: Read, config: PretrainedConfig, kept: Kept) -> Tensor:
@@ -35,7 +35,7 @@ def _slice_per_layer(name: str, read: Read, config: PretrainedConfig, kept: Kept
 
 
 _PER_LAYER = r"embed_tokens_per_layer\.weight|per_layer_model_projection\.weight"
-_STORING = frozenset(["store_full_length_kv"])
+_STORING = frozenset(["store_full_length_kv", "kv_shared_layer_index"])
 _FULL_LAST = "the last layer must attend to all tokens"
 
 _GEMMA3N = Family(

@@ -7,35 +7,29 @@ torch one at a time. The dtype on disk stays what it was, whatever the search ra
 import json
 import re
 import shutil
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from coterie.errors import ModelError
 from coterie.models.config_cut import checked, config_changes, cut_config, is_sub_config
 from coterie.models.disk_names import DiskStack, find_disk_stack
 from coterie.models.families import Family, check_kept, family_of
 from coterie.models.family import Read
 from coterie.models.layer_fields import text_config
 from coterie.models.quantization import renumber_quantization
+from coterie.models.shards import Piece, Progress, grouped, write_shards
 from coterie.models.sources import INDEX, Source
 from coterie.models.structure import check_structure
 from coterie.models.tensorfile import Entry
 
-Progress = Callable[[int, int], None]
-"""Called with the bytes written so far and the bytes there will be."""
-
 MAX_SHARD_BYTES = 5 * 10**9
 """Size above which a new file is begun: what most Hub checkpoints use."""
 
-_CHUNK = 16 * 2**20
 _WEIGHT_SUFFIXES = frozenset(
     (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")
 )
@@ -62,15 +56,6 @@ class Written:
     carried: tuple[str, ...]
     left: tuple[str, ...]
     config_changes: dict[str, object]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One tensor to write: where its bytes are now, and what it will be called."""
-
-    entry: Entry
-    name: str
-    data: bytes | None = None
 
 
 def write_cut(
@@ -202,18 +187,6 @@ def _reader(entries: tuple[Entry, ...]) -> Read:
     return read
 
 
-def grouped(pieces: list[Piece], max_shard_bytes: int) -> list[list[Piece]]:
-    shards: list[list[Piece]] = [[]]
-    filled = 0
-    for piece in pieces:
-        if shards[-1] and filled + piece.entry.n_bytes > max_shard_bytes:
-            shards.append([])
-            filled = 0
-        shards[-1].append(piece)
-        filled += piece.entry.n_bytes
-    return shards
-
-
 def _metadata(source: Source, stack: DiskStack, kept: tuple[int, ...]) -> dict[str, str]:
     """The metadata of all the source's files together, with the tensors it names renamed."""
     metadata: dict[str, str] = {}
@@ -223,72 +196,3 @@ def _metadata(source: Source, stack: DiskStack, kept: tuple[int, ...]) -> dict[s
             if name is not None:
                 metadata[name] = stack.rename_inside(value, kept)
     return metadata or {"format": "pt"}
-
-
-def write_shards(
-    shards: list[list[Piece]], output: Path, metadata: dict[str, str], progress: Progress | None
-) -> tuple[str, ...]:
-    total = sum(piece.entry.n_bytes for shard in shards for piece in shard)
-    done = 0
-
-    def advance(n_bytes: int) -> None:
-        nonlocal done
-        done += n_bytes
-        if progress is not None:
-            progress(done, total)
-
-    weight_map: dict[str, str] = {}
-    names = []
-    for number, shard in enumerate(shards, start=1):
-        single = len(shards) == 1
-        part = "" if single else f"-{number:05}-of-{len(shards):05}"
-        name = f"model{part}.safetensors"
-        with (output / name).open("wb") as stream:
-            _write_shard(shard, stream, metadata, advance)
-        weight_map |= {piece.name: name for piece in shard}
-        names.append(name)
-    if len(shards) > 1:
-        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        (output / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    return tuple(names)
-
-
-def _write_shard(
-    shard: list[Piece],
-    stream: BinaryIO,
-    metadata: dict[str, str],
-    advance: Callable[[int], None],
-) -> None:
-    fields: dict[str, object] = {"__metadata__": metadata}
-    offset = 0
-    for piece in shard:
-        if piece.name in fields:
-            raise ModelError(f"two tensors of the cut checkpoint would be called {piece.name}")
-        fields[piece.name] = {
-            "dtype": piece.entry.dtype,
-            "shape": list(piece.entry.shape),
-            "data_offsets": [offset, offset + piece.entry.n_bytes],
-        }
-        offset += piece.entry.n_bytes
-    text = json.dumps(fields, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # readers map the data that follows: keep it aligned
-    stream.write(struct.pack("<Q", len(text)) + text)
-    for piece in shard:
-        if piece.data is not None:
-            stream.write(piece.data)
-            advance(len(piece.data))
-        else:
-            _copy(piece.entry, stream, advance)
-
-
-def _copy(entry: Entry, stream: BinaryIO, advance: Callable[[int], None]) -> None:
-    left = entry.n_bytes
-    with entry.file.open("rb") as source:
-        source.seek(entry.start)
-        while left:
-            chunk = source.read(min(_CHUNK, left))
-            if not chunk:
-                raise ModelError(f"{entry.file.name} ended inside {entry.name}: was it changed?")
-            stream.write(chunk)
-            left -= len(chunk)
-            advance(len(chunk))

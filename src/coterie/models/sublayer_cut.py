@@ -14,16 +14,9 @@ from pathlib import Path
 from coterie.errors import CutError, ModelError
 from coterie.models import decilm
 from coterie.models.disk_names import DiskStack, find_disk_stack
+from coterie.models.shards import Piece, Progress, grouped, write_shards
 from coterie.models.sources import Source
-from coterie.models.streaming import (
-    MAX_SHARD_BYTES,
-    Piece,
-    Progress,
-    Written,
-    carry,
-    grouped,
-    write_shards,
-)
+from coterie.models.streaming import MAX_SHARD_BYTES, Written, carry
 
 LLAMA_LIKE = ("llama", "mistral")
 """Model types whose blocks are those of the format."""

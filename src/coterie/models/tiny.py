@@ -173,6 +173,7 @@ _BY_TYPE: dict[str, Fields] = {
     "xmod": {"default_language": "en_XX"},
     "youtu": _MLA,
     "zamba": {
+        "use_mamba_kernels": False,
         "layers_block_type": _HYBRID,
         "attention_hidden_size": 64,
         "attention_head_dim": 16,

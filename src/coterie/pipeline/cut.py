@@ -13,9 +13,10 @@ from coterie.models.disk_names import find_disk_stack
 from coterie.models.layer_fields import text_config
 from coterie.models.lists import read_list
 from coterie.models.safety import Verification, expect, verify
+from coterie.models.shards import Progress
 from coterie.models.sources import Source, resolve
 from coterie.models.stack import find_stack
-from coterie.models.streaming import Progress, Written, write_cut
+from coterie.models.streaming import Written, write_cut
 from coterie.pipeline.folder import check_output, written_aside
 from coterie.pipeline.inspect import complement
 
