@@ -127,3 +127,13 @@ def test_a_cut_in_memory_shares_its_weights_and_generates(llama, tokens):
         expected = expect(llama, find_stack(llama), COALITION, tokens).logits
         torch.testing.assert_close(model(tokens).logits, expected, rtol=0, atol=0)
     assert model.generate(tokens, max_new_tokens=3, pad_token_id=0).shape == (2, 19)
+
+
+def test_a_model_that_cannot_generate_is_not_asked_to(llama, cut, tokens, monkeypatch):
+    from coterie.models import safety
+
+    def broken(*_):
+        raise ValueError("no such cache")
+
+    monkeypatch.setattr(safety, "_first_difference", broken)
+    assert verify(expect(llama, find_stack(llama), COALITION, tokens), cut).generate_ok is None
