@@ -37,11 +37,11 @@ def weightless() -> Iterator[None]:
         if made is not None:
             module._parameters[name] = nn.Parameter(made.to("meta"), requires_grad=False)
 
-    nn.Module.register_parameter = register_empty  # type: ignore[method-assign]
+    nn.Module.register_parameter = register_empty  # type: ignore
     try:
         yield
     finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
+        nn.Module.register_parameter = register  # type: ignore
 
 
 def empty_model(

@@ -137,7 +137,7 @@ class ShardedWeights:
         places = [
             place
             for place in self._outside.values()
-            if wanted(place.owner) and place.owner._parameters[place.name].is_meta
+            if wanted(place.owner) and getattr(place.owner, place.name).is_meta
         ]
         made: dict[str, nn.Parameter] = {}  # one for all that are tied together
         for place in places:
@@ -224,7 +224,7 @@ class ShardedWeights:
         return _view(raw, 0, entry).to(self._device, self._dtype)
 
     def _read_into(self, entry: Entry, raw: Tensor) -> None:
-        target = memoryview(raw.numpy())
+        target = raw.numpy().data
         with entry.file.open("rb", buffering=0) as stream:
             stream.seek(entry.start)
             done = 0

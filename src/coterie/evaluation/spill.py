@@ -21,7 +21,7 @@ class Spilled:
         """The state, read back."""
         raw = torch.empty(self.shape, dtype=self.dtype)
         with self.file.open("rb") as stream:
-            stream.readinto(memoryview(raw.view(torch.uint8).numpy()))
+            stream.readinto(raw.view(torch.uint8).numpy().data)
         return raw
 
 

@@ -159,7 +159,7 @@ class Walker:
         prelude = self.layers.prelude(tokens)
         n_pieces = -(-len(columns) // max(1, self.shape.rows))
         pieces = [(int(p[0]), len(p)) for p in np.array_split(np.arange(len(columns)), n_pieces)]
-        root = [prelude.embedded[first : first + n] for first, n in pieces]
+        root: State = [prelude.embedded[first : first + n] for first, n in pieces]
         return _Pass(columns, tokens, prelude, pieces, {0: root})
 
     def _count(self, now: _Pass, step: Run) -> None:
