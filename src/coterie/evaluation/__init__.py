@@ -1,0 +1,1 @@
+"""A model and texts become a value function, and a verdict."""
