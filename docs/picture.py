@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -16,7 +17,9 @@ def main() -> None:
     record = json.loads((folder / "coterie.json").read_text(encoding="utf-8"))
     console = Console(record=True, width=98, highlight=False, file=io.StringIO())
     print_record(record, console)
-    console.save_svg(str(Path(__file__).with_name("terminal.svg")), title=record["command"])
+    drawn = console.export_svg(title=record["command"])
+    alone = re.sub(r"@font-face \{.*?\}\n?", "", drawn, flags=re.DOTALL)  # no font from elsewhere
+    Path(__file__).with_name("terminal.svg").write_text(alone, encoding="utf-8")
 
 
 if __name__ == "__main__":
