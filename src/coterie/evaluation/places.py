@@ -93,13 +93,13 @@ def find_places(source: Source, model: PreTrainedModel) -> dict[str, Place]:
             if entry is None:
                 raise ModelError(
                     f"{source.name!r} cannot be streamed: its files hold no tensor {full!r}, for"
-                    " transformers builds it from others; load it whole (without --stream)"
+                    " transformers builds it from others; load it whole"
                 )
             if entry.dtype not in DTYPES or entry.shape != tuple(parameter.shape):
                 raise ModelError(
                     f"{source.name!r} cannot be streamed: {full!r} is {entry.dtype}"
                     f" {list(entry.shape)} on disk and {list(parameter.shape)} in the model; load"
-                    " it whole (without --stream)"
+                    " it whole"
                 )
             places[full] = Place(owner, name, entry, parameter)
     return places

@@ -91,7 +91,7 @@ class StreamedGame:
             self._walker = self._prepared(model, shape, kl)
         except (NotReplayable, TailNotFound) as reason:
             raise ModelError(
-                f"{source.name!r} cannot be streamed: {reason}; load it whole (without --stream)"
+                f"{source.name!r} cannot be streamed: {reason}; load it whole"
             ) from reason
         self.spent.setup_seconds += perf_counter() - started
 

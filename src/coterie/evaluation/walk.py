@@ -95,7 +95,7 @@ class Walker:
             raise ModelError(
                 f"the states of one sequence take {narrowest * self.state_bytes:,} bytes,"
                 f" {memory:,} are free for them: use shorter sequences, or allow more"
-                " (--state-memory)"
+                " (state_memory)"
             )
         for columns in np.array_split(np.arange(len(sequences)), -(-len(sequences) // at_once)):
             room = int(memory // (len(columns) * self.state_bytes)) - 3
