@@ -177,7 +177,7 @@ def _parquet(
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise TextError(
-            f"'{name}' is a Parquet file, which needs pyarrow: pip install 'coterie[data]'"
+            f"'{name}' is a Parquet file, which needs pyarrow: pip install pyarrow"
         ) from error
     try:
         with parquet.ParquetFile(file) as table:

@@ -84,7 +84,7 @@ def _rows(where: HubText, revision: str | None, seed: int) -> Iterator[Mapping[s
         import datasets
     except ImportError as error:
         raise TextError(
-            f"data set '{where.name}' needs the library `datasets`: pip install 'coterie[data]'; "
+            f"data set '{where.name}' needs the library `datasets`: pip install datasets; "
             "a local file of that name was not found"
         ) from error
     # Offline, a data set can only come whole out of the local cache; a stream never does.
