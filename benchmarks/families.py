@@ -163,19 +163,34 @@ def _reasons(rows: list[dict]) -> dict[str, list[str]]:
     return reasons
 
 
-def check_releases(types: list[str]) -> None:
-    """Run this script in a fresh environment of the oldest and the newest supported release."""
+def check_releases(types: list[str], folder: Path) -> None:
+    """Run this script in an environment of the oldest and one of the newest supported release.
+
+    Environments and results stay in ``folder``: a run that was stopped goes on where it was.
+    """
     for release in RELEASES:
-        with tempfile.TemporaryDirectory() as folder:
-            python = Path(folder) / "venv" / "bin" / "python"
-            subprocess.run([sys.executable, "-m", "venv", str(python.parent.parent)], check=True)
-            root = Path(__file__).parent.parent
-            install = [str(python), "-m", "pip", "install", "--quiet", str(root)]
-            version = f"transformers=={release}"
-            subprocess.run([*install, version, f"torch=={torch.__version__}"], check=True)
-            page, results = Path(folder) / "families.md", Path(folder) / "families.jsonl"
-            script = [str(python), __file__, "--page", str(page), "--results", str(results), *types]
-            subprocess.run(script, check=True)
+        python = _environment(release, folder / f"transformers-{release.replace('*', 'x')}")
+        ask = [str(python), "-c", "import transformers; print(transformers.__version__)"]
+        version = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
+        print(f"transformers {version}", flush=True)
+        results, page = folder / f"families-{version}.jsonl", folder / f"families-{version}.md"
+        files = ["--results", str(results), *([] if types else ["--page", str(page)])]
+        subprocess.run([str(python), str(Path(__file__).resolve()), *files, *types], check=True)
+
+
+def _environment(release: str, home: Path) -> Path:
+    """The Python of an environment with that release and this checkout; made if it is not there."""
+    python = home / "bin" / "python"
+    ready = home / "ready"
+    if not ready.is_file():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet"]
+        # Torch alone and first, without the local part of its version: another build would do.
+        subprocess.run([*pip, f"torch=={torch.__version__.split('+')[0]}"], check=True)
+        root = str(Path(__file__).resolve().parent.parent)
+        subprocess.run([*pip, "--editable", root, f"transformers=={release}"], check=True)
+        ready.touch()
+    return python
 
 
 def main() -> None:
@@ -185,9 +200,15 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("families.jsonl"))
     parser.add_argument("--page", type=Path, help="where to write the table")
     parser.add_argument("--releases", action="store_true")
+    parser.add_argument(
+        "--environments",
+        type=Path,
+        default=Path.home() / ".cache" / "coterie" / "releases",
+        help="where --releases keeps its environments and results",
+    )
     asked = parser.parse_args()
     if asked.releases:
-        check_releases(asked.types)
+        check_releases(asked.types, asked.environments)
         return
     logging.disable_progress_bar()
     warnings.simplefilter("ignore")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from coterie.errors import CutError
-from coterie.models.routing import routed
+from coterie.models.routing import input_device, routed
 from coterie.models.stack import find_stack
 from coterie.models.surgery import cut_model
 from coterie.models.tiny import tiny_model
@@ -101,3 +101,15 @@ def test_hooks_see_only_the_layers_that_run(llama, tokens):
     for handle in handles:
         handle.remove()
     assert seen == KEPT
+
+
+def test_a_model_that_accelerate_offloads_is_fed_where_it_runs(tokens):
+    """`cpu_offload` leaves even the embeddings on the meta device between two calls."""
+    accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
+    expected = logits(cut_model(tiny_model("llama", 6), KEPT), tokens)
+    model = accelerate.cpu_offload(tiny_model("llama", 6), torch.device("cpu"))
+    assert model.get_input_embeddings().weight.is_meta
+    assert input_device(model) == torch.device("cpu")
+    with routed(model, find_stack(model), COALITION):
+        skipped = logits(model, tokens)
+    torch.testing.assert_close(skipped, expected, rtol=0, atol=0)

@@ -143,8 +143,17 @@ def record_calls(model: PreTrainedModel, stack: Stack) -> list[Call]:
 
 
 def input_device(model: PreTrainedModel) -> torch.device:
-    """The device that token ids must lie on: the embeddings', wherever the layers are."""
-    return next(model.get_input_embeddings().parameters()).device
+    """The device that token ids must lie on: where the embeddings are when they run.
+
+    accelerate keeps an offloaded weight on the meta device and brings it to its hook's device.
+    """
+    embeddings = model.get_input_embeddings()
+    device = next(embeddings.parameters()).device
+    if device.type != "meta":
+        return device
+    hook = getattr(embeddings, "_hf_hook", None)
+    asked = getattr(hook, "execution_device", None)
+    return device if asked is None else torch.device(asked)
 
 
 def _carried(call: Call, following: Call | None) -> Carried:

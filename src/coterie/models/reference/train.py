@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from coterie.models.reference.text import stdlib_documents, training_documents
@@ -196,7 +197,8 @@ def main() -> None:
                 print(f"step {done} held-out {nats:.4f} nats, {math.exp(nats):.2f}", flush=True)
             if done % 50 == 0 or done == steps:
                 _save(options.work, model, optimizers, done, spent)
-    model.to(torch.bfloat16).save_pretrained(options.work / "model")
+    nn.Module.to(model, torch.bfloat16)
+    model.save_pretrained(options.work / "model")
     tokenizer.save_pretrained(options.work / "model")
 
 
