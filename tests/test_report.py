@@ -25,6 +25,7 @@ def record():
     layers = [
         {
             "layer": layer,
+            "player": str(layer),
             "value": None if layer == 0 else 0.1 * layer - 0.15,
             "error_sampling": None if layer == 0 else 0.01,
             "error_texts": None,
@@ -46,6 +47,7 @@ def record():
             "architecture": "LlamaForCausalLM",
             "stack": "model.layers",
             "players": 4,
+            "player_kind": "layer",
             "locked": {"0": "as asked"},
             "dtype": "BF16",
         },
@@ -85,6 +87,8 @@ def record():
         "cut": {
             "removed": [1],
             "kept": [0, 2, 3],
+            "removed_labels": ["1"],
+            "kept_labels": ["0", "2", "3"],
             "closest": {"kept": 2, "removed": 1, "difference": 0.1, "error": 0.09},
         },
         "verdict": {
@@ -137,6 +141,35 @@ def test_the_card_carries_base_model_and_licence(record):
     assert "10 × 128 tokens, no BOS" in body and "`coterie prune some/model" in body
 
 
+@pytest.fixture
+def blocks(record):
+    """The same record where the players are the blocks of two layers."""
+    labels = ["0.attention", "0.mlp", "1.attention", "1.mlp"]
+    for player, layer in enumerate(record["contributions"]["layers"]):
+        layer |= {"layer": player // 2, "player": labels[player]}
+    record["model"] |= {"player_kind": "sublayer", "locked": {"0.attention": "as asked"}}
+    record["cut"] |= {"removed_labels": labels[1:2], "kept_labels": [labels[0], *labels[2:]]}
+    return record | {"runtimes": ["a runtime with a flag", "another"]}
+
+
+def test_blocks_are_named_by_layer_and_kind_everywhere(blocks, tmp_path):
+    out = io.StringIO()
+    print_record(blocks, Console(file=out, width=120, highlight=False))
+    printed = out.getvalue()
+    for figure in (
+        "4 blocks)", "0.attention locked", "Contribution of each block", "3 blocks kept",
+        "0-1.attention, 1.mlp", "1.attention kept, 0.mlp cut", "a runtime with a flag; another",
+    ):  # fmt: skip
+        assert figure in printed
+    assert "layers kept" not in printed
+    card = model_card(blocks, {})
+    assert "1 of 4 blocks cut" in card and "| 0.mlp | -0.0500 | 0.0100 | – | cut |" in card
+    assert "a runtime with a flag; another" in card and "loads it as it is" not in card
+    assert "- custom_code\n" in card
+    draw_contributions(blocks, tmp_path / "blocks.png")
+    assert (tmp_path / "blocks.png").stat().st_size > 1000
+
+
 def test_a_model_from_a_folder_names_no_base_model(record):
     record["model"]["hub_id"] = None
     assert "base_model" not in model_card(record, {})
@@ -158,8 +191,16 @@ def test_the_figure_is_the_same_for_the_same_record(record, tmp_path):
         (words.seconds(59.94), "59.9 s"),
         (words.seconds(200), "3 min 20 s"),
         (words.seconds(7500), "2 h 5 min"),
-        (words.layers([9, 0, 1, 2, 11, 10]), "0-2, 9-11"),
-        (words.layers([]), "none"),
+        (words.players(["9", "0", "1", "2", "11", "10"]), "0-2, 9-11"),
+        (
+            words.players(["0.mlp", "3.attention", "4.attention", "2.mlp"]),
+            "0.mlp, 2.mlp, 3-4.attention",
+        ),
+        (words.players([]), "none"),
+        (words.label("layer", 3), "3"),
+        (words.label("attention", 3), "3.attention"),
+        (words.label("sublayer", 7), "3.mlp"),
+        (words.unit("mlp", plural=True), "feed-forward blocks"),
         (words.or_dash(None), "–"),
         (words.short_hash("sha256:" + "a" * 64), "sha256:" + "a" * 12),
     ],

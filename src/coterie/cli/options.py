@@ -17,7 +17,9 @@ Model = Annotated[
         show_default=False,
     ),
 ]
-Remove = Annotated[int | None, typer.Option("--remove", metavar="N", help="Layers to cut.")]
+Remove = Annotated[
+    int | None, typer.Option("--remove", metavar="N", help="Layers to cut (or see --players).")
+]
 SizeRemove = Annotated[
     int | None,
     typer.Option(
@@ -31,6 +33,26 @@ Ratio = Annotated[
         "--ratio",
         metavar="R",
         help="Or: fraction of layers REMOVED, rounded half up, at least 1.",
+    ),
+]
+Players = Annotated[
+    str,
+    typer.Option(
+        "--players",
+        metavar="KIND",
+        help="What may be cut: `layer`, its `attention` or `mlp` (feed-forward) block, or "
+        "`sublayer`: either. Without single blocks only Llama and Mistral can be saved, in the "
+        "block format of Nemotron-NAS: transformers loads it with trust_remote_code=True; "
+        "vLLM and llama.cpp know the format, for feed-forward widths that are a multiple of 256.",
+    ),
+]
+StudiedPlayers = Annotated[
+    str,
+    typer.Option(
+        "--players",
+        metavar="KIND",
+        help="What contributes: `layer`, its `attention` or `mlp` (feed-forward) block, or "
+        "`sublayer`: either. Any family of residual blocks; to cut them, see `prune --help`.",
     ),
 ]
 Output = Annotated[

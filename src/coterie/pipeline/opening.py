@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from coterie.errors import CutError, UserError
+from coterie.errors import UserError
 from coterie.evaluation.calibration import CALIBRATION_ON_HUB, TextSet, choose_texts
 from coterie.evaluation.engine import ModelGame
 from coterie.evaluation.shape import BatchShape
@@ -26,11 +26,11 @@ from coterie.models.checkpoints import (
 from coterie.models.disk_names import find_disk_stack
 from coterie.models.layer_fields import text_config
 from coterie.models.sources import REFERENCE
-from coterie.models.stack import Stack, find_stack
-from coterie.models.structure import meta_model
+from coterie.models.stack import Stack
+from coterie.models.sublayers import find_players
 from coterie.pipeline.provenance import versions
 from coterie.pipeline.request import HELD_OUT_SEQUENCES, LENGTH, Request
-from coterie.pipeline.settings import check_feasible
+from coterie.pipeline.settings import check_feasible, check_savable, sketch
 from coterie.plain import Json
 from coterie.remembered import Remembered
 from coterie.report.record import TextPart
@@ -120,7 +120,7 @@ class Opened:
 
     @property
     def locked(self) -> tuple[int, ...]:
-        """Layers that stay, whatever the reason."""
+        """Players that stay, whatever the reason."""
         return self.prepared.locked
 
     @property
@@ -129,16 +129,20 @@ class Opened:
         return attention_of(self.model)
 
 
-def prepare(request: Request, *, progress: Progress) -> Prepared:
+def prepare(request: Request, *, progress: Progress, cutting: bool = False) -> Prepared:
     """Resolve the model, choose the texts, and refuse whatever needs no weights to be refused.
+
+    Args:
+        cutting: A cut follows, so what could not be saved is refused too.
 
     Raises:
         UserError: whatever cannot be used, in one line.
     """
     source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
-    sketch = find_stack(meta_model(source.config(), trust_remote_code=source.trust_remote_code))
-    locked = _locked(request, sketch)
-    check_feasible(request, sketch.n_players, locked)
+    n_players, locked = sketch(request, source)
+    if cutting:
+        check_savable(request, source, n_players, locked)
+    check_feasible(request, n_players, locked)
     find_disk_stack(source.entries, source.config())  # refuses what could not be cut afterwards
     device = pick_device(request.device)
     dtype, reason = _dtype(request.dtype, device)
@@ -185,7 +189,7 @@ def opened(
             book.claim_study(EVERY_GAME, study, prepared.identity())
         progress.say(f"loading {source.name} in {name_of(prepared.dtype)} on {prepared.device}")
         model = load_model(source, dtype=prepared.dtype, device=prepared.device)
-        stack = find_stack(model)
+        stack = find_players(model, prepared.request.player_kind())
 
         def play(texts: TextSet) -> Played:
             return _play(book, prepared, model, stack, texts, progress)
@@ -216,6 +220,7 @@ def _play(
             "device": model.device.type,
             "attention": attention_of(model),
             "stack": stack.path,
+            "players": stack.players,
             "versions": {k: v for k, v in versions().items() if k in ("torch", "transformers")},
         }
     )
@@ -229,16 +234,6 @@ def _play(
     for remark in engine.remarks:
         progress.say(f"warning: {remark}")
     return Played(texts, engine, Remembered(engine, book, number))
-
-
-def _locked(request: Request, stack: Stack) -> tuple[int, ...]:
-    """Players that stay: those the family locks and those the user does."""
-    for layer in request.lock:
-        if not 0 <= layer < stack.n_players:
-            raise CutError(
-                f"--lock {layer} is no layer: the model has layers 0 to {stack.n_players - 1}"
-            )
-    return tuple(sorted({*stack.locks, *request.lock}))
 
 
 def _dtype(asked: str, device: torch.device) -> tuple[torch.dtype, str]:

@@ -38,7 +38,7 @@ def prune_plan(
     progress = progress or Silent()
     output = Path(output)
     check_output(output, overwrite=overwrite)
-    prepared = prepare(request, progress=progress)
+    prepared = prepare(request, progress=progress, cutting=True)
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
     with opened(prepared, store=store, progress=progress, read_only=True) as table:
         n_players = table.stack.n_players
@@ -86,11 +86,14 @@ def _memory(table: Opened, work: Plan) -> int:
 
 
 def _disk(table: Opened, keep: int) -> int:
-    """Bytes of the checkpoint, taking the layers to be of one size."""
+    """Bytes of the checkpoint, taking the players to be of one size."""
     entries = table.prepared.source.entries
     whole = sum(entry.n_bytes for entry in entries)
-    layers = sum(
-        entry.n_bytes for entry in entries if f"{table.stack.path.split('.')[-1]}." in entry.name
-    )
     n_players = table.stack.n_players
-    return whole - layers * (n_players - keep) // n_players
+    if table.stack.players == "layer":
+        word = f"{table.stack.path.split('.')[-1]}."
+        players = sum(entry.n_bytes for entry in entries if word in entry.name)
+    else:  # blocks have no common name on disk: their share of the parameters
+        blocks = sum(p.numel() for block in table.stack.layers for p in block.parameters())
+        players = whole * blocks // sum(p.numel() for p in table.model.parameters())
+    return whole - players * (n_players - keep) // n_players

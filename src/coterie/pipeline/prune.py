@@ -12,6 +12,7 @@ from coterie.game.utilities import clustered_mean, read
 from coterie.models.safety import Expectation, Verification, expect, verify
 from coterie.models.sources import Source
 from coterie.models.streaming import write_cut
+from coterie.models.sublayer_cut import write_block_cut
 from coterie.pipeline.folder import as_read, check_output, read_record, write_record, written_aside
 from coterie.pipeline.licence import licence_of
 from coterie.pipeline.opening import Played, Prepared, Progress, Silent, opened, prepare, text_part
@@ -53,7 +54,7 @@ def prune(
     store: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Result:
-    """Cut the layers a model can best do without, write the checkpoint, and prove it.
+    """Cut the players a model can best do without, write the checkpoint, and prove it.
 
     A run that has finished in ``output`` with the same request and the same weights is reported
     again and nothing is done.
@@ -73,7 +74,7 @@ def prune(
     done = None if overwrite else read_record(output)
     if done is None:
         check_output(output, overwrite=overwrite)
-    prepared = prepare(request, progress=progress)
+    prepared = prepare(request, progress=progress, cutting=True)
     if done is not None and done.get("identity") == as_read(prepared.identity()):
         progress.say(f"{output.name} holds the finished run of this very request")
         return Result(done)
@@ -82,11 +83,8 @@ def prune(
     began = time.monotonic()
     with written_aside(output, overwrite=overwrite) as folder:
         progress.say(f"writing {output.name}")
-        kept = np.flatnonzero(judged.coalition).tolist()
-        write_cut(judged.source, kept, folder)
-        trusted = judged.source.trust_remote_code
-        checked = verify(judged.expected, folder, trust_remote_code=trusted)
         record = judged.record
+        checked = _write(judged, folder)
         record["verification"] = _verification(checked)
         record["size"] = _sizes(judged.source, folder)
         record["budget"]["seconds"]["writing and checking"] = time.monotonic() - began
@@ -95,6 +93,22 @@ def prune(
         (folder / "README.md").write_text(card, encoding="utf-8")
         write_record(folder, record)
     return Result(record)
+
+
+def _write(judged: _Judged, folder: Path) -> Verification:
+    """Write the checkpoint and check it; one that lacks single blocks says what loads it."""
+    source, record = judged.source, judged.record
+    if record["model"]["player_kind"] == "layer":
+        write_cut(source, np.flatnonzero(judged.coalition).tolist(), folder)
+        return verify(judged.expected, folder, trust_remote_code=source.trust_remote_code)
+    gone: dict[str, set[int]] = {"attention": set(), "mlp": set()}
+    for label in record["cut"]["removed_labels"]:
+        layer, _, block = label.partition(".")
+        gone[block].add(int(layer))
+    done = write_block_cut(source, gone["attention"], gone["mlp"], folder)
+    record["runtimes"] = list(done.runtimes)
+    # The one Python file it needs is the package's own, just written.
+    return verify(judged.expected, folder, trust_remote_code=True)
 
 
 def _judge(
@@ -109,7 +123,7 @@ def _judge(
         began = time.monotonic()
         held_out = table.play_held_out()
         record = searched_record("prune", table, searched, output)
-        record["cut"] = cut_part(coalition, searched.study)
+        record["cut"] = cut_part(coalition, searched.study, table.request.player_kind())
         record["held_out"] = text_part(held_out.texts)
         record["verdict"] = _verdict(held_out, coalition, progress)
         tokens = torch.from_numpy(table.calibration.texts.tokens[:VERIFIED_SEQUENCES])

@@ -25,6 +25,7 @@ from coterie.report.record import (
     SearchPart,
     StratumPart,
 )
+from coterie.report.words import BLOCKS, Kind, label
 from coterie.study import Study
 
 CONFIDENCE = 0.95
@@ -58,14 +59,14 @@ def searched_record(
         StratumPart(size=s.size, coalitions=len(s.coalitions), population=s.population)
         for s in study.strata
     ]
-    record["contributions"] = _contributions(study)
+    record["contributions"] = _contributions(study, table.request.player_kind())
     record["fidelity"] = _fidelity(study)
     record["budget"] = searched.budget
     return record
 
 
-def cut_part(coalition: Coalition, study: Study) -> CutPart:
-    """Which layers go and which stay, 0-based, and how clear the closest call was."""
+def cut_part(coalition: Coalition, study: Study, kind: Kind) -> CutPart:
+    """Which players go and which stay, 0-based, and how clear the closest call was."""
     estimate = study.contributions.estimate
     values, errors = estimate.values, np.nan_to_num(estimate.errors)
     kept, removed = np.flatnonzero(coalition), np.flatnonzero(~coalition)
@@ -74,6 +75,8 @@ def cut_part(coalition: Coalition, study: Study) -> CutPart:
     return CutPart(
         removed=removed.tolist(),
         kept=kept.tolist(),
+        removed_labels=[label(kind, player) for player in removed.tolist()],
+        kept_labels=[label(kind, player) for player in kept.tolist()],
         closest=ClosestPart(
             kept=int(lowest),
             removed=int(highest),
@@ -86,7 +89,8 @@ def cut_part(coalition: Coalition, study: Study) -> CutPart:
 def _model(table: Opened) -> ModelPart:
     source, stack = table.prepared.source, table.stack
     local = source.revision is None
-    reasons = {str(layer): stack.locks.get(layer, "as asked") for layer in table.locked}
+    kind = table.request.player_kind()
+    reasons = {label(kind, one): stack.locks.get(one, "as asked") for one in table.locked}
     return ModelPart(
         name=source.name,
         hub_id=None if local or source.name == REFERENCE else source.name,
@@ -95,6 +99,7 @@ def _model(table: Opened) -> ModelPart:
         architecture=type(table.model).__name__,
         stack=stack.path,
         players=stack.n_players,
+        player_kind=kind,
         locked=reasons,
         dtype=", ".join(sorted({entry.dtype for entry in source.entries})),
     )
@@ -116,7 +121,7 @@ def _search(table: Opened, study: Study | None) -> SearchPart:
     )
 
 
-def _contributions(study: Study) -> ContributionsPart:
+def _contributions(study: Study, kind: Kind) -> ContributionsPart:
     found = study.contributions
     estimate = found.estimate
     low, high = estimate.interval(CONFIDENCE)
@@ -127,14 +132,15 @@ def _contributions(study: Study) -> ContributionsPart:
     )
     layers = [
         LayerPart(
-            layer=layer,
-            value=finite(estimate.values[layer]),
-            error_sampling=finite(estimate.error_sampling[layer]),
-            error_texts=finite(texts[layer]),
-            low=finite(low[layer]),
-            high=finite(high[layer]),
+            layer=player // (len(BLOCKS[kind]) or 1),
+            player=label(kind, player),
+            value=finite(estimate.values[player]),
+            error_sampling=finite(estimate.error_sampling[player]),
+            error_texts=finite(texts[player]),
+            low=finite(low[player]),
+            high=finite(high[player]),
         )
-        for layer in range(len(estimate.values))
+        for player in range(len(estimate.values))
     ]
     return ContributionsPart(
         semivalue=estimate.name,

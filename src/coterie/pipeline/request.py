@@ -9,6 +9,7 @@ from typing import Literal
 from coterie.errors import CutError, UserError
 from coterie.pipeline.provenance import bare
 from coterie.plain import Json
+from coterie.report.words import BLOCKS, Kind, unit
 
 METHODS = ("paper",)
 SEQUENCES, LENGTH = 10, 128
@@ -27,13 +28,15 @@ class Request:
 
     Args:
         model: Hugging Face id, local folder, or ``"reference"``, the model that ships inside.
-        remove: Layers to cut; or give ``keep``, or ``ratio`` (the fraction of layers removed).
+        remove: Players to cut; or give ``keep``, or ``ratio`` (the fraction of players removed).
+        players: What may be cut: each ``"layer"``, its ``"attention"`` or ``"mlp"`` (feed-forward)
+            block, or either of them (``"sublayer"``).
         calibration: Text that decides: a file, a Hub data set, a mixture, or ``"stdlib"``.
         held_out: Text that judges; without it, whole documents are set aside.
         sequences: Calibration sequences of ``length`` tokens each; None is 128, or the model's
             context where that is shorter.
         budget: Most distinct coalitions to evaluate; ``time`` bounds the search in seconds.
-        lock: Layers (0-based) that stay whatever happens.
+        lock: Layers (0-based) that stay whatever happens, with all their blocks.
         study: Name to resume a study by; one name, one set of settings.
     """
 
@@ -41,6 +44,7 @@ class Request:
     remove: int | None = None
     keep: int | None = None
     ratio: float | None = None
+    players: str = "layer"
     method: str = "paper"
     revision: str | None = None
     calibration: str | None = None
@@ -76,6 +80,7 @@ class Request:
                 raise CutError(f"--{name} {number} must be above zero, and finite")
         if self.method not in METHODS:
             raise UserError(f"--method {self.method} is unknown: there is {', '.join(METHODS)}")
+        self.player_kind()
         self.bos_policy()
         if self.revision is not None and Path(self.model).exists():
             raise UserError(f"--revision goes with a model of the Hub; {self.model} is a folder")
@@ -89,6 +94,17 @@ class Request:
     def _amounts(self) -> list[str]:
         return [f"--{n}" for n in ("remove", "keep", "ratio") if getattr(self, n) is not None]
 
+    def player_kind(self) -> Kind:
+        """What a player is.
+
+        Raises:
+            UserError: none of the kinds there are.
+        """
+        for kind in BLOCKS:
+            if self.players == kind:
+                return kind
+        raise UserError(f"--players {self.players} are unknown: there are {', '.join(BLOCKS)}")
+
     def bos_policy(self) -> BosPolicy:
         """What stands before every sequence.
 
@@ -101,12 +117,12 @@ class Request:
         raise UserError(f"--bos {self.bos} is unknown: there is {', '.join(_BOS)}")
 
     def players_to_remove(self, n_players: int, locked: tuple[int, ...]) -> int:
-        """How many layers go; the ratio is rounded half up and removes at least one.
+        """How many players go; the ratio is rounded half up and removes at least one.
 
         Raises:
-            CutError: more than the unlocked layers would go, or none.
+            CutError: more than the unlocked players would go, or none.
         """
-        free = n_players - len(locked)
+        free, units = n_players - len(locked), unit(self.players, plural=True)
         if self.remove is not None:
             removed = self.remove
         elif self.keep is not None:
@@ -116,11 +132,11 @@ class Request:
         else:
             raise CutError("how much to cut is not said: give remove, keep or ratio")
         if removed < 1:
-            raise CutError(f"--keep {self.keep} of {n_players} layers removes nothing: keep fewer")
+            raise CutError(f"--keep {self.keep} of {n_players} {units} removes nothing: keep fewer")
         if removed >= free:
             held = f", {len(locked)} of them locked" if locked else ""
             raise CutError(
-                f"cannot remove {removed} layers: the model has {n_players}{held}, "
+                f"cannot remove {removed} {units}: the model has {n_players}{held}, "
                 f"so at most {max(0, free - 1)} can go"
             )
         return removed

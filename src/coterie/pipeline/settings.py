@@ -1,17 +1,67 @@
 """From what was asked to the settings of a study, and the refusals that need no weights."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 
+from coterie.errors import CutError
+from coterie.models.sources import Source
+from coterie.models.stack import find_stack
+from coterie.models.structure import meta_model
+from coterie.models.sublayer_cut import _check_type
 from coterie.pipeline.request import Request
+from coterie.report.words import BLOCKS
 from coterie.study import Settings, checked
+
+
+def sketch(request: Request, source: Source) -> tuple[int, tuple[int, ...]]:
+    """Number of players, and those that stay, from the config alone.
+
+    A locked layer, by its family or by the user, is locked with all its blocks. That the layers are
+    built of such blocks is checked on the loaded model: it takes numbers to see it.
+
+    Raises:
+        CutError: a layer to lock that is not there.
+    """
+    stack = find_stack(meta_model(source.config(), trust_remote_code=source.trust_remote_code))
+    for layer in request.lock:
+        if not 0 <= layer < stack.n_players:
+            raise CutError(
+                f"--lock {layer} is no layer: the model has layers 0 to {stack.n_players - 1}"
+            )
+    width = len(BLOCKS[request.player_kind()]) or 1
+    layers = sorted({*stack.locks, *request.lock})
+    locked = (layer * width + place for layer in layers for place in range(width))
+    return stack.n_players * width, tuple(locked)
+
+
+def check_savable(
+    request: Request, source: Source, n_players: int, locked: tuple[int, ...]
+) -> None:
+    """Refuse a cut of blocks that could not be saved afterwards.
+
+    Raises:
+        ModelError: the family has no format for layers that lack blocks.
+        CutError: so much would go that no attention block need be left.
+    """
+    if request.players == "layer":
+        return
+    raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    _check_type(raw, source.name)
+    n_layers, removed = n_players // 2, request.players_to_remove(n_players, locked)
+    # With whole layers locked, an attention block is.
+    if request.players == "sublayer" and removed >= n_layers and not locked:
+        raise CutError(
+            f"the {removed} of {n_players} blocks to go could be every attention block, and a model"
+            f" keeps one: remove at most {n_layers - 1}, or name a layer that stays: --lock 0"
+        )
 
 
 def settings_for(
     request: Request, n_players: int, locked: tuple[int, ...], keep: int | None
 ) -> Settings:
-    """The settings of this request on a model of so many layers."""
+    """The settings of this request on a model of so many players."""
     return replace(
         Settings.published(n_players, locked),
         budget=request.budget,
@@ -22,10 +72,10 @@ def settings_for(
 
 
 def size_asked(request: Request, n_players: int, locked: tuple[int, ...]) -> int | None:
-    """How many layers the cut model will have; None where nothing is to be cut.
+    """How many players the cut model will have; None where nothing is to be cut.
 
     Raises:
-        CutError: more than the unlocked layers would go, or none.
+        CutError: more than the unlocked players would go, or none.
     """
     if not request.says_how_much():
         return None
@@ -41,7 +91,7 @@ def check_feasible(request: Request, n_players: int, locked: tuple[int, ...]) ->
     """Draw the design once and throw it away: what cannot be drawn is refused before loading.
 
     Raises:
-        CutError: too many layers to cut, too small a budget, too few layers to choose from.
+        CutError: too many players to cut, too small a budget, too few players to choose from.
     """
     keep = size_asked(request, n_players, locked)
     checked(settings_for(request, n_players, locked, keep), n_players, generator(request))

@@ -1,4 +1,4 @@
-"""`values`: what every layer contributes, without a cut."""
+"""`values`: what every player contributes, without a cut."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,24 +19,24 @@ class Result:
 
     @property
     def contributions(self) -> list[float | None]:
-        """Contribution of each layer; None for a locked one."""
+        """Contribution of each player; None for a locked one."""
         return [layer["value"] for layer in self.record["contributions"]["layers"]]
 
     @property
     def kept(self) -> list[int]:
-        """Layers kept, 0-based; empty where nothing was cut."""
+        """Players kept, 0-based; empty where nothing was cut."""
         return self.record["cut"]["kept"] if "cut" in self.record else []
 
     @property
     def removed(self) -> list[int]:
-        """Layers cut, 0-based; empty where nothing was cut."""
+        """Players cut, 0-based; empty where nothing was cut."""
         return self.record["cut"]["removed"] if "cut" in self.record else []
 
 
 def values(
     request: Request, *, store: Path | str | None = None, progress: Progress | None = None
 ) -> Result:
-    """Estimate what each layer contributes; resumes whatever the store holds already.
+    """Estimate what each player contributes; resumes whatever the store holds already.
 
     Args:
         store: SQLite file of observations; None is the user's cache.

@@ -15,19 +15,20 @@ def model_card(record: Record, licence: dict[str, str]) -> str:
     model, cut, verdict = record["model"], record["cut"], record["verdict"]
     before, after, change = verdict["before"], verdict["after"], verdict["difference"]
     size, search = record["size"], record["search"]
-    removed, kept = w.layers(cut["removed"]), w.layers(cut["kept"])
+    unit = w.unit(model["player_kind"])
+    removed, kept = w.players(cut["removed_labels"]), w.players(cut["kept_labels"])
     return f"""---
 {_metadata(record, licence)}---
 
-# {model["name"]}, {len(cut["removed"])} of {model["players"]} layers cut
+# {model["name"]}, {len(cut["removed"])} of {model["players"]} {unit}s cut
 
-An ordinary checkpoint: `AutoModelForCausalLM.from_pretrained` loads it as it is.
+{_loading(record)}
 [Coterie](https://pypi.org/project/coterie/) observed {record["budget"]["distinct"]:,} coalitions of
-layers, estimated what each layer contributes, and cut the lowest.
+{unit}s, estimated what each {unit} contributes, and cut the lowest.
 
 | | before | after |
 |---|---|---|
-| layers | {model["players"]} | {len(cut["kept"])} |
+| {unit}s | {model["players"]} | {len(cut["kept"])} |
 | parameters | {w.count(size["parameters_before"])} | {w.count(size["parameters_after"])} |
 | weights on disk | {w.size(size["bytes_before"])} | {w.size(size["bytes_after"])} |
 | held-out perplexity | {_perplexity(before)} | {_perplexity(after)} |
@@ -37,9 +38,9 @@ Held-out: {_text(record["held_out"])}, {search["dtype"]}. The loss per token cha
 
 Layers are counted from 0. Cut: {removed}. Kept: {kept}.
 
-## Contribution of each layer
+## Contribution of each {unit}
 
-![Contribution of each layer]({FIGURE})
+![Contribution of each {unit}]({FIGURE})
 
 {_layers(record)}
 
@@ -68,20 +69,32 @@ def _metadata(record: Record, licence: dict[str, str]) -> str:
     if base:
         lines |= {"base_model": base, "base_model_relation": "finetune"}
     text = "".join(f"{key}: {value}\n" for key, value in lines.items())
-    return f"{text}tags:\n- coterie\n- pruned\n"
+    custom = "- custom_code\n" if "runtimes" in record else ""
+    return f"{text}tags:\n- coterie\n- pruned\n{custom}"
+
+
+def _loading(record: Record) -> str:
+    if "runtimes" not in record:
+        return "An ordinary checkpoint: `AutoModelForCausalLM.from_pretrained` loads it as it is."
+    return (
+        "Some layers lack their attention or feed-forward block, in the block format of `nemotron-"
+        f"nas`.\nWritten for: {'; '.join(record['runtimes'])}. The small modelling file that"
+        " transformers\nneeds lies beside the weights."
+    )
 
 
 def _layers(record: Record) -> str:
     removed = set(record["cut"]["removed"])
     found = record["contributions"]
     rows = [
-        f"| {layer['layer']} | {w.or_dash(layer['value'], '{:.4f}')} "
+        f"| {layer['player']} | {w.or_dash(layer['value'], '{:.4f}')} "
         f"| {w.or_dash(layer['error_sampling'], '{:.4f}')} "
         f"| {w.or_dash(layer['error_texts'], '{:.4f}')} "
-        f"| {'cut' if layer['layer'] in removed else 'kept'} |"
-        for layer in found["layers"]
+        f"| {'cut' if player in removed else 'kept'} |"
+        for player, layer in enumerate(found["layers"])
     ]
-    head = f"| layer | {found['semivalue']} ({found['unit']}) | ± sampling | ± texts | |"
+    unit = w.unit(record["model"]["player_kind"])
+    head = f"| {unit} | {found['semivalue']} ({found['unit']}) | ± sampling | ± texts | |"
     return "\n".join([head, "|---|---|---|---|---|", *rows])
 
 

@@ -1,6 +1,7 @@
 """The shape of `coterie.json`: everything a run found, with its provenance, as plain JSON.
 
-No absolute path, no user's name. A number that does not exist is null. Layers count from 0.
+No absolute path, no user's name. A number that does not exist is null. Layers and players count
+from 0; where players are blocks of layers, their labels (`3.attention`) stand beside the numbers.
 """
 
 from typing import NotRequired, TypedDict
@@ -18,8 +19,10 @@ class ModelPart(TypedDict):
     architecture: str
     stack: str
     players: int
+    player_kind: str
+    """What a player is: layer, attention, mlp, or sublayer (either block)."""
     locked: dict[str, str]
-    """Layers that cannot go, with the reason."""
+    """Labels of the players that cannot go, with the reason."""
     dtype: str
 
 
@@ -60,9 +63,12 @@ class StratumPart(TypedDict):
 
 
 class LayerPart(TypedDict):
-    """One layer's contribution with its standard errors by source; null for a locked layer."""
+    """One player's contribution with its standard errors by source; null for a locked one."""
 
     layer: int
+    """The decoder layer that the player is, or is a block of."""
+    player: str
+    """The player's label: the layer's number, for a block with its kind."""
     value: float | None
     error_sampling: float | None
     error_texts: float | None
@@ -71,7 +77,7 @@ class LayerPart(TypedDict):
 
 
 class ContributionsPart(TypedDict):
-    """Every layer's contribution."""
+    """Every player's contribution, in the order of the players."""
 
     semivalue: str
     unit: str
@@ -107,14 +113,16 @@ class ClosestPart(TypedDict):
     removed: int
     difference: float
     error: float
-    """Standard error of the difference, both sources, taking the two layers as independent."""
+    """Standard error of the difference, both sources, taking the two players as independent."""
 
 
 class CutPart(TypedDict):
-    """The decision."""
+    """The decision: numbers of players, and the labels of the same players."""
 
     removed: list[int]
     kept: list[int]
+    removed_labels: list[str]
+    kept_labels: list[str]
     closest: ClosestPart
 
 
@@ -205,5 +213,7 @@ class Record(TypedDict):
     verdict: NotRequired[VerdictPart]
     size: NotRequired[SizePart]
     verification: NotRequired[dict[str, Json]]
+    runtimes: NotRequired[list[str]]
+    """What loads a checkpoint that lacks single blocks; absent where it is an ordinary one."""
     budget: NotRequired[BudgetPart]
     plan: NotRequired[PlanPart]

@@ -35,8 +35,9 @@ def _pairs(rows: list[tuple[str, str]], out: Console, title: str) -> None:
 
 def _model(record: Record, out: Console) -> None:
     model, search = record["model"], record["search"]
+    made_of = f"{model['architecture']}, {model['players']} {_units(record)}"
     rows = [
-        ("model", f"{model['name']} ({model['architecture']}, {model['players']} layers)"),
+        ("model", f"{model['name']} ({made_of})"),
         ("weights", w.short_hash(model["revision"] or model["fingerprint"])),
         ("search in", f"{search['dtype']} on {search['device']} ({search['dtype_reason']})"),
         ("engine", search["mode"]),
@@ -44,8 +45,12 @@ def _model(record: Record, out: Console) -> None:
     ]
     if "held_out" in record:
         rows.append(("held-out", _text(record["held_out"])))
-    rows += [(f"layer {layer} locked", why) for layer, why in model["locked"].items()]
+    rows += [(f"{w.named(label)} locked", why) for label, why in model["locked"].items()]
     _pairs(rows, out, "Model and texts")
+
+
+def _units(record: Record) -> str:
+    return w.unit(record["model"]["player_kind"], plural=True)
 
 
 def _text(text: TextPart) -> str:
@@ -62,23 +67,24 @@ def _contributions(record: Record, out: Console) -> None:
     values = [layer["value"] for layer in found["layers"] if layer["value"] is not None]
     top = max((abs(value) for value in values), default=0.0) or 1.0
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("layer", "contribution", "± sampling", "± texts", ""):
+    unit = w.unit(record["model"]["player_kind"])
+    for name in (unit, "contribution", "± sampling", "± texts", ""):
         table.add_column(name, justify="left" if not name else "right")
-    for layer in found["layers"]:
+    for player, layer in enumerate(found["layers"]):
         value = layer["value"]
         if value is None:
-            table.add_row(str(layer["layer"]), "locked", "–", "–", "")
+            table.add_row(layer["player"], "locked", "–", "–", "")
             continue
         bar = ("█" if value >= 0 else "░") * round(_BAR * abs(value) / top)
-        gone = layer["layer"] in removed
+        gone = player in removed
         table.add_row(
-            str(layer["layer"]),
+            layer["player"],
             f"{value:.4f}",
             w.or_dash(layer["error_sampling"], "{:.4f}"),
             w.or_dash(layer["error_texts"], "{:.4f}"),
             f"[red]{bar} cut[/red]" if gone else f"[green]{bar}[/green]",
         )
-    out.print(f"\n[bold]Contribution of each layer[/bold], {found['semivalue']}")
+    out.print(f"\n[bold]Contribution of each {unit}[/bold], {found['semivalue']}")
     out.print(f"[dim]{found['unit']}; ± one standard error[/dim]")
     out.print(table)
 
@@ -86,11 +92,12 @@ def _contributions(record: Record, out: Console) -> None:
 def _fidelity(record: Record, out: Console) -> None:
     fidelity = record["fidelity"]
     rows = [("overall", _faith(fidelity["overall"]))]
-    rows += [(f"{size} layers kept", _faith(part)) for size, part in fidelity["by_size"].items()]
+    units = _units(record)
+    rows += [(f"{size} {units} kept", _faith(part)) for size, part in fidelity["by_size"].items()]
     requested = fidelity["requested"]
     if requested is not None and str(fidelity["requested_size"]) not in fidelity["by_size"]:
         rows.append(
-            (f"{fidelity['requested_size']} layers kept", f"{_faith(requested)}, drawn for this")
+            (f"{fidelity['requested_size']} {units} kept", f"{_faith(requested)}, drawn for this")
         )
     _pairs(rows, out, f"Surrogate, held-out fidelity ({fidelity['how']})")
 
@@ -128,21 +135,22 @@ def _verdict(record: Record, out: Console) -> None:
     out.print("\n[bold]Verdict[/bold]")
     out.print(table)
     rows = [
-        ("cut", w.layers(cut["removed"])),
-        ("kept", w.layers(cut["kept"])),
-        ("closest call", _closest(cut["closest"])),
+        ("cut", w.players(cut["removed_labels"])),
+        ("kept", w.players(cut["kept_labels"])),
+        ("closest call", _closest(record, cut["closest"])),
         ("reloaded", str(record["verification"]["summary"])),
     ]
+    if "runtimes" in record:
+        rows.append(("loads in", "; ".join(record["runtimes"])))
     if verdict["not_finite"]:
         rows.append(("not finite", f"{verdict['not_finite']} held-out losses read as the floor"))
-    _pairs(rows, out, "Layers (0-based)")
+    _pairs(rows, out, f"{_units(record).capitalize()} (0-based)")
 
 
-def _closest(call: ClosestPart) -> str:
-    told = (
-        f"layer {call['kept']} kept, layer {call['removed']} cut: they differ by "
-        f"{call['difference']:.4f} ± {call['error']:.4f}"
-    )
+def _closest(record: Record, call: ClosestPart) -> str:
+    found = record["contributions"]["layers"]
+    kept, gone = (w.named(found[call[side]]["player"]) for side in ("kept", "removed"))
+    told = f"{kept} kept, {gone} cut: they differ by {call['difference']:.4f} ± {call['error']:.4f}"
     if call["difference"] < 2 * call["error"]:
         told += ", which does not tell them apart; a larger --budget might"
     return told
