@@ -92,28 +92,14 @@ def test_the_record_and_the_card_name_blocks(home):
 
 def test_facts_of_layers_and_of_blocks_never_mix(home, capsys):
     before = games(home)
-    for kind in ("attention", "layer"):  # six players each
+    for kind, third in (("attention", "3.attention"), ("layer", "3")):  # six players each
         assert main(arguments(home, "values", "--players", kind, "--json")) == 0
         record = json.loads(capsys.readouterr().out)
+        layers = record["contributions"]["layers"]
         assert record["budget"]["known"] == 0
-        assert len(record["contributions"]["layers"]) == N_LAYERS
-    assert record["contributions"]["layers"][3]["player"] == "3"
+        assert len(layers) == N_LAYERS and layers[3]["player"] == third
     after = games(home)
     assert set(before) < set(after) and len(after) == len(before) + 2
-    assert main(arguments(home, "values", "--players", "attention", "--json")) == 0
-    record = json.loads(capsys.readouterr().out)
-    assert record["budget"]["known"] == record["budget"]["distinct"]
-    assert record["contributions"]["layers"][3]["player"] == "3.attention"
-
-
-def test_a_locked_layer_keeps_all_its_blocks(home, capsys):
-    asked = ["--players", "sublayer", "--lock", "0,5", "--json"]
-    assert main(arguments(home, "values", *asked)) == 0
-    record = json.loads(capsys.readouterr().out)
-    locked = ["0.attention", "0.mlp", "5.attention", "5.mlp"]
-    assert list(record["model"]["locked"]) == locked
-    values = {one["player"]: one["value"] for one in record["contributions"]["layers"]}
-    assert [name for name, value in values.items() if value is None] == locked
 
 
 def test_the_plan_of_a_block_cut_foresees_its_size(home, capsys):
@@ -181,11 +167,13 @@ def test_a_mistake_about_players_is_one_line(home, capsys, more, complaint):
     assert not (home / "refused").exists()
 
 
-def test_half_the_blocks_may_go_where_an_attention_block_is_locked(home):
+def test_a_locked_layer_keeps_its_blocks_and_half_of_all_may_go(home):
     asked = ["--players", "sublayer", "--ratio", "0.5", "--lock", "0"]
     assert main(arguments(home, "prune", *asked, output="half")) == 0
     record = record_of(home, "half")
     assert len(record["cut"]["removed"]) == 6
-    assert {"0.attention", "0.mlp"} <= set(record["cut"]["kept_labels"])
+    locked = ["0.attention", "0.mlp"]
+    assert list(record["model"]["locked"]) == locked == record["cut"]["kept_labels"][:2]
+    assert [one["value"] is None for one in record["contributions"]["layers"][:3]] == [1, 1, 0]
     loaded = AutoModelForCausalLM.from_pretrained(home / "half", trust_remote_code=True)
     assert isinstance(loaded, LlamaForCausalLM)
