@@ -29,7 +29,7 @@ WikiText-2 PPL = 12.47
         ("[7, 2, 5]", (2, 5, 7)),
         ("2, 5,7\n", (2, 5, 7)),
         ("prune_layers = [6, 5]", (5, 6)),
-        (json.dumps({"cut": {"layers": [1, 4]}}), (1, 4)),
+        (json.dumps({"model": {"player_kind": "layer"}, "cut": {"removed": [1, 4]}}), (1, 4)),
     ],
 )
 def test_a_list_is_read_as_it_is(text, layers, tmp_path):
@@ -84,3 +84,10 @@ def test_an_inspection_counts_and_locks_without_weights():
     assert found.n_parameters - found.n_parameters_after == gone
     with pytest.raises(CutError, match="layer 1 is locked"):
         inspect_config(tiny_config("bamba", 6), (0, 2, 3))
+
+
+def test_a_record_that_cut_blocks_is_no_list_of_layers(tmp_path):
+    file = tmp_path / "coterie.json"
+    file.write_text(json.dumps({"model": {"player_kind": "mlp"}, "cut": {"removed": [1]}}))
+    with pytest.raises(CutError, match="mlp blocks"):
+        read_list(file, 6)

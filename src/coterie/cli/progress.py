@@ -67,6 +67,7 @@ class PlainProgress:
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
         self._stage, self._began, self._said = "", 0.0, 0.0
+        self._done = 0
 
     def __enter__(self) -> "PlainProgress":
         return self
@@ -85,6 +86,8 @@ class PlainProgress:
         if stage != self._stage:
             self._stage, self._began, self._said = stage, now, now
             self.say(f"{stage}: {done}/{total}")
+        elif done == self._done:
+            return
         elif done == total:
             self.say(f"{stage}: {done}/{total} in {now - self._began:.1f} s")
         elif now - self._said >= _PLAIN_SECONDS:
@@ -92,3 +95,4 @@ class PlainProgress:
             rate = done / (now - self._began)
             left = f", {(total - done) / rate:.0f} s left" if rate else ""
             self.say(f"{stage}: {done}/{total} ({rate:,.1f}/s{left})")
+        self._done = done

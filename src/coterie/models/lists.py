@@ -76,8 +76,13 @@ def _record(text: str) -> list[int] | None:
         return None
     if not isinstance(record, dict):
         return None
-    cut = record.get("cut")
-    layers = cut.get("layers") or cut.get("cut") if isinstance(cut, dict) else cut
+    model, cut = record.get("model"), record.get("cut")
+    if isinstance(model, dict) and model.get("player_kind", "layer") != "layer":
+        raise CutError(
+            f"this record cuts {model['player_kind']} blocks, not whole layers: "
+            "repeat its own command instead"
+        )
+    layers = cut.get("removed") if isinstance(cut, dict) else None
     numbers = isinstance(layers, list) and all(isinstance(layer, int) for layer in layers)
     return layers if numbers else None
 
