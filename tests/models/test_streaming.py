@@ -8,9 +8,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from coterie.errors import CutError, ModelError
+from coterie.models.safety import verify_cut
 from coterie.models.sources import INDEX, resolve
+from coterie.models.stack import find_stack
 from coterie.models.streaming import write_cut
 from coterie.models.tiny import tiny_model
 
@@ -167,3 +170,33 @@ def test_writing_takes_little_memory(tmp_path):
     write_cut(source, [0, 1, 3], tmp_path / "cut")
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # kB on Linux
     assert grown < 100_000
+
+
+class RegisteredConfig(LlamaConfig):
+    model_type = "registered-elsewhere"
+
+
+class RegisteredForCausalLM(LlamaForCausalLM):
+    config_class = RegisteredConfig
+
+
+def test_a_type_that_another_library_registered_is_cut(tmp_path, tokens):
+    """As flash-linear-attention registers RWKV-7: no code beside the weights, none of ours."""
+    AutoConfig.register(RegisteredConfig.model_type, RegisteredConfig)
+    AutoModelForCausalLM.register(RegisteredConfig, RegisteredForCausalLM)
+    fields = tiny_model("llama", 4).config.to_dict() | {"model_type": RegisteredConfig.model_type}
+    model = RegisteredForCausalLM(RegisteredConfig(**fields)).eval()
+    model.save_pretrained(tmp_path / "whole")
+    write_cut(resolve(str(tmp_path / "whole")), [0, 3], tmp_path / "cut")
+    found = verify_cut(
+        model, find_stack(model), [True, False, False, True], tmp_path / "cut", tokens
+    )
+    assert found.max_logit_difference == 0
+
+
+def test_python_files_of_a_model_stay_beside_it(folder, tmp_path):
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    (whole / "modeling_own.py").write_text("# its own code")
+    written = write_cut(resolve(str(whole)), KEPT, tmp_path / "cut")
+    assert "modeling_own.py" in written.carried
+    assert (tmp_path / "cut" / "modeling_own.py").read_text() == "# its own code"

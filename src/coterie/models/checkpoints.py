@@ -15,7 +15,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from coterie.errors import ModelError, UserError
-from coterie.models.sources import Source, resolve
+from coterie.models.sources import Source, is_registered, resolve
 
 __all__ = [
     "Source",
@@ -96,7 +96,8 @@ def auto_class(config: PretrainedConfig) -> AutoClass:
     if config.model_type in _ONLY_AS_WRAPPER:
         return AutoModelForImageTextToText
     remote = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    if remote or config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or is_registered(config)
+    if remote or known:
         return AutoModelForCausalLM
     return AutoModelForImageTextToText
 

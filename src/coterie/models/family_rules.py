@@ -189,6 +189,10 @@ TABLE: dict[str, Family] = {
     "recurrent_gemma": Family(config_rule=_spell_out_blocks),
     "reformer": Family(refusal="its layers carry two streams and are reversed in pairs"),
     "rwkv": Family(lock_first="it holds the norm of the embeddings"),
+    "rwkv7": Family(
+        lock_first="it holds the norm of the embeddings and makes what later layers mix in",
+        settled=frozenset(["num_hidden_layers"]),  # only scales the first random weights
+    ),
     "xlm": Family(refusal="the parts of its layers lie in several lists"),
     "zamba": _ZAMBA,
     "zamba2": _ZAMBA,

@@ -4,10 +4,13 @@ import json
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
@@ -199,6 +202,8 @@ def _check_kind(source: Source) -> None:
             f"{source.name!r} (model type {model_type!r}) needs Python code of its own: read it,"
             " then allow it with --trust-remote-code"
         )
+    if not _known_type(model_type) and find_spec("fla") is not None:
+        import_module("fla.models")  # flash-linear-attention registers RWKV-7 and its like
     try:
         config = source.config()
     except Exception as error:  # whatever a config class raises, the user needs one line
@@ -218,12 +223,20 @@ def is_causal(config: PretrainedConfig, architectures: list[str]) -> bool:
         return False
     if "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
         return True
+    if is_registered(config):
+        return True
     if not _known_type(config.model_type):
         return False
     if getattr(config, "is_decoder", None) is False and _is_encoder_class(config.model_type):
         return False
     classes = _class_names(config.model_type)
     return not architectures or any(name in classes for name in architectures)
+
+
+def is_registered(config: PretrainedConfig) -> bool:
+    """Whether another library registered this config with `AutoModelForCausalLM`."""
+    ours = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return not ours and type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
 
 
 def _is_encoder_class(model_type: str) -> bool:
