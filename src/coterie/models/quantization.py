@@ -8,6 +8,8 @@ from coterie.errors import ModelError
 Renumber = Callable[[int], int | None]
 """The new number of a layer, or None if it is cut."""
 
+_ANY_LIST = r"(?<![A-Za-z0-9_\\])\\?\.\d+\\?\."  # ".*\.18\..*": layer 18 of whichever list
+
 _SETS_OF_LAYERS = r"\\?\.(?:\(|\[)[^)\]]*\d"  # "layers.(0|1)", "layers\.[0-3]"
 
 
@@ -50,6 +52,11 @@ def _renumbered_text(text: str, list_name: str, renumber: Renumber) -> str | Non
         )
     match = re.search(rf"{word}\\?\.(\d+)", text)
     if match is None:
+        if re.search(_ANY_LIST, text):
+            raise ModelError(
+                f"quantization_config names a layer by a pattern without its list ({text!r}): write"
+                f" the list out, as in {list_name}.18, and cut again"
+            )
         return text
     number = renumber(int(match[1]))
     if number is None:
