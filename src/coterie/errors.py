@@ -4,6 +4,8 @@
     ├── UserError                a mistake in what was asked: one clear line, exit code 2
     │   ├── ModelError           the model cannot be found, read, or is not of a kind we can cut
     │   ├── TextError            calibration or held-out text that cannot be used
+    │   ├── TaskError            a zero-shot task that is unknown or unreadable (evaluation)
+    │   ├── SpeedError           a load that cannot be timed (evaluation)
     │   ├── CutError             a cut that cannot be made: bad index, locked layer, too many layers
     │   └── StudyMismatch        a study resumed under other settings than it was begun with
     └── VerificationError        what we wrote is not what we measured: exit code 1

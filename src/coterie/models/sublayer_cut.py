@@ -69,7 +69,7 @@ def write_block_cut(
         ModelError: The model is not of a type whose blocks the format knows.
     """
     raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
-    _check_type(raw, source.name)
+    check_saved_type(raw, source.name)
     stack = find_disk_stack(source.entries, source.config())
     kept = _checked(attention, mlp, stack.n_players)
     fields = _config(raw, source.config().to_dict(), kept, attention, mlp)
@@ -91,7 +91,16 @@ def write_block_cut(
     return BlockCut(written, kept, _runtimes(int(fields["intermediate_size"])))  # type: ignore
 
 
-def _check_type(raw: dict[str, object], name: str) -> None:
+def check_saved_type(raw: dict[str, object], name: str) -> None:
+    """Refuse a model of which single blocks could be cut but not saved.
+
+    Args:
+        raw: Its config.json.
+        name: What a message calls it.
+
+    Raises:
+        ModelError: no format holds a cut of its blocks, or it is quantised.
+    """
     if raw.get("model_type") not in LLAMA_LIKE or raw.get("sliding_window"):
         raise ModelError(
             f"{name!r} is a {raw.get('model_type')}: single blocks can be saved of"

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from coterie.errors import UserError
 from coterie.evaluation.calibration import CALIBRATION_ON_HUB, TextSet, choose_texts
@@ -70,7 +70,6 @@ class Prepared:
 
     request: Request
     source: Source
-    tokenizer: PreTrainedTokenizerBase
     locked: tuple[int, ...]
     device: torch.device
     dtype: torch.dtype
@@ -146,11 +145,10 @@ def prepare(request: Request, *, progress: Progress, cutting: bool = False) -> P
     find_disk_stack(source.entries, source.config())  # refuses what could not be cut afterwards
     device = pick_device(request.device)
     dtype, reason = _dtype(request.dtype, device)
-    tokenizer = load_tokenizer(source)
     context = _context(source)
     progress.say(f"reading texts for {source.name}")
     calibration, held_out = choose_texts(
-        tokenizer,
+        load_tokenizer(source),
         calibration=request.calibration or _default_calibration(source),
         held_out=request.held_out,
         sequences=request.sequences,
@@ -160,9 +158,7 @@ def prepare(request: Request, *, progress: Progress, cutting: bool = False) -> P
         bos=request.bos_policy(),
         context=context,
     )
-    return Prepared(
-        request, source, tokenizer, locked, device, dtype, reason, calibration, held_out
-    )
+    return Prepared(request, source, locked, device, dtype, reason, calibration, held_out)
 
 
 @contextmanager

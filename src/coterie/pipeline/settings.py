@@ -9,7 +9,7 @@ from coterie.errors import CutError
 from coterie.models.sources import Source
 from coterie.models.stack import find_stack
 from coterie.models.structure import meta_model
-from coterie.models.sublayer_cut import _check_type
+from coterie.models.sublayer_cut import check_saved_type
 from coterie.pipeline.request import Request
 from coterie.report.words import BLOCKS
 from coterie.study import Settings, checked
@@ -48,7 +48,7 @@ def check_savable(
     if request.players == "layer":
         return
     raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
-    _check_type(raw, source.name)
+    check_saved_type(raw, source.name)
     n_layers, removed = n_players // 2, request.players_to_remove(n_players, locked)
     # With whole layers locked, an attention block is.
     if request.players == "sublayer" and removed >= n_layers and not locked:
