@@ -41,15 +41,14 @@ def test_the_learning_rate_rises_stays_and_falls_to_zero():
     assert rates[750] == pytest.approx(0.5) and rates[1000] == 0.0
 
 
-def test_any_batch_can_be_had_at_any_time(monkeypatch):
-    monkeypatch.setattr("coterie.models.reference.train.CONTEXT", 8)
+def test_any_batch_can_be_had_at_any_time():
     documents = [np.arange(start, start + 50, dtype=np.uint16) for start in range(0, 500, 50)]
-    batches = Batches(documents, size=4, seed=0)
+    batches = Batches(documents, length=8, size=4, seed=0)
     later = batches[40]
     assert later.shape == (4, 8)
     epoch = torch.cat([batches[step] for step in range(batches.per_epoch)]).flatten()
     assert len(set(epoch.tolist())) == len(epoch)  # nothing is read twice in an epoch
-    assert torch.equal(later, Batches(documents, size=4, seed=0)[40])
+    assert torch.equal(later, Batches(documents, length=8, size=4, seed=0)[40])
 
 
 def tiny():

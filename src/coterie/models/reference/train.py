@@ -8,6 +8,7 @@ constant after a short warm-up and falls linearly to zero over the last part of 
 
 The training set is the standard library of the Python that runs this script, so other versions of
 Python give slightly different weights. `weights/README.md` records the run behind those that ship.
+`train` is the recipe without the text, for other small models.
 """
 
 import argparse
@@ -43,29 +44,36 @@ CONFIG = LlamaConfig(
 )
 
 
-def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
+Documents = list[tuple[str, str]]
+"""Names and texts."""
+
+
+def train_tokenizer(texts: list[str], config: LlamaConfig) -> PreTrainedTokenizerFast:
     """Byte-level BPE over the training text; `<|endoftext|>` is token 0 and separates documents."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=CONFIG.vocab_size,
+        vocab_size=config.vocab_size,
         special_tokens=[END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=END, eos_token=END, model_max_length=CONTEXT
+        tokenizer_object=tokenizer,
+        bos_token=END,
+        eos_token=END,
+        model_max_length=config.max_position_embeddings,
     )
 
 
 class Batches:
-    """Windows of CONTEXT tokens, documents shuffled anew each epoch; any step at any time."""
+    """Windows of `length` tokens, documents shuffled anew each epoch; any step at any time."""
 
-    def __init__(self, documents: list[np.ndarray], size: int, seed: int):
-        self.documents, self.size, self.seed = documents, size, seed
-        self.per_epoch = sum(map(len, documents)) // CONTEXT // size
+    def __init__(self, documents: list[np.ndarray], length: int, size: int, seed: int):
+        self.documents, self.length, self.size, self.seed = documents, length, size, seed
+        self.per_epoch = sum(map(len, documents)) // length // size
         self._epoch, self._windows = -1, np.empty(0)
 
     def __getitem__(self, step: int) -> torch.Tensor:
@@ -75,7 +83,8 @@ class Batches:
             stream = np.concatenate(
                 [self.documents[i] for i in rng.permutation(len(self.documents))]
             )
-            windows = stream[: len(stream) // CONTEXT * CONTEXT].reshape(-1, CONTEXT)
+            whole = len(stream) // self.length * self.length
+            windows = stream[:whole].reshape(-1, self.length)
             self._epoch, self._windows = epoch, rng.permutation(windows)
         batch = self._windows[index * self.size : (index + 1) * self.size]
         return torch.from_numpy(batch.astype(np.int64))
@@ -129,90 +138,106 @@ def held_out_loss(model: LlamaForCausalLM, windows: torch.Tensor) -> float:
     return float(torch.stack(losses).mean())
 
 
-def main() -> None:
-    """Train, with a checkpoint every few minutes, and write the finished model to WORK/model."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def arguments(description: str, tokens: float, batch: int) -> argparse.ArgumentParser:
+    """The options of a training script."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--work", type=Path, required=True, help="folder for checkpoints; resumed if it has one"
     )
     parser.add_argument(
-        "--tokens", type=float, default=5e6, help="training tokens in all (default 5e6)"
+        "--tokens", type=float, default=tokens, help=f"training tokens in all (default {tokens:g})"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument(
-        "--batch", type=int, default=8, help=f"sequences of {CONTEXT} tokens per step"
-    )
+    parser.add_argument("--batch", type=int, default=batch, help="sequences per step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--export", action="store_true", help="write WORK/model from the last checkpoint and stop"
     )
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Train the reference model and write it to WORK/model."""
+    options = arguments(__doc__.split("\n\n")[0], tokens=5e6, batch=8).parse_args()
+    train(CONFIG, list(training_documents()), stdlib_documents("verdict"), options)
+
+
+def train(
+    config: LlamaConfig, training: Documents, held_out: Documents, options: argparse.Namespace
+) -> None:
+    """Train a Llama with its own tokenizer, saving every 50 steps; the end goes to WORK/model."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     options.work.mkdir(parents=True, exist_ok=True)
+    length = config.max_position_embeddings
 
-    texts = [text for _, text in training_documents()]
-    tokenizer = _tokenizer(options.work, texts)
+    texts = [text for _, text in training]
+    tokenizer = _tokenizer(options.work, texts, config)
     documents = [np.array([0, *ids], np.uint16) for ids in tokenizer(texts)["input_ids"]]
-    batches = Batches(documents, options.batch, options.seed)
-    held_out = _held_out_windows(tokenizer)
-    steps = int(options.tokens / (options.batch * CONTEXT))
+    batches = Batches(documents, length, options.batch, options.seed)
+    judges = _held_out_windows(tokenizer, held_out, length)
+    steps = int(options.tokens / (options.batch * length))
 
-    model = LlamaForCausalLM(CONFIG)
+    model = LlamaForCausalLM(config)
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers" in n]
     rest = [p for n, p in model.named_parameters() if not (p.ndim == 2 and "layers" in n)]
     optimizers = [
         Muon(matrices, lr=0.02),
         torch.optim.AdamW(rest, lr=4e-3, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    peaks = [0.02, 4e-3]
     start, seconds = _load(options.work, model, optimizers)
     print(
         f"{sum(map(len, documents)):,} training tokens, {steps} steps, from step {start}",
         flush=True,
     )
-
     if not options.export:
-        compiled = torch.compile(model)
-        clock = time.monotonic()
-        for step in range(start, steps):
-            for optimizer, peak in zip(optimizers, peaks, strict=True):
-                optimizer.param_groups[0]["lr"] = peak * learning_rate(step, steps)
-            batch = batches[step]
-            loss = compiled(batch, labels=batch, use_cache=False).loss
-            loss.backward()
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            if step % 10 == 0:
-                spent = seconds + time.monotonic() - clock
-                rate = (step - start + 1) * options.batch * CONTEXT / (time.monotonic() - clock)
-                print(
-                    f"step {step}/{steps} loss {loss.item():.4f} {rate:.0f} tokens/s {spent:.0f} s",
-                    flush=True,
-                )
-            done, spent = step + 1, seconds + time.monotonic() - clock
-            if done % 100 == 0 or done == steps:
-                nats = held_out_loss(model, held_out)
-                print(f"step {done} held-out {nats:.4f} nats, {math.exp(nats):.2f}", flush=True)
-            if done % 50 == 0 or done == steps:
-                _save(options.work, model, optimizers, done, spent)
+        _descend(model, batches, judges, optimizers, (start, steps), seconds, options.work)
     nn.Module.to(model, torch.bfloat16)
     model.save_pretrained(options.work / "model")
     tokenizer.save_pretrained(options.work / "model")
 
 
-def _tokenizer(work: Path, texts: list[str]) -> PreTrainedTokenizerFast:
+def _descend(model, batches, judges, optimizers, span, seconds, work) -> None:
+    start, steps = span
+    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    compiled = torch.compile(model)
+    clock = time.monotonic()
+    for step in range(start, steps):
+        for optimizer, peak in zip(optimizers, peaks, strict=True):
+            optimizer.param_groups[0]["lr"] = peak * learning_rate(step, steps)
+        batch = batches[step]
+        loss = compiled(batch, labels=batch, use_cache=False).loss
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if step % 10 == 0:
+            spent = seconds + time.monotonic() - clock
+            rate = (step - start + 1) * batches.size * batches.length / (time.monotonic() - clock)
+            print(
+                f"step {step}/{steps} loss {loss.item():.4f} {rate:.0f} tokens/s {spent:.0f} s",
+                flush=True,
+            )
+        done, spent = step + 1, seconds + time.monotonic() - clock
+        if done % 100 == 0 or done == steps:
+            nats = held_out_loss(model, judges)
+            print(f"step {done} held-out {nats:.4f} nats, {math.exp(nats):.2f}", flush=True)
+        if done % 50 == 0 or done == steps:
+            _save(work, model, optimizers, done, spent)
+
+
+def _tokenizer(work: Path, texts: list[str], config: LlamaConfig) -> PreTrainedTokenizerFast:
     path = work / "tokenizer"
     if not path.is_dir():
-        train_tokenizer(texts).save_pretrained(path)
+        train_tokenizer(texts, config).save_pretrained(path)
     return PreTrainedTokenizerFast.from_pretrained(path)
 
 
-def _held_out_windows(tokenizer: PreTrainedTokenizerFast, count: int = 24) -> torch.Tensor:
-    texts = [text for _, text in stdlib_documents("verdict")]
-    ids = [[0, *ids] for ids in tokenizer(texts)["input_ids"]]
-    windows = [i[:CONTEXT] for i in ids if len(i) > CONTEXT]
+def _held_out_windows(
+    tokenizer: PreTrainedTokenizerFast, documents: Documents, length: int, count: int = 24
+) -> torch.Tensor:
+    ids = [[0, *ids] for ids in tokenizer([text for _, text in documents])["input_ids"]]
+    windows = [i[:length] for i in ids if len(i) > length]
     return torch.tensor(windows[:: max(1, len(windows) // count)])
 
 
