@@ -1,4 +1,4 @@
-"""Train the deeper model of the benchmarks: `python benchmarks/models/novels.py --text DIR --work DIR`.
+"""Train the deeper model: `python benchmarks/models/novels.py --text DIR --work DIR`.
 
 A 24-layer Llama of 5.0 M parameters learns English novels, by the recipe of the reference model
 (`coterie.models.reference.train`). DIR holds plain-text books named `Author_Title_YEAR.txt`, as in
