@@ -4,14 +4,15 @@ import json
 from collections.abc import Callable
 
 from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
-from coterie.report.record import Record
 from coterie.report.terminal import print_record
 
 Display = LiveProgress | PlainProgress
 """Where a run says how far it has come."""
 
 
-def show(run: Callable[[Display], Record], *, as_json: bool) -> None:
+def show[R](
+    run: Callable[[Display], R], *, as_json: bool, printer: Callable[[R], None] = print_record
+) -> None:
     """Print the record `run` returns: tables for people, or one JSON object for scripts."""
     from transformers.utils import logging
 
@@ -21,4 +22,4 @@ def show(run: Callable[[Display], Record], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print_record(record)
+        printer(record)

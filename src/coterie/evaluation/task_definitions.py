@@ -80,15 +80,28 @@ def load_tasks(names: Sequence[str], tasks_dir: Path | None = None) -> dict[str,
         TaskError: an unknown task (the nearest names are told), data that cannot be had or read, or
             lm-eval not installed.
     """
+    groups = load_groups(names, tasks_dir)
+    return {name: task for members in groups.values() for name, task in members.items()}
+
+
+def load_groups(
+    names: Sequence[str], tasks_dir: Path | None = None
+) -> dict[str, dict[str, "Task"]]:
+    """The same as `load_tasks`, by the name each task was asked under: ``anli`` is three tasks.
+
+    Raises:
+        TaskError: as `load_tasks`.
+    """
     if not names:
         raise TaskError(f"no task is named: name some, such as {', '.join(PAPER_TASKS[:3])}")
     harness = _harness(names, tasks_dir)
-    loaded: dict[str, Task] = {}
+    groups: dict[str, dict[str, Task]] = {}
     for name in names:
         local = tasks_dir / f"{name}.jsonl" if tasks_dir is not None else None
+        groups[name] = {}
         for spec in _members(name, harness, tasks_dir):
-            loaded.update(_load(spec, harness, local))
-    return loaded
+            groups[name].update(_load(spec, harness, local))
+    return groups
 
 
 def read_rows(path: Path) -> list[dict[str, object]]:

@@ -4,6 +4,8 @@ Two checkpoints answer the same items, so their difference is taken item by item
 is the one to read, not the two errors of the two scores.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -14,6 +16,7 @@ import numpy as np
 from coterie.evaluation.packing import BosPolicy
 from coterie.evaluation.task_definitions import TaskError, load_tasks, quiet
 from coterie.game.coalitions import Vector
+from coterie.plain import Json
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
-    "Estimate", "TaskError", "TaskScores", "average", "load_tasks", "paired_difference",
-    "score_tasks",
+    "Estimate", "TaskError", "TaskScores", "average", "fingerprint", "load_tasks",
+    "paired_difference", "score_tasks",
 ]  # fmt: skip
 
 HEADLINES = ("acc_norm", "acc", "exact_match")
@@ -52,6 +55,8 @@ class TaskScores:
     """Texts that did not fit the model's context and lost their beginning."""
     provenance: Mapping[str, str | int | None] = field(default_factory=dict)
     """Versions of task and harness, number of shots, BOS policy, limit."""
+    chance: float | None = None
+    """What guessing scores in ``acc`` and ``acc_norm``; None where nothing is to be chosen."""
 
     @property
     def headline(self) -> str:
@@ -61,6 +66,27 @@ class TaskScores:
     def estimate(self, metric: str | None = None) -> Estimate:
         """The mean of a metric with its standard error; the headline when none is named."""
         return _estimate(self.scores[metric or self.headline])
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the headline lies within two standard errors of what guessing scores."""
+        found = self.estimate()
+        if self.chance is None or self.headline not in ("acc", "acc_norm"):
+            return False
+        return not abs(found.mean - self.chance) > 2 * found.standard_error
+
+    def as_json(self) -> dict[str, Json]:
+        """Plain data, from which `from_json` makes the same again."""
+        scores = {name: list(map(float, values)) for name, values in self.scores.items()}
+        return {**vars(self), "scores": scores, "provenance": dict(self.provenance)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Json]) -> "TaskScores":
+        """What `as_json` made plain."""
+        fields = dict(content)
+        found = {name: np.array(values) for name, values in fields.pop("scores").items()}  # type: ignore[union-attr]
+        items = tuple(fields.pop("items"))  # type: ignore[arg-type]
+        return cls(scores=found, items=items, **fields)  # type: ignore[arg-type]
 
 
 def score_tasks(
@@ -91,7 +117,7 @@ def score_tasks(
         raise TaskError(f"a limit of {limit} items leaves nothing to score: give at least 1")
     from lm_eval import evaluator
 
-    lm, counter = _language_model(model, tokenizer, batch_size, bos, context)
+    lm, counter = language_model(model, tokenizer, batch_size, bos, context)
     results = []
     for name, task in tasks.items():
         if task.get_config("num_fewshot") is None:
@@ -116,6 +142,24 @@ def score_tasks(
         samples = answer["samples"][name]
         results.append(_scores(name, task, samples, len(counter.truncated), provenance))
     return results
+
+
+def fingerprint(task: "Task", limit: int | None = None) -> str:
+    """SHA-256 of all that decides a task's score but the model: definition, items and their order.
+
+    Args:
+        limit: Only the first items count.
+    """
+    from itertools import islice
+
+    def plain(value: object) -> str:
+        return getattr(value, "__qualname__", type(value).__name__)  # functions have no content
+
+    definition = {**task.config.to_dict(), "version": task.VERSION, "lm_eval": version("lm_eval")}  # type: ignore[attr-defined]
+    total = hashlib.sha256(json.dumps(definition, sort_keys=True, default=plain).encode())
+    for doc in islice(task.eval_docs, limit):
+        total.update(json.dumps(doc, sort_keys=True, default=str).encode() + b"\0")
+    return total.hexdigest()
 
 
 def paired_difference(a: TaskScores, b: TaskScores, metric: str | None = None) -> Estimate:
@@ -171,24 +215,36 @@ def _scores(
             f"task '{name}' gives no score per item ({', '.join(names)} are of the whole text), "
             "so it has no standard error: choose another task"
         )
+    chance = None
     if task.get_config("output_type") == "multiple_choice":
-        scores["margin"] = np.array([_margin(task, sample) for sample in samples])
+        answers = [_answers(sample) for sample in samples]
+        right = [right_choices(task, sample["doc"]) for sample in samples]
+        both = list(zip(answers, right, strict=True))
+        scores["margin"] = np.array([margin(*pair) for pair in both])
+        chance = float(np.mean([len(its) / len(all_) for all_, its in both]))
     items = tuple(str(sample["doc_hash"]) for sample in samples)
-    return TaskScores(name, scores, items, truncated, provenance)
+    return TaskScores(name, scores, items, truncated, provenance, chance)
 
 
-def _margin(task: "Task", sample: dict[str, object]) -> float:
+def _answers(sample: dict[str, object]) -> Vector:
+    """Log-likelihood of every choice of an item, nats, ``(n_choices,)``."""
+    return np.array([answer[0] for answer in sample["filtered_resps"]])  # type: ignore[attr-defined]
+
+
+def margin(likelihoods: Vector, right: list[int]) -> float:
     """Log-likelihood of the right choice less that of the best wrong one, nats."""
-    likelihoods = np.array([answer[0] for answer in sample["filtered_resps"]])  # type: ignore[attr-defined]
-    doc = sample["doc"]
+    wrong = np.delete(likelihoods, right)
+    return float(likelihoods[right].max() - wrong.max()) if wrong.size else float("nan")
+
+
+def right_choices(task: "Task", doc: object) -> list[int]:
+    """Which choices of an item are right."""
     # Where the contexts are the choices (WinoGrande), the harness keeps the answer in the text.
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)  # type: ignore[attr-defined]
     if isinstance(gold, str):
         choices = task.doc_to_choice(doc)  # type: ignore[attr-defined]
         gold = choices.index(gold) if gold in choices else int(gold)
-    right = gold if isinstance(gold, list) else [gold]
-    wrong = np.delete(likelihoods, right)
-    return float(likelihoods[right].max() - wrong.max()) if wrong.size else float("nan")
+    return gold if isinstance(gold, list) else [gold]
 
 
 @dataclass
@@ -198,13 +254,14 @@ class _Counter:
     truncated: set[str] = field(default_factory=set)
 
 
-def _language_model(
+def language_model(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     batch_size: int,
     bos: BosPolicy,
     context: int | None,
 ) -> tuple["HFLM", _Counter]:
+    """The harness's view of a model, and the count of the texts it had to cut."""
     from lm_eval.models.huggingface import HFLM
 
     counter = _Counter()
