@@ -1,0 +1,114 @@
+"""The published methods we compare with, one file each, behind one interface.
+
+    outcome = RIVALS["shortgpt"].play(task)
+    outcome.chosen[3]       the coalition, or the way to write a checkpoint, 3 layers removed
+    outcome.cost            layer-tokens, head-tokens, backward tokens, seconds
+
+The table below names them without importing any: a rival's module is loaded when it plays.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal
+
+from coterie.rivals.interface import (
+    Chosen,
+    Cost,
+    DoesNotApply,
+    Meter,
+    Outcome,
+    Rewrite,
+    Selection,
+    Task,
+)
+
+__all__ = [
+    "RIVALS",
+    "Chosen",
+    "Cost",
+    "DoesNotApply",
+    "Meter",
+    "Outcome",
+    "Rewrite",
+    "Rival",
+    "Selection",
+    "Task",
+]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One published method.
+
+    Attributes:
+        name: What it is called on the command line.
+        title: What it is called in a table.
+        paper: Where it was published, an arXiv number or a DOI; None for a yardstick.
+        kind: Whether it selects layers or rewrites weights.
+        module: Its file in this folder.
+        chancy: Whether its answer depends on the seed even where the texts do not.
+        rule: Which of the rules of its file.
+    """
+
+    name: str
+    title: str
+    paper: str | None
+    kind: Literal["selection", "rewrite"]
+    module: str
+    chancy: bool = False
+    rule: str = "choose"
+
+    def play(self, task: Task) -> Outcome:
+        """Run the method.
+
+        Raises:
+            DoesNotApply: It cannot be used on this model; one line says why.
+        """
+        meter = Meter(task)
+        choose = getattr(import_module(f"{__name__}.{self.module}"), self.rule)
+        chosen: Chosen = choose(task, meter)
+        return Outcome(chosen, meter.cost(), tuple(meter.remarks))
+
+
+_ALL = (
+    Rival("random", "random", None, "selection", "random", chancy=True),
+    Rival("exhaustive", "exhaustive", None, "selection", "exhaustive"),
+    Rival("shortgpt", "ShortGPT", "2403.03853", "selection", "shortgpt"),
+    Rival(
+        "shortened-ppl",
+        "Shortened-LLaMA, PPL",
+        "2402.02834",
+        "selection",
+        "shortened",
+        rule="by_perplexity",
+    ),
+    Rival(
+        "shortened-taylor",
+        "Shortened-LLaMA, Taylor+",
+        "2402.02834",
+        "selection",
+        "shortened",
+        rule="by_taylor",
+    ),
+    Rival(
+        "shortened-magnitude",
+        "Shortened-LLaMA, magnitude+",
+        "2402.02834",
+        "selection",
+        "shortened",
+        rule="by_magnitude",
+    ),
+    Rival("sleb", "SLEB", "2402.09025", "selection", "sleb"),
+    Rival("angular", "angular distance", "2403.17887", "selection", "angular"),
+    Rival("evopress", "EvoPress", "2410.14649", "selection", "evopress", chancy=True),
+    Rival("clp", "CLP", "2510.23652", "selection", "clp", chancy=True),
+    Rival("entropy", "entropy of blocks", "2504.03794", "selection", "entropy"),
+    Rival("laco", "LaCo", "2402.11187", "rewrite", "laco"),
+    Rival("replace", "ReplaceMe", "2505.02819", "rewrite", "replace"),
+    Rival("blockpruner", "BlockPruner", "2406.10594", "selection", "blockpruner"),
+    Rival("gtap", "GTAP", "2023", "selection", "gtap", chancy=True),
+    Rival("slicegpt", "SliceGPT", "2401.15024", "rewrite", "slicegpt"),
+)
+
+RIVALS: dict[str, Rival] = {rival.name: rival for rival in _ALL}
+"""Every rival by its name. `paper` and `guided` are not rivals: the pipeline plays them."""
