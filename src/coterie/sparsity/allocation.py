@@ -1,0 +1,165 @@
+"""How sparse each layer becomes: shares of one global target, by what the layers contribute.
+
+Take the loss that a layer's sparsity s costs to be its contribution φ times exp(κ s): it grows
+ever faster, and in proportion to what the layer is worth. Minimising Σ φ exp(κ s) under
+Σ w s = S Σ w, with w weights in each layer, gives by Lagrange
+
+    s = c − ln(φ / w) / κ:
+
+one shift c, which the target sets, and one spread 1/κ, which calibration texts choose. Sparsity
+falls as the contribution per weight rises. The sparsity-from-Shapley-value idea is that of Sun et
+al. 2025, arXiv:2505.01731, whose own formula is not public; the derivation is ours. Units are
+layers, or blocks of layers; this page knows no model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from coterie.errors import UserError
+from coterie.game.coalitions import Indices, Vector
+
+LEAST_SHARE = 0.02
+"""Contributions below this share of the mean are read as it: a logarithm needs something."""
+
+SPREADS = (0.0, 0.04, 0.08, 0.12, 0.18, 0.25)
+"""Spreads tried: sparsity that a unit gains when its contribution per weight falls e-fold."""
+
+LEAST, MOST = 0.0, 0.95
+"""Default bounds: a layer that is all zeros is better cut."""
+
+
+class SparsityError(UserError):
+    """A sparsity that cannot be had: out of range, or out of reach of its bounds."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The least and the most sparsity a unit may have."""
+
+    least: float = LEAST
+    most: float = MOST
+
+    def check(self, target: float) -> None:
+        """Refuse bounds or a target that cannot be met.
+
+        Raises:
+            SparsityError: one line with the reachable range.
+        """
+        if not 0 <= target < 1:
+            raise SparsityError(f"sparsity {target:g} must lie in [0, 1): it is the share of zeros")
+        if not 0 <= self.least <= self.most <= 1:
+            raise SparsityError(
+                f"bounds {self.least:g} to {self.most:g} must be ordered within 0 to 1"
+            )
+        if not self.least <= target <= self.most:
+            raise SparsityError(
+                f"sparsity {target:g} cannot be met: layers held between {self.least:g} and "
+                f"{self.most:g} reach {self.least:g} to {self.most:g}; widen the bounds"
+            )
+
+
+def allocate(
+    importance: Vector, weights: Vector, target: float, *, spread: float, bounds: Bounds
+) -> Vector:
+    """Sparsity of each unit, ``clip(c − spread · importance)``, with weighted mean ``target``.
+
+    What a bound cuts off is shared out among the units it does not touch, in equal parts per
+    weight. Exact: the mean is piecewise linear in the shift c, so c is read off between two kinks.
+
+    Args:
+        importance: ``(n_units,)``, finite; a higher one is never sparser.
+        weights: Prunable weights of each unit, ``(n_units,)``.
+        target: Share of all weights that become zero.
+        spread: Sparsity per unit of importance; 0 is uniform.
+
+    Raises:
+        SparsityError: the bounds cannot meet the target.
+    """
+    bounds.check(target)
+    tilt = spread * importance
+    kinks = np.sort(np.concatenate([tilt + bounds.least, tilt + bounds.most]))
+    reached = np.clip(kinks[:, None] - tilt, bounds.least, bounds.most) @ (weights / weights.sum())
+    shift = np.interp(target, reached, kinks)
+    return np.clip(shift - tilt, bounds.least, bounds.most)
+
+
+def importance_of(contributions: Vector, weights: Vector) -> Vector:
+    """Logarithm of each unit's contribution per weight, ``(n_units,)``.
+
+    A unit that cannot be cut has no contribution (NaN): it counts as the most important one.
+    Contributions near or below zero are read as a small positive share of the mean.
+
+    Raises:
+        SparsityError: no unit contributes anything, so nothing tells them apart.
+    """
+    known = ~np.isnan(contributions)
+    mean = contributions[known].mean() if known.any() else 0.0
+    if not mean > 0:
+        raise SparsityError(
+            "the contributions do not add up to anything above zero, so they cannot share out "
+            "sparsity: use --allocation uniform, or more calibration text"
+        )
+    floored = np.maximum(contributions[known], LEAST_SHARE * mean)
+    scores = np.empty(len(contributions))
+    scores[known] = np.log(floored / weights[known])
+    scores[~known] = scores[known].max()
+    return scores - scores.mean()
+
+
+def scaled(scores: Vector) -> Vector:
+    """Scores brought to 0 … 2 linearly, as OWL does with its outlier ratios (arXiv:2310.05175)."""
+    width = np.ptp(scores)
+    return 2 * (scores - scores.min()) / width if width > 0 else np.zeros_like(scores)
+
+
+def in_proportion(scores: Vector, weights: Vector, target: float, *, bounds: Bounds) -> Vector:
+    """Sparsity such that what is kept beyond the least goes to units in proportion to a score.
+
+    ECoFLaP's rule (arXiv:2310.02998): each unit keeps at least 1 − most of its weights, and shares
+    in the rest by its score; what a full unit cannot take goes to the others.
+
+    Args:
+        scores: Of whole units, not per weight, ``(n_units,)``, none negative.
+    """
+    bounds.check(target)
+    room = (bounds.most - bounds.least) * weights
+    to_give = float((bounds.most - target) * weights.sum())
+    given, open_ = np.zeros_like(weights, dtype=np.float64), np.ones(len(weights), dtype=bool)
+    share = np.maximum(scores, 1e-12 * max(float(scores.max()), 1e-300))
+    for _ in range(len(weights)):
+        wanted = share * (to_give - given[~open_].sum()) / share[open_].sum()
+        full = open_ & (wanted >= room)
+        given = np.where(open_, np.minimum(wanted, room), given)
+        open_ &= ~full
+        if not full.any() or not open_.any():
+            break
+    return bounds.most - given / weights
+
+
+def to_pattern(sparsity: Vector, weights: Vector, group: int) -> Indices:
+    """Weights kept in every group of ``group``, unit by unit: N of N:M, ``(n_units,)``.
+
+    Sparsities are rounded down to multiples of 1/M, then raised by one step where most was lost,
+    as far as that brings the total nearer to what it was; the order of sparsities is kept.
+    """
+    steps = np.floor(sparsity * group + 1e-9).astype(np.intp)
+    lost = sparsity * group - steps
+    order = np.lexsort([-sparsity, -lost])
+    gap = float(lost @ weights)
+    gaps = gap - np.concatenate([[0.0], np.cumsum(weights[order])])
+    steps[order[: int(np.abs(gaps).argmin())]] += 1
+    return group - np.minimum(steps, group)
+
+
+def mean_of(sparsity: Vector, weights: Vector) -> float:
+    """Share of all weights that such sparsities make zero."""
+    return float(sparsity @ weights / weights.sum())
+
+
+def rank_agreement(first: Sequence[float] | Vector, second: Sequence[float] | Vector) -> float:
+    """Spearman's rank correlation of two lists of scores, ties at their mean rank."""
+    from scipy.stats import spearmanr  # takes a second to import
+
+    return float(spearmanr(first, second).statistic)

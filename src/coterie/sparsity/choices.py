@@ -1,0 +1,154 @@
+"""Many variants of one model, observed together: each layer as it is, pruned to some level, or cut.
+
+A candidate is one choice for each layer. Candidates that agree up to some depth share every state
+up to there, so states are keyed by the choices made so far: the trie of coalition prefixes, of
+which kept or cut is the case of two choices. The walk goes layer by layer, so only one layer's
+variants are in use at a time. No weight is written to: a layer wears other tensors while it runs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from coterie.errors import ModelError
+from coterie.evaluation.batches import Batches
+from coterie.evaluation.capture import LayerStack, NotReplayable, Prelude
+from coterie.evaluation.head import TailNotFound, find_head
+from coterie.evaluation.memory import free_bytes
+from coterie.evaluation.metrics import FullModel, observations, refuse_unless_finite
+from coterie.evaluation.planning import Spent
+from coterie.evaluation.shape import BatchShape
+from coterie.game.coalitions import Indices, Observations
+from coterie.models.stack import Stack
+
+Choices = NDArray[np.intp]
+"""Integer array ``(n_candidates, n_layers)``: which variant of each layer a candidate has."""
+
+CUT, AS_IT_IS = -1, 0
+"""The two choices every layer has: skipped, and unchanged. Variants count from 1."""
+
+Variant = Callable[[int, int], Mapping[str, Tensor]]
+"""Gives the tensors of a layer's variant, by their names inside the layer."""
+
+_FREE_SHARE = 0.5
+
+
+@contextmanager
+def wearing(layer: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Inside, some parameters of a module are other tensors; afterwards its own are back."""
+    places = [name.rpartition(".") for name in tensors]
+    owners = [layer.get_submodule(path) for path, _, _ in places]
+    own = [
+        owner._parameters[leaf] for owner, (_, _, leaf) in zip(owners, places, strict=True)
+    ]
+    try:
+        for owner, (_, _, leaf), tensor in zip(owners, places, tensors.values(), strict=True):
+            owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+        yield
+    finally:
+        for owner, (_, _, leaf), parameter in zip(owners, places, own, strict=True):
+            owner._parameters[leaf] = parameter
+
+
+class ChoiceGame:
+    """Observes candidates on texts, each prefix of choices computed once.
+
+    Args:
+        model: In evaluation mode; no weight is ever changed.
+        tokens: Token ids, ``(n_sequences, length)``, without padding.
+        shape: How much to compute at once.
+        variant: Gives the tensors of a layer's variants, choices from 1 on.
+        state_memory: Bytes that live states may take; by default half of what is free.
+
+    Raises:
+        ModelError: The layers of this model cannot be run apart from it.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        stack: Stack,
+        tokens: Tensor,
+        shape: BatchShape,
+        variant: Variant,
+        *,
+        state_memory: int | None = None,
+    ) -> None:
+        self.stack, self.tokens, self.variant = stack, tokens, variant
+        self.spent = Spent()
+        few = tokens[[0, -1]]
+        try:
+            layers, head = LayerStack(model, stack, few), find_head(model, stack, few)
+        except (NotReplayable, TailNotFound) as reason:
+            raise ModelError(
+                f"{type(model).__name__} cannot be run layer by layer, which judging pruned layers "
+                f"needs: {reason}"
+            ) from reason
+        one = layers.prelude(tokens[:1]).embedded
+        self._layers = layers
+        self._batches = Batches(layers, head, shape, one.device)
+        self._memory = state_memory or int(_FREE_SHARE * free_bytes(one.device))
+        self._state_bytes = one[0].numel() * max(one.element_size(), 4)
+        self._full: dict[tuple[int, ...], FullModel] = {}
+
+    def observe(self, choices: Choices, sequences: Indices | None = None) -> Observations:
+        """Observe candidates on some sequences: tables ``(n_candidates, n_sequences)``."""
+        began = perf_counter()
+        if sequences is None:
+            sequences = np.arange(len(self.tokens))
+        distinct, inverse = np.unique(choices, axis=0, return_inverse=True)
+        tokens = self.tokens[sequences]
+        prelude = self._layers.prelude(tokens)
+        full = self._full_model(prelude, sequences)
+        seen = Observations.empty(len(distinct), len(sequences))
+        # Twice: a layer's outputs exist beside its inputs.
+        at_once = max(1, self._memory // (2 * len(sequences) * self._state_bytes))
+        for rows in np.array_split(np.arange(len(distinct)), -(-len(distinct) // at_once)):
+            for row, state in zip(rows, self._walk(prelude, distinct[rows]), strict=True):
+                read = observations(self._batches.read([state], tokens, full))
+                seen.nll[row], seen.kl[row], seen.top1[row] = read.nll, read.kl, read.top1
+                self.spent.head_tokens += len(tokens) * (tokens.shape[1] - 1)
+        self.spent.seconds += perf_counter() - began
+        return seen[inverse.reshape(-1)]
+
+    def _walk(self, prelude: Prelude, choices: Choices) -> list[Tensor]:
+        """Final states of candidates, ``(n_sequences, length, width)`` each."""
+        states = [prelude.embedded]
+        node = np.zeros(len(choices), dtype=np.intp)
+        for layer in range(choices.shape[1]):
+            steps, node = np.unique(
+                np.stack([node, choices[:, layer]], axis=1), axis=0, return_inverse=True
+            )
+            node = node.reshape(-1)
+            below: list[Tensor] = [states[parent] for parent, _ in steps]
+            for choice in np.unique(steps[:, 1]):
+                if choice == CUT:
+                    continue
+                with wearing(self.stack.layers[layer], self._tensors(layer, int(choice))):
+                    for at in np.flatnonzero(steps[:, 1] == choice):
+                        below[at] = self._batches.apply(prelude, layer, below[at], 0, 1)
+                        self.spent.layer_executions += 1
+                        self.spent.layer_tokens += below[at].shape[0] * below[at].shape[1]
+            states = below
+        return [states[at] for at in node]
+
+    def _tensors(self, layer: int, choice: int) -> Mapping[str, Tensor]:
+        return {} if choice == AS_IT_IS else self.variant(layer, choice)
+
+    def _full_model(self, prelude: Prelude, sequences: Indices) -> FullModel:
+        """What the unpruned model predicts on these sequences, read once."""
+        key = tuple(int(sequence) for sequence in sequences)
+        if key not in self._full:
+            dense = np.full((1, self.stack.n_players), AS_IT_IS, dtype=np.intp)
+            tokens = self.tokens[sequences]
+            state = self._walk(prelude, dense)[0]
+            full = self._batches.read_full(state, tokens, kl=True)
+            refuse_unless_finite(full.nll, list(key))
+            self._full[key] = full
+        return self._full[key]

@@ -1,0 +1,175 @@
+"""Guided search over allocations: which layers to make sparser in exchange for which others.
+
+A level switch makes one unit sparser and another denser by one step, as EvoPress does (Sieberling
+et al. 2024, arXiv:2410.14649). EvoPress draws switches blindly; here each round first measures what
+every single step up or down costs, pairs the cheapest steps up with the most helpful steps down,
+and tries the best one, two, three … pairs together, and a few random ones beside them. Units are
+anything that has a level; this page knows no model.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.game.coalitions import Indices, Vector
+
+Levels = NDArray[np.intp]
+"""Integer array ``(n_candidates, n_units)``: how many steps sparse each unit is."""
+
+Judge = Callable[[Levels, float], Vector]
+"""Losses of candidates ``(n_candidates,)`` on a share of the texts; lower is better."""
+
+STRIDES = (3, 2, 1)
+"""Steps of a level switch, coarse ones first."""
+
+ROUNDS = 6
+"""Most rounds in all; the search also ends when the finest switch brings nothing more."""
+
+SHARE = 0.5
+"""Of the texts, that single steps are measured on; whole candidates are judged on all."""
+
+OFFSPRING = 4
+"""Random switches tried each round beside the measured ones."""
+
+
+@dataclass
+class Account:
+    """What a search asked of the model: each candidate in full, as if nothing were shared."""
+
+    candidates: int = 0
+    shares: float = 0.0
+    """Candidates weighted with the share of the texts they were judged on."""
+    history: list[float] = field(default_factory=list)
+    """Loss of the parent, round by round."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The best allocation met, its loss on the texts that decide, and the account."""
+
+    levels: NDArray[np.intp]
+    loss: float
+    account: Account
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Which levels there are.
+
+    Attributes:
+        weights: Prunable weights of each unit, ``(n_units,)``.
+        least: Lowest level of each unit, ``(n_units,)``.
+        most: Highest level of each unit, ``(n_units,)``; a unit that is cut has one level only.
+    """
+
+    weights: Vector
+    least: Levels
+    most: Levels
+
+    def allowed(self, candidates: Levels, total: float) -> NDArray[np.bool_]:
+        """Which candidates are in range and as sparse in all as the first, within half a step."""
+        inside = ((candidates >= self.least) & (candidates <= self.most)).all(axis=1)
+        return inside & (candidates @ self.weights >= total - 0.5 * self.weights.min())
+
+
+def guided(
+    judge: Judge,
+    starts: Levels,
+    space: Space,
+    *,
+    rng: np.random.Generator,
+    strides: Sequence[int] = STRIDES,
+    rounds: int = ROUNDS,
+) -> Found:
+    """Search from the best of some allocations of equal total; never worse than it.
+
+    Args:
+        judge: Called with many candidates at once, so that they can share work.
+        starts: Allocations to begin with, ``(n_starts, n_units)``; the first sets the total.
+    """
+    account = Account()
+    total = float(starts[0] @ space.weights)
+    starts = np.unique(starts[space.allowed(starts, total)], axis=0)
+    losses = _judged(judge, starts, 1.0, account)
+    parent, loss = starts[int(losses.argmin())], float(losses.min())
+    account.history.append(loss)
+    left = list(strides)
+    for _ in range(rounds):
+        tried = _switched(judge, parent, space, left[0], total, rng, account)
+        losses = _judged(judge, tried, 1.0, account) if len(tried) else np.array([np.inf])
+        if losses.min() < loss:
+            parent, loss = tried[int(losses.argmin())], float(losses.min())
+            account.history.append(loss)
+        elif len(left) > 1:
+            left.pop(0)
+        else:
+            break
+    return Found(parent, loss, account)
+
+
+def _switched(
+    judge: Judge,
+    parent: NDArray[np.intp],
+    space: Space,
+    stride: int,
+    total: float,
+    rng: np.random.Generator,
+    account: Account,
+) -> Levels:
+    """Candidates a few switches away: the measured best pairs, cumulated, and random ones."""
+    n_units = len(parent)
+    moves = np.concatenate([np.eye(n_units, dtype=np.intp), -np.eye(n_units, dtype=np.intp)])
+    single = parent + stride * moves
+    possible = ((single >= space.least) & (single <= space.most)).all(axis=1)
+    asked = np.concatenate([parent[None], single[possible]])
+    found = _judged(judge, asked, SHARE, account)
+    costs = np.full(2 * n_units, np.inf)
+    costs[possible] = found[1:] - found[0]
+    up, down = costs[:n_units] / space.weights, costs[n_units:] / space.weights
+    candidates, child, used = [], parent.copy(), np.zeros(n_units, dtype=bool)
+    for one, other in _pairs(up, down):
+        if used[one] or used[other]:
+            continue
+        used[[one, other]] = True
+        child = child.copy()
+        child[one] += stride
+        child[other] -= stride
+        candidates.append(child)
+    for _ in range(OFFSPRING):
+        child = parent.copy()
+        for _ in range(int(min(rng.integers(1, 4, size=2)))):  # fewer switches are likelier
+            one, other = rng.choice(n_units, 2, replace=False) if n_units > 1 else (0, 0)
+            child[one] += stride
+            child[other] -= stride
+        candidates.append(child)
+    made = np.unique(np.array(candidates), axis=0)
+    fresh = (made != parent).any(axis=1)
+    return made[fresh & space.allowed(made, total)]
+
+
+def _pairs(up: Vector, down: Vector) -> list[tuple[int, int]]:
+    """Units to make sparser and denser, the most gainful first, as long as there is a gain."""
+    sparser, denser = np.argsort(up, kind="stable"), np.argsort(down, kind="stable")
+    pairs: list[tuple[int, int]] = []
+    for one in sparser:
+        partner = next(
+            (o for o in denser if o != one and all(o not in pair for pair in pairs)), None
+        )
+        if partner is None or not up[one] + down[partner] < 0:
+            break
+        if all(one not in pair for pair in pairs):
+            pairs.append((int(one), int(partner)))
+    return pairs
+
+
+def _judged(judge: Judge, candidates: Levels, share: float, account: Account) -> Vector:
+    account.candidates += len(candidates)
+    account.shares += share * len(candidates)
+    return judge(candidates, share)
+
+
+def of_unit(levels: Levels, unit: int) -> Indices:
+    """The levels that candidates give to one unit, each once."""
+    return np.unique(levels[:, unit])
