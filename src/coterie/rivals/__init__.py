@@ -101,12 +101,12 @@ _ALL = (
     Rival("sleb", "SLEB", "2402.09025", "selection", "sleb"),
     Rival("angular", "angular distance", "2403.17887", "selection", "angular"),
     Rival("evopress", "EvoPress", "2410.14649", "selection", "evopress", chancy=True),
-    Rival("clp", "CLP", "2510.23652", "selection", "clp", chancy=True),
+    Rival("clp", "CLP", "2510.23652", "selection", "clp"),
     Rival("entropy", "entropy of blocks", "2504.03794", "selection", "entropy"),
     Rival("laco", "LaCo", "2402.11187", "rewrite", "laco"),
     Rival("replace", "ReplaceMe", "2505.02819", "rewrite", "replace"),
     Rival("blockpruner", "BlockPruner", "2406.10594", "selection", "blockpruner"),
-    Rival("gtap", "GTAP", "2023", "selection", "gtap", chancy=True),
+    Rival("gtap", "GTAP", "2311.10468", "selection", "gtap", chancy=True),
     Rival("slicegpt", "SliceGPT", "2401.15024", "rewrite", "slicegpt"),
 )
 
