@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from coterie.errors import UserError
-from coterie.pipeline.request import SEQUENCES
 
 Model = Annotated[
     str,
@@ -86,7 +85,15 @@ HeldOut = Annotated[
         "calibration file set aside; WikiText-2 test beside C4; the other half of `stdlib`.",
     ),
 ]
-Sequences = Annotated[int, typer.Option("--sequences", metavar="N", help="Calibration sequences.")]
+Sequences = Annotated[
+    int | None,
+    typer.Option(
+        "--sequences",
+        metavar="N",
+        help="Calibration sequences. Default: 10 for the paper's method; 32 for the others, which "
+        "decide between their finalists on as many more, of other documents.",
+    ),
+]
 Length = Annotated[
     int | None,
     typer.Option(
@@ -144,8 +151,6 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="State coalitions, work, memory, disk and time, and stop."),
 ]
-
-DEFAULT_SEQUENCES = SEQUENCES
 
 
 def parse_time(text: str | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from coterie.errors import UserError
+from coterie.errors import TextError, UserError
 from coterie.evaluation.calibration import CALIBRATION_ON_HUB, TextSet, choose_texts
 from coterie.evaluation.engine import ModelGame
 from coterie.evaluation.shape import BatchShape
+from coterie.game.coalitions import Indices
 from coterie.models.checkpoints import (
     Source,
     attention_of,
@@ -76,14 +77,19 @@ class Prepared:
     dtype_reason: str
     calibration: TextSet
     held_out: TextSet
+    second: TextSet | None = None
+    """Texts that decide between finalists, beside those that calibrate; none for some methods."""
 
     def identity(self) -> dict[str, Json]:
         """What decides the answer: the request, the weights, the texts, the version."""
+        asked = self.request.as_json()
+        del asked["state_memory"]  # decides how it is run, not what comes out
         return {
-            **self.request.as_json(),
+            **asked,
             "weights": self.source.fingerprint(),
             "calibration_sha256": self.calibration.sha256,
             "held_out_sha256": self.held_out.sha256,
+            "second_sha256": None if self.second is None else self.second.sha256,
             "coterie": versions()["coterie"],
         }
 
@@ -111,6 +117,8 @@ class Opened:
     calibration: Played
     play_held_out: Callable[[], Played]
     """Makes the game on the held-out texts, which the search never sees."""
+    second: Callable[[], Played | None] = lambda: None
+    """Makes the game on the texts that decide between finalists; None where there are none."""
 
     @property
     def request(self) -> Request:
@@ -141,24 +149,69 @@ def prepare(request: Request, *, progress: Progress, cutting: bool = False) -> P
     n_players, locked = sketch(request, source)
     if cutting:
         check_savable(request, source, n_players, locked)
-    check_feasible(request, n_players, locked)
+    check_feasible(request, n_players, locked, cutting=cutting)
     find_disk_stack(source.entries, source.config())  # refuses what could not be cut afterwards
     device = pick_device(request.device)
     dtype, reason = _dtype(request.dtype, device)
-    context = _context(source)
     progress.say(f"reading texts for {source.name}")
-    calibration, held_out = choose_texts(
-        load_tokenizer(source),
-        calibration=request.calibration or _default_calibration(source),
-        held_out=request.held_out,
-        sequences=request.sequences,
-        held_out_sequences=HELD_OUT_SEQUENCES,
-        length=request.length or min(LENGTH, context or LENGTH),
-        rng=np.random.default_rng([request.seed, 1]),
-        bos=request.bos_policy(),
-        context=context,
+    texts = _texts(request, source, cutting, progress)
+    return Prepared(request, source, locked, device, dtype, reason, *texts)
+
+
+def _texts(
+    request: Request, source: Source, cutting: bool, progress: Progress
+) -> tuple[TextSet, TextSet, TextSet | None]:
+    """The texts that calibrate, that judge, and that decide between finalists where any do."""
+    context, tokenizer = _context(source), load_tokenizer(source)
+
+    def read(sequences: int) -> tuple[TextSet, TextSet]:
+        return choose_texts(
+            tokenizer,
+            calibration=request.calibration or _default_calibration(source),
+            held_out=request.held_out,
+            sequences=sequences,
+            held_out_sequences=HELD_OUT_SEQUENCES,
+            length=request.length or min(LENGTH, context or LENGTH),
+            rng=np.random.default_rng([request.seed, 1]),
+            bos=request.bos_policy(),
+            context=context,
+        )
+
+    method, sequences = request.plays(cutting=cutting), request.sequences_of(cutting=cutting)
+    if method == "paper":
+        return *read(sequences), None
+    try:
+        both, held_out = read(2 * sequences)
+    except TextError:
+        calibration, held_out = read(sequences)
+        second = None
+    else:
+        calibration, second = divided(both, sequences)
+    if second is None:
+        progress.say(
+            "warning: too little text for a second set: the calibration texts decide alone"
+        )
+    return calibration, held_out, second
+
+
+def divided(texts: TextSet, n: int) -> tuple[TextSet, TextSet | None]:
+    """Whole documents with the first ``n`` sequences between them, and the rest if there is one."""
+    counts = np.bincount(texts.documents)
+    enough = int(np.searchsorted(counts.cumsum(), n)) + 1
+    first, rest = texts.documents < enough, texts.documents >= enough
+    return _part(texts, np.flatnonzero(first)[:n]), (
+        _part(texts, np.flatnonzero(rest)) if rest.any() else None
     )
-    return Prepared(request, source, locked, device, dtype, reason, calibration, held_out)
+
+
+def _part(texts: TextSet, rows: Indices) -> TextSet:
+    names, own = np.unique(texts.documents[rows], return_inverse=True)
+    return replace(
+        texts,
+        tokens=texts.tokens[rows],
+        documents=own.reshape(-1),
+        document_names=tuple(texts.document_names[name] for name in names),
+    )
 
 
 @contextmanager
@@ -191,7 +244,15 @@ def opened(
             return _play(book, prepared, model, stack, texts, progress)
 
         calibration = play(prepared.calibration)
-        yield Opened(prepared, model, stack, calibration, lambda: play(prepared.held_out))
+        second = prepared.second
+        yield Opened(
+            prepared,
+            model,
+            stack,
+            calibration,
+            lambda: play(prepared.held_out),
+            lambda: None if second is None else play(second),
+        )
     except UserError:
         book.forget()
         raise
@@ -220,13 +281,14 @@ def _play(
             "versions": {k: v for k, v in versions().items() if k in ("torch", "transformers")},
         }
     )
+    memory = prepared.request.state_memory
     known = book.note(number, "shape")
     shape = BatchShape.from_dict(known) if isinstance(known, dict) else None
-    engine = ModelGame(model, texts.tokens, stack=stack, shape=shape)
+    engine = ModelGame(model, texts.tokens, stack=stack, shape=shape, state_memory=memory)
     stands = book.write_note(number, "shape", engine.shape.to_dict())
     if isinstance(stands, dict) and stands != engine.shape.to_dict():  # another run was first
         shape = BatchShape.from_dict(stands)
-        engine = ModelGame(model, texts.tokens, stack=stack, shape=shape)
+        engine = ModelGame(model, texts.tokens, stack=stack, shape=shape, state_memory=memory)
     for remark in engine.remarks:
         progress.say(f"warning: {remark}")
     return Played(texts, engine, Remembered(engine, book, number))

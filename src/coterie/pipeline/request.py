@@ -11,14 +11,28 @@ from coterie.pipeline.provenance import bare
 from coterie.plain import Json
 from coterie.report.words import BLOCKS, Kind, unit
 
-METHODS = ("paper",)
+METHODS = ("guided", "paper", "greedy", "one-shot", "contiguous", "evolve")
+"""How a coalition can be chosen; the first is the default."""
+
 SEQUENCES, LENGTH = 10, 128
 """Calibration as published: 10 sequences × 128 tokens (arXiv:2602.07804)."""
+
+SEARCH_SEQUENCES = 32
+"""Calibration of every other method, which decides on as many more: ten proved too few."""
 
 HELD_OUT_SEQUENCES = 64
 """Most sequences that judge, of the same length; fewer where the text has fewer."""
 
+ESTIMATORS = ("paper", "kernel", "permutation", "banzhaf", "exact", "window")
+"""How contributions are estimated: through a surrogate as published, or from the true game."""
+
+SURROGATES = ("paper", "pairwise", "ensemble", "explained", "auto")
+
+TARGETS = ("target_params", "target_bytes", "target_speedup")
+
 BosPolicy = Literal["auto", "always", "never"]
+_POSITIVE = ("remove", "keep", "sequences", "budget", "time", "state_memory", "repeats")
+_CHOICES = {"method": METHODS, "estimator": ESTIMATORS, "surrogate": SURROGATES}
 _BOS: tuple[BosPolicy, ...] = ("auto", "always", "never")
 
 
@@ -33,11 +47,20 @@ class Request:
             block, or either of them (``"sublayer"``).
         calibration: Text that decides: a file, a Hub data set, a mixture, or ``"stdlib"``.
         held_out: Text that judges; without it, whole documents are set aside.
-        sequences: Calibration sequences of ``length`` tokens each; None is 128, or the model's
-            context where that is shorter.
+        sequences: Calibration sequences; None is 10 for the paper's method and 32 for the others.
+        length: Tokens of each; None is 128, or the model's context where that is shorter.
         budget: Most distinct coalitions to evaluate; ``time`` bounds the search in seconds.
         lock: Layers (0-based) that stay whatever happens, with all their blocks.
         study: Name to resume a study by; one name, one set of settings.
+        state_memory: Bytes that live states may take; by default half of what is free.
+        target_params: Parameters to keep at most: a number, or a fraction below one of them all.
+        target_bytes: The same for the bytes of the weights on disk.
+        target_speedup: How many times faster a forward pass over the calibration texts becomes.
+        front: Look for the best coalition of every size up to half of the players removed.
+        repeats: Times to run, with other seeds and other texts, to see what comes back.
+        estimator: How `values` estimates contributions.
+        surrogate: What the paper's estimator is taken through; ``"auto"`` by held-out fidelity.
+        interactions: Estimate what every two players have to do with each other.
     """
 
     model: str
@@ -45,11 +68,11 @@ class Request:
     keep: int | None = None
     ratio: float | None = None
     players: str = "layer"
-    method: str = "paper"
+    method: str = METHODS[0]
     revision: str | None = None
     calibration: str | None = None
     held_out: str | None = None
-    sequences: int = SEQUENCES
+    sequences: int | None = None
     length: int | None = None
     bos: str = "auto"
     budget: int | None = None
@@ -60,6 +83,15 @@ class Request:
     dtype: str = "auto"
     trust_remote_code: bool = False
     study: str | None = None
+    state_memory: int | None = None
+    target_params: float | None = None
+    target_bytes: float | None = None
+    target_speedup: float | None = None
+    front: bool = False
+    repeats: int = 1
+    estimator: str = ESTIMATORS[0]
+    surrogate: str = SURROGATES[0]
+    interactions: bool = False
 
     def check(self, *, cutting: bool) -> None:
         """Refuse what can be refused before anything is loaded.
@@ -71,15 +103,22 @@ class Request:
         if len(given) > 1:
             raise UserError(f"{' and '.join(given)} say the same thing twice: give one of them")
         if cutting and not given:
-            raise UserError("how much to cut is not said: give --remove N, --keep N or --ratio R")
+            raise UserError(
+                "how much to cut is not said: give --remove N, --keep N, --ratio R or a --target"
+            )
         if self.ratio is not None and not 0 < self.ratio < 1:
             raise CutError(f"--ratio {self.ratio} must lie between 0 and 1: it is what is REMOVED")
-        for name in ("remove", "keep", "sequences", "budget", "time"):
+        for name in (*_POSITIVE, *TARGETS):
             number = getattr(self, name)
             if number is not None and not 0 < number < math.inf:
-                raise CutError(f"--{name} {number} must be above zero, and finite")
-        if self.method not in METHODS:
-            raise UserError(f"--method {self.method} is unknown: there is {', '.join(METHODS)}")
+                raise CutError(f"{_option(name)} {number} must be above zero, and finite")
+        if self.target_speedup is not None and self.target_speedup <= 1:
+            raise CutError(f"--target-speedup {self.target_speedup:g} must be above 1")
+        for name, known in _CHOICES.items():
+            if (word := getattr(self, name)) not in known:
+                raise UserError(f"--{name} {word} is unknown: there is {', '.join(known)}")
+        if not cutting:
+            self._check_values(given)
         self.player_kind()
         self.bos_policy()
         if self.revision is not None and Path(self.model).exists():
@@ -87,12 +126,40 @@ class Request:
         if self.seed < 0:
             raise UserError(f"--seed {self.seed} must not be negative")
 
+    def _check_values(self, given: list[str]) -> None:
+        """Refuse what `values` cannot do together."""
+        if any(getattr(self, name) is not None for name in TARGETS):
+            raise UserError("a --target says how much to cut: it goes with prune")
+        if self.front and (given or self.repeats > 1):
+            raise UserError("--front is every size at once: give it without an amount or --repeats")
+        if self.repeats > 1 and not given:
+            raise UserError("--repeats compares cuts: say how much, with --remove N")
+        if self.front and self.method == "paper":
+            raise UserError("--front needs a method that searches: give --method guided")
+        if self.estimator != ESTIMATORS[0] and self.surrogate != SURROGATES[0]:
+            raise UserError(f"--surrogate goes with --estimator paper, not {self.estimator}")
+
+    def plays(self, *, cutting: bool) -> str:
+        """The method that is played: `values` estimates, unless it looks for coalitions too."""
+        return self.method if cutting or self.front or self.repeats > 1 else "paper"
+
+    def sequences_of(self, *, cutting: bool) -> int:
+        """How many sequences calibrate."""
+        few = self.plays(cutting=cutting) == "paper"
+        return self.sequences or (SEQUENCES if few else SEARCH_SEQUENCES)
+
+    @property
+    def target(self) -> str | None:
+        """The name of the target that was given."""
+        return next((name for name in TARGETS if getattr(self, name) is not None), None)
+
     def says_how_much(self) -> bool:
         """Whether an amount to cut was given."""
         return bool(self._amounts())
 
     def _amounts(self) -> list[str]:
-        return [f"--{n}" for n in ("remove", "keep", "ratio") if getattr(self, n) is not None]
+        names = ("remove", "keep", "ratio", *TARGETS)
+        return [_option(name) for name in names if getattr(self, name) is not None]
 
     def player_kind(self) -> Kind:
         """What a player is.
@@ -148,7 +215,7 @@ class Request:
             value = getattr(self, field.name)
             if value == field.default or value is None:
                 continue
-            words.append(f"--{field.name.replace('_', '-')}")
+            words.append(_option(field.name))
             if field.name == "lock":
                 words.append(",".join(map(str, value)))
             elif field.name == "time":
@@ -163,3 +230,7 @@ class Request:
         """The request as plain JSON; paths are reduced to their last part."""
         named = {name: bare(getattr(self, name)) for name in ("model", "calibration", "held_out")}
         return {**asdict(self), **named, "lock": list(self.lock)}
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -7,6 +7,7 @@ import numpy as np
 from coterie.evaluation.planning import plan
 from coterie.game.coalitions import to_text
 from coterie.pipeline.opening import Opened, Progress
+from coterie.pipeline.request import Request
 from coterie.pipeline.settings import generator, settings_for
 from coterie.report.record import BudgetPart
 from coterie.study import Study, run_study
@@ -20,14 +21,18 @@ class Searched:
     budget: BudgetPart
 
 
-def search(table: Opened, keep: int | None, progress: Progress) -> Searched:
+def search(
+    table: Opened, keep: int | None, progress: Progress, *, request: Request | None = None
+) -> Searched:
     """Observe and estimate, as the paper does (arXiv:2602.07804).
 
     Args:
         keep: Size the cut will have; None where nothing is to be cut.
+        request: Decides budget, time and seed; by default what was asked.
     """
+    request = table.request if request is None else request
     n_players = table.stack.n_players
-    settings = settings_for(table.request, n_players, table.locked, keep)
+    settings = settings_for(request, n_players, table.locked, keep)
     played = table.calibration
     known = played.known_coalitions()
     study = run_study(
@@ -35,7 +40,7 @@ def search(table: Opened, keep: int | None, progress: Progress) -> Searched:
         settings,
         played.texts.documents,
         played.engine.vocabulary,
-        rng=generator(table.request),
+        rng=generator(request),
         step=progress.step,
     )
     asked = np.unique(study.asked, axis=0)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from coterie.errors import CutError
+from coterie.game.search import front_sizes, plain_cost
 from coterie.models.sources import Source
 from coterie.models.stack import find_stack
 from coterie.models.structure import meta_model
@@ -49,6 +50,8 @@ def check_savable(
         return
     raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
     check_saved_type(raw, source.name)
+    if request.target is not None:
+        return
     n_layers, removed = n_players // 2, request.players_to_remove(n_players, locked)
     # With whole layers locked, an attention block is.
     if request.players == "sublayer" and removed >= n_layers and not locked:
@@ -77,7 +80,7 @@ def size_asked(request: Request, n_players: int, locked: tuple[int, ...]) -> int
     Raises:
         CutError: more than the unlocked players would go, or none.
     """
-    if not request.says_how_much():
+    if not request.says_how_much() or request.target is not None:
         return None
     return n_players - request.players_to_remove(n_players, locked)
 
@@ -87,11 +90,32 @@ def generator(request: Request) -> np.random.Generator:
     return np.random.default_rng([request.seed, 2])
 
 
-def check_feasible(request: Request, n_players: int, locked: tuple[int, ...]) -> None:
+def check_feasible(
+    request: Request, n_players: int, locked: tuple[int, ...], *, cutting: bool
+) -> None:
     """Draw the design once and throw it away: what cannot be drawn is refused before loading.
 
     Raises:
         CutError: too many players to cut, too small a budget, too few players to choose from.
     """
     keep = size_asked(request, n_players, locked)
-    checked(settings_for(request, n_players, locked, keep), n_players, generator(request))
+    method = request.plays(cutting=cutting)
+    if method == "paper":
+        if request.estimator == "paper":
+            checked(settings_for(request, n_players, locked, keep), n_players, generator(request))
+        return
+    keeps = list(front_sizes(n_players, locked=np.array(locked, dtype=np.intp)))
+    keeps = keeps if keep is None else [keep]
+    if not keeps:
+        raise CutError(f"{n_players} players with {len(locked)} locked leave no front to look for")
+    least = {
+        "greedy": plain_cost(n_players, keeps, n_locked=len(locked)),
+        "guided": plain_cost(n_players, keeps, n_locked=len(locked)),
+        "one-shot": n_players - len(locked) + len(keeps),
+        "contiguous": sum(keep + 1 for keep in keeps),
+    }.get(method, 0)
+    if request.target is None and request.budget is not None and request.budget < least:
+        raise CutError(
+            f"--budget {request.budget} is too small for --method {method}, which asks up to "
+            f"{least} coalitions before it may stop: give at least that"
+        )

@@ -1,0 +1,86 @@
+"""Games around games: one that keeps to a time, and one whose texts are those of two others."""
+
+from collections.abc import Callable, Iterator
+from math import inf
+
+import numpy as np
+
+from coterie.game.coalitions import Block, Coalitions, Game, Indices, sizes
+
+
+class OutOfTime(Exception):
+    """The seconds that observing may take are spent; what was observed is kept."""
+
+
+class Clocked:
+    """A game that answers until its seconds are spent, and tells how much was asked of it.
+
+    Time is what observations took when they were made, which a store keeps: a run that is resumed
+    or repeated ends at the same question.
+
+    Args:
+        seconds: Most seconds to spend observing; a question begun is answered to its end.
+        tell: Told the layer-sequences answered so far.
+
+    Attributes:
+        spent: Seconds spent observing, now or in an earlier run.
+    """
+
+    def __init__(
+        self, game: Game, *, seconds: float | None = None, tell: Callable[[int], None]
+    ) -> None:
+        self.inner, self.seconds, self.tell = game, inf if seconds is None else seconds, tell
+        self.spent, self._layer_sequences = 0.0, 0
+
+    @property
+    def n_players(self) -> int:
+        """Number of players of the inner game."""
+        return self.inner.n_players
+
+    @property
+    def n_sequences(self) -> int:
+        """Number of texts of the inner game."""
+        return self.inner.n_sequences
+
+    def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
+        """Observe as the inner game does.
+
+        Raises:
+            OutOfTime: the seconds were spent before this was asked.
+        """
+        if self.spent >= self.seconds:
+            raise OutOfTime
+        held = sizes(coalitions)
+        for block in self.inner.observe(coalitions, sequences):
+            self.spent += block.seconds
+            self._layer_sequences += int(held[block.rows].sum()) * len(block.columns)
+            self.tell(self._layer_sequences)
+            yield block
+
+
+class Joined:
+    """One game on the texts of two games of the same players: the first's, then the second's."""
+
+    def __init__(self, first: Game, second: Game) -> None:
+        self.first, self.second = first, second
+
+    @property
+    def n_players(self) -> int:
+        """Number of players of either game."""
+        return self.first.n_players
+
+    @property
+    def n_sequences(self) -> int:
+        """Texts of both together."""
+        return self.first.n_sequences + self.second.n_sequences
+
+    def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
+        """Observe each part of the texts in the game it belongs to."""
+        edge = self.first.n_sequences
+        for game, start, mine in (
+            (self.first, 0, np.flatnonzero(sequences < edge)),
+            (self.second, edge, np.flatnonzero(sequences >= edge)),
+        ):
+            if len(mine):
+                for block in game.observe(coalitions, sequences[mine] - start):
+                    yield Block(block.rows, mine[block.columns], block.observations, block.seconds)
