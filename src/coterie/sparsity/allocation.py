@@ -12,7 +12,6 @@ al. 2025, arXiv:2505.01731, whose own formula is not public; the derivation is o
 layers, or blocks of layers; this page knows no model.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,10 +155,3 @@ def to_pattern(sparsity: Vector, weights: Vector, group: int) -> Indices:
 def mean_of(sparsity: Vector, weights: Vector) -> float:
     """Share of all weights that such sparsities make zero."""
     return float(sparsity @ weights / weights.sum())
-
-
-def rank_agreement(first: Sequence[float] | Vector, second: Sequence[float] | Vector) -> float:
-    """Spearman's rank correlation of two lists of scores, ties at their mean rank."""
-    from scipy.stats import spearmanr  # takes a second to import
-
-    return float(spearmanr(first, second).statistic)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from time import perf_counter
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -44,9 +43,7 @@ def wearing(layer: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """Inside, some parameters of a module are other tensors; afterwards its own are back."""
     places = [name.rpartition(".") for name in tensors]
     owners = [layer.get_submodule(path) for path, _, _ in places]
-    own = [
-        owner._parameters[leaf] for owner, (_, _, leaf) in zip(owners, places, strict=True)
-    ]
+    own = [owner._parameters[leaf] for owner, (_, _, leaf) in zip(owners, places, strict=True)]
     try:
         for owner, (_, _, leaf), tensor in zip(owners, places, tensors.values(), strict=True):
             owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)

@@ -1,0 +1,86 @@
+"""ECoFLaP-style allocation: one zeroth-order score of the whole loss sets each layer's sparsity.
+
+After Sung et al. 2023, arXiv:2310.02998: no gradient is computed; the loss is read with a layer's
+weights w moved by ± ε z, z standard normal, and the mean of the squared slopes estimates ‖∇L‖².
+A unit scores ‖w‖ · ‖∇L‖, first order what zeroing it would do, and is kept in proportion.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from coterie.evaluation.planning import Spent
+from coterie.evaluation.shape import BatchShape
+from coterie.game.coalitions import Vector
+from coterie.models.stack import Stack
+from coterie.sparsity.allocation import Bounds, in_proportion
+from coterie.sparsity.choices import AS_IT_IS, ChoiceGame
+from coterie.sparsity.linears import LinearMap, linear_maps
+from coterie.sparsity.units import Units
+
+STEP = 1e-3
+"""ε, in units of the root mean square weight of the unit."""
+
+NOISES = 4
+"""Directions z per unit; each costs two losses."""
+
+HEADROOM = 0.1
+"""The sparsest unit is this much above the target, as theirs is (0.6 at 0.5)."""
+
+
+def zeroth_order_scores(
+    model: PreTrainedModel, stack: Stack, tokens: Tensor, shape: BatchShape, units: Units, seed: int
+) -> tuple[Vector, Spent]:
+    """Score of each unit, ``(n_units,)``, and what reading the losses cost."""
+    maps = [linear_maps(stack, layer) for layer in range(stack.n_players)]
+    width = 2 * NOISES
+
+    def moved(layer: int, choice: int) -> Mapping[str, Tensor]:
+        """Choice 1 + unit · 2 · NOISES + 2 · noise + (0 plus, 1 minus)."""
+        unit, draw = divmod(choice - 1, width)
+        names = units.names[layer]
+        mine = [one for one in maps[layer] if not names or one.block == names[unit]]
+        noise = np.random.SeedSequence([seed, layer, unit, draw // 2]).generate_state(1)[0]
+        generator = torch.Generator().manual_seed(int(noise))
+        return _moved(mine, generator, 1.0 if draw % 2 == 0 else -1.0)
+
+    n_layers, per_layer = stack.n_players, units.per_layer
+    choices = np.full((n_layers, per_layer * width, n_layers), AS_IT_IS, dtype=np.intp)
+    for layer in range(n_layers):
+        choices[layer, :, layer] = 1 + np.arange(per_layer * width)
+    game = ChoiceGame(model, stack, tokens, shape, moved)
+    losses = game.observe(choices.reshape(-1, n_layers)).nll.mean(axis=1)
+    pairs = losses.reshape(len(units.weights), NOISES, 2)
+    sizes = np.array(
+        [
+            _norm([one for one in maps[layer] if not units.names[layer] or one.block == name])
+            for layer in range(n_layers)
+            for name in units.names[layer] or ("",)
+        ]
+    )
+    step = STEP * sizes / np.sqrt(units.weights)
+    slopes = (pairs[..., 0] - pairs[..., 1]) / (2 * step[:, None])
+    return sizes * np.sqrt((slopes**2).mean(axis=1)), game.spent
+
+
+def ecoflap(scores: Vector, weights: Vector, target: float, *, bounds: Bounds) -> Vector:
+    """Sparsity of each unit from its score, ``(n_units,)``."""
+    most = max(target, min(bounds.most, target + HEADROOM))
+    return in_proportion(scores, weights, target, bounds=Bounds(bounds.least, most))
+
+
+def _norm(maps: list[LinearMap]) -> float:
+    return float(sum(one.weight.double().square().sum() for one in maps) ** 0.5)
+
+
+def _moved(maps: list[LinearMap], generator: torch.Generator, sign: float) -> dict[str, Tensor]:
+    size = _norm(maps) / sum(one.n_weights for one in maps) ** 0.5
+    tensors: dict[str, Tensor] = {}
+    for one in maps:
+        whole = tensors.setdefault(one.parameter, one.whole.clone())
+        noise = torch.randn(one.weight.shape, generator=generator)
+        one.within(whole).add_(noise.to(whole), alpha=sign * STEP * size)
+    return tensors

@@ -1,0 +1,60 @@
+"""OWL: layers with more outliers stay denser (Yin et al. 2023, arXiv:2310.05175).
+
+An outlier is a weight whose Wanda score |W_ij| · ‖X_j‖ is more than M times the mean score of its
+layer. Density is the target's plus the layer's share of outliers, scaled to a width of 2 λ.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from coterie.game.coalitions import Vector
+from coterie.models.stack import Stack
+from coterie.sparsity.allocation import Bounds, allocate, scaled
+from coterie.sparsity.interface import Statistics
+from coterie.sparsity.linears import LinearMap
+from coterie.sparsity.pruners.wanda import Wanda
+from coterie.sparsity.shelf import dense_statistics
+from coterie.sparsity.units import Units
+
+OUTLIER, WIDTH = 5.0, 0.08
+"""M and λ as published for most models; LLaMA-13B and some others were given M = 7."""
+
+
+def outlier_ratios(model: PreTrainedModel, stack: Stack, tokens: Tensor, units: Units) -> Vector:
+    """Share of outliers among the weights of each unit, ``(n_units,)``. Costs one pass.
+
+    Args:
+        tokens: Calibration texts, ``(n_sequences, length)``.
+    """
+    ratios = []
+    for layer, maps, statistics in dense_statistics(model, stack, tokens, Wanda()):
+        for block in units.names[layer] or (None,):
+            mine = [
+                pair
+                for pair in zip(maps, statistics, strict=True)
+                if block is None or pair[0].block == block
+            ]
+            ratios.append(_ratio(mine))
+    return np.array(ratios)
+
+
+def owl(
+    ratios: Vector, weights: Vector, target: float, *, bounds: Bounds, width: float = WIDTH
+) -> Vector:
+    """Sparsity of each unit from its outlier ratio, ``(n_units,)``."""
+    return allocate(scaled(ratios), weights, target, spread=width, bounds=bounds)
+
+
+def _ratio(pairs: Sequence[tuple[LinearMap, Statistics]]) -> float:
+    scores = []
+    for found, known in pairs:
+        score = found.weight.abs().float()
+        if known.squares is not None:  # no input reached it: all inputs alike
+            score = score * known.squares.sqrt()
+        scores.append(score.flatten())
+    together = torch.cat(scores)
+    return float((together > OUTLIER * together.mean()).double().mean())
