@@ -49,8 +49,9 @@ def lowest(scores: Tensor, count: int) -> Tensor:
 
 def lowest_in_rows(scores: Tensor, counts: Tensor) -> Tensor:
     """Boolean ``(rows, width)``: the ``counts[r]`` lowest of each row."""
-    ranks = torch.argsort(torch.argsort(scores, dim=1, stable=True), dim=1)
-    return ranks < counts.to(scores.device)[:, None]
+    order = torch.argsort(scores, dim=1, stable=True)
+    first = torch.arange(scores.shape[1], device=scores.device) < counts.to(scores.device)[:, None]
+    return torch.zeros_like(first).scatter_(1, order, first)
 
 
 def lowest_in_groups(scores: Tensor, pattern: Pattern) -> Tensor:
