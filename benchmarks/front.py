@@ -1,0 +1,123 @@
+"""Does ONE front find the best coalition of every size? Games of 12 layers, all enumerated.
+
+    python benchmarks/front.py --tables DIR [--seeds 20] [--budget 409]
+
+A game keeps 12 of the reference model's 16 layers as players; the other four are cut for good. All
+of its coalitions are observed once on the calibration texts (10 × 128 tokens) and saved in DIR, so
+that every seed after that costs nothing. One guided run per seed searches sizes 6 to 11 together.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from coterie.evaluation.engine import ModelGame
+from coterie.game.coalitions import Block, Coalitions, Game, Indices, Matrix
+from coterie.game.designs import enumerate_all
+from coterie.game.search import Judge, Ledger, by_race, front_sizes, greedy, guided, in_full
+from coterie.game.toy import ToyGame
+from coterie.models.checkpoints import load_model, resolve
+from coterie.pipeline.opening import Silent, prepare
+from coterie.pipeline.request import Request
+
+GAMES = {
+    "without 5 8 10 13": (5, 8, 10, 13),
+    "without 2 to 5": (2, 3, 4, 5),
+    "the first 12": (12, 13, 14, 15),
+}
+"""Layers of the reference model that no coalition of the game holds."""
+
+JUDGES: dict[str, Judge] = {"in full": in_full, "by race": by_race}
+
+
+def main() -> None:
+    """Print hits per size, game by game, as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--tables", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--budget", type=int, default=409)
+    parser.add_argument("--games", type=int, default=len(GAMES), help="how many of the games")
+    options = parser.parse_args()
+    sizes = list(front_sizes(12))
+    print(f"at most {options.budget} distinct coalitions a run; hits of {options.seeds} seeds\n")
+    print(f"| game, judge | {' | '.join(map(str, sizes))} | greedy | evaluations | cost |")
+    print("|---|" + "---|" * (len(sizes) + 3))
+    for name in list(GAMES)[: options.games]:
+        losses = table_of(name, options.tables)
+        for told, judge in JUDGES.items():
+            row = hits(losses, sizes, judge, options.seeds, options.budget)
+            print(f"| {name}, {told} | {row} |", flush=True)
+
+
+def hits(losses: Matrix, sizes: list[int], judge: Judge, seeds: int, budget: int) -> str:
+    """Seeds whose front holds the optimum of each size; what greedy misses; what it all cost."""
+    game = game_of_table(losses)
+    held = enumerate_all(game.n_players).sum(axis=1)
+    means = losses.mean(axis=1)
+    optimum = np.array([means[held == size].min() for size in sizes])
+    found, asked, cost = np.zeros(len(sizes), dtype=int), [], []
+    for seed in range(seeds):
+        ledger = Ledger(game, floor=np.inf)
+        rng = np.random.default_rng([seed, 5])
+        answers = guided(ledger, sizes, budget=budget, judge=judge, rng=rng).answers
+        values = np.array([answer.value for answer in answers])
+        found += -values <= optimum + 1e-9
+        asked.append(ledger.n_asked)
+        cost.append(ledger.layer_sequences / game.n_sequences)
+    plain = greedy(Ledger(game, floor=np.inf), sizes)
+    behind = np.array([-answer.value for answer in plain]) - optimum
+    missed = int((behind > 1e-9).sum())
+    told = [*map(str, found), f"misses {missed}, by ≤ {behind.max():.4f}"]
+    told += [f"{np.mean(asked):.0f}, ≤ {max(asked)}", f"{np.mean(cost):.0f} layers"]
+    return " | ".join(told)
+
+
+def table_of(name: str, folder: Path) -> Matrix:
+    """Losses of all coalitions of a game, in the order of `enumerate_all`, ``(4096, 10)``."""
+    path = folder / f"{name.replace(' ', '-')}.npz"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".part.npz")
+        np.savez(aside, losses=enumerated(GAMES[name]))
+        aside.rename(path)
+    with np.load(path) as known:
+        return known["losses"]
+
+
+def enumerated(gone: tuple[int, ...]) -> Matrix:
+    """Observe every coalition of the reference model's layers that lacks ``gone``."""
+    prepared = prepare(Request("reference"), progress=Silent())
+    model = load_model(resolve("reference"), dtype=prepared.dtype, device=prepared.device)
+    game = ModelGame(model, prepared.calibration.tokens, kl=False)
+    part = Part(game, np.setdiff1d(np.arange(game.n_players), gone))
+    losses = np.full((2**part.n_players, game.n_sequences), np.nan)
+    for block in part.observe(enumerate_all(part.n_players), np.arange(game.n_sequences)):
+        losses[np.ix_(block.rows, block.columns)] = block.observations.nll
+    return losses
+
+
+class Part:
+    """A game some of whose players are cut for good: the others play on."""
+
+    def __init__(self, game: Game, players: Indices) -> None:
+        self.game, self.players = game, players
+        self.n_players, self.n_sequences = len(players), game.n_sequences
+
+    def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
+        """Observe coalitions of the players that are left."""
+        whole = np.zeros((len(coalitions), self.game.n_players), dtype=bool)
+        whole[:, self.players] = coalitions
+        yield from self.game.observe(whole, sequences)
+
+
+def game_of_table(losses: Matrix) -> ToyGame:
+    """A game that looks its losses up, ``(2 ** n_players, n_sequences)``."""
+    n_players = int(np.log2(len(losses)))
+    bits = 1 << np.arange(n_players)
+    return ToyGame(n_players, lambda coalitions: losses[coalitions @ bits], losses.shape[1])
+
+
+if __name__ == "__main__":
+    main()
