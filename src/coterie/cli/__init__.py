@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from coterie.cli import cut, inspect, prune, values
+from coterie.cli import bench, cut, evaluate, inspect, prune, values
 from coterie.errors import CoterieError, UserError
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app.command("prune")(prune.command)
 app.command("values")(values.command)
 app.command("inspect")(inspect.command)
 app.command("cut")(cut.command)
+app.command("evaluate")(evaluate.command)
+app.command("bench")(bench.command)
 
 
 @app.callback(invoke_without_command=True)
