@@ -1,0 +1,1 @@
+"""After the cut: quantise a checkpoint, or heal it, and say what that did."""

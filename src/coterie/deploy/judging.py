@@ -1,0 +1,35 @@
+"""How well a checkpoint predicts text: its loss on every sequence, to be paired with another's."""
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from coterie.evaluation.calibration import Tokens
+from coterie.game.coalitions import Vector
+from coterie.game.utilities import floor_nll
+from coterie.models.routing import input_device
+
+_TOKENS = 2_048
+"""Tokens read at once."""
+
+
+@torch.no_grad()
+def sequence_losses(model: PreTrainedModel, tokens: Tokens) -> tuple[Vector, int]:
+    """Mean negative log-likelihood of each sequence, nats per token, and how many were no number.
+
+    A loss that is not finite is read as `floor_nll`, as everywhere.
+
+    Args:
+        tokens: ``(n_sequences, length)``; returns losses ``(n_sequences,)``.
+    """
+    device, rows = input_device(model), max(1, _TOKENS // tokens.shape[1])
+    parts, vocabulary = [], 0
+    for at in range(0, len(tokens), rows):
+        ids = torch.from_numpy(tokens[at : at + rows]).to(device)
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+        vocabulary = logits.shape[-1]
+        parts.append(cross_entropy(logits.mT, ids[:, 1:], reduction="none").mean(1).double().cpu())
+    losses = torch.cat(parts).numpy()
+    bad = ~np.isfinite(losses)
+    return np.where(bad, floor_nll(vocabulary), losses), int(bad.sum())

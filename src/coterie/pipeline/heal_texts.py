@@ -1,0 +1,147 @@
+"""What heals and what judges: the texts of `heal` and `quantize`, which never meet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from coterie.errors import TextError
+from coterie.evaluation.calibration import CALIBRATION_ON_HUB, TextSet, choose_texts, pack
+from coterie.evaluation.texts import Document, Source, read_documents
+from coterie.models.layer_fields import text_config
+from coterie.models.reference.text import training_documents
+from coterie.models.sources import REFERENCE
+from coterie.models.sources import Source as Model
+from coterie.pipeline.request import HELD_OUT_SEQUENCES, LENGTH, SEQUENCES
+from coterie.plain import Json
+from coterie.report.record import Record
+
+TRAINING = "the modules the reference model was trained on"
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Which text judges, as in `coterie prune`; the same words give the same sequences.
+
+    Attributes:
+        calibration: Text that chose the cut; without `held_out`, part of it is set aside to judge.
+        held_out: Text that judges.
+    """
+
+    calibration: str | None = None
+    held_out: str | None = None
+
+
+def held_out_texts(
+    asked: Judges,
+    record: Record | None,
+    full: str,
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+) -> TextSet:
+    """The sequences that judge: those of the run that made the checkpoint, unless others are named.
+
+    Args:
+        record: Of that run, or None.
+        full: Name of the model that was cut.
+        model: The checkpoint.
+
+    Raises:
+        TextError: a text that cannot be read, or is too short.
+    """
+    request: dict[str, Json] = dict(record["request"]) if record is not None else {}
+    calibration = asked.calibration or cast("str | None", request.get("calibration"))
+    held_out = asked.held_out or cast("str | None", request.get("held_out"))
+    if calibration is None:
+        calibration = "stdlib" if full == REFERENCE else (held_out or CALIBRATION_ON_HUB)
+    length = cast("int | None", request.get("length")) or min(LENGTH, context(model) or LENGTH)
+    seed = cast("int", request.get("seed", 0))
+    _, judges = choose_texts(
+        tokenizer,
+        calibration=calibration,
+        held_out=None if held_out == calibration else held_out,
+        sequences=cast("int", request.get("sequences", SEQUENCES)),
+        held_out_sequences=HELD_OUT_SEQUENCES,
+        length=length,
+        rng=np.random.default_rng([seed, 1]),
+        context=context(model),
+    )
+    return judges
+
+
+def healing_texts(
+    text: str | None,
+    full: str,
+    tokenizer: PreTrainedTokenizerBase,
+    judges: TextSet,
+    *,
+    sequences: int,
+    length: int,
+    seed: int,
+) -> TextSet:
+    """Sequences to learn from; a document that holds a sequence of the judges is left out.
+
+    Args:
+        text: Spec of the text; None is the reference model's training text, for others C4.
+        sequences: How many are wanted at most.
+
+    Raises:
+        TextError: nothing is left to learn from.
+    """
+    rng = np.random.default_rng([seed, 5])
+    if text is None and full == REFERENCE:
+        named = list(training_documents())
+        source = Source(TRAINING)
+        places = rng.permutation(len(named))
+        documents = [Document(*named[place], source) for place in places]
+    else:
+        documents = read_documents(
+            text or CALIBRATION_ON_HUB, tokenizer, rng=rng, sequences=sequences, length=length
+        )
+    enough = _enough(documents, 6 * sequences * length)
+    clean = unjudged(enough, judges, tokenizer)
+    if not clean:
+        raise TextError(
+            f"every document of the text '{text}' also judges: name another --text or --held-out"
+        )
+    return pack(clean, tokenizer, length=length, rng=rng, at_most=sequences, bos="auto")
+
+
+def unjudged(
+    documents: Sequence[Document], judges: TextSet, tokenizer: PreTrainedTokenizerBase
+) -> list[Document]:
+    """The documents in which no sequence that judges occurs, compared token by token."""
+    bodies = [_bytes(row[1:]) for row in judges.tokens.tolist()]
+    clean = []
+    for document in documents:
+        ids = tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
+        whole = _bytes(cast("list[int]", ids))
+        if not any(body in whole for body in bodies):
+            clean.append(document)
+    return clean
+
+
+def context(model: Model) -> int | None:
+    """The most positions the model reads, where its config says so."""
+    config = text_config(model.config())
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "context_length"):
+        if isinstance(length := getattr(config, name, None), int) and length > 0:
+            return length
+    return None
+
+
+def _enough(documents: Sequence[Document], characters: int) -> list[Document]:
+    """Documents from the front until they hold that many characters."""
+    chosen: list[Document] = []
+    for document in documents:
+        if characters <= 0:
+            break
+        chosen.append(document)
+        characters -= len(document.text)
+    return chosen
+
+
+def _bytes(ids: Sequence[int]) -> bytes:
+    return np.asarray(ids, dtype="<i4").tobytes()

@@ -1,0 +1,124 @@
+"""What healing and quantising did, as parts of `coterie.json` and as tables on a terminal."""
+
+from typing import NotRequired, TypedDict
+
+from rich.console import Console
+from rich.table import Table
+
+from coterie.plain import Json
+from coterie.report import words as w
+from coterie.report.record import DifferencePart, PerplexityPart, TextPart
+
+
+class LearningPart(TypedDict):
+    """How the cut checkpoint learned."""
+
+    mode: str
+    rank: int | None
+    learning_rate: float
+    seams: float
+    batch: int
+    steps: int
+    steps_asked: int
+    tokens: int
+    seconds: float
+    trained_parameters: int
+    kl_first: float
+    """Nats per token on training text, mean over the first tenth of the steps."""
+    kl_last: float
+
+
+class ReloadPart(TypedDict):
+    """How near the reloaded checkpoint is to the model in memory."""
+
+    max_logit_difference: float
+    largest_logit: float
+
+
+class AfterPart(TypedDict):
+    """One thing that was done to a checkpoint after the cut, and what it did on held-out text."""
+
+    what: str
+    """`heal` or `quantize`."""
+    command: str
+    settings: dict[str, Json]
+    text: NotRequired[TextPart]
+    """What it learned from."""
+    held_out: TextPart
+    full: NotRequired[PerplexityPart]
+    before: PerplexityPart
+    after: PerplexityPart
+    difference: DifferencePart
+    """After minus before, paired."""
+    recovered: NotRequired[float | None]
+    """Share of the loss that the cut had cost."""
+    learning: NotRequired[LearningPart]
+    reloaded: NotRequired[ReloadPart]
+    bytes_before: int
+    bytes_after: int
+    not_finite: int
+    versions: dict[str, str]
+    machine: dict[str, str | int]
+
+
+def print_after(part: AfterPart, console: Console | None = None) -> None:
+    """Print one part: how it was done, and the loss before and after."""
+    out = console or Console(highlight=False)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for row in _rows(part):
+        table.add_row(*row)
+    title = {"heal": "Healing", "quantize": "Quantisation"}[part["what"]]
+    out.print(f"\n[bold]{title}[/bold]")
+    out.print(table)
+
+
+def _rows(part: AfterPart) -> list[tuple[str, str]]:
+    rows = []
+    if (learning := part.get("learning")) is not None:
+        how = f"rank {learning['rank']}" if learning["rank"] else "every weight that is kept"
+        rows += [
+            (
+                "how",
+                f"{learning['mode']}, {how}: {w.count(learning['trained_parameters'])} numbers",
+            ),
+            (
+                "learned",
+                f"{learning['steps']} steps, {w.count(learning['tokens'])} tokens in "
+                f"{w.seconds(learning['seconds'])}; KL {learning['kl_first']:.4f} to "
+                f"{learning['kl_last']:.4f} nats per token",
+            ),
+        ]
+    else:
+        rows.append(("scheme", f"{part['settings']['scheme']}"))
+    if "text" in part:
+        rows.append(("from", _text(part["text"])))
+    rows.append(("held-out", _text(part["held_out"])))
+    models = [
+        ("full model", part.get("full")),
+        ("before", part["before"]),
+        ("after", part["after"]),
+    ]
+    rows += [(name, _loss(one)) for name, one in models if one is not None]
+    change, error = part["difference"]["nll"], part["difference"]["error"]
+    rows.append(("change", f"{change:+.4f} ± {w.or_dash(error, '{:.4f}')} nats per token, paired"))
+    if (share := part.get("recovered")) is not None:
+        rows.append(("recovered", f"{share:.0%} of the loss that the cut had cost"))
+    rows.append(("on disk", f"{w.size(part['bytes_before'])} to {w.size(part['bytes_after'])}"))
+    if "reloaded" in part:
+        gap = part["reloaded"]["max_logit_difference"]
+        rows.append(("reloaded", f"logits within {gap:.1e} of the model in memory"))
+    return rows
+
+
+def _text(text: TextPart) -> str:
+    return (
+        f"{text['description']}: {text['sequences']} × {text['length']} tokens"
+        f" of {text['documents']} documents"
+    )
+
+
+def _loss(one: PerplexityPart) -> str:
+    spread = w.or_dash(one["error"], "{:.3f}")
+    return f"perplexity {one['perplexity']:.3f} ± {spread}, {one['nll']:.4f} nats per token"
