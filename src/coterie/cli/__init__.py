@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from coterie.cli import bench, cut, evaluate, inspect, prune, values
+from coterie.cli import bench, cut, evaluate, export, inspect, prune, push, values
 from coterie.errors import CoterieError, UserError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.command("inspect")(inspect.command)
 app.command("cut")(cut.command)
 app.command("evaluate")(evaluate.command)
 app.command("bench")(bench.command)
+app.command("push")(push.command)
+app.command("export")(export.command)
 
 
 @app.callback(invoke_without_command=True)

@@ -156,7 +156,12 @@ def fingerprint(task: "Task", limit: int | None = None) -> str:
     def plain(value: object) -> str:
         return getattr(value, "__qualname__", type(value).__name__)  # functions have no content
 
-    definition = {**task.config.to_dict(), "version": task.VERSION, "lm_eval": version("lm_eval")}  # type: ignore[attr-defined]
+    definition = {
+        **task.config.to_dict(),  # type: ignore[attr-defined]
+        "num_fewshot": task.get_config("num_fewshot") or 0,  # scoring writes it down
+        "version": task.VERSION,
+        "lm_eval": version("lm_eval"),
+    }
     text = json.dumps(definition, sort_keys=True, default=plain)
     text = re.sub(r" at 0x[0-9a-f]+", "", text)  # where an object lies in memory says nothing
     total = hashlib.sha256(text.encode())

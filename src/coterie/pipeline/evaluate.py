@@ -125,6 +125,13 @@ class Subject:
         self.progress.say(f"loading {self.source.name} in {name_of(self.dtype)} on {self.device}")
         return load_model(self.source, dtype=self.dtype, device=self.device)
 
+    @cached_property
+    def tokenizer_identity(self) -> str:
+        """SHA-256 of the tokenizer as it came: scoring changes how it pads."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        text = backend.to_str() if backend is not None else json.dumps(self.tokenizer.get_vocab())
+        return sha256(text.encode()).hexdigest()
+
     def let_go(self) -> None:
         """Free the model."""
         self.__dict__.pop("model", None)
@@ -233,7 +240,7 @@ def _on_task(
         "items": fingerprint(task, request.limit),
         "limit": request.limit,
         "bos": request.bos,
-        "tokenizer": _tokenizer_identity(subject.tokenizer),
+        "tokenizer": subject.tokenizer_identity,
     }
     number = book.game({**subject.identity(), **asked})
     known = book.note(number, "scores")
@@ -251,12 +258,6 @@ def _on_task(
         known = book.write_note(number, "scores", found.as_json())
     assert isinstance(known, Mapping)
     return TaskScores.from_json(known)
-
-
-def _tokenizer_identity(tokenizer: "PreTrainedTokenizerBase") -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    text = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab())
-    return sha256(text.encode()).hexdigest()
 
 
 def _spelled(tasks: tuple[str, ...]) -> list[str]:
