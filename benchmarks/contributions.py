@@ -74,10 +74,10 @@ def estimators() -> dict[str, Estimator]:
         return int(rng.integers(2**31))
 
     found["shapiq, paired KernelSHAP"] = lambda v, d, rng: first_order(
-        KernelSHAP(N, pairing_trick=True, random_state=seeded(rng)).approximate(d, v)
+        KernelSHAP(N, pairing_trick=True, random_state=seeded(rng)).approximate(max(d, N + 2), v)
     )
     found["shapiq, permutations"] = lambda v, d, rng: first_order(
-        PermutationSamplingSV(N, random_state=seeded(rng)).approximate(d, v)
+        PermutationSamplingSV(N, random_state=seeded(rng)).approximate(max(d, N + 2), v)
     )
     return found
 

@@ -1,67 +1,171 @@
-"""Which layers to cut: the paper's method, the plain searches and guided search, one evaluator.
+"""Which layers to cut: the paper's method, greedy, evolution and guided search, one evaluator.
 
-    python benchmarks/selection.py [--remove 2,4,6] [--seeds 3]
+    python benchmarks/selection.py --work DIR [--model DIR --calibration FILE --held-out FILE]
 
-On the reference model. Every method chooses on the same calibration texts (10 × 128 tokens) and is
-judged on the same held-out texts; the cost is layer-tokens ASKED, each method charged as if alone.
-The paper's method asks its whole design once for all sizes; guided search may ask a tenth of that.
+Every method chooses on the same calibration texts and is judged on the same held-out texts, whole
+documents apart. The cost is layer-tokens ASKED, each method charged as if alone. The paper's method
+asks its whole design on every text; guided search may ask a tenth of that: it races on the first
+part of the texts and decides between finalists on all of them. Evolution may ask as much as guided.
+
+DIR keeps every observation and every answer: a run that was stopped goes on where it was.
 """
 
 import argparse
+import json
 import platform
-import tempfile
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from coterie.evaluation.calibration import choose_texts
 from coterie.evaluation.planning import plan
-from coterie.game.coalitions import Coalition, observe_all
-from coterie.game.search import Ledger, by_race, contiguous, evolve, greedy, guided, one_shot
+from coterie.game.coalitions import Coalition, Indices, from_text, observe_all, sizes, to_text
+from coterie.game.search import Ledger, by_race, contiguous, decide, evolve, greedy, guided
+from coterie.game.search import one_shot as one_at_a_time
+from coterie.game.search.decide import close_to_best
+from coterie.game.stability import cut_overlaps
 from coterie.game.utilities import clustered_mean, floor_nll
-from coterie.pipeline.opening import Opened, Silent, opened, prepare
+from coterie.models.checkpoints import load_tokenizer
+from coterie.pipeline.opening import Opened, Prepared, Silent, opened, prepare
 from coterie.pipeline.provenance import versions
 from coterie.pipeline.request import Request
 from coterie.study import Settings, run_study
 
-Chosen = dict[int, Coalition]
-"""The coalition a method chose for each number of layers removed."""
+MARGIN = 0.005  # nats per token by which guided may be worse and still count as not beaten
+CLOSE = 6  # coalitions per size, beyond the plain answers, that the texts of the decision read
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What one run of a method keeps for each number of layers removed, and what it asked."""
+
+    method: str
+    seed: int
+    kept: dict[int, Coalition]
+    layer_tokens: float
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """The opened model, the removals, and how many of the texts guided search races on."""
+
+    table: Opened
+    removals: Sequence[int]
+    racing: int
+    draws: int | None
+
+    @property
+    def n_players(self) -> int:
+        """Layers of the model."""
+        return self.table.stack.n_players
+
+    @property
+    def keeps(self) -> list[int]:
+        """Sizes searched."""
+        return [self.n_players - r for r in self.removals]
+
+    def ledger(self, sequences: int | None = None) -> Ledger:
+        """A fresh account with the game, on all the calibration texts or the first few."""
+        played = self.table.calibration
+        columns = np.arange(sequences or played.texts.n_sequences)
+        return Ledger(played.game, floor=floor_nll(played.engine.vocabulary), sequences=columns)
+
+    def found(self, method: str, seed: int, answers: Sequence, layer_sequences: float) -> Found:
+        """Answers as a run, its cost in layer-tokens."""
+        kept = {self.n_players - int(a.coalition.sum()): a.coalition for a in answers}
+        return Found(method, seed, kept, layer_sequences * self.table.calibration.texts.length)
+
+
+Search = Callable[[Bench, int, float], Found]
+"""A method that knows its seed and the layer-tokens it may ask."""
 
 
 def main() -> None:
-    """Print one table as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--remove", default="2,4,6")
-    parser.add_argument("--seeds", type=int, default=3)
-    options = parser.parse_args()
-    removals = [int(part) for part in options.remove.split(",")]
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, float32, {versions()}\n")
-    prepared = prepare(Request("reference"), progress=Silent())
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        opened(prepared, store=Path(folder) / "s.sqlite", progress=Silent()) as table,
-    ):
-        rows = []
+    """Run what is not known yet, then print the tables as Markdown."""
+    options = arguments()
+    prepared = texts_of(options)
+    n_players = prepared.source.config()["num_hidden_layers"]
+    removals = [round(n_players * eighths / 8) for eighths in (1, 2, 3)]
+    options.work.mkdir(parents=True, exist_ok=True)
+    print(f"{platform.machine()}, float32, {versions()}\n")
+    with opened(prepared, store=options.work / "store.sqlite", progress=Silent()) as table:
+        bench = Bench(table, removals, options.racing, options.draws)
+        answers = options.work / "answers.jsonl"
+        found = []
         for seed in range(options.seeds):
-            whole = []
-            for name, method in (("paper", by_paper), ("guided, a tenth", by_guided)):
-                chosen, cost = method(table, removals, seed, whole[0] / 10 if whole else 0.0)
-                whole.append(cost)
-                rows.append((f"{name}, seed {seed}", chosen, cost))
-            chosen, cost = by_evolution(table, removals, seed, whole[0] / 10)
-            rows.append((f"evolution, a tenth, seed {seed}", chosen, cost))
-        for name, plain in (("greedy", greedy), ("one-shot", one_shot), ("contiguous", contiguous)):
-            ledger = ledger_of(table)
-            answers = plain(ledger, [table.stack.n_players - r for r in removals])
-            rows.append((name, by_size(answers, table.stack.n_players), cost_of(ledger, table)))
-        report(table, removals, rows)
+            whole = remembered(answers, bench, "paper", seed, by_paper, 0.0)
+            budget = whole.layer_tokens * options.share
+            found += [
+                whole,
+                remembered(answers, bench, "guided", seed, by_guided, budget),
+                remembered(answers, bench, "evolution", seed, by_evolution, budget),
+            ]
+        found += [plainly(bench, name) for name in PLAIN]
+        report(bench, found)
 
 
-def by_paper(table: Opened, removals: list[int], seed: int, _: float) -> tuple[Chosen, float]:
+def arguments() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder of store and answers")
+    parser.add_argument("--model", default="reference")
+    parser.add_argument("--calibration", default="stdlib")
+    parser.add_argument("--held-out", help="text that judges (default: documents set aside)")
+    parser.add_argument("--sequences", type=int, default=32, help="calibration, all methods")
+    parser.add_argument("--racing", type=int, default=16, help="of them, those guided races on")
+    parser.add_argument("--judging", type=int, default=256, help="held-out sequences at most")
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--share", type=float, default=0.1, help="of the paper's cost, for guided")
+    parser.add_argument("--draws", type=int, help="the paper's draws (default: as published)")
+    return parser.parse_args()
+
+
+def texts_of(options: argparse.Namespace) -> Prepared:
+    """The model with as many texts as asked; those that race come first, documents mixed."""
+    request = Request(options.model, calibration=options.calibration, held_out=options.held_out)
+    prepared = prepare(request, progress=Silent())
+    calibration, held_out = choose_texts(
+        load_tokenizer(prepared.source),
+        calibration=options.calibration,
+        held_out=options.held_out,
+        sequences=options.sequences,
+        held_out_sequences=options.judging,
+        length=options.length,
+        rng=np.random.default_rng([0, 1]),
+    )
+    return replace(prepared, calibration=calibration, held_out=held_out)
+
+
+def remembered(
+    path: Path, bench: Bench, method: str, seed: int, search: Search, budget: float
+) -> Found:
+    """The answer of an earlier run with the same texts and settings, or a new one, written down."""
+    texts = bench.table.calibration.texts.sha256[:16]
+    key = (
+        f"{method} {seed} {list(bench.removals)} {texts} {bench.racing} {bench.draws} {budget:.0f}"
+    )
+    lines = path.read_text().splitlines() if path.exists() else []
+    for line in map(json.loads, lines):
+        if line["key"] == key:
+            kept = {int(r): from_text([text])[0] for r, text in line["kept"].items()}
+            return Found(method, seed, kept, line["layer_tokens"])
+    found = search(bench, seed, budget)
+    kept = {str(r): to_text(coalition) for r, coalition in found.kept.items()}
+    with path.open("a") as file:
+        line = {"key": key, "kept": kept, "layer_tokens": found.layer_tokens}
+        file.write(json.dumps(line) + "\n")
+    return found
+
+
+def by_paper(bench: Bench, seed: int, _: float) -> Found:
     """The published design and network, once for all sizes."""
-    played, n = table.calibration, table.stack.n_players
-    settings = replace(Settings.published(n), replicates=2)
+    played = bench.table.calibration
+    settings = replace(Settings.published(bench.n_players), replicates=2)
+    if bench.draws is not None:
+        settings = replace(settings, draws=bench.draws)
     study = run_study(
         played.game,
         settings,
@@ -71,71 +175,106 @@ def by_paper(table: Opened, removals: list[int], seed: int, _: float) -> tuple[C
         step=lambda *_: None,
     )
     work = plan(study.asked, played.texts.n_sequences, played.texts.length)
-    return {r: study.keep(n - r) for r in removals}, work.layer_tokens_asked
+    kept = {r: study.keep(bench.n_players - r) for r in bench.removals}
+    return Found("paper", seed, kept, work.layer_tokens_asked)
 
 
-def by_guided(table: Opened, removals: list[int], seed: int, budget: float) -> tuple[Chosen, float]:
-    """Guided search for all sizes together, racing, at most so many layer-tokens."""
-    ledger, n = ledger_of(table), table.stack.n_players
+def by_guided(bench: Bench, seed: int, budget: float) -> Found:
+    """Guided search for all sizes on the racing texts; close answers are decided on all texts."""
+    texts = bench.table.calibration.texts
+    ledger, later = bench.ledger(bench.racing), texts.n_sequences - bench.racing
+    finalists = sum(bench.keeps) * (CLOSE + 4)  # greedy, one-shot, contiguous, ranked and the close
     found = guided(
         ledger,
-        [n - r for r in removals],
-        budget=2_000,
-        most_layer_sequences=budget / table.calibration.texts.length,
+        bench.keeps,
+        budget=5_000,
+        most_layer_sequences=budget / texts.length - finalists * later,
         judge=by_race,
         rng=np.random.default_rng([seed, 3]),
     )
-    return by_size(found.answers, n), cost_of(ledger, table)
+    last = [*found.finalists]
+    for keep in bench.keeps:
+        last += close_to_best(ledger, keep, most=CLOSE)
+    decisions = decide(bench.ledger(), last, texts.documents)
+    distinct = np.unique(np.array([answer.coalition for answer in last]), axis=0)
+    cost = ledger.layer_sequences + int(sizes(distinct).sum()) * later
+    return bench.found("guided", seed, [decision.winner for decision in decisions], cost)
 
 
-def by_evolution(
-    table: Opened, removals: list[int], seed: int, budget: float
-) -> tuple[Chosen, float]:
+def by_evolution(bench: Bench, seed: int, budget: float) -> Found:
     """EvoPress' evolution, one run a size, the layer-tokens shared out equally."""
-    n, texts = table.stack.n_players, table.calibration.texts
-    chosen, cost = {}, 0.0
-    for r in removals:
-        ledger = ledger_of(table)
-        share = budget / len(removals) / texts.length
-        rng = np.random.default_rng([seed, 4, r])
-        found = evolve(ledger, n - r, most_layer_sequences=share, rng=rng)
-        chosen[r] = found.coalition
-        cost += cost_of(ledger, table)
-    return chosen, cost
+    answers, cost = [], 0.0
+    for keep in bench.keeps:
+        ledger = bench.ledger()
+        share = budget / len(bench.keeps) / bench.table.calibration.texts.length
+        rng = np.random.default_rng([seed, 4, keep])
+        answers.append(evolve(ledger, keep, most_layer_sequences=share, rng=rng))
+        cost += ledger.layer_sequences
+    return bench.found("evolution", seed, answers, cost)
 
 
-def ledger_of(table: Opened) -> Ledger:
-    """A fresh account with the game on the calibration texts."""
-    played = table.calibration
-    return Ledger(played.game, floor=floor_nll(played.engine.vocabulary))
+PLAIN = {"greedy": greedy, "one-shot": one_at_a_time, "contiguous": contiguous}
 
 
-def cost_of(ledger: Ledger, table: Opened) -> float:
-    """Layer-tokens asked."""
-    return float(ledger.layer_sequences * table.calibration.texts.length)
+def plainly(bench: Bench, name: str) -> Found:
+    """A plain search, every candidate read in full; it has no seed."""
+    ledger = bench.ledger()
+    answers = PLAIN[name](ledger, bench.keeps)
+    return bench.found(name, 0, answers, ledger.layer_sequences)
 
 
-def by_size(answers: list, n_players: int) -> Chosen:
-    """Answers by the number of players removed."""
-    return {n_players - int(answer.coalition.sum()): answer.coalition for answer in answers}
-
-
-def report(table: Opened, removals: list[int], rows: list[tuple[str, Chosen, float]]) -> None:
-    """Judge everything on the held-out texts, against the paper's first seed."""
-    held_out = table.play_held_out()
-    coalitions = np.array([chosen[r] for _, chosen, _ in rows for r in removals])
-    losses = observe_all(held_out.game, coalitions).nll.reshape(len(rows), len(removals), -1)
-    values = observe_all(table.calibration.game, coalitions).nll.mean(axis=1)
-    values = values.reshape(len(rows), len(removals))
+def report(bench: Bench, found: Sequence[Found]) -> None:
+    """Judge everything on the held-out texts; guided against each rival, cell by cell."""
+    held_out = bench.table.play_held_out()
+    rows = np.array([run.kept[r] for run in found for r in bench.removals])
+    shape = (len(found), len(bench.removals), -1)
+    judged = observe_all(held_out.game, rows).nll.reshape(shape)
+    chosen = observe_all(bench.table.calibration.game, rows).nll.mean(axis=1).reshape(shape[:2])
+    best = chosen.min(axis=0)
     documents = held_out.texts.documents
-    heads = " | ".join(f"−{r}: calibration, held-out, − paper" for r in removals)
-    print(f"| method | M layer-tokens asked | {heads} |\n|---|---|{'---|' * len(removals)}")
-    for (name, _, cost), loss, value in zip(rows, losses, values, strict=True):
-        cells = []
-        for k in range(len(removals)):
-            change, error = clustered_mean(loss[k] - losses[0, k], documents)
-            cells.append(f"{value[k]:.4f}, {loss[k].mean():.4f}, {change:+.4f} ± {error:.4f}")
-        print(f"| {name} | {cost / 1e6:.2f} | {' | '.join(cells)} |")
+    for texts in (bench.table.calibration.texts, held_out.texts):
+        n_documents = len(texts.document_names)
+        print(f"{texts.description}: {texts.n_sequences} × {texts.length}, {n_documents} documents")
+    heads = " | ".join(f"−{r}: calibration, held-out" for r in bench.removals)
+    print(f"\n| method | M layer-tokens | {heads} |\n|---|---|{'---|' * len(bench.removals)}")
+    for run, here, there in zip(found, chosen, judged.mean(axis=2), strict=True):
+        cells = [f"{a:.4f}, {b:.4f}" for a, b in zip(here, there, strict=True)]
+        name = f"{run.method}, seed {run.seed}"
+        print(f"| {name} | {run.layer_tokens / 1e6:.2f} | {' | '.join(cells)} |")
+    ours = [k for k, run in enumerate(found) if run.method == "guided"]
+    means, uppers = against_rivals(bench, found, judged, ours, documents)
+    below = np.mean(np.array(uppers) < MARGIN)
+    print(f"\nupper end below +{MARGIN}: {below:.3f} of {len(uppers)} cells")
+    print(f"mean difference {np.mean(means):+.4f} nats per token")
+    excess = (chosen[ours] - best) / best
+    print(f"median excess calibration loss over the best known: {np.median(excess):.3%}")
+    if len(ours) > 1:
+        for r in bench.removals:
+            overlaps = cut_overlaps(np.array([found[k].kept[r] for k in ours]))
+            print(f"Jaccard of cut sets between seeds at −{r}: {overlaps.mean():.2f}")
+
+
+def against_rivals(
+    bench: Bench, found: Sequence[Found], judged: np.ndarray, ours: list[int], documents: Indices
+) -> tuple[list[float], list[float]]:
+    """Guided less each rival, held-out: means and upper ends of the 95 % intervals, per cell."""
+    print("\n| guided, seed | rival | " + " | ".join(f"−{r}" for r in bench.removals) + " |")
+    print("|---|---|" + "---|" * len(bench.removals))
+    means, uppers = [], []
+    for k in ours:
+        for j, rival in enumerate(found):
+            seeded = rival.method in ("paper", "evolution") and rival.seed == found[k].seed
+            if not seeded and rival.method != "greedy":
+                continue
+            cells = []
+            for at in range(len(bench.removals)):
+                mean, error = clustered_mean(judged[k, at] - judged[j, at], documents)
+                half = 1.96 * (error or 0.0)
+                means.append(mean)
+                uppers.append(mean + half)
+                cells.append(f"{mean:+.4f} ± {half:.4f}")
+            print(f"| {found[k].seed} | {rival.method} | {' | '.join(cells)} |")
+    return means, uppers
 
 
 if __name__ == "__main__":

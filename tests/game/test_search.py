@@ -21,6 +21,7 @@ from coterie.game.search import (
     in_full,
     plain_cost,
 )
+from coterie.game.search.decide import close_to_best
 from coterie.game.search.guided import Scale
 from coterie.game.search.local import climb
 from coterie.game.search.simple import neighbours, windows
@@ -252,3 +253,18 @@ def test_levels_keep_the_order_and_are_true_near_the_top(rng):
     slopes = (scale.level(values + step) - scale.level(values)) / step
     np.testing.assert_allclose(slopes[1:], scale.slope(values)[1:], rtol=1e-4)
     assert scale.level(values[0] - 1e6) > -2.01 * scale.unit
+
+
+def test_close_rivals_are_told_from_the_best_by_more_texts_alone(rng):
+    game = layer_like(3, n_players=9, n_sequences=24)
+    ledger = Ledger(game, floor=9.0)
+    (best,) = exhaustive(ledger, [6])
+    close = close_to_best(ledger, 6, most=10)
+    assert to_text(close[0].coalition) == to_text(best.coalition)
+    assert 1 <= len(close) <= 10
+    assert [a.value for a in close] == sorted((a.value for a in close), reverse=True)
+    few = Ledger(game, floor=9.0, sequences=np.arange(1))
+    exhaustive(few, [6])
+    assert len(close_to_best(few, 6, most=10)) == 10  # one text tells nothing apart
+    sure = close_to_best(ledger, 6, most=10, confidence=0.5)
+    assert len(sure) == 1

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.simple import Answer
@@ -56,3 +57,27 @@ def decide(
         ]
         decisions.append(Decision(winner, standings))
     return decisions
+
+
+def close_to_best(
+    ledger: Ledger, keep: int, *, most: int, confidence: float = 0.95
+) -> list[Answer]:
+    """The coalitions of a size that the texts so far cannot tell from the best of it.
+
+    The best of many candidates is partly the luckiest on the texts that chose it; its close rivals
+    belong among the finalists, so that other texts have a say. Best first; a single text tells
+    nothing apart by itself and every coalition is as close as any.
+
+    Args:
+        most: How many at most.
+        confidence: A rival stays unless it is worse beyond this, paired text by text (Student's t).
+    """
+    coalitions, values = ledger.known(keep)
+    order = np.argsort(-values, kind="stable")[:most]
+    losses = ledger.losses(coalitions[order])
+    behind = losses - losses[0]
+    n = losses.shape[1]
+    if n > 1:
+        error = behind.std(axis=1, ddof=1) / np.sqrt(n)
+        order = order[behind.mean(axis=1) <= stdtrit(n - 1, confidence) * error]
+    return [Answer("guided", coalitions[row], float(values[row])) for row in order]
