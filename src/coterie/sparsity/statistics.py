@@ -18,6 +18,7 @@ from coterie.sparsity.interface import Need, Statistics
 from coterie.sparsity.linears import LinearMap
 
 _INPUT_THEN_WEIGHT = frozenset(("linear", "matmul", "__matmul__", "mm", "bmm"))
+_EITHER_FIRST = frozenset(("matmul", "__matmul__", "mm", "bmm"))
 _BIAS_FIRST = frozenset(("addmm", "baddbmm"))
 
 
@@ -58,6 +59,8 @@ class Watch(TorchFunctionMode):
             given, weight = _operands(args[offset:], kwargs or {})
             if isinstance(given, Tensor) and isinstance(weight, Tensor):
                 self._look(given, weight)
+                if name in _EITHER_FIRST and given.dim() > 1 and weight.dim() > 1:
+                    self._look(weight.mT, given)
         return func(*args, **(kwargs or {}))
 
     def statistics(self) -> list[Statistics]:

@@ -55,7 +55,8 @@ class SparseGPT:
             return Pruned(weight)
         hessian = statistics.hessian
         if hessian is None or not hessian.any():  # nothing to make up for: plain magnitude
-            hessian = torch.eye(weight.shape[1], device=weight.device)
+            wide = torch.promote_types(weight.dtype, torch.float32)
+            hessian = torch.eye(weight.shape[1], dtype=wide, device=weight.device)
         factor, damping = self._factor(hessian)
         work = weight.to(factor.dtype, copy=True)
         self._sweep(work, factor, level)
