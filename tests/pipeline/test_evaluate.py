@@ -157,7 +157,7 @@ def test_windows_belong_to_the_document_they_start_in(home):
     fewer = running_windows(documents, tokenizer, length=16, at_most=5, bos="always")
     assert fewer.n_sequences == 5
     assert {row.tobytes() for row in fewer.tokens} <= {row.tobytes() for row in texts.tokens}
-    with pytest.raises(TextError, match="one sequence needs 60"):
+    with pytest.raises(TextError, match="one sequence needs 4096"):
         running_windows(documents[:1], tokenizer, length=4096, at_most=5, bos="never", context=None)
 
 

@@ -12,14 +12,22 @@ from coterie.pipeline.folder import read_record
 
 TARGETS = ("mergekit", "gguf", "vllm-check")
 
-GGUF = frozenset(
-    ["ArceeForCausalLM", "BaichuanForCausalLM", "BloomForCausalLM", "CohereForCausalLM", "Cohere2ForCausalLM", "DeciLMForCausalLM", "DeepseekForCausalLM", "DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Ernie4_5ForCausalLM", "ExaoneForCausalLM", "Exaone4ForCausalLM", "FalconForCausalLM", "FalconH1ForCausalLM", "GemmaForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "GlmForCausalLM", "Glm4ForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "GPTNeoXForCausalLM", "GptOssForCausalLM", "GraniteForCausalLM", "GraniteMoeForCausalLM", "InternLM2ForCausalLM", "JambaForCausalLM", "LlamaForCausalLM", "MambaForCausalLM", "Mamba2ForCausalLM", "MistralForCausalLM", "MixtralForCausalLM", "MPTForCausalLM", "NemotronForCausalLM", "OlmoForCausalLM", "Olmo2ForCausalLM", "OlmoeForCausalLM", "PhiForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2MoeForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM", "SmolLM3ForCausalLM", "StableLmForCausalLM", "Starcoder2ForCausalLM"]
-)
+_BOTH = """
+ArceeForCausalLM BloomForCausalLM CohereForCausalLM Cohere2ForCausalLM DeciLMForCausalLM
+DeepseekForCausalLM DeepseekV2ForCausalLM DeepseekV3ForCausalLM Ernie4_5ForCausalLM
+ExaoneForCausalLM Exaone4ForCausalLM FalconForCausalLM FalconH1ForCausalLM GemmaForCausalLM
+Gemma2ForCausalLM Gemma3ForCausalLM GlmForCausalLM Glm4ForCausalLM GPT2LMHeadModel
+GPTBigCodeForCausalLM GPTNeoXForCausalLM GptOssForCausalLM GraniteForCausalLM GraniteMoeForCausalLM
+InternLM2ForCausalLM JambaForCausalLM LlamaForCausalLM MambaForCausalLM Mamba2ForCausalLM
+MistralForCausalLM MixtralForCausalLM MPTForCausalLM NemotronForCausalLM OlmoForCausalLM
+Olmo2ForCausalLM OlmoeForCausalLM PhiForCausalLM Phi3ForCausalLM Qwen2ForCausalLM
+Qwen2MoeForCausalLM Qwen3ForCausalLM Qwen3MoeForCausalLM SmolLM3ForCausalLM StableLmForCausalLM
+Starcoder2ForCausalLM
+"""
+GGUF = frozenset(_BOTH.split()) | {"BaichuanForCausalLM"}
 """Architectures that llama.cpp's convert_hf_to_gguf.py reads, of those Coterie cuts."""
 
-VLLM = frozenset(
-    ["ArceeForCausalLM", "BloomForCausalLM", "CohereForCausalLM", "Cohere2ForCausalLM", "DeciLMForCausalLM", "DeepseekForCausalLM", "DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Ernie4_5ForCausalLM", "ExaoneForCausalLM", "Exaone4ForCausalLM", "FalconForCausalLM", "FalconH1ForCausalLM", "GemmaForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "GlmForCausalLM", "Glm4ForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "GPTJForCausalLM", "GPTNeoXForCausalLM", "GptOssForCausalLM", "GraniteForCausalLM", "GraniteMoeForCausalLM", "InternLM2ForCausalLM", "JambaForCausalLM", "LlamaForCausalLM", "MambaForCausalLM", "Mamba2ForCausalLM", "MistralForCausalLM", "MixtralForCausalLM", "MPTForCausalLM", "NemotronForCausalLM", "OlmoForCausalLM", "Olmo2ForCausalLM", "OlmoeForCausalLM", "OPTForCausalLM", "PhiForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2MoeForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM", "SmolLM3ForCausalLM", "StableLmForCausalLM", "Starcoder2ForCausalLM"]
-)
+VLLM = frozenset(_BOTH.split()) | {"GPTJForCausalLM", "OPTForCausalLM"}
 """Architectures that vLLM runs by classes of its own, of those Coterie cuts."""
 
 

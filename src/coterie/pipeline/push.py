@@ -188,7 +188,6 @@ def _result(
         metric_type=metric,
         metric_value=value,
         metric_args={"standard_error": error, **settings},
-        source_name="coterie",
     )
 
 
