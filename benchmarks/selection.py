@@ -86,11 +86,10 @@ def main() -> None:
     """Run what is not known yet, then print the tables as Markdown."""
     options = arguments()
     prepared = texts_of(options)
-    n_players = prepared.source.config()["num_hidden_layers"]
-    removals = [round(n_players * eighths / 8) for eighths in (1, 2, 3)]
     options.work.mkdir(parents=True, exist_ok=True)
     print(f"{platform.machine()}, float32, {versions()}\n")
     with opened(prepared, store=options.work / "store.sqlite", progress=Silent()) as table:
+        removals = [round(table.stack.n_players * eighths / 8) for eighths in (1, 2, 3)]
         bench = Bench(table, removals, options.racing, options.draws)
         answers = options.work / "answers.jsonl"
         found = []
