@@ -156,7 +156,8 @@ class Meter:
 
     def __init__(self, task: Task) -> None:
         self._task, self._before, self._started = task, task.spent(), perf_counter()
-        self._ledgers: list[tuple[Ledger, float]] = []
+        self._ledgers: list[Ledger] = []
+        self._share = 1.0  # of a layer, that a player is: engines count players
         self._layer_tokens = self._head_tokens = self._backward = 0
         self.remarks: list[str] = []
 
@@ -165,12 +166,15 @@ class Meter:
     ) -> Ledger:
         """A fresh account with the task's game, or with the game of other players.
 
-        Two sublayers count as one layer.
+        Two sublayers count as one layer. A method plays with players of one kind.
         """
         task = self._task
         game = task.game if stack is None else task.play(stack)
         made = Ledger(game, floor=task.floor, quantity=quantity)
-        self._ledgers.append((made, task.n_players / made.n_players))
+        if self._ledgers and self._ledgers[0].n_players != made.n_players:
+            raise ValueError("a method plays with players of one kind: take a meter for each")
+        self._share = task.n_players / made.n_players
+        self._ledgers.append(made)
         return made
 
     def ran(self, *, layer_tokens: int, head_tokens: int = 0, backward: int = 0) -> None:
@@ -181,14 +185,13 @@ class Meter:
 
     def cost(self) -> Cost:
         """All of it so far."""
-        length, spent = self._task.length, self._task.spent()
-        asked = sum(ledger.layer_sequences * share for ledger, share in self._ledgers) * length
-        read = sum(int(np.isfinite(ledger.seen()[1]).sum()) for ledger, _ in self._ledgers)
+        length = self._task.length
+        asked = sum(ledger.layer_sequences for ledger in self._ledgers) * length
+        executed = self._task.spent().layer_tokens - self._before.layer_tokens
+        read = sum(int(np.isfinite(ledger.seen()[1]).sum()) for ledger in self._ledgers)
         return Cost(
-            layer_tokens_asked=round(asked) + self._layer_tokens,
-            layer_tokens_executed=spent.layer_tokens
-            - self._before.layer_tokens
-            + self._layer_tokens,
+            layer_tokens_asked=round(asked * self._share) + self._layer_tokens,
+            layer_tokens_executed=round(executed * self._share) + self._layer_tokens,
             head_tokens=read * (length - 1) + self._head_tokens,
             backward_layer_tokens=self._backward,
             seconds=perf_counter() - self._started,

@@ -7,7 +7,7 @@ step by step until so many layers are gone as were asked for.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from coterie.models.shards import Progress
 from coterie.models.sources import Source
 from coterie.models.streaming import Written
 from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Rewrite, Task
-from coterie.rivals.rewriting import reader, write_changed
+from coterie.rivals.rewriting import ReadTensor, reader, write_changed
 from coterie.rivals.states import batches
 
 MERGED = 4
@@ -110,7 +110,8 @@ class _Similarity:
 
     def __init__(self, task: Task, meter: Meter) -> None:
         self._task, self._meter = task, meter
-        self._tokens = [b for b in batches(task)][: -(-TEXTS // 8)]
+        few = replace(task, tokens=task.tokens[:TEXTS])
+        self._tokens = list(batches(few))
         self._known: dict[bytes, float] = {}
         n = task.n_players
         self._full = self._ends(Merged(np.eye(n), tuple(range(n))))
@@ -195,6 +196,6 @@ def write(merged: Merged, source: Source, output: Path, progress: Progress | Non
     return write_changed(source, merged.places, output, progress, changes)
 
 
-def _disk_sum(read, path: str, row: np.ndarray, name: str) -> Tensor:  # noqa: ANN001
+def _disk_sum(read: ReadTensor, path: str, row: np.ndarray, name: str) -> Tensor:
     parts = [float(row[j]) * read(f"{path}.{j}.{name}") for j in np.flatnonzero(row)]
     return torch.stack(parts).sum(dim=0)

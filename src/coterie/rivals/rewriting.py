@@ -1,4 +1,4 @@
-"""Checkpoints in which some tensors are new: cut by copying bytes, then overwritten one at a time."""
+"""Checkpoints with some new tensors: cut by copying bytes, then overwritten one at a time."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
