@@ -18,7 +18,7 @@ from coterie.models.sublayers import find_players
 from coterie.models.tiny import tiny_model
 from coterie.report.words import BLOCKS, Kind
 
-QUICK = ["--length", "16", "--sequences", "6", "--budget", "60"]
+QUICK = ["--length", "16", "--sequences", "6", "--budget", "60", "--method", "paper"]
 
 PLAIN = """
 import sys

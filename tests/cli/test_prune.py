@@ -19,7 +19,7 @@ from coterie import Request, VerificationError, prune, values
 from coterie.cli import main
 from coterie.pipeline.folder import written_aside
 
-QUICK = ["--length", "16", "--sequences", "6", "--budget", "40"]
+QUICK = ["--length", "16", "--sequences", "6", "--budget", "40", "--method", "paper"]
 
 
 @pytest.fixture(scope="module")
@@ -390,9 +390,9 @@ def test_a_checkpoint_that_is_not_what_was_measured_exits_1_and_is_gone(home, ca
 def test_python_does_the_same_in_five_lines(home):
     request = Request(
         str(home / "model"), remove=2, budget=40, sequences=6, length=16,
-        calibration=str(home / "text.txt"),
+        calibration=str(home / "text.txt"), method="paper",
     )  # fmt: skip
     result = prune(request, output=home / "from-python", store=home / "python.sqlite")
     assert result.removed == record_of(home, "out")["cut"]["removed"]
-    assert result.record["command"].startswith("coterie prune model --remove 2 --calibration text")
+    assert result.record["command"].startswith("coterie prune model --remove 2 --method paper")
     assert values(request, store=home / "python.sqlite").contributions == result.contributions

@@ -61,7 +61,14 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace DIR if it is there and not empty.")
 ]
 Method = Annotated[
-    str, typer.Option("--method", help="How layers are chosen: `paper` (arXiv:2602.07804).")
+    str,
+    typer.Option(
+        "--method",
+        help="How the coalition is chosen: `guided` (a learnt model of the game says where to "
+        "look; asks about a tenth of the layer-tokens that `paper` asks, and cannot lose to "
+        "greedy, one-shot, contiguous or ranked cuts on the texts that decide), `paper` "
+        "(arXiv:2602.07804), `greedy`, `one-shot`, `contiguous`, `evolve`.",
+    ),
 ]
 Revision = Annotated[
     str | None, typer.Option("--revision", help="Branch, tag or commit of a Hub model.")
@@ -110,7 +117,41 @@ Bos = Annotated[
     ),
 ]
 Budget = Annotated[
-    int | None, typer.Option("--budget", metavar="N", help="Most distinct coalitions to evaluate.")
+    int | None,
+    typer.Option(
+        "--budget",
+        metavar="N",
+        help="Most distinct coalitions to evaluate. Default: the published design for `paper`; "
+        "what a tenth of its layer-tokens pays for otherwise.",
+    ),
+]
+StateMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--state-memory",
+        metavar="BYTES",
+        help="Memory that live states may take: 500M, 8G. Default: half of what is free.",
+    ),
+]
+TargetParams = Annotated[
+    float | None,
+    typer.Option(
+        "--target-params",
+        metavar="N",
+        help="Or: cut as little as leaves at most N parameters, or this fraction of them (0.75).",
+    ),
+]
+TargetBytes = Annotated[
+    float | None,
+    typer.Option("--target-bytes", metavar="N", help="Or: the same for bytes of the weights."),
+]
+TargetSpeedup = Annotated[
+    float | None,
+    typer.Option(
+        "--target-speedup",
+        metavar="X",
+        help="Or: as little as makes a forward pass X times faster; every layer is timed once.",
+    ),
 ]
 Time = Annotated[
     str | None,
@@ -167,6 +208,21 @@ def parse_time(text: str | None) -> float | None:
         return float(number) * (unit or 1.0)
     except ValueError:
         raise UserError(f"--time {text} is not a time: write 90s, 20m or 2h") from None
+
+
+def parse_bytes(text: str | None) -> int | None:
+    """Bytes from `500000000`, `500M` or `8G` (decimal).
+
+    Raises:
+        UserError: it is none of these.
+    """
+    if text is None:
+        return None
+    unit = {"K": 1e3, "M": 1e6, "G": 1e9}.get(text[-1:].upper())
+    try:
+        return int(float(text[:-1] if unit else text) * (unit or 1))
+    except (ValueError, OverflowError):
+        raise UserError(f"--state-memory {text} is no number of bytes: write 500M or 8G") from None
 
 
 def parse_layers(text: str | None) -> tuple[int, ...]:

@@ -9,6 +9,9 @@ def command(
     remove: o.Remove = None,
     keep: o.Keep = None,
     ratio: o.Ratio = None,
+    target_params: o.TargetParams = None,
+    target_bytes: o.TargetBytes = None,
+    target_speedup: o.TargetSpeedup = None,
     overwrite: o.Overwrite = False,
     players: o.Players = "layer",
     method: o.Method = "guided",
@@ -21,6 +24,7 @@ def command(
     budget: o.Budget = None,
     time: o.Time = None,
     lock: o.Lock = None,
+    state_memory: o.StateMemory = None,
     seed: o.Seed = 0,
     store: o.StoreFile = None,
     study: o.Study = None,
@@ -32,13 +36,13 @@ def command(
 ) -> None:
     """Cut the layers a model can best do without, and prove what that cost.
 
-    Observes many coalitions of layers on a calibration text, estimates what each layer
-    contributes, cuts the lowest, writes an ordinary checkpoint into DIR that plain
-    `from_pretrained` loads, checks it, and judges it on held-out text. Stopped at any moment, the
-    same command goes on where it was; with another --remove nothing is evaluated twice.
+    Observes many coalitions of layers on a calibration text, keeps the one that predicts best on
+    that text and a second one, writes an ordinary checkpoint into DIR that plain `from_pretrained`
+    loads, checks it, and judges it on held-out text. Stopped at any moment, the same command goes
+    on where it was; with another --remove nothing is evaluated twice.
 
     Examples: coterie prune reference --remove 4 --output out;
-    coterie prune meta-llama/Llama-3.2-1B --ratio 0.25 --output small --time 20m
+    coterie prune meta-llama/Llama-3.2-1B --target-params 0.75 --output small --time 20m
     """
     from coterie.cli.show import Display, show
     from coterie.pipeline.request import Request
@@ -65,6 +69,10 @@ def command(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
         study=study,
+        state_memory=o.parse_bytes(state_memory),
+        target_params=target_params,
+        target_bytes=target_bytes,
+        target_speedup=target_speedup,
     )
     request.check(cutting=True)
 

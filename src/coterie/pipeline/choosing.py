@@ -44,6 +44,8 @@ class Found:
     method: str
     decisions: list[Decision]
     """One per size, largest first."""
+    finalists: list[Answer]
+    """Who was decided between, in the order of the decisions' standings."""
     ledger: Ledger
     """The account of the search, on the calibration texts."""
     union: Ledger
@@ -143,6 +145,7 @@ def choose(
     return Found(
         method=method,
         decisions=decisions,
+        finalists=_ordered(finalists),
         ledger=ledger,
         union=union,
         documents=documents,
@@ -273,6 +276,7 @@ def _by_paper(
     return Found(
         method="paper",
         decisions=decide(ledger, answers, documents),
+        finalists=_ordered(answers),
         ledger=ledger,
         union=ledger,
         documents=documents,
@@ -293,3 +297,8 @@ def _documents(played: Played, second: Played | None) -> Indices:
     if second is None:
         return first
     return np.concatenate([first, second.texts.documents + len(played.texts.document_names)])
+
+
+def _ordered(finalists: Sequence[Answer]) -> list[Answer]:
+    """Largest size first, as `decide` has them."""
+    return sorted(finalists, key=lambda answer: -int(answer.coalition.sum()))

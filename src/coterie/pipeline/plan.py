@@ -8,11 +8,14 @@ import torch
 
 from coterie.evaluation.planning import Plan, plan
 from coterie.game.coalitions import observe_all, to_text
+from coterie.game.search import plain_cost
+from coterie.pipeline.choosing import tenth_of_paper
 from coterie.pipeline.folder import check_output
 from coterie.pipeline.opening import Opened, Progress, Silent, opened, prepare
 from coterie.pipeline.record import opening_record
 from coterie.pipeline.request import Request
 from coterie.pipeline.settings import generator, settings_for, size_asked
+from coterie.pipeline.targets import target_of
 from coterie.report.record import PlanPart, Record
 from coterie.study import checked
 
@@ -28,8 +31,7 @@ def prune_plan(
     """State coalitions, work, memory, disk and estimated seconds; observe nothing that is kept.
 
     The estimate times the full model and the empty coalition once on the calibration texts: their
-    difference is the layers, the rest is the head. A time limit is not foreseen: the plan is that
-    of the whole design.
+    difference is the layers, the rest is the head. A time limit is not foreseen.
 
     Raises:
         UserError: as `prune` would, for the same reasons.
@@ -41,31 +43,85 @@ def prune_plan(
     prepared = prepare(request, progress=progress, cutting=True)
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
     with opened(prepared, store=store, progress=progress, read_only=True) as table:
-        n_players = table.stack.n_players
-        keep = size_asked(request, n_players, table.locked)
-        settings = settings_for(request, n_players, table.locked, keep)
-        asked = checked(settings, n_players, generator(request))
-        texts = table.calibration.texts
-        work = plan(asked, texts.n_sequences, texts.length)
-        held = table.calibration.known_coalitions()
-        known = sum(to_text(row) in held for row in asked)
         record = opening_record("plan", table, output=output)
-        record["plan"] = PlanPart(
-            distinct=len(asked),
-            known=known,
-            sequences=texts.n_sequences,
-            layer_executions=work.layer_executions,
-            layer_tokens_asked=work.layer_tokens_asked,
-            layer_tokens_executed=work.layer_tokens_executed,
-            head_tokens=work.head_tokens,
-            memory_bytes=_memory(table, work),
-            disk_bytes=_disk(table, n_players if keep is None else keep),
-            seconds=_seconds(table, work) * (1 - known / len(asked)),
-        )
+        record["plan"] = _of_design(table) if request.method == "paper" else _of_search(table)
         return record
 
 
-def _seconds(table: Opened, work: Plan) -> float:
+def _of_design(table: Opened) -> PlanPart:
+    """The paper's design is drawn before it is played: its work is known."""
+    request, n_players = table.request, table.stack.n_players
+    keep = _keep(table)
+    settings = settings_for(request, n_players, table.locked, keep)
+    asked = checked(settings, n_players, generator(request))
+    texts = table.calibration.texts
+    work = plan(asked, texts.n_sequences, texts.length)
+    held = table.calibration.known_coalitions()
+    known = sum(to_text(row) in held for row in asked)
+    layer, head = _times(table)
+    seconds = work.layer_executions * layer + work.head_executions * head
+    return PlanPart(
+        distinct=len(asked),
+        known=known,
+        sequences=texts.n_sequences,
+        layer_executions=work.layer_executions,
+        layer_tokens_asked=work.layer_tokens_asked,
+        layer_tokens_executed=work.layer_tokens_executed,
+        head_tokens=work.head_tokens,
+        memory_bytes=_memory(table, work),
+        disk_bytes=_disk(table, keep),
+        seconds=seconds * (1 - known / len(asked)),
+    )
+
+
+def _of_search(table: Opened) -> PlanPart:
+    """A search decides as it goes: the most it may ask, or its plain answers where they are more.
+
+    Evolution and guided search have a limit; the other methods ask their candidates in full.
+    """
+    request, n_players, keep = table.request, table.stack.n_players, _keep(table)
+    texts, n_locked = table.calibration.texts, len(table.locked)
+    plain = {
+        "one-shot": n_players - n_locked + 1,
+        "contiguous": keep + 1,
+        "evolve": 1,
+    }.get(request.method, plain_cost(n_players, [keep], n_locked=n_locked))
+    layers = plain * n_players * texts.n_sequences
+    if request.method in ("guided", "evolve"):
+        most = tenth_of_paper(n_players, table.locked)
+        if request.budget is not None:
+            most = request.budget * n_players * texts.n_sequences
+        layers = most if request.method == "evolve" else max(most, layers)
+    one_cut = ~np.eye(n_players, dtype=bool)
+    narrow = plan(one_cut, texts.n_sequences, texts.length)
+    executions = -(-layers // texts.n_sequences)
+    distinct = -(-executions // keep)
+    layer, head = _times(table)
+    return PlanPart(
+        distinct=distinct,
+        known=len(table.calibration.known_coalitions()),
+        sequences=texts.n_sequences,
+        layer_executions=executions,
+        layer_tokens_asked=layers * texts.length,
+        layer_tokens_executed=layers * texts.length,
+        head_tokens=distinct * texts.n_sequences * (texts.length - 1),
+        memory_bytes=_memory(table, narrow),
+        disk_bytes=_disk(table, keep),
+        seconds=executions * layer + distinct * head,
+        at_most=True,
+    )
+
+
+def _keep(table: Opened) -> int:
+    """Players that will be left; of a target, the fewest it may come to."""
+    target = target_of(table)
+    if target is not None:
+        return target.keeps(table.locked, table.request.player_kind())[-1]
+    return size_asked(table.request, table.stack.n_players, table.locked) or 0
+
+
+def _times(table: Opened) -> tuple[float, float]:
+    """Seconds of one layer, and of all that is not a layer, over the calibration texts."""
     engine = table.calibration.engine
     ends = np.stack([np.ones(engine.n_players, dtype=bool), np.zeros(engine.n_players, dtype=bool)])
     times = []
@@ -74,7 +130,7 @@ def _seconds(table: Opened, work: Plan) -> float:
         observe_all(engine, coalition[None])
         times.append(perf_counter() - began)
     layer = max(0.0, times[0] - times[1]) / engine.n_players
-    return work.layer_executions * layer + work.head_executions * times[1]
+    return layer, times[1]
 
 
 def _memory(table: Opened, work: Plan) -> int:

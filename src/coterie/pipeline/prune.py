@@ -13,12 +13,24 @@ from coterie.models.safety import Expectation, Verification, expect, verify
 from coterie.models.sources import Source
 from coterie.models.streaming import write_cut
 from coterie.models.sublayer_cut import write_block_cut
+from coterie.pipeline.around import around_found
+from coterie.pipeline.choosing import choose
 from coterie.pipeline.folder import as_read, check_output, read_record, write_record, written_aside
 from coterie.pipeline.licence import licence_of
-from coterie.pipeline.opening import Played, Prepared, Progress, Silent, opened, prepare, text_part
-from coterie.pipeline.record import cut_part, finite, searched_record
+from coterie.pipeline.opening import (
+    Opened,
+    Played,
+    Prepared,
+    Progress,
+    Silent,
+    opened,
+    prepare,
+    text_part,
+)
+from coterie.pipeline.record import chosen_record, cut_part, finite, searched_record
 from coterie.pipeline.request import Request
-from coterie.pipeline.search import search
+from coterie.pipeline.settings import size_asked
+from coterie.pipeline.targets import target_of
 from coterie.pipeline.values import Result
 from coterie.plain import Json
 from coterie.report.card import FIGURE, model_card
@@ -116,20 +128,47 @@ def _judge(
 ) -> _Judged:
     """Search, decide, judge on held-out text; the model is let go on return."""
     with opened(prepared, store=store, progress=progress) as table:
-        n_players = table.stack.n_players
-        keep = n_players - table.request.players_to_remove(n_players, table.locked)
-        searched = search(table, keep, progress)
-        coalition = searched.study.keep(keep)
+        coalition, record = _chosen(table, output, progress)
         began = time.monotonic()
         held_out = table.play_held_out()
-        record = searched_record("prune", table, searched, output)
-        record["cut"] = cut_part(coalition, searched.study, table.request.player_kind())
         record["held_out"] = text_part(held_out.texts)
         record["verdict"] = _verdict(held_out, coalition, progress)
         tokens = torch.from_numpy(table.calibration.texts.tokens[:VERIFIED_SEQUENCES])
         expected = expect(table.model, table.stack, coalition.tolist(), tokens)
         record["budget"]["seconds"]["judging"] = time.monotonic() - began
         return _Judged(record, prepared.source, coalition, expected)
+
+
+def _chosen(table: Opened, output: Path, progress: Progress) -> tuple[Coalition, Record]:
+    """The coalition that stays, and the record so far."""
+    request, target = table.request, target_of(table)
+    kind = request.player_kind()
+    keeps = [size_asked(request, table.stack.n_players, table.locked) or 0]
+    if target is not None:
+        keeps = target.keeps(table.locked, kind)
+    found = choose(
+        table,
+        request.method,
+        keeps,
+        budget=request.budget,
+        seconds=request.time,
+        seed=request.seed,
+        allowed=None if target is None or len(keeps) == 1 else target.allowed,
+        progress=progress,
+    )
+    coalition = found.best.winner.coalition
+    if found.searched is None:
+        near = around_found(table, found, progress)
+        record = chosen_record("prune", table, found, output, near)
+        record["cut"] = cut_part(coalition, None, kind)
+    else:
+        if target is not None:  # a ranking is cut to the first size that meets the target
+            coalition = next(c for k in keeps if target.allowed((c := found.keep(k))[None])[0])
+        record = searched_record("prune", table, found.searched, output)
+        record["cut"] = cut_part(coalition, found.searched.study.contributions.estimate, kind)
+    if target is not None:
+        record["target"] = target.part(coalition)
+    return coalition, record
 
 
 def _verdict(played: Played, coalition: Coalition, progress: Progress) -> VerdictPart:

@@ -7,22 +7,31 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from coterie.game.coalitions import Coalition
-from coterie.game.surrogates.fidelity import Agreement
+from coterie.game.coalitions import Coalition, Indices
+from coterie.game.search import nested
+from coterie.game.semivalues import Estimate
+from coterie.game.surrogates.fidelity import Agreement, Fidelity
+from coterie.game.utilities import clustered_mean
 from coterie.models.sources import REFERENCE
+from coterie.pipeline.around import Around
+from coterie.pipeline.choosing import Found
 from coterie.pipeline.opening import Opened, name_of, text_part
 from coterie.pipeline.provenance import machine, versions
 from coterie.pipeline.search import Searched
 from coterie.report.record import (
     AgreementPart,
+    BudgetPart,
+    ChoicePart,
     ClosestPart,
     ContributionsPart,
     CutPart,
     FidelityPart,
+    FinalistPart,
     LayerPart,
     ModelPart,
     Record,
     SearchPart,
+    SizeChoicePart,
     StratumPart,
 )
 from coterie.report.words import BLOCKS, Kind, label
@@ -59,30 +68,123 @@ def searched_record(
         StratumPart(size=s.size, coalitions=len(s.coalitions), population=s.population)
         for s in study.strata
     ]
-    record["contributions"] = _contributions(study, table.request.player_kind())
-    record["fidelity"] = _fidelity(study)
+    found = study.contributions
+    record["contributions"] = contributions_part(
+        found.estimate,
+        study.settings.utility,
+        found.replicates,
+        found.n_base,
+        table.request.player_kind(),
+    )
+    record["fidelity"] = fidelity_part(found.fidelity, study.settings.keep, study.requested)
     record["budget"] = searched.budget
     return record
 
 
-def cut_part(coalition: Coalition, study: Study, kind: Kind) -> CutPart:
-    """Which players go and which stay, 0-based, and how clear the closest call was."""
-    estimate = study.contributions.estimate
-    values, errors = estimate.values, np.nan_to_num(estimate.errors)
+def chosen_record(
+    kind: str, table: Opened, found: Found, output: Path | None = None, near: Around | None = None
+) -> Record:
+    """The record of a finished search: the choice, and contributions near it where known."""
+    if found.searched is not None:
+        return searched_record(kind, table, found.searched, output)
+    record = opening_record(kind, table, None, output)
+    record["search"]["method"] = found.method
+    record["search"]["utility"] = "log-loss"
+    player_kind = table.request.player_kind()
+    record["contributions"], record["fidelity"] = None, None
+    if near is not None:
+        record["search"]["surrogate"] = near.fidelity.surrogate
+        record["contributions"] = contributions_part(
+            near.estimate, "ppl-ratio", near.replicates, near.n_base, player_kind
+        )
+        size = min(int(d.winner.coalition.sum()) for d in found.decisions)
+        record["fidelity"] = fidelity_part(near.fidelity, size, near.fidelity.by_size.get(size))
+    record["choice"] = choice_part(found, player_kind)
+    spent = [table.calibration.engine.spent]
+    spent += [] if found.second is None else [found.second.engine.spent]
+    record["budget"] = BudgetPart(
+        distinct=len(found.asked),
+        known=found.known,
+        layer_tokens_asked=found.layer_tokens_asked,
+        layer_tokens_executed=sum(one.layer_tokens for one in spent),
+        head_tokens=sum(one.head_tokens for one in spent),
+        not_finite=found.not_finite,
+        seconds={"choosing": found.seconds_choosing},
+    )
+    return record
+
+
+def choice_part(found: Found, kind: Kind) -> ChoicePart:
+    """Every size's winner and finalists, with paired standings and excess over the full model."""
+    grand = np.ones((1, found.union.n_players), dtype=bool)
+    full = found.union.losses(grand)[0]
+    sizes = []
+    finalists = iter(found.finalists)
+    for decision in found.decisions:
+        winner = decision.winner
+        losses = found.union.losses(winner.coalition[None])[0]
+        excess, error = clustered_mean(losses - full, found.documents)
+        removed = np.flatnonzero(~winner.coalition).tolist()
+        stand = []
+        for standing in decision.standings:
+            gone = np.flatnonzero(~next(finalists).coalition).tolist()
+            stand.append(
+                FinalistPart(
+                    method=standing.method,
+                    removed=gone,
+                    removed_labels=[label(kind, player) for player in gone],
+                    behind=standing.behind,
+                    error=standing.error,
+                )
+            )
+        sizes.append(
+            SizeChoicePart(
+                size=int(winner.coalition.sum()),
+                method=winner.method,
+                removed=removed,
+                kept=np.flatnonzero(winner.coalition).tolist(),
+                removed_labels=[label(kind, player) for player in removed],
+                loss=-winner.value,
+                excess=excess,
+                error=error,
+                finalists=stand,
+            )
+        )
+    return ChoicePart(
+        sequences=found.union.n_sequences,
+        documents=len(np.unique(found.documents)),
+        second=None if found.second is None else text_part(found.second.texts),
+        sizes=sizes,
+        nested=nested([decision.winner for decision in found.decisions]),
+        out_of_time=found.out_of_time,
+    )
+
+
+def cut_part(coalition: Coalition, estimate: Estimate | None, kind: Kind) -> CutPart:
+    """Which players go and which stay, 0-based, and how clear the closest call was.
+
+    Args:
+        estimate: Contributions whose lowest were cut; None where coalitions were compared whole.
+    """
     kept, removed = np.flatnonzero(coalition), np.flatnonzero(~coalition)
-    free = kept[~np.isnan(values[kept])]
-    lowest, highest = free[np.argmin(values[free])], removed[np.argmax(values[removed])]
     return CutPart(
         removed=removed.tolist(),
         kept=kept.tolist(),
         removed_labels=[label(kind, player) for player in removed.tolist()],
         kept_labels=[label(kind, player) for player in kept.tolist()],
-        closest=ClosestPart(
-            kept=int(lowest),
-            removed=int(highest),
-            difference=float(values[lowest] - values[highest]),
-            error=float(np.hypot(errors[lowest], errors[highest])),
-        ),
+        closest=None if estimate is None else _closest(kept, removed, estimate),
+    )
+
+
+def _closest(kept: Indices, removed: Indices, estimate: Estimate) -> ClosestPart:
+    values, errors = estimate.values, np.nan_to_num(estimate.errors)
+    free = kept[~np.isnan(values[kept])]
+    lowest, highest = free[np.argmin(values[free])], removed[np.argmax(values[removed])]
+    return ClosestPart(
+        kept=int(lowest),
+        removed=int(highest),
+        difference=float(values[lowest] - values[highest]),
+        error=float(np.hypot(errors[lowest], errors[highest])),
     )
 
 
@@ -121,9 +223,10 @@ def _search(table: Opened, study: Study | None) -> SearchPart:
     )
 
 
-def _contributions(study: Study, kind: Kind) -> ContributionsPart:
-    found = study.contributions
-    estimate = found.estimate
+def contributions_part(
+    estimate: Estimate, utility: str, replicates: int, n_base: int, kind: Kind
+) -> ContributionsPart:
+    """Every player's contribution, its errors by source and its interval."""
     low, high = estimate.interval(CONFIDENCE)
     texts: Sequence[float] = (
         [math.nan] * len(estimate.values)
@@ -144,22 +247,24 @@ def _contributions(study: Study, kind: Kind) -> ContributionsPart:
     ]
     return ContributionsPart(
         semivalue=estimate.name,
-        unit=_UNITS.get(study.settings.utility, study.settings.utility),
-        replicates=found.replicates,
-        base_coalitions=found.n_base,
+        unit=_UNITS.get(utility, utility),
+        replicates=replicates,
+        base_coalitions=n_base,
         confidence=CONFIDENCE,
         layers=layers,
     )
 
 
-def _fidelity(study: Study) -> FidelityPart:
-    fidelity = study.contributions.fidelity
+def fidelity_part(
+    fidelity: Fidelity, size: int | None, requested: Agreement | None
+) -> FidelityPart:
+    """A surrogate's held-out fidelity, and that at the size that was asked for."""
     return FidelityPart(
         how=f"{fidelity.surrogate}, {fidelity.folds}-fold cross-validation",
         overall=_agreement(fidelity.overall),
         by_size={str(size): _agreement(part) for size, part in fidelity.by_size.items()},
-        requested_size=study.settings.keep,
-        requested=None if study.requested is None else _agreement(study.requested),
+        requested_size=size,
+        requested=None if requested is None else _agreement(requested),
     )
 
 

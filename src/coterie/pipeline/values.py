@@ -19,8 +19,9 @@ class Result:
 
     @property
     def contributions(self) -> list[float | None]:
-        """Contribution of each player; None for a locked one."""
-        return [layer["value"] for layer in self.record["contributions"]["layers"]]
+        """Contribution of each player; None for a locked one; empty where none was estimated."""
+        found = self.record.get("contributions")
+        return [] if found is None else [layer["value"] for layer in found["layers"]]
 
     @property
     def kept(self) -> list[int]:

@@ -1,7 +1,7 @@
 """A record as the model card of the checkpoint: `README.md` with YAML metadata."""
 
 from coterie.report import words as w
-from coterie.report.record import PerplexityPart, Record, TextPart
+from coterie.report.record import ContributionsPart, PerplexityPart, Record, TextPart
 
 FIGURE = "contributions.png"
 
@@ -24,7 +24,7 @@ def model_card(record: Record, licence: dict[str, str]) -> str:
 
 {_loading(record)}
 [Coterie](https://pypi.org/project/coterie/) observed {record["budget"]["distinct"]:,} coalitions of
-{unit}s, estimated what each {unit} contributes, and cut the lowest.
+{unit}s{_chosen(record)}.
 
 | | before | after |
 |---|---|---|
@@ -38,17 +38,7 @@ Held-out: {_text(record["held_out"])}, {search["dtype"]}. The loss per token cha
 
 Layers are counted from 0. Cut: {removed}. Kept: {kept}.
 
-## Contribution of each {unit}
-
-![Contribution of each {unit}]({FIGURE})
-
-{_layers(record)}
-
-The errors are standard errors by source: which coalitions were drawn (bootstrap, surrogate
-refitted), and which documents were read. Surrogate, {record["fidelity"]["how"]}:
-R² {w.or_dash(record["fidelity"]["overall"]["r2"])},
-Spearman {w.or_dash(record["fidelity"]["overall"]["spearman"])}.
-
+{_explained(record)}
 ## How it was made
 
 - calibration: {_text(record["calibration"])}
@@ -61,6 +51,54 @@ Spearman {w.or_dash(record["fidelity"]["overall"]["spearman"])}.
 Everything else is in `coterie.json` beside this card. Licence and notices of the source model
 apply.
 """
+
+
+def _chosen(record: Record) -> str:
+    """How the cut was decided, as the end of a sentence."""
+    if "choice" not in record:
+        unit = w.unit(record["model"]["player_kind"])
+        return f", estimated what each {unit} contributes, and cut the lowest"
+    choice = record["choice"]
+    here = next(one for one in choice["sizes"] if one["removed"] == record["cut"]["removed"])
+    return (
+        f" by `{record['search']['method']}` search and kept the best of {len(here['finalists'])}"
+        f" finalists\non {choice['sequences']} sequences of {choice['documents']} documents"
+    )
+
+
+def _explained(record: Record) -> str:
+    """Finalists, contributions and fidelity, as far as the record has them."""
+    parts = [_finalists(record)] if "choice" in record else []
+    found, fidelity = record["contributions"], record["fidelity"]
+    if found is None:
+        return "\n".join(parts)
+    unit = w.unit(record["model"]["player_kind"])
+    told = f"## Contribution of each {unit}\n\n![Contribution of each {unit}]({FIGURE})\n\n"
+    told += _layers(record, found)
+    told += (
+        "\n\nThe errors are standard errors by source: which coalitions were drawn (bootstrap, "
+        "surrogate\nrefitted), and which documents were read."
+    )
+    if fidelity is not None:
+        overall = fidelity["overall"]
+        told += (
+            f" Surrogate, {fidelity['how']}:\nR² {w.or_dash(overall['r2'])},\n"
+            f"Spearman {w.or_dash(overall['spearman'])}."
+        )
+    return "\n".join([*parts, told, ""])
+
+
+def _finalists(record: Record) -> str:
+    here = next(
+        one for one in record["choice"]["sizes"] if one["removed"] == record["cut"]["removed"]
+    )
+    rows = [
+        f"| {one['method']} | {w.players(one['removed_labels'])} | {one['behind']:+.4f} ± "
+        f"{w.or_dash(one['error'], '{:.4f}')} |"
+        for one in here["finalists"]
+    ]
+    head = "| finalist | cut | nats per token behind the winner (paired) |\n|---|---|---|"
+    return "\n".join(["## Finalists", "", head, *rows, ""])
 
 
 def _metadata(record: Record, licence: dict[str, str]) -> str:
@@ -83,9 +121,8 @@ def _loading(record: Record) -> str:
     )
 
 
-def _layers(record: Record) -> str:
+def _layers(record: Record, found: ContributionsPart) -> str:
     removed = set(record["cut"]["removed"])
-    found = record["contributions"]
     rows = [
         f"| {layer['player']} | {w.or_dash(layer['value'], '{:.4f}')} "
         f"| {w.or_dash(layer['error_sampling'], '{:.4f}')} "

@@ -13,7 +13,12 @@ _AXES = {
 
 
 def draw_contributions(record: Record, path: Path) -> None:
-    """One bar a player with its 95 % interval, cut ones in another colour; format by suffix."""
+    """One bar a player with its 95 % interval, cut ones in another colour; format by suffix.
+
+    A record without contributions has no such picture: nothing is written.
+    """
+    if record["contributions"] is None:
+        return
     from matplotlib.figure import Figure  # no pyplot: no display, no global state
 
     found = record["contributions"]

@@ -123,7 +123,62 @@ class CutPart(TypedDict):
     kept: list[int]
     removed_labels: list[str]
     kept_labels: list[str]
-    closest: ClosestPart
+    closest: ClosestPart | None
+    """Null where finalists were compared directly: see the choice."""
+
+
+class FinalistPart(TypedDict):
+    """What one method would cut, and how it stands to the winner of its size on the same texts."""
+
+    method: str
+    removed: list[int]
+    removed_labels: list[str]
+    behind: float
+    """Extra loss over the winner, nats per token; nothing where it is the same coalition."""
+    error: float | None
+    """Standard error of that difference, paired by document."""
+
+
+class SizeChoicePart(TypedDict):
+    """The best coalition found of one size."""
+
+    size: int
+    method: str
+    """Who found it first; of equals the first named."""
+    removed: list[int]
+    kept: list[int]
+    removed_labels: list[str]
+    loss: float
+    """Nats per token, on the texts that decided."""
+    excess: float
+    """The same above the full model."""
+    error: float | None
+    """Standard error of the excess, paired by document."""
+    finalists: list[FinalistPart]
+
+
+class ChoicePart(TypedDict):
+    """How the coalition was chosen between finalists; the texts here never judge."""
+
+    sequences: int
+    documents: int
+    second: TextPart | None
+    """Texts that decided beside those that calibrate; null where the latter decided alone."""
+    sizes: list[SizeChoicePart]
+    nested: bool
+    """Whether each coalition lies inside the next larger one."""
+    out_of_time: bool
+
+
+class TargetPart(TypedDict):
+    """What was to be reached, and what is."""
+
+    name: str
+    asked: float
+    unit: str
+    before: float
+    most: float
+    after: float
 
 
 class PerplexityPart(TypedDict):
@@ -164,6 +219,47 @@ class SizePart(TypedDict):
     bytes_after: int
 
 
+class OverlapPart(TypedDict):
+    """How much comes back between every two of some runs."""
+
+    over: str
+    """What differs between the runs: the seed of the search, or the calibration texts."""
+    runs: int
+    ranks: list[float | None]
+    """Spearman correlation of the contributions of every two runs; null where one has none."""
+    cuts: list[float]
+    """Jaccard overlap of the players cut by every two runs."""
+    removed: list[list[int]]
+    """What each run would cut."""
+
+
+class StabilityPart(TypedDict):
+    """How much of the answer comes back."""
+
+    removed: int
+    method: str
+    overlaps: list[OverlapPart]
+
+
+class PairPart(TypedDict):
+    """What two players have to do with each other; negative: they stand in for each other."""
+
+    players: list[int]
+    labels: list[str]
+    value: float | None
+    error_sampling: float | None
+    error_texts: float | None
+
+
+class InteractionsPart(TypedDict):
+    """Interaction of every two players that are not locked."""
+
+    name: str
+    unit: str
+    base_coalitions: int
+    pairs: list[PairPart]
+
+
 class BudgetPart(TypedDict):
     """What the search cost: asked as if alone, executed in truth."""
 
@@ -190,6 +286,8 @@ class PlanPart(TypedDict):
     memory_bytes: int
     disk_bytes: int
     seconds: float
+    at_most: NotRequired[bool]
+    """A search decides as it goes: these are its limits, with nothing shared between prefixes."""
 
 
 class Record(TypedDict):
@@ -207,8 +305,13 @@ class Record(TypedDict):
     machine: dict[str, str | int]
     held_out: NotRequired[TextPart]
     strata: NotRequired[list[StratumPart]]
-    contributions: NotRequired[ContributionsPart]
-    fidelity: NotRequired[FidelityPart]
+    contributions: NotRequired[ContributionsPart | None]
+    """Null where a search observed too little to tell what each player contributes."""
+    fidelity: NotRequired[FidelityPart | None]
+    choice: NotRequired[ChoicePart]
+    target: NotRequired[TargetPart]
+    stability: NotRequired[StabilityPart]
+    interactions: NotRequired[InteractionsPart]
     cut: NotRequired[CutPart]
     verdict: NotRequired[VerdictPart]
     size: NotRequired[SizePart]

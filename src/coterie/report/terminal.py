@@ -4,7 +4,15 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.report import words as w
-from coterie.report.record import AgreementPart, ClosestPart, Record, TextPart
+from coterie.report.record import (
+    AgreementPart,
+    ClosestPart,
+    ContributionsPart,
+    FidelityPart,
+    Record,
+    TextPart,
+)
+from coterie.report.search import print_search
 
 _BAR = 24
 
@@ -15,8 +23,13 @@ def print_record(record: Record, console: Console | None = None) -> None:
     if record["kind"] == "plan":
         return _plan(record, out)
     _model(record, out)
-    _contributions(record, out)
-    _fidelity(record, out)
+    if (found := record.get("contributions")) is not None:
+        _contributions(record, found, out)
+    elif "choice" in record:
+        out.print("\n[dim]Too little was observed to tell what each player contributes.[/dim]")
+    if (fidelity := record.get("fidelity")) is not None:
+        _fidelity(record, fidelity, out)
+    print_search(record, out)
     if record["kind"] == "prune":
         _verdict(record, out)
     _budget(record, out)
@@ -61,8 +74,7 @@ def _text(text: TextPart) -> str:
     )
 
 
-def _contributions(record: Record, out: Console) -> None:
-    found = record["contributions"]
+def _contributions(record: Record, found: ContributionsPart, out: Console) -> None:
     removed = set(record["cut"]["removed"]) if "cut" in record else set()
     values = [layer["value"] for layer in found["layers"] if layer["value"] is not None]
     top = max((abs(value) for value in values), default=0.0) or 1.0
@@ -89,8 +101,7 @@ def _contributions(record: Record, out: Console) -> None:
     out.print(table)
 
 
-def _fidelity(record: Record, out: Console) -> None:
-    fidelity = record["fidelity"]
+def _fidelity(record: Record, fidelity: FidelityPart, out: Console) -> None:
     rows = [("overall", _faith(fidelity["overall"]))]
     units = _units(record)
     rows += [(f"{size} {units} kept", _faith(part)) for size, part in fidelity["by_size"].items()]
@@ -137,9 +148,11 @@ def _verdict(record: Record, out: Console) -> None:
     rows = [
         ("cut", w.players(cut["removed_labels"])),
         ("kept", w.players(cut["kept_labels"])),
-        ("closest call", _closest(record, cut["closest"])),
-        ("reloaded", str(record["verification"]["summary"])),
     ]
+    found, call = record["contributions"], cut["closest"]
+    if found is not None and call is not None:
+        rows.append(("closest call", _closest(found, call)))
+    rows.append(("reloaded", str(record["verification"]["summary"])))
     if "runtimes" in record:
         rows.append(("loads in", "; ".join(record["runtimes"])))
     if verdict["not_finite"]:
@@ -147,9 +160,8 @@ def _verdict(record: Record, out: Console) -> None:
     _pairs(rows, out, f"{_units(record).capitalize()} (0-based)")
 
 
-def _closest(record: Record, call: ClosestPart) -> str:
-    found = record["contributions"]["layers"]
-    kept, gone = (w.named(found[call[side]]["player"]) for side in ("kept", "removed"))
+def _closest(found: ContributionsPart, call: ClosestPart) -> str:
+    kept, gone = (w.named(found["layers"][call[side]]["player"]) for side in ("kept", "removed"))
     told = f"{kept} kept, {gone} cut: they differ by {call['difference']:.4f} ± {call['error']:.4f}"
     if call["difference"] < 2 * call["error"]:
         told += ", which does not tell them apart; a larger --budget might"
@@ -183,5 +195,7 @@ def _plan(record: Record, out: Console) -> None:
             ("estimated time", w.seconds(plan["seconds"])),
         ],
         out,
-        "Plan (nothing was written)",
+        "Plan, at most (nothing was written)"
+        if plan.get("at_most")
+        else "Plan (nothing was written)",
     )
