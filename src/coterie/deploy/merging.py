@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from coterie.errors import VerificationError
 from coterie.models.checkpoints import load_model
@@ -40,7 +39,7 @@ def write_healed(
     carry(cut.folder, folder)
 
 
-def check_written(model: PreTrainedModel, taught: float, read: float) -> None:
+def check_written(name: str, taught: float, read: float) -> None:
     """Hold the loss of the reloaded checkpoint against that of the pupil in memory, nats per token.
 
     Raises:
@@ -48,6 +47,6 @@ def check_written(model: PreTrainedModel, taught: float, read: float) -> None:
     """
     if not abs(taught - read) <= COARSE_NATS:
         raise VerificationError(
-            f"the healed {type(model).__name__} lost {read:.4f} nats per token when read back, and"
+            f"the healed {name!r} loses {read:.4f} nats per token when read back, and"
             f" {taught:.4f} in memory: more than {COARSE_NATS} apart"
         )

@@ -9,7 +9,7 @@ from coterie.models.sources import Source
 from coterie.models.tensorfile import Entry
 
 _SAMPLED = 2**16
-"""Bytes of each tensor that are compared, at its start: two trained layers differ from the first."""
+"""Bytes of each tensor that are compared, at its start; trained layers differ there."""
 
 
 class HealError(UserError):

@@ -24,7 +24,7 @@ REFUSED = {
     kind: frozenset(["out_proj", "conv1d"])
     for kind in ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
 }
-"""Modules that take no adapter, by model type: state-space kernels read these weights themselves."""
+"""Modules that take no adapter, by model type: state-space kernels read them directly."""
 
 
 class Pupil(ABC):
@@ -56,7 +56,7 @@ class Pupil(ABC):
 
     @abstractmethod
     def merged(self) -> dict[str, Tensor]:
-        """The weights that training changed, float32 on the CPU, by their name in the full model."""
+        """The trained weights, float32 on the CPU, by their name in the full model."""
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -137,7 +137,7 @@ class Rewritten(Pupil):
     def predict(self, tokens: Tensor) -> Tensor:
         """Logits of the kept layers with the pupil's weights in place of the model's."""
         inputs = {"input_ids": tokens, "use_cache": False}
-        return functional_call(self.model, self._own, (), inputs).logits
+        return functional_call(self.model, dict(self._own), (), inputs).logits
 
     def merged(self) -> dict[str, Tensor]:
         """Every weight the pupil uses."""

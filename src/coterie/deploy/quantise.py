@@ -45,7 +45,7 @@ def write_quantised(source: Source, scheme: Scheme, device: torch.device, folder
         VerificationError: what was read back gives other logits.
     """
     check_plain(source)
-    options = {"quantization_config": scheme.config()}
+    options: dict[str, object] = {"quantization_config": scheme.config()}
     try:
         model = _load(source.folder, device, source.trust_remote_code, options)
     except (ImportError, RuntimeError, ValueError, NotImplementedError) as error:
@@ -63,7 +63,7 @@ def write_quantised(source: Source, scheme: Scheme, device: torch.device, folder
     found = Reloaded((after - before).abs().max().item(), before.abs().max().item())
     if not found.max_logit_difference <= TOLERANCE * found.largest_logit:
         raise VerificationError(
-            f"{scheme.name} of {source.name!r} reads back otherwise than it was saved: logits differ"
+            f"{scheme.name} of {source.name!r} reads back otherwise than saved: logits differ"
             f" by {found.max_logit_difference:.2e} of {found.largest_logit:.1f}; nothing was kept"
         )
     return found
@@ -77,7 +77,7 @@ def check_plain(source: Source) -> None:
     """
     if getattr(source.config(), "quantization_config", None) is not None:
         raise SchemeError(
-            f"{source.name!r} is quantised already: heal or quantise the checkpoint it was made from"
+            f"{source.name!r} is quantised already: take the checkpoint it was made from"
         )
 
 

@@ -1,4 +1,4 @@
-"""The seams of a cut: where a kept layer is handed the state of a layer it did not follow before."""
+"""The seams of a cut: kept layers that are handed the state of another layer than before."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -14,7 +14,7 @@ from coterie.models.layer_fields import text_config
 from coterie.models.reference.text import training_documents
 from coterie.models.sources import REFERENCE
 from coterie.models.sources import Source as Model
-from coterie.pipeline.request import HELD_OUT_SEQUENCES, LENGTH, SEQUENCES
+from coterie.pipeline.request import HELD_OUT_SEQUENCES, LENGTH, SEQUENCES, BosPolicy
 from coterie.plain import Json
 from coterie.report.record import Record
 
@@ -66,6 +66,7 @@ def held_out_texts(
         held_out_sequences=HELD_OUT_SEQUENCES,
         length=length,
         rng=np.random.default_rng([seed, 1]),
+        bos=cast("BosPolicy", request.get("bos", "auto")),
         context=context(model),
     )
     return judges
@@ -95,7 +96,7 @@ def healing_texts(
         named = list(training_documents())
         source = Source(TRAINING)
         places = rng.permutation(len(named))
-        documents = [Document(*named[place], source) for place in places]
+        documents = [Document(named[i][0], named[i][1], source) for i in places]
     else:
         documents = read_documents(
             text or CALIBRATION_ON_HUB, tokenizer, rng=rng, sequences=sequences, length=length

@@ -122,3 +122,10 @@ def _text(text: TextPart) -> str:
 def _loss(one: PerplexityPart) -> str:
     spread = w.or_dash(one["error"], "{:.3f}")
     return f"perplexity {one['perplexity']:.3f} ± {spread}, {one['nll']:.4f} nats per token"
+
+
+def card_section(part: AfterPart) -> str:
+    """The same as a section of a model card, Markdown."""
+    title = {"heal": "Healing", "quantize": "Quantisation"}[part["what"]]
+    rows = "\n".join(f"| {name} | {value} |" for name, value in _rows(part))
+    return f"\n## {title}\n\n`{part['command']}`\n\n| | |\n|---|---|\n{rows}\n"
