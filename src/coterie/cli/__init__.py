@@ -10,7 +10,20 @@ import sys
 
 import typer
 
-from coterie.cli import bench, cut, evaluate, export, inspect, prune, push, values
+from coterie.cli import (
+    bench,
+    compare,
+    cut,
+    evaluate,
+    export,
+    heal,
+    inspect,
+    prune,
+    push,
+    quantize,
+    sparsify,
+    values,
+)
 from coterie.errors import CoterieError, UserError
 
 app = typer.Typer(
@@ -25,9 +38,13 @@ app.command("values")(values.command)
 app.command("inspect")(inspect.command)
 app.command("cut")(cut.command)
 app.command("evaluate")(evaluate.command)
+app.command("compare")(compare.command)
 app.command("bench")(bench.command)
 app.command("push")(push.command)
 app.command("export")(export.command)
+app.command("quantize")(quantize.command)
+app.command("heal")(heal.command)
+app.command("sparsify")(sparsify.command)
 
 
 @app.callback(invoke_without_command=True)

@@ -62,6 +62,7 @@ class ChoiceGame:
         shape: How much to compute at once.
         variant: Gives the tensors of a layer's variants, choices from 1 on.
         state_memory: Bytes that live states may take; by default half of what is free.
+        like: A game on the same texts; whatever full model it was compared with, so is this one.
 
     Raises:
         ModelError: The layers of this model cannot be run apart from it.
@@ -76,6 +77,7 @@ class ChoiceGame:
         variant: Variant,
         *,
         state_memory: int | None = None,
+        like: "ChoiceGame | None" = None,
     ) -> None:
         self.stack, self.tokens, self.variant = stack, tokens, variant
         self.spent = Spent()
@@ -92,7 +94,7 @@ class ChoiceGame:
         self._batches = Batches(layers, head, shape, one.device)
         self._memory = state_memory or int(_FREE_SHARE * free_bytes(one.device))
         self._state_bytes = one[0].numel() * max(one.element_size(), 4)
-        self._full: dict[tuple[int, ...], FullModel] = {}
+        self._full: dict[tuple[int, ...], FullModel] = {} if like is None else like._full
 
     def observe(self, choices: Choices, sequences: Indices | None = None) -> Observations:
         """Observe candidates on some sequences: tables ``(n_candidates, n_sequences)``."""

@@ -1,0 +1,147 @@
+"""What layers contribute, for sharing out sparsity: exact, by surrogate, or by sliding windows.
+
+Values are log-loss differences: minus the mean loss in nats per token. What a way asks of the model
+is known beforehand, because it depends on the number of players alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from coterie.evaluation.planning import plan
+from coterie.game.coalitions import Coalitions, ValueFunction, Vector
+from coterie.game.designs import enumerate_all
+from coterie.game.regression import kernel_shapley, sliding_window_shapley
+from coterie.game.search import Ledger
+from coterie.game.semivalues import exact, placed, shapley
+from coterie.game.utilities import floor_nll
+from coterie.pipeline.opening import Opened, Progress
+from coterie.pipeline.sparsify_request import Measuring, SparsifyRequest
+from coterie.report.words import count
+from coterie.sparsity.allocation import SparsityError
+
+EXACT_UP_TO = 10
+"""Players for which every coalition is asked unless another way is named."""
+
+MOST_EXACT = 16
+"""Players beyond which exact values are refused."""
+
+PER_PLAYER = 32
+"""Coalitions per player that the surrogate is fitted to, unless a budget says otherwise."""
+
+Values = Callable[[ValueFunction], Vector]
+"""Turns a value function into contributions ``(n_players,)``, NaN for players that stay."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Contributions, and what they cost.
+
+    Attributes:
+        how: What was computed, in words.
+        values: Nats per token, ``(n_players,)``; NaN where a player cannot be cut.
+        distinct: Coalitions asked.
+        layer_tokens: Layer-tokens asked, each coalition as if alone.
+        not_finite: Losses read as the floor.
+    """
+
+    how: str
+    values: Vector
+    distinct: int
+    layer_tokens: int
+    seconds: float
+    not_finite: int
+
+
+def measure(table: Opened, request: SparsifyRequest, progress: Progress) -> Measured:
+    """Play the game on the calibration texts; what it will ask is said first.
+
+    Raises:
+        SparsityError: too many players for exact values.
+    """
+    n_players, played = table.stack.n_players, table.calibration
+    how, values = way(request, n_players, table.locked)
+    asked = asked_by(values, n_players)
+    work = plan(asked, played.texts.n_sequences, played.texts.length)
+    progress.say(
+        f"{how}: {len(asked):,} coalitions, {count(work.layer_tokens_asked)} layer-tokens asked, "
+        f"{count(work.layer_tokens_executed)} to run"
+    )
+    ledger = Ledger(played.game, floor=floor_nll(played.engine.vocabulary))
+    began, done = perf_counter(), 0
+
+    def value(coalitions: Coalitions) -> Vector:
+        nonlocal done
+        parts = []
+        # A few at a time, so that progress shows; all are in the store as soon as they are known.
+        for part in np.array_split(coalitions, max(1, len(coalitions) // 32)):
+            parts.append(ledger.value(part))
+            done += len(part)
+            progress.step("observing coalitions", min(done, len(asked)), len(asked))
+        return np.concatenate(parts)
+
+    found = values(value)
+    seconds = perf_counter() - began
+    return Measured(how, found, len(asked), work.layer_tokens_asked, seconds, ledger.not_finite)
+
+
+def way(request: SparsifyRequest, n_players: int, locked: tuple[int, ...]) -> tuple[str, Values]:
+    """What will be computed, in words, and the computation."""
+    stay = np.array(locked, dtype=np.intp)
+    n_free = n_players - len(locked)
+    kind = _kind(request, n_free)
+    if kind == "window":
+        width = min(request.window, n_free)
+        return (
+            f"Shapley values in sliding windows of {width}",
+            lambda value: (
+                sliding_window_shapley(value, n_players, window=width, locked=stay).values
+            ),
+        )
+    if kind == "exact":
+        if n_free > MOST_EXACT:
+            raise SparsityError(
+                f"exact contributions of {n_free} players take 2^{n_free} coalitions: use "
+                "--contributions surrogate or window"
+            )
+        return "exact Shapley values", lambda value: _exact(value, n_players, stay)
+    draws = max(2 * n_free, (request.base.budget or PER_PLAYER * n_free) // 2)
+    seed = np.random.SeedSequence([request.base.seed, 5])
+    return (
+        "Shapley values of an additive surrogate",
+        lambda value: (
+            kernel_shapley(
+                value, n_players, draws=draws, locked=stay, rng=np.random.default_rng(seed)
+            ).values
+        ),
+    )
+
+
+def asked_by(values: Values, n_players: int) -> Coalitions:
+    """The coalitions that a way asks, found by answering it with nothing."""
+    asked: list[Coalitions] = []
+
+    def nothing(coalitions: Coalitions) -> Vector:
+        asked.append(coalitions)
+        return np.zeros(len(coalitions))
+
+    values(nothing)
+    return np.unique(np.concatenate(asked), axis=0)
+
+
+def _kind(request: SparsifyRequest, n_free: int) -> Measuring:
+    if request.allocation == "sv-nup-window":
+        return "window"
+    kind = request.measuring()
+    if kind != "auto":
+        return kind
+    return "exact" if n_free <= EXACT_UP_TO else "surrogate"
+
+
+def _exact(value: ValueFunction, n_players: int, locked: Vector) -> Vector:
+    free = np.setdiff1d(np.arange(n_players), locked)
+    everyone = np.ones((2 ** len(free), n_players), dtype=bool)
+    everyone[:, free] = enumerate_all(len(free))
+    return placed(exact(value(everyone), shapley(len(free))), n_players, free).values
