@@ -1,4 +1,4 @@
-"""Rivals that change weights: their rule by hand, and checkpoints that load and do what they say."""
+"""Rivals that change weights: their rule by hand, and checkpoints that load and do it."""
 
 import numpy as np
 import pytest
