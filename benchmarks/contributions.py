@@ -128,8 +128,9 @@ def one(
     asked: set[bytes] = set()
 
     def counted(coalitions: Coalitions) -> Vector:
+        coalitions = np.atleast_2d(np.asarray(coalitions, dtype=bool))  # shapiq asks single rows
         asked.update(row.tobytes() for row in np.packbits(coalitions, axis=1))
-        return value(np.asarray(coalitions, dtype=bool))
+        return value(coalitions)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # shapiq remarks on budgets
