@@ -1,6 +1,25 @@
 """`coterie values MODEL`."""
 
+from typing import Annotated
+
+import typer
+
 from coterie.cli import options as o
+from coterie.cli.evaluate import TasksDir
+
+Utility = Annotated[
+    str | None,
+    typer.Option(
+        "--utility",
+        metavar="MIX",
+        help="What a coalition is worth: tasks by margin or, as NAME:acc, by accuracy, and `kl`, "
+        "`log-loss` or `top1` on the calibration text, with weights: "
+        "piqa=0.5,arc_easy=0.25,kl=0.25. Default: the paper's perplexity ratio.",
+    ),
+]
+TaskItems = Annotated[
+    int, typer.Option("--task-items", metavar="N", help="First items of each task, for --utility.")
+]
 
 
 def command(
@@ -19,12 +38,21 @@ def command(
     budget: o.Budget = None,
     time: o.Time = None,
     lock: o.Lock = None,
+    front: o.Front = False,
+    repeats: o.Repeats = 1,
+    estimator: o.Estimator = "paper",
+    surrogate: o.Surrogate = "paper",
+    interactions: o.Interactions = False,
+    state_memory: o.StateMemory = None,
     seed: o.Seed = 0,
     store: o.StoreFile = None,
     study: o.Study = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     trust_remote_code: o.TrustRemoteCode = False,
+    utility: Utility = None,
+    tasks_dir: TasksDir = None,
+    task_items: TaskItems = 100,
     as_json: o.AsJson = False,
 ) -> None:
     """Estimate what each layer contributes, and stop: prune without the cut.
@@ -32,9 +60,13 @@ def command(
     Observes coalitions of layers of several sizes on a calibration text, fits the surrogate,
     reports how faithful it is, and every layer's contribution with its standard errors by source.
 
+    Also: the best coalition of every size (--front), how much of an answer comes back (--repeats),
+    contributions from the true game (--estimator), which layers stand in for each other
+    (--interactions).
+
     Example: coterie values reference --budget 512
     """
-    from coterie.cli.show import Display, show
+    from coterie.cli.show import Display, show, show_with
     from coterie.pipeline.request import Request
     from coterie.report.record import Record
 
@@ -59,8 +91,26 @@ def command(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
         study=study,
+        state_memory=o.parse_bytes(state_memory),
+        front=front,
+        repeats=repeats,
+        estimator=estimator,
+        surrogate=surrogate,
+        interactions=interactions,
     )
     request.check(cutting=False)
+    if utility is not None:
+        from coterie.pipeline.mixing import UtilityRequest, utility_values
+        from coterie.report.judgement_utilities import UtilityReport, print_utilities
+
+        mix = UtilityRequest(utility, tasks_dir, task_items)
+        mix.weights()
+
+        def weigh(progress: Display) -> UtilityReport:
+            return utility_values(request, mix, store=store, progress=progress)
+
+        show_with(print_utilities, weigh, as_json=as_json)
+        return
 
     def run(progress: Display) -> Record:
         from coterie.pipeline.values import values

@@ -127,10 +127,8 @@ class Subject:
 
     @cached_property
     def tokenizer_identity(self) -> str:
-        """SHA-256 of the tokenizer as it came: scoring changes how it pads."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        text = backend.to_str() if backend is not None else json.dumps(self.tokenizer.get_vocab())
-        return sha256(text.encode()).hexdigest()
+        """Of the tokenizer as it came: scoring changes how it pads."""
+        return tokenizer_identity(self.tokenizer)
 
     def let_go(self) -> None:
         """Free the model."""
@@ -258,6 +256,13 @@ def _on_task(
         known = book.write_note(number, "scores", found.as_json())
     assert isinstance(known, Mapping)
     return TaskScores.from_json(known)
+
+
+def tokenizer_identity(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """SHA-256 of all that a tokenizer is."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab())
+    return sha256(text.encode()).hexdigest()
 
 
 def _spelled(tasks: tuple[str, ...]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -134,7 +134,7 @@ def _row_of(source: Source, path: Path) -> ModelRow:
 
 def _card(repo: str, folder: Path, record: Record | None, judged: Sequence[ModelRow]) -> str:
     """The checkpoint's own card, or a plain one, with the results in its metadata."""
-    from huggingface_hub import ModelCard
+    from huggingface_hub import ModelCard, ModelCardData
 
     path = folder / CARD
     if path.is_file():
@@ -147,8 +147,9 @@ def _card(repo: str, folder: Path, record: Record | None, judged: Sequence[Model
         )
     results = [*_of_record(record), *(result for row in judged for result in _of_row(row))]
     if results:
-        card.data.model_name = repo.partition("/")[2]
-        card.data.eval_results = results
+        data = ModelCardData(**card.data.to_dict())
+        data.model_name, data.eval_results = repo.partition("/")[2], results
+        card.data = data
     return str(card)
 
 
@@ -177,7 +178,7 @@ def _of_row(row: ModelRow) -> list["EvalResult"]:
 
 
 def _result(
-    dataset: str, metric: str, value: float, error: float | None, settings: dict[str, object]
+    dataset: str, metric: str, value: float, error: float | None, settings: Mapping[str, object]
 ) -> "EvalResult":
     from huggingface_hub import EvalResult
 
