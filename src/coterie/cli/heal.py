@@ -3,13 +3,18 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from coterie.cli import options as o
 from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
 from coterie.cli.quantize import Calibration, HeldOut
+
+if TYPE_CHECKING:
+    from coterie.pipeline.heal_compose import After
+    from coterie.pipeline.request import Request
 
 Teacher = Annotated[
     str | None,
@@ -54,6 +59,13 @@ Seams = Annotated[
         "--seams",
         metavar="W",
         help="Weight of the hidden states after each gap, beside the KL of the predictions.",
+    ),
+]
+
+Heal = Annotated[
+    int | None,
+    typer.Option(
+        "--heal", metavar="STEPS", help="Then heal, as `coterie heal` does, before quantising."
     ),
 ]
 
@@ -123,3 +135,29 @@ def command(
         print(json.dumps(done.record, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print_after(done.part)
+
+
+def compose(
+    request: "Request",
+    after: "After",
+    *,
+    output: Path,
+    overwrite: bool,
+    store: Path | None,
+    as_json: bool,
+) -> None:
+    """Run a cut with what follows it, and print the one report."""
+    from coterie.pipeline.heal_compose import parts_of, prune_and_after
+    from coterie.report.healing import print_after
+    from coterie.report.terminal import print_record
+
+    with quieted() as progress:
+        record = prune_and_after(
+            request, after, output=output, overwrite=overwrite, store=store, progress=progress
+        )
+    if as_json:
+        print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    print_record(record)
+    for part in parts_of(record):
+        print_after(part)

@@ -1,6 +1,8 @@
 """`coterie prune MODEL --remove N --output DIR`."""
 
 from coterie.cli import options as o
+from coterie.cli.heal import Heal
+from coterie.cli.quantize import Quantize, QuantizeFirst
 
 
 def command(
@@ -31,6 +33,9 @@ def command(
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     trust_remote_code: o.TrustRemoteCode = False,
+    quantize: Quantize = None,
+    quantize_first: QuantizeFirst = False,
+    heal: Heal = None,
     as_json: o.AsJson = False,
     dry_run: o.DryRun = False,
 ) -> None:
@@ -76,6 +81,15 @@ def command(
     )
     request.check(cutting=True)
 
+    if (quantize is not None or quantize_first or heal is not None) and not dry_run:
+        from coterie.cli.heal import compose
+        from coterie.pipeline.heal_compose import After
+
+        after = After(quantize, quantize_first, heal)
+        return compose(
+            request, after, output=output, overwrite=overwrite, store=store, as_json=as_json
+        )
+
     def run(progress: Display) -> Record:
         from coterie.pipeline.plan import prune_plan
         from coterie.pipeline.prune import prune
@@ -88,4 +102,4 @@ def command(
             request, output=output, overwrite=overwrite, store=store, progress=progress
         ).record
 
-    show(run, as_json=as_json)
+    return show(run, as_json=as_json)

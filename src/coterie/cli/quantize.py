@@ -16,6 +16,16 @@ Scheme = Annotated[
         "torchao; `llm-int8`, `nf4` by bitsandbytes. They need the extra `quant`.",
     ),
 ]
+Quantize = Annotated[
+    str | None,
+    typer.Option(
+        "--quantize", metavar="NAME", help="Then quantise, by a scheme of `coterie quantize`."
+    ),
+]
+QuantizeFirst = Annotated[
+    bool,
+    typer.Option("--quantize-first", help="Quantise before the cut: the game is played on that."),
+]
 HeldOut = Annotated[
     str | None,
     typer.Option(

@@ -51,6 +51,7 @@ class Healing:
     Args:
         model: Folder of the cut checkpoint.
         teacher: The model it was cut from; None is what its `coterie.json` names.
+        revision: Branch, tag or commit of a teacher on the Hub.
         text: Text to learn from; None is the reference model's training text, for others C4.
         judges: Text that judges.
         mode: ``"lora"`` trains adapters of ``rank`` and merges them, ``"full"`` every weight kept.
@@ -61,6 +62,7 @@ class Healing:
 
     model: str
     teacher: str | None = None
+    revision: str | None = None
     text: str | None = None
     judges: Judges = field(default_factory=Judges)
     mode: str = "lora"
@@ -190,7 +192,7 @@ def _admit(request: Healing, progress: Progress) -> _Patient:
 def _teacher(request: Healing, record: Record | None, cut: Source) -> tuple[str, str | None]:
     """Name and revision of the model the checkpoint was cut from."""
     if request.teacher is not None:
-        return request.teacher, None
+        return request.teacher, request.revision
     if record is not None and "model" in record:
         named = record["model"]
         if named["hub_id"] is not None:

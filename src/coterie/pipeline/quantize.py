@@ -37,6 +37,7 @@ class Quantising:
     judges: Judges = field(default_factory=Judges)
     device: str = "auto"
     trust_remote_code: bool = False
+    revision: str | None = None
 
     def as_json(self) -> dict[str, Json]:
         """The same as plain JSON; paths are reduced to their last part."""
@@ -67,7 +68,7 @@ def quantize(
     done = None if overwrite else read_record(output)
     if done is None:
         check_output(output, overwrite=overwrite)
-    source = resolve(request.model, trust_remote_code=request.trust_remote_code)
+    source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
     check_plain(source)
     record = read_record(source.folder)
     named = record["model"]["name"] if record is not None and "model" in record else source.name

@@ -1,0 +1,190 @@
+"""`prune --quantize … --heal …`: cut, healing and quantisation as one run with one report.
+
+Every stage is one of the verbs, with a folder of its own beside the output, so that a run that was
+stopped goes on from its last whole stage. Quantised first, the game is played on the quantised
+model; a healing needs weights that move, so it then takes the same layers out of the plain model
+and quantises again what was healed.
+"""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from coterie.deploy.schemes import SchemeError, find_scheme
+from coterie.models.checkpoints import pick_device
+from coterie.models.sources import REFERENCE
+from coterie.pipeline.cut import cut
+from coterie.pipeline.folder import RECORD, check_output, read_record, write_record
+from coterie.pipeline.heal import Healing, heal
+from coterie.pipeline.heal_record import Parts
+from coterie.pipeline.heal_texts import Judges
+from coterie.pipeline.opening import Progress
+from coterie.pipeline.prune import prune
+from coterie.pipeline.quantize import Quantising, quantize
+from coterie.pipeline.request import Request
+from coterie.plain import Json
+from coterie.report.healing import AfterPart
+from coterie.report.record import Record
+
+
+@dataclass(frozen=True)
+class After:
+    """What follows the cut.
+
+    Attributes:
+        scheme: To quantise in, or None.
+        quantise_first: The game is played on the quantised model.
+        heal_steps: Steps of healing, or None.
+        text: To heal with; None is the default of `heal`.
+    """
+
+    scheme: str | None = None
+    quantise_first: bool = False
+    heal_steps: int | None = None
+    text: str | None = None
+
+    def check(self, request: Request) -> None:
+        """Refuse what needs no model to be refused.
+
+        Raises:
+            UserError: one line.
+        """
+        if self.quantise_first and self.scheme is None:
+            raise SchemeError("--quantize-first does not say how: add --quantize int8")
+        if self.scheme is not None:
+            find_scheme(self.scheme, pick_device(request.device).type)
+        if self.heal_steps is not None:
+            Healing(request.model, steps=self.heal_steps).check()
+
+
+@dataclass(frozen=True)
+class _Run:
+    request: Request
+    after: After
+    stages: Path
+    store: Path | str | None
+    progress: Progress
+
+    @property
+    def judges(self) -> Judges:
+        default = "stdlib" if self.request.model == REFERENCE else None
+        return Judges(self.request.calibration or default, self.request.held_out)
+
+    def cut(self, output: Path) -> None:
+        """The cut, played on the plain model or on the quantised one."""
+        request = self.request
+        if self.after.quantise_first:
+            first = self.stages / f"{Path(request.model).name}-{self.after.scheme}"
+            self.quantise(request.model, first)
+            request = replace(
+                request, model=str(first), revision=None, calibration=self.judges.calibration
+            )
+        prune(request, output=output, store=self.store, progress=self.progress)
+
+    def plain_again(self, chosen: Path, output: Path) -> None:
+        """The layers that were chosen on the quantised model, taken out of the plain one."""
+        record = read_record(chosen)
+        if record is None or (output / RECORD).is_file():
+            return
+        shutil.rmtree(output, ignore_errors=True)
+        model, revision = self.request.model, self.request.revision
+        cut(model, tuple(record["cut"]["removed"]), output=output, revision=revision)
+        shutil.copyfile(chosen / RECORD, output / RECORD)
+
+    def heal(self, model: Path, output: Path, steps: int) -> Parts:
+        """The cut checkpoint healed by the plain full model."""
+        request = Healing(
+            str(model),
+            teacher=self.request.model,
+            revision=self.request.revision,
+            text=self.after.text,
+            judges=self.judges,
+            steps=steps,
+            seed=self.request.seed,
+            device=self.request.device,
+            trust_remote_code=self.request.trust_remote_code,
+        )
+        return heal(request, output=output, progress=self.progress)
+
+    def quantise(self, model: Path | str, output: Path) -> Parts:
+        """A checkpoint quantised."""
+        request = Quantising(
+            str(model),
+            str(self.after.scheme),
+            self.judges,
+            self.request.device,
+            self.request.trust_remote_code,
+            self.request.revision if model == self.request.model else None,
+        )
+        return quantize(request, output=output, progress=self.progress)
+
+
+def prune_and_after(
+    request: Request,
+    after: After,
+    *,
+    output: Path | str,
+    overwrite: bool,
+    store: Path | str | None,
+    progress: Progress,
+) -> Record:
+    """Cut, heal and quantise in one run; the record of the cut, with the parts that followed.
+
+    Raises:
+        UserError: something asked cannot be done, in one line.
+        VerificationError: some stage wrote what it did not measure.
+    """
+    request.check(cutting=True)
+    after.check(request)
+    output = Path(output)
+    check_output(output, overwrite=overwrite)
+    stages = output.resolve().parent / f".{output.resolve().name}.stages"
+    stages.mkdir(exist_ok=True)
+    run = _Run(request, after, stages, store, progress)
+    last = stages / "cut"
+    run.cut(last)
+    if after.heal_steps is not None:
+        if after.quantise_first:
+            run.plain_again(last, stages / "plain")
+            last = stages / "plain"
+        run.heal(last, stages / "healed", after.heal_steps)
+        last = stages / "healed"
+    if after.scheme is not None and (after.heal_steps is not None or not after.quantise_first):
+        run.quantise(last, stages / "quantised")
+        last = stages / "quantised"
+    record = _whole(run, last, output)
+    if output.exists():
+        shutil.rmtree(output)
+    last.rename(output)
+    shutil.rmtree(stages, ignore_errors=True)
+    return record
+
+
+def _whole(run: _Run, last: Path, output: Path) -> Record:
+    """The one report of the run, written where the last stage lies."""
+    whole = cast("dict[str, Json]", read_record(last))
+    whole["command"] = command(run.request, run.after, output)
+    first = run.stages / f"{Path(run.request.model).name}-{run.after.scheme}"
+    if run.after.quantise_first and (record := read_record(first)) is not None:
+        before = cast("dict[str, list[Json]]", record)["after"]
+        whole["after"] = [*before, *cast("list[Json]", whole.get("after", []))]
+    write_record(last, whole)
+    return cast("Record", whole)
+
+
+def command(request: Request, after: After, output: Path) -> str:
+    """The command line that asks for this."""
+    words = [request.command("prune", output)]
+    if after.scheme is not None:
+        words.append(f"--quantize {after.scheme}")
+    if after.quantise_first:
+        words.append("--quantize-first")
+    if after.heal_steps is not None:
+        words.append(f"--heal {after.heal_steps}")
+    return " ".join(words)
+
+
+def parts_of(record: Record) -> list[AfterPart]:
+    """What followed the cut, in order."""
+    return cast("dict[str, list[AfterPart]]", record).get("after", [])
