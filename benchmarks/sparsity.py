@@ -1,0 +1,279 @@
+"""Sparsity shared out by Shapley values against uniform, OWL, ECoFLaP-style and guided allocation.
+
+    python benchmarks/sparsity.py --out sparsity.jsonl [--model reference] [--seeds 3]
+
+One cell is a calibration draw, a pruner and a target; each is a line of the output as soon as it is
+known, and a run that was stopped goes on with the cells that are missing. Every allocation is
+pruned in sequence and judged on the same held-out texts, paired with uniform.
+"""
+
+import argparse
+import copy
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from coterie.game.coalitions import Vector
+from coterie.game.surrogates.fidelity import agreement
+from coterie.game.utilities import clustered_mean, floor_nll, read
+from coterie.models.stack import find_stack
+from coterie.pipeline.opening import Opened, Silent, opened, prepare
+from coterie.pipeline.request import Request
+from coterie.pipeline.sparsify_allocation import Judging, choose
+from coterie.pipeline.sparsify_request import SparsifyRequest
+from coterie.pipeline.sparsify_values import Measured, measure
+from coterie.sparsity.allocation import Bounds, importance_of
+from coterie.sparsity.choices import ChoiceGame
+from coterie.sparsity.ecoflap import ecoflap, zeroth_order_scores
+from coterie.sparsity.owl import outlier_ratios, owl
+from coterie.sparsity.pruners import PRUNERS, find_pruner
+from coterie.sparsity.sequential import prune_layers
+from coterie.sparsity.units import find_units
+
+RULES = ("uniform", "owl", "ecoflap", "sv-nup", "sv-nup-window", "guided")
+
+
+def main() -> None:
+    """Fill the missing cells, then print the tables as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines; cells there are kept")
+    parser.add_argument("--model", default="reference", help="reference, or a folder")
+    parser.add_argument("--calibration", help="text, where the model has no default")
+    parser.add_argument("--held-out", help="text that judges")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--targets", default="0.5,0.6,0.7")
+    parser.add_argument("--pruners", default=",".join(PRUNERS))
+    parser.add_argument("--budget", type=int, default=256, help="coalitions of the surrogate")
+    parser.add_argument("--truth", type=int, default=512, help="coalitions windows are held to")
+    parser.add_argument("--sequences", type=int, default=32, help="held-out sequences")
+    options = parser.parse_args()
+    known = _lines(options.out)
+    for seed in range(options.seeds):
+        cells = [
+            (pruner, float(target))
+            for pruner in options.pruners.split(",")
+            for target in options.targets.split(",")
+        ]
+        names = {(line.get("seed"), line.get("pruner"), line.get("target")) for line in known}
+        missing = [cell for cell in cells if (seed, *cell) not in names]
+        windows = seed == 0 and options.truth and not any("window" in line for line in known)
+        if not missing and not windows:
+            continue
+        base = Request(
+            options.model,
+            calibration=options.calibration,
+            held_out=options.held_out,
+            budget=options.budget,
+            sequences=10,
+            seed=seed,
+        )
+        store = options.out.with_suffix(".sqlite")
+        prepared = prepare(base, progress=Silent())
+        with opened(prepared, store=store, progress=Silent()) as table:
+            known += _seed(table, base, options, missing, bool(windows))
+    _tables(known)
+
+
+def _seed(
+    table: Opened,
+    base: Request,
+    options: argparse.Namespace,
+    cells: list[tuple[str, float]],
+    windows: bool,
+) -> list[dict]:
+    """All missing cells of one calibration draw; the game is played once for all of them."""
+    asked = SparsifyRequest(base, 0.5)
+    lines = []
+    if windows:
+        truth = measure(table, replace(asked, base=replace(base, budget=options.truth)), Silent())
+        for width in (3, 5, 7):
+            found = measure(
+                table, replace(asked, allocation="sv-nup-window", window=width), Silent()
+            )
+            line = {
+                "window": width,
+                "spearman": agreement(truth.values, found.values).spearman,
+                "coalitions": found.distinct,
+                "layer_tokens": found.layer_tokens,
+                "truth": truth.how,
+                "truth_coalitions": truth.distinct,
+                "truth_layer_tokens": truth.layer_tokens,
+                "values": found.values.tolist(),
+                "truth_values": truth.values.tolist(),
+            }
+            lines.append(_written(options.out, line))
+    if not cells:
+        return lines
+    found = _scores(table, asked)
+    for pruner in dict.fromkeys(pruner for pruner, _ in cells):
+        with tempfile.TemporaryDirectory() as folder:
+            judging = _judging(table, pruner, Path(folder))
+            for target in (t for p, t in cells if p == pruner):
+                request = replace(asked, sparsity=target, pruner=pruner)
+                allocations, costs = _allocations(judging, found, request)
+                line = {"seed": base.seed, "pruner": pruner, "target": target, "costs": costs}
+                line |= _judged(table, pruner, allocations, options.sequences)
+                lines.append(_written(options.out, line))
+    return lines
+
+
+class _Scores:
+    """What every allocation of one calibration draw is made from."""
+
+    shapley: Measured
+    window: Measured
+    outliers: Vector
+    zeroth: Vector
+    zeroth_tokens: int
+
+
+def _scores(table: Opened, asked: SparsifyRequest) -> _Scores:
+    found, model, stack = _Scores(), table.model, find_stack(table.model)
+    units, tokens = find_units(model, stack), torch.from_numpy(table.calibration.texts.tokens)
+    found.shapley = measure(table, asked, Silent())
+    found.window = measure(table, replace(asked, allocation="sv-nup-window"), Silent())
+    found.outliers = outlier_ratios(model, stack, tokens, units)
+    shape = table.calibration.engine.shape
+    scores = zeroth_order_scores(model, stack, tokens, shape, units, table.request.seed)
+    found.zeroth, found.zeroth_tokens = scores[0], scores[1].layer_tokens
+    return found
+
+
+def _judging(table: Opened, pruner: str, folder: Path) -> Judging:
+    stack, played = find_stack(table.model), table.calibration
+    return Judging(
+        table.model,
+        stack,
+        find_units(table.model, stack),
+        torch.from_numpy(played.texts.tokens),
+        played.engine.shape,
+        pruner,
+        played.engine.vocabulary,
+        folder,
+    )
+
+
+def _allocations(
+    judging: Judging, found: _Scores, request: SparsifyRequest
+) -> tuple[dict[str, Vector], dict[str, dict]]:
+    """Sparsities by rule, and what each rule cost beyond what others share."""
+    weights, target, bounds = judging.units.weights, request.target(), Bounds()
+    tokens = judging.game.tokens.numel() * len(weights)
+    made = {
+        "uniform": np.full(len(weights), target),
+        "owl": owl(found.outliers, weights, target, bounds=bounds),
+        "ecoflap": ecoflap(found.zeroth, weights, target, bounds=bounds),
+    }
+    costs: dict[str, dict] = {
+        "uniform": {"layer_tokens": 0},
+        "owl": {"layer_tokens": tokens},
+        "ecoflap": {"layer_tokens": found.zeroth_tokens},
+    }
+    played = {
+        "sv-nup": found.shapley,
+        "sv-nup-window": found.window,
+        "guided": found.shapley,
+    }
+    for rule, measured in played.items():
+        before, began = judging.game.spent.layer_tokens, perf_counter()
+        importance = importance_of(measured.values, weights)
+        asked = replace(request, allocation=rule)
+        chosen = choose(judging, importance, measured.values, asked)
+        made[rule] = chosen.sparsity
+        judged = judging.game.spent.layer_tokens - before
+        costs[rule] = {
+            "layer_tokens": measured.layer_tokens + judged,
+            "seconds": perf_counter() - began,
+            "told": chosen.told,
+        }
+    return made, costs
+
+
+def _judged(table: Opened, pruner: str, made: dict[str, Vector], sequences: int) -> dict:
+    """Each allocation pruned in sequence and read on the same held-out texts."""
+    tokens = torch.from_numpy(table.calibration.texts.tokens)
+    held_out = table.prepared.held_out
+    stack, began = find_stack(table.model), perf_counter()
+    layers = []
+    for sparsity in made.values():
+        model = copy.deepcopy(table.model)
+        done = prune_layers(
+            model, find_stack(model), tokens, sparsity.tolist(), find_pruner(pruner)
+        )
+        layers.append([layer.tensors for layer in done])
+    game = ChoiceGame(
+        table.model,
+        stack,
+        torch.from_numpy(held_out.tokens[:sequences]),
+        table.calibration.engine.shape,
+        lambda layer, choice: layers[choice - 1][layer],
+    )
+    choices = np.repeat(np.arange(len(made) + 1)[:, None], stack.n_players, axis=1)
+    vocabulary = table.calibration.engine.vocabulary
+    losses, not_finite = read(game.observe(choices), "nll", vocabulary)
+    assert losses.max() <= floor_nll(vocabulary)
+    documents = held_out.documents[:sequences]
+    rules = {}
+    for row, (rule, sparsity) in enumerate(made.items(), start=1):
+        change, error = clustered_mean(losses[row] - losses[1], documents)
+        rules[rule] = {
+            "perplexity": float(np.exp(losses[row].mean())),
+            "against_uniform": change,
+            "error": error,
+            "sparsity": sparsity.tolist(),
+        }
+    return {
+        "dense": float(np.exp(losses[0].mean())),
+        "rules": rules,
+        "not_finite": not_finite,
+        "seconds_pruning_and_judging": perf_counter() - began,
+    }
+
+
+def _tables(lines: list[dict]) -> None:
+    """Perplexities, mean over seeds, and paired differences from uniform."""
+    cells = [line for line in lines if "rules" in line]
+    print(f"\n| pruner | sparsity | {' | '.join(RULES)} |\n|{'---|' * (len(RULES) + 2)}")
+    keys = sorted({(cell["pruner"], cell["target"]) for cell in cells})
+    for pruner, target in keys:
+        some = [c for c in cells if (c["pruner"], c["target"]) == (pruner, target)]
+        shown = []
+        for rule in RULES:
+            of_rule = [cell["rules"][rule] for cell in some]
+            perplexity = np.exp(np.mean([np.log(one["perplexity"]) for one in of_rule]))
+            change = np.mean([one["against_uniform"] for one in of_rule])
+            errors = [one["error"] or 0.0 for one in of_rule]
+            error = np.sqrt(np.mean(np.square(errors)))
+            shown.append(f"{perplexity:.2f} ({change:+.3f} ± {error:.3f})")
+        print(f"| {pruner} | {target:.0%} | {' | '.join(shown)} |")
+    print("\nIn brackets: nats per token against uniform, paired over documents, mean over seeds.")
+    for rule in RULES if cells else ():
+        costs = [cell["costs"][rule]["layer_tokens"] for cell in cells]
+        print(f"{rule}: {np.mean(costs) / 1e6:.2f} M layer-tokens a cell")
+    for line in (line for line in lines if "window" in line):
+        print(
+            f"window {line['window']}: Spearman {line['spearman']:.3f} with {line['truth']} of "
+            f"{line['truth_coalitions']} coalitions; {line['coalitions']} coalitions, "
+            f"{line['layer_tokens'] / line['truth_layer_tokens']:.2f} of its cost"
+        )
+
+
+def _lines(file: Path) -> list[dict]:
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+
+
+def _written(file: Path, line: dict) -> dict:
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line) + "\n")
+    return line
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""`sparsify` on a tiny model: sparse as asked, proved, told again, refused in one line."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tests.tiny import N_LAYERS, save_llama, save_text
+from transformers import AutoModelForCausalLM
+
+from coterie.errors import UserError
+from coterie.pipeline.request import Request
+from coterie.pipeline.sparsify import sparsify
+from coterie.pipeline.sparsify_request import SparsifyRequest
+from coterie.pipeline.sparsify_values import asked_by, way
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    save_llama(home / "model")
+    save_text(home / "text.txt")
+    return home
+
+
+def asking(home, *, players="layer", lock=(), sequences=8, seed=0, **own):
+    base = Request(
+        str(home / "model"),
+        calibration=str(home / "text.txt"),
+        sequences=sequences,
+        length=16,
+        players=players,
+        lock=lock,
+        seed=seed,
+    )
+    own = {"window": 3, "contributions": "window"} | own
+    return SparsifyRequest(base, **own)
+
+
+def done(home, output, **asked):
+    return sparsify(asking(home, **asked), output=home / output, store=home / "store.sqlite")
+
+
+def zeros_of(folder):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    assert model.dtype == torch.bfloat16
+    maps = [
+        [p for name, p in layer.named_parameters() if p.dim() == 2] for layer in model.model.layers
+    ]
+    return np.array(
+        [sum(int((p == 0).sum()) for p in some) / sum(p.numel() for p in some) for some in maps]
+    )
+
+
+@pytest.mark.parametrize("rule", ["uniform", "owl", "ecoflap", "sv-nup", "sv-nup-window", "guided"])
+def test_the_checkpoint_is_as_sparse_as_its_record_says(home, rule):
+    record = done(home, f"out-{rule}", sparsity=0.6, allocation=rule)
+    sparse = record["sparsity"]
+    assert sparse["asked"] == pytest.approx(0.6, abs=1e-6)
+    found = zeros_of(home / f"out-{rule}")
+    assert len(found) == N_LAYERS
+    np.testing.assert_allclose([u["realised"] for u in sparse["units"]], found, atol=1e-12)
+    np.testing.assert_allclose([u["asked"] for u in sparse["units"]], found, atol=1 / 32)
+    assert record == json.loads((home / f"out-{rule}" / "coterie.json").read_text())
+    assert "sparse" in (home / f"out-{rule}" / "README.md").read_text()
+
+
+def test_sparsity_follows_the_contributions(home):
+    units = done(home, "out-order", sparsity=0.5, allocation="sv-nup")["sparsity"]["units"]
+    by_value = sorted(units, key=lambda unit: unit["contribution"])
+    assert (np.diff([unit["asked"] for unit in by_value]) <= 1e-9).all()
+
+
+def test_mixed_cuts_layers_and_meets_one_budget(home):
+    record = done(home, "out-mixed", sparsity=0.7, allocation="mixed")
+    sparse = record["sparsity"]
+    cut = sum(unit["cut"] for unit in sparse["units"])
+    assert sparse["asked"] == pytest.approx(0.7, abs=1e-6)
+    assert sparse["realised"] == pytest.approx(0.7, abs=0.01)
+    assert len(zeros_of(home / "out-mixed")) == N_LAYERS - cut
+    tried = record["cost"]["choice"]["loss_by_layers_cut"]
+    assert min(tried, key=tried.get) == str(cut)
+
+
+def test_blocks_have_sparsities_of_their_own(home):
+    record = done(home, "out-blocks", sparsity=0.5, players="sublayer")
+    units = record["sparsity"]["units"]
+    assert [unit["unit"] for unit in units[:2]] == ["0.attention", "0.mlp"]
+    weights = np.array([unit["weights"] for unit in units])
+    assert np.average([unit["asked"] for unit in units], weights=weights) == pytest.approx(0.5)
+
+
+def test_patterns_hold_in_every_group(home):
+    record = done(home, "out-pattern", pattern="2:4", pruner="magnitude", allocation="sv-nup")
+    model = AutoModelForCausalLM.from_pretrained(home / "out-pattern")
+    for layer, unit in zip(model.model.layers, record["sparsity"]["units"], strict=True):
+        groups = layer.mlp.up_proj.weight.reshape(-1, 4)
+        assert ((groups == 0).sum(dim=1) == round(4 * unit["asked"])).all()
+    assert record["sparsity"]["asked"] == pytest.approx(0.5, abs=0.5 / 4 / N_LAYERS)
+
+
+def test_the_same_request_is_only_told_again(home):
+    first = done(home, "out-again", sparsity=0.5, allocation="uniform")
+    stamp = (home / "out-again" / "model.safetensors").stat().st_mtime_ns
+    assert done(home, "out-again", sparsity=0.5, allocation="uniform") == json.loads(
+        json.dumps(first)
+    )
+    assert (home / "out-again" / "model.safetensors").stat().st_mtime_ns == stamp
+    with pytest.raises(UserError, match="not empty"):
+        done(home, "out-again", sparsity=0.4, allocation="uniform")
+
+
+def test_sparsegpt_tells_its_damping(home):
+    record = done(home, "out-gpt", sparsity=0.5, allocation="uniform", pruner="sparsegpt")
+    assert record["sparsity"]["damping"] > 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"sparsity": 1.0}, r"\[0, 1\)"),
+        ({"sparsity": -0.1}, r"\[0, 1\)"),
+        ({}, "--sparsity"),
+        ({"sparsity": 0.5, "pattern": "2:4"}, "--sparsity"),
+        ({"sparsity": 0.7, "most": 0.6}, "reach"),
+        ({"pattern": "3:7", "allocation": "uniform"}, "divide"),
+        ({"pattern": "4"}, "N:M"),
+        ({"sparsity": 0.5, "allocation": "fair"}, "unknown"),
+        ({"sparsity": 0.5, "pruner": "scissors"}, "unknown"),
+        ({"sparsity": 0.5, "allocation": "mixed", "players": "sublayer"}, "mixed"),
+        ({"sparsity": 0.5, "pruner": "sparsegpt", "sequences": 2}, "too few"),
+        ({"sparsity": 0.5, "window": 40}, "window"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_and_nothing_is_written(home, asked, message):
+    with pytest.raises(UserError, match=message) as caught:
+        done(home, "refused", **asked)
+    assert "\n" not in str(caught.value)
+    assert not (home / "refused").exists() and not list(home.glob(".refused*"))
+
+
+@pytest.mark.parametrize("how", ["exact", "surrogate", "window"])
+def test_the_cost_that_is_stated_is_the_cost(home, how):
+    request = asking(home, sparsity=0.5, contributions=how, lock=(1,))
+    _, values = way(request, 5, (1,))
+    stated, asked = asked_by(values, 5), []
+
+    def value(coalitions):
+        asked.append(coalitions)
+        return coalitions @ np.array([1.0, 0.5, 2.0, 3.0, 0.25])
+
+    found = values(value)
+    np.testing.assert_allclose(found, [1.0, np.nan, 2.0, 3.0, 0.25], atol=1e-9)
+    assert len(np.unique(np.concatenate(asked), axis=0)) == len(stated)

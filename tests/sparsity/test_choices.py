@@ -1,0 +1,169 @@
+"""Variants observed together are what the model would do with those weights; nothing is changed."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from coterie.evaluation.engine import ModelGame
+from coterie.evaluation.shape import BatchShape
+from coterie.game.coalitions import observe_all
+from coterie.models.stack import find_stack
+from coterie.sparsity.allocation import Bounds
+from coterie.sparsity.choices import CUT, ChoiceGame, wearing
+from coterie.sparsity.ecoflap import ecoflap, zeroth_order_scores
+from coterie.sparsity.interface import Pattern
+from coterie.sparsity.owl import outlier_ratios
+from coterie.sparsity.pruners import find_pruner
+from coterie.sparsity.sequential import prune_layer, put
+from coterie.sparsity.shelf import Shelf
+from coterie.sparsity.units import GONE, find_units
+
+SHAPE = BatchShape(4, 64, 64)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=60,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        initializer_range=0.2,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 60, size=(6, 12)))
+
+
+def shelf_game(model, tokens, folder, pruner="wanda", players="layer", group=None, room=2**20):
+    stack = find_stack(model)
+    units = find_units(model, stack, players, group)
+    shelf = Shelf(model, stack, tokens, find_pruner(pruner), units, folder=folder, room=room)
+    return units, shelf, ChoiceGame(model, stack, tokens, SHAPE, shelf)
+
+
+def test_kept_or_cut_is_the_game_of_coalitions(model, tokens, tmp_path):
+    _, _, game = shelf_game(model, tokens, tmp_path)
+    coalitions = np.random.default_rng(1).random((9, 4)) < 0.6
+    seen = game.observe(np.where(coalitions, 0, CUT))
+    known = observe_all(ModelGame(model, tokens), coalitions)
+    np.testing.assert_allclose(seen.nll, known.nll, atol=1e-5)
+    np.testing.assert_allclose(seen.kl, known.kl, atol=1e-5)
+
+
+@pytest.mark.parametrize("pruner", ["magnitude", "wanda"])
+@pytest.mark.parametrize("players", ["layer", "sublayer"])
+def test_a_candidate_is_the_model_with_those_weights(model, tokens, tmp_path, pruner, players):
+    units, shelf, game = shelf_game(model, tokens, tmp_path, pruner, players)
+    levels = np.random.default_rng(2).integers(0, 36, size=(5, len(units.weights)))
+    seen = game.observe(units.choices(levels))
+    for row, candidate in enumerate(units.choices(levels)):
+        other = copy.deepcopy(model)
+        stack = find_stack(other)
+        for layer, choice in enumerate(candidate):
+            for name, tensor in shelf(layer, int(choice)).items():
+                stack.layers[layer].get_parameter(name).data.copy_(tensor)
+        with torch.no_grad():
+            loss = other(input_ids=tokens, labels=tokens).loss.item()
+        assert seen.nll[row].mean() == pytest.approx(loss, abs=1e-5)
+        share = sum(
+            float((p == 0).float().mean() * p.numel())
+            for layer in stack.layers
+            for p in layer.parameters()
+            if p.dim() == 2
+        )
+        wanted = levels[row] / units.steps @ units.weights
+        assert share == pytest.approx(wanted, abs=len(units.weights) * 7)
+
+
+def test_prefixes_are_run_once_and_no_weight_changes(model, tokens, tmp_path):
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    objects = {name: id(p) for name, p in model.named_parameters()}
+    units, shelf, game = shelf_game(model, tokens, tmp_path, room=0)
+    game.observe(np.zeros((1, 4), dtype=np.intp))
+    done = game.spent.layer_executions
+    levels = np.array([[20, 20, 20, 10], [20, 20, 20, 30], [20, 20, 10, 20]])
+    first = game.observe(units.choices(levels))
+    assert game.spent.layer_executions - done == 1 + 1 + 2 + 3
+    made = shelf.made
+    again = game.observe(units.choices(levels))
+    assert shelf.made == made and len(list(tmp_path.iterdir())) == made  # all came from files
+    np.testing.assert_array_equal(first.nll, again.nll)
+    for name, parameter in model.named_parameters():
+        assert id(parameter) == objects[name] and torch.equal(parameter, before[name])
+
+
+def test_a_layers_own_weights_are_back_whatever_happens(model):
+    layer = find_stack(model).layers[0]
+    own = layer.mlp.up_proj.weight
+
+    def interrupted():
+        with wearing(layer, {"mlp.up_proj.weight": torch.zeros(24, 16)}):
+            assert not layer.mlp.up_proj.weight.any()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert layer.mlp.up_proj.weight is own
+
+
+def test_a_unit_that_is_gone_takes_its_layer_with_it(model, tokens, tmp_path):
+    units, _, _ = shelf_game(model, tokens, tmp_path)
+    assert units.choices(np.array([[3, GONE, 0, 40]])).tolist() == [[3, CUT, 0, 40]]
+
+
+def test_patterns_have_an_n_of_their_own(model, tokens, tmp_path):
+    units, shelf, _ = shelf_game(model, tokens, tmp_path, group=8)
+    assert units.of_choice(1, 3) == Pattern(5, 8)
+    weight = shelf(1, 3)["mlp.up_proj.weight"].reshape(-1, 8)
+    assert ((weight == 0).sum(dim=1) == 3).all()
+
+
+def test_outliers_raise_their_layers_ratio(model, tokens):
+    units = find_units(model, find_stack(model))
+    plain = outlier_ratios(model, find_stack(model), tokens, units)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.model.layers[2].mlp.up_proj.weight[0, 0] = 40.0
+        other.model.layers[2].mlp.gate_proj.weight[3, 5] = 40.0
+    assert outlier_ratios(other, find_stack(other), tokens, units)[2] != plain[2]
+    assert ((plain >= 0) & (plain < 0.2)).all()
+
+
+def test_the_zeroth_order_score_is_near_the_gradients(model, tokens):
+    stack = find_stack(model)
+    units = find_units(model, stack)
+    scores, spent = zeroth_order_scores(model, stack, tokens, SHAPE, units, seed=0)
+    exact = []
+    model.zero_grad()
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    for layer in stack.layers:
+        maps = [p for p in layer.parameters() if p.dim() == 2]
+        size = sum(p.detach().square().sum() for p in maps).sqrt()
+        exact.append(float(size * sum(p.grad.square().sum() for p in maps).sqrt()))
+    model.zero_grad(set_to_none=True)
+    ratio = scores / np.array(exact)
+    assert ((ratio > 0.2) & (ratio < 3)).all()  # four directions: a chi with 4 degrees of freedom
+    assert spent.layer_tokens > 0
+    sparsity = ecoflap(scores, units.weights, 0.5, bounds=Bounds())
+    assert np.argmax(sparsity) == np.argmin(scores) and sparsity.max() <= 0.6 + 1e-9
+
+
+def test_a_layer_put_into_the_model_is_what_the_shelf_showed(model, tokens, tmp_path):
+    units, shelf, game = shelf_game(model, tokens, tmp_path)
+    seen = game.observe(units.choices(np.array([[24, 0, 0, 0]]))).nll
+    other = copy.deepcopy(model)
+    stack = find_stack(other)
+    put(stack, prune_layer(stack, 0, 0.6, shelf.pruner, shelf._known[0]))
+    with torch.no_grad():
+        loss = other(input_ids=tokens, labels=tokens).loss.item()
+    assert seen.mean() == pytest.approx(loss, abs=1e-5)
