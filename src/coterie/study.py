@@ -13,11 +13,16 @@ from functools import partial
 import numpy as np
 
 from coterie.errors import CutError
-from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, Observations
+from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, Observations, Vector
 from coterie.game.contributions import BASE_DRAWS, Contributions, contributions
 from coterie.game.designs import Stratum, draw_distinct, draw_strata, paper_draws, paper_sizes
 from coterie.game.search import cut_lowest
+from coterie.game.surrogates import Surrogate
+from coterie.game.surrogates.choice import most_faithful
+from coterie.game.surrogates.ensemble import Ensemble
+from coterie.game.surrogates.explained import ShapleyRegression
 from coterie.game.surrogates.fidelity import FOLDS, Agreement, agreement
+from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.surrogates.watched import Watched
 from coterie.game.utilities import UTILITIES, read
@@ -28,6 +33,13 @@ Step = Callable[[str, int, int], None]
 
 CHECKS = 64
 """Coalitions of the requested size drawn only to check the surrogate, where no stratum has it."""
+
+SURROGATES: dict[str, Surrogate] = {
+    "pairwise": Pairwise(),
+    "ensemble": Ensemble(Pairwise()),
+    "explained": ShapleyRegression(),
+}
+"""Surrogates beside the paper's network, which is trained for as long as the design asks."""
 
 _FIRST_LOOK = 64  # coalitions observed before the rate of a time limit is known
 
@@ -49,6 +61,8 @@ class Settings:
     base_draws: int = BASE_DRAWS
     replicates: int = 24
     seed: int = 0
+    surrogate: str = "paper"
+    """A name of `SURROGATES`, or ``"auto"``: whichever has the highest held-out fidelity."""
 
     @classmethod
     def published(cls, n_players: int, locked: Sequence[int] = ()) -> "Settings":
@@ -111,7 +125,7 @@ def run_study(
         vocabulary: Tokens of the model's vocabulary; sets the floor of what is not finite.
         rng: Spawns one generator each for the design, the checks and the estimate.
     """
-    for_design, for_checks, for_estimate = rng.spawn(3)
+    for_design, for_checks, for_estimate, for_surrogate = rng.spawn(4)
     began = time.monotonic()
     checks = _checks(settings, game.n_players, for_checks)
     if settings.seconds is not None:
@@ -131,13 +145,15 @@ def run_study(
     finite, not_finite = read(everything, utility.quantity, vocabulary)
     full, table = finite[0], finite[1 : 1 + n_drawn]
     locked = np.array(settings.locked, dtype=np.intp)
+    drawn = np.concatenate(observed)
+    surrogate = _surrogate(settings, drawn, utility.values(table, full), for_surrogate)
     found = contributions(
         strata,
         table,
         full,
         documents,
         utility.formula,
-        surrogate=Watched(PaperNetwork.as_long_as_published(n_drawn, settings.draws), told),
+        surrogate=Watched(surrogate, told),
         sizes=settings.sizes,
         locked=locked,
         base_draws=settings.base_draws,
@@ -243,6 +259,18 @@ def _within_time(
         if affordable < 1.1 * budget:
             return tried
         budget = min(affordable, 4 * budget)
+
+
+def _surrogate(
+    settings: Settings, coalitions: Coalitions, targets: Vector, rng: np.random.Generator
+) -> Surrogate:
+    """The surrogate asked for; of all, the most faithful at the size that matters."""
+    network = PaperNetwork.as_long_as_published(len(coalitions), settings.draws)
+    known: dict[str, Surrogate] = {"paper": network, **SURROGATES}
+    if settings.surrogate != "auto":
+        return known[settings.surrogate]
+    size = min(settings.sizes) if settings.keep is None else settings.keep
+    return most_faithful(tuple(known.values()), coalitions, targets, size=size, rng=rng)[0]
 
 
 def _at_most(step: Step, total: int, done: int) -> None:

@@ -125,6 +125,42 @@ Budget = Annotated[
         "what a tenth of its layer-tokens pays for otherwise.",
     ),
 ]
+Front = Annotated[
+    bool,
+    typer.Option(
+        "--front", help="The best coalition of every size, one player removed to half of them."
+    ),
+]
+Repeats = Annotated[
+    int,
+    typer.Option(
+        "--repeats",
+        metavar="R",
+        help="Run --method R times by other seeds and R times on other texts: how much of the "
+        "ranking and of the cut comes back. Needs an amount such as --remove.",
+    ),
+]
+Estimator = Annotated[
+    str,
+    typer.Option(
+        "--estimator",
+        help="`paper`: its semivalue through a surrogate. From the true game, in nats: Shapley by "
+        "`kernel` regression, by `permutation`, `exact` (up to 20 players) or in a sliding "
+        "`window` of 5; `banzhaf`.",
+    ),
+]
+Surrogate = Annotated[
+    str,
+    typer.Option(
+        "--surrogate",
+        help="For --estimator paper: `paper` (network), `pairwise`, `ensemble`, `explained`, or "
+        "`auto`: the highest held-out fidelity.",
+    ),
+]
+Interactions = Annotated[
+    bool,
+    typer.Option("--interactions", help="Which players stand in for each other, or need another."),
+]
 StateMemory = Annotated[
     str | None,
     typer.Option(

@@ -136,6 +136,8 @@ class Request:
             raise UserError("--repeats compares cuts: say how much, with --remove N")
         if self.front and self.method == "paper":
             raise UserError("--front needs a method that searches: give --method guided")
+        if self.interactions and (self.front or self.estimator != ESTIMATORS[0]):
+            raise UserError("--interactions go with --estimator paper, and not with --front")
         if self.estimator != ESTIMATORS[0] and self.surrogate != SURROGATES[0]:
             raise UserError(f"--surrogate goes with --estimator paper, not {self.estimator}")
 

@@ -71,6 +71,7 @@ def settings_for(
         seconds=request.time,
         keep=keep,
         seed=request.seed,
+        surrogate=request.surrogate,
     )
 
 
