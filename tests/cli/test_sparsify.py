@@ -7,6 +7,8 @@ from tests.tiny import save_llama, save_text
 
 from coterie.cli import main
 
+OWL = ("--allocation", "owl")
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
@@ -30,11 +32,11 @@ def test_help_says_who_profits(capsys):
 
 
 def test_both_reports_hold_the_verdict(home, capsys):
-    assert main(arguments(home, "out", "--sparsity", "0.5", "--json")) == 0
+    assert main(arguments(home, "out", "--sparsity", "0.5", *OWL, "--json")) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["sparsity"]["realised"] == pytest.approx(0.5, abs=0.01)
     assert str(home) not in json.dumps(record)
-    assert main(arguments(home, "out", "--sparsity", "0.5")) == 0
+    assert main(arguments(home, "out", "--sparsity", "0.5", *OWL)) == 0
     told = capsys.readouterr().out
     assert "paired" in told and "realised" in told and "reloaded" in told
 
