@@ -4,9 +4,11 @@ A 24-layer Llama of 5.0 M parameters learns English novels, by the recipe of the
 (`coterie.models.reference.train`). DIR holds plain-text books named `Author_Title_YEAR.txt`, as in
 the collection "100 English novels" (computationalstylistics, commit 143e601875d7); those published
 up to 1900 are used, so the text is free everywhere. Every eighth book is held out: half of those to
-calibrate on, half to judge on (`novels/README.md` names them). One CPU thread, about an hour.
+calibrate on, half to judge on (`novels/README.md` names them), written to WORK as `calibration.jsonl`
+and `verdict.jsonl` for the benchmarks, beside `training.jsonl`. One CPU thread, about an hour.
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -60,7 +62,11 @@ def main() -> None:
     parser = arguments(__doc__.split("\n\n")[0], tokens=3.6e6, batch=8)
     parser.add_argument("--text", type=Path, required=True, help="folder of books, *_YEAR.txt")
     options = parser.parse_args()
-    training, _, verdict = split(options.text)
+    training, calibration, verdict = split(options.text)
+    options.work.mkdir(parents=True, exist_ok=True)
+    for name, paths in (("training", training), ("calibration", calibration), ("verdict", verdict)):
+        rows = [json.dumps({"text": text}) + "\n" for _, text in read(paths, 20_000)]
+        (options.work / f"{name}.jsonl").write_text("".join(rows), encoding="utf-8")
     train(CONFIG, read(training), read(verdict), options)
 
 
