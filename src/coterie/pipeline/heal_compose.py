@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from coterie.deploy.schemes import SchemeError, find_scheme
+from coterie.errors import StudyMismatch, UserError
 from coterie.models.checkpoints import pick_device
 from coterie.models.sources import REFERENCE
 from coterie.pipeline.cut import cut
@@ -140,8 +141,39 @@ def prune_and_after(
     output = Path(output)
     check_output(output, overwrite=overwrite)
     stages = output.resolve().parent / f".{output.resolve().name}.stages"
+    begun = stages.is_dir()
+    try:
+        _begin(stages, command(request, after, output))
+        run = _Run(request, after, stages, store, progress)
+        last = _through(run)
+        record = _whole(run, last, output)
+    except UserError:
+        if not begun:  # what an earlier run has done stays
+            shutil.rmtree(stages, ignore_errors=True)
+        raise
+    if output.exists():
+        shutil.rmtree(output)
+    last.rename(output)
+    shutil.rmtree(stages, ignore_errors=True)
+    return record
+
+
+def _begin(stages: Path, asked: str) -> None:
+    """Make the folder of the stages, or go on in it if it was made by the same command."""
+    note = stages / "command.txt"
+    before = note.read_text(encoding="utf-8") if note.is_file() else asked
+    if before != asked:
+        raise StudyMismatch(
+            f"a run for this output was begun as `{before}`: ask for the same to go on, name"
+            f" another --output, or delete {stages.name}"
+        )
     stages.mkdir(exist_ok=True)
-    run = _Run(request, after, stages, store, progress)
+    note.write_text(asked, encoding="utf-8")
+
+
+def _through(run: _Run) -> Path:
+    """All stages, in order; returns the folder of the last."""
+    after, stages = run.after, run.stages
     last = stages / "cut"
     run.cut(last)
     if after.heal_steps is not None:
@@ -153,12 +185,7 @@ def prune_and_after(
     if after.scheme is not None and (after.heal_steps is not None or not after.quantise_first):
         run.quantise(last, stages / "quantised")
         last = stages / "quantised"
-    record = _whole(run, last, output)
-    if output.exists():
-        shutil.rmtree(output)
-    last.rename(output)
-    shutil.rmtree(stages, ignore_errors=True)
-    return record
+    return last
 
 
 def _whole(run: _Run, last: Path, output: Path) -> Record:

@@ -1,0 +1,185 @@
+"""What a cut, a healing and eight bits are worth, alone and together, in both orders.
+
+    python benchmarks/after_the_cut.py --work DIR [--model M] [--remove 4] [--heal 200]
+        [--calibration TEXT] [--held-out TEXT] [--text TEXT] [--tasks-dir DIR --tasks a,b]
+
+Rows: dense, cut, cut + healed, cut + quantised, quantised + cut, cut + healed + quantised, and
+quantised + cut + healed + quantised. All are judged on the same held-out sequences, errors paired
+with the dense model over documents; speed is measured in turn with the dense model. Small models
+are at chance on zero-shot tasks, and the table says so. A row that is done is not done again.
+"""
+
+import argparse
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from coterie.deploy.judging import sequence_losses
+from coterie.deploy.quantise import load_quantised
+from coterie.deploy.schemes import quiet
+from coterie.evaluation.calibration import TextSet
+from coterie.evaluation.speed import Load, measure_speed
+from coterie.evaluation.task_definitions import load_tasks
+from coterie.evaluation.tasks import score_tasks
+from coterie.game.utilities import clustered_mean
+from coterie.models.checkpoints import load_tokenizer, resolve
+from coterie.models.sources import REFERENCE
+from coterie.pipeline.folder import read_record
+from coterie.pipeline.heal import Healing, heal
+from coterie.pipeline.heal_compose import After, prune_and_after
+from coterie.pipeline.heal_texts import Judges, held_out_texts
+from coterie.pipeline.opening import Silent
+from coterie.pipeline.provenance import versions
+from coterie.pipeline.prune import prune
+from coterie.pipeline.quantize import Quantising, quantize
+from coterie.pipeline.request import Request
+
+ROWS = ("dense", "cut", "healed", "cut-q", "q-cut", "healed-q", "q-cut-healed-q")
+
+
+def main() -> None:
+    """Make the missing checkpoints, measure the missing rows, print the table."""
+    options = _options()
+    quiet()
+    options.work.mkdir(parents=True, exist_ok=True)
+    for row in ROWS[: options.rows]:
+        done = options.work / f"{row}.json"
+        if not done.is_file():
+            make(row, options)
+            found = measure(row, options)
+            done.write_text(json.dumps(found), encoding="utf-8")
+            print(f"{row}: {found}", flush=True)
+    report(options)
+
+
+def make(row: str, options: argparse.Namespace) -> None:
+    """The checkpoint of one row, from those of the rows before it."""
+    work, place = options.work, options.work / row
+    if row == "dense" or place.is_dir():
+        return
+    request = Request(
+        options.model,
+        remove=options.remove,
+        calibration=options.calibration,
+        held_out=options.held_out,
+        budget=options.budget,
+        device="cpu" if options.cpu else "auto",
+    )
+    default = "stdlib" if options.model == REFERENCE else None
+    judges = Judges(options.calibration or default, options.held_out)
+    store, device = work / "store.sqlite", request.device
+    if row == "cut":
+        prune(request, output=place, store=store)
+    elif row == "healed":
+        order = Healing(
+            str(work / "cut"),
+            teacher=options.model,
+            text=options.text,
+            judges=judges,
+            mode=options.mode,
+            steps=options.heal,
+            device=device,
+        )
+        heal(order, output=place)
+    elif row in ("cut-q", "healed-q"):
+        order = Quantising(str(work / row.removesuffix("-q")), options.scheme, judges, device)
+        quantize(order, output=place)
+    else:
+        steps = options.heal if "healed" in row else None
+        after = After(options.scheme, True, steps, options.text)
+        prune_and_after(
+            request, after, output=place, overwrite=False, store=store, progress=Silent()
+        )
+
+
+def measure(row: str, options: argparse.Namespace) -> dict[str, object]:
+    """Losses per sequence, speed beside the dense model, bytes, and tasks where asked."""
+    device = torch.device("cpu" if options.cpu or not torch.cuda.is_available() else "cuda")
+    dense_source = resolve(options.model)
+    source = dense_source if row == "dense" else resolve(str(options.work / row))
+    texts = judging(options)
+    model = load_quantised(source, device)
+    losses, not_finite = sequence_losses(model, texts.tokens)
+    models = {"dense": load_quantised(dense_source, device), row: model}
+    load = Load(context=options.context, new_tokens=16)
+    speed = measure_speed(models, load, rng=np.random.default_rng(0), rounds=options.rounds)
+    tokenizer = load_tokenizer(dense_source)
+    tasks = {}
+    if options.tasks:
+        wanted = load_tasks(options.tasks.split(","), options.tasks_dir)
+        scored = score_tasks(wanted, model, tokenizer, limit=options.limit)
+        tasks = {s.task: [*vars(s.estimate()).values(), s.at_chance] for s in scored}
+    return {
+        "losses": losses.tolist(),
+        "not_finite": not_finite,
+        "disk": sum(file.stat().st_size for file in source.files),
+        "decode": speed[row].decode_tokens_per_second,
+        "prefill": speed[row].prefill_tokens_per_second,
+        "over_dense": speed["dense"].prefill.over(speed[row].prefill).median,
+        "memory": speed[row].weight_bytes + (speed[row].extra_bytes or 0),
+        "tasks": tasks,
+    }
+
+
+def judging(options: argparse.Namespace) -> TextSet:
+    """The held-out sequences of the cut, or those of the same words where nothing is cut yet."""
+    source = resolve(options.model)
+    record = read_record(options.work / "cut")
+    judges = Judges(options.calibration, options.held_out)
+    return held_out_texts(judges, record, source.name, source, load_tokenizer(source))
+
+
+def report(options: argparse.Namespace) -> None:
+    """The table as Markdown."""
+    found = {
+        row: json.loads((options.work / f"{row}.json").read_text(encoding="utf-8"))
+        for row in ROWS[: options.rows]
+    }
+    documents = judging(options).documents
+    dense = np.array(found["dense"]["losses"])
+    print(f"\n{platform.machine()}, {torch.get_num_threads()} threads, {versions()}\n")
+    print(
+        "| | perplexity | nats over dense | on disk, MB | prefill tokens/s (× dense) |"
+        " decode tokens/s | memory, MB | tasks |\n|---|---|---|---|---|---|---|---|"
+    )
+    for row, one in found.items():
+        losses = np.array(one["losses"])
+        change, error = clustered_mean(losses - dense, documents)
+        tasks = ", ".join(
+            f"{name} {mean:.3f} ± {spread:.3f}{' (chance)' if chance else ''}"
+            for name, (mean, spread, *_, chance) in one["tasks"].items()
+        )
+        print(
+            f"| {row} | {np.exp(losses.mean()):.2f} | {change:+.4f} ± {error or 0:.4f} |"
+            f" {one['disk'] / 1e6:.2f} | {one['prefill']:.0f} ({one['over_dense']:.2f}) |"
+            f" {one['decode']:.0f} | {one['memory'] / 1e6:.1f} | {tasks or '–'} |"
+        )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and rows")
+    parser.add_argument("--model", default=REFERENCE)
+    parser.add_argument("--remove", type=int, default=4)
+    parser.add_argument("--budget", type=int, help="most coalitions of the search")
+    parser.add_argument("--scheme", default="int8")
+    parser.add_argument("--heal", type=int, default=200, help="steps")
+    parser.add_argument("--mode", default="lora")
+    parser.add_argument("--calibration")
+    parser.add_argument("--held-out")
+    parser.add_argument("--text")
+    parser.add_argument("--tasks")
+    parser.add_argument("--tasks-dir", type=Path)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rows", type=int, default=len(ROWS), help="only the first N rows")
+    parser.add_argument("--cpu", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
