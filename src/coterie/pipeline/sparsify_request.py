@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from coterie.pipeline.request import Request
 from coterie.plain import Json
@@ -97,7 +97,7 @@ class SparsifyRequest:
             raise SparsityError(
                 f"--allocation {self.allocation} is unknown: there are {', '.join(ALLOCATIONS)}"
             )
-        return cast("Allocating", self.allocation)
+        return self.allocation
 
     def measuring(self) -> Measuring:
         """Where contributions come from."""
@@ -106,7 +106,7 @@ class SparsifyRequest:
                 f"--contributions {self.contributions} are unknown: there are "
                 f"{', '.join(CONTRIBUTIONS)}"
             )
-        return cast("Measuring", self.contributions)
+        return self.contributions
 
     def command(self, output: Path) -> str:
         """The command line that asks for this, every path in it reduced to its last part."""

@@ -1,7 +1,9 @@
 """What layers contribute, for sharing out sparsity: exact, by surrogate, or by sliding windows.
 
-Values are log-loss differences: minus the mean loss in nats per token. What a way asks of the model
-is known beforehand, because it depends on the number of players alone.
+In windows, where nearly all players stay, a coalition is worth minus its loss, in nats per token.
+Where players go by the dozen it is worth PPL(full) / PPL(S) (arXiv:2602.07804): broken models are
+all worth about nothing, while their losses differ wildly and would drown what matters. What a way
+asks of the model is known beforehand, because it depends on the number of players alone.
 """
 
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from coterie.evaluation.planning import plan
-from coterie.game.coalitions import Coalitions, ValueFunction, Vector
+from coterie.game.coalitions import Coalitions, Indices, ValueFunction, Vector
 from coterie.game.designs import enumerate_all
 from coterie.game.regression import kernel_shapley, sliding_window_shapley
 from coterie.game.search import Ledger
@@ -31,6 +33,8 @@ MOST_EXACT = 16
 PER_PLAYER = 32
 """Coalitions per player that the surrogate is fitted to, unless a budget says otherwise."""
 
+_RATIO = "shares of the full model's 1/perplexity"
+
 Values = Callable[[ValueFunction], Vector]
 """Turns a value function into contributions ``(n_players,)``, NaN for players that stay."""
 
@@ -41,7 +45,7 @@ class Measured:
 
     Attributes:
         how: What was computed, in words.
-        values: Nats per token, ``(n_players,)``; NaN where a player cannot be cut.
+        values: ``(n_players,)``; NaN where a player cannot be cut.
         distinct: Coalitions asked.
         layer_tokens: Layer-tokens asked, each coalition as if alone.
         not_finite: Losses read as the floor.
@@ -72,6 +76,9 @@ def measure(table: Opened, request: SparsifyRequest, progress: Progress) -> Meas
     ledger = Ledger(played.game, floor=floor_nll(played.engine.vocabulary))
     began, done = perf_counter(), 0
 
+    full = ledger.value(np.ones((1, n_players), dtype=bool))[0]
+    in_windows = _kind(request, n_players - len(table.locked)) == "window"
+
     def value(coalitions: Coalitions) -> Vector:
         nonlocal done
         parts = []
@@ -80,7 +87,8 @@ def measure(table: Opened, request: SparsifyRequest, progress: Progress) -> Meas
             parts.append(ledger.value(part))
             done += len(part)
             progress.step("observing coalitions", min(done, len(asked)), len(asked))
-        return np.concatenate(parts)
+        gained = np.concatenate(parts) - full
+        return gained if in_windows else np.exp(gained)
 
     found = values(value)
     seconds = perf_counter() - began
@@ -95,7 +103,7 @@ def way(request: SparsifyRequest, n_players: int, locked: tuple[int, ...]) -> tu
     if kind == "window":
         width = min(request.window, n_free)
         return (
-            f"Shapley values in sliding windows of {width}",
+            f"Shapley values in sliding windows of {width}, nats per token",
             lambda value: (
                 sliding_window_shapley(value, n_players, window=width, locked=stay).values
             ),
@@ -106,7 +114,7 @@ def way(request: SparsifyRequest, n_players: int, locked: tuple[int, ...]) -> tu
                 f"exact contributions of {n_free} players take 2^{n_free} coalitions: use "
                 "--contributions surrogate or window"
             )
-        return "exact Shapley values", lambda value: _exact(value, n_players, stay)
+        return f"exact Shapley values, {_RATIO}", lambda value: _exact(value, n_players, stay)
     draws = max(2 * n_free, (request.base.budget or PER_PLAYER * n_free) // 2)
     seed = np.random.SeedSequence([request.base.seed, 5])
     return (
@@ -140,7 +148,7 @@ def _kind(request: SparsifyRequest, n_free: int) -> Measuring:
     return "exact" if n_free <= EXACT_UP_TO else "surrogate"
 
 
-def _exact(value: ValueFunction, n_players: int, locked: Vector) -> Vector:
+def _exact(value: ValueFunction, n_players: int, locked: Indices) -> Vector:
     free = np.setdiff1d(np.arange(n_players), locked)
     everyone = np.ones((2 ** len(free), n_players), dtype=bool)
     everyone[:, free] = enumerate_all(len(free))

@@ -26,7 +26,7 @@ class UnitPart(TypedDict):
     layer: int
     weights: int
     contribution: float | None
-    """Nats per token; null where none was measured, or the layer cannot be cut."""
+    """In the unit of `contributions`; null where none was measured, or the layer cannot be cut."""
     asked: float
     realised: float
     cut: bool
@@ -92,7 +92,7 @@ def print_sparsity(record: SparsityRecord, console: Console | None = None) -> No
         f"{sparse['allocation']}, {sparse['pruner']}, {record['dtype']}"
     )
     if sparse["contributions"]:
-        out.print(f"[dim]{sparse['contributions']}, nats per token[/dim]")
+        out.print(f"[dim]{sparse['contributions']}[/dim]")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("unit", "contribution", "asked", "realised", ""):
         table.add_column(name, justify="left" if not name else "right")
@@ -158,7 +158,7 @@ Held-out: {_text(record["held_out"])}, {record["dtype"]}. The loss per token cha
 
 ## Sparsity of each unit
 
-| unit | contribution (nats per token) | asked | realised |
+| unit | contribution | asked | realised |
 |---|---|---|---|
 {rows}
 

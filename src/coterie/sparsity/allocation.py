@@ -22,7 +22,7 @@ from coterie.game.coalitions import Indices, Vector
 LEAST_SHARE = 0.02
 """Contributions below this share of the mean are read as it: a logarithm needs something."""
 
-SPREADS = (0.0, 0.04, 0.08, 0.12, 0.18, 0.25)
+SPREADS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.11, 0.15, 0.2)
 """Spreads tried: sparsity that a unit gains when its contribution per weight falls e-fold."""
 
 LEAST, MOST = 0.0, 0.95
