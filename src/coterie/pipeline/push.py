@@ -184,7 +184,8 @@ def _result(
 
     return EvalResult(
         task_type="text-generation",
-        dataset_type=re.sub(r"[^\w.-]+", "-", dataset.partition(",")[0]).strip("-").lower(),
+        # The whole name: results of one type are folded into one under the first one's name.
+        dataset_type=re.sub(r"[^\w.-]+", "-", dataset).strip("-").lower(),
         dataset_name=dataset,
         metric_type=metric,
         metric_value=value,
