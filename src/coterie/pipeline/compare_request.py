@@ -84,6 +84,8 @@ class CompareRequest:
             words += ["--tasks-dir", shlex.quote(str(bare(str(self.tasks_dir.resolve()))))]
         if self.limit is not None:
             words += ["--limit", str(self.limit)]
+        if self.rounds != 3:
+            words += ["--rounds", str(self.rounds)]
         return " ".join(words)
 
     def as_json(self) -> dict[str, Json]:

@@ -21,13 +21,16 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
         out.print(line, markup=False)
     for removed in removals(found):
         out.print(f"\n[bold]{_title(found, removed)}[/bold]")
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in _heads(found):
-            table.add_column(name, justify="left" if name in ("method", "removed") else "right")
-        rows = ordered(found, removed)
-        for row in [found["full"], *(row for row in rows if row["gap"] is None)]:
-            table.add_row(*_line(found, row))
-        out.print(table)
+        there = [found["full"], *(row for row in rows if row["gap"] is None)]
+        heads, lines = _heads(found), [_line(found, row) for row in there]
+        for part in _halves(found):
+            table = Table(box=None, padding=(0, 2, 0, 0))
+            for place in part:
+                left = heads[place] in ("method", "removed")
+                table.add_column(heads[place], justify="left" if left else "right")
+            for line in lines:
+                table.add_row(*(line[place] for place in part))
+            out.print(table)
         for row in rows:
             if row["gap"] is not None:
                 out.print(f"{row['title']}: no answer: {row['gap']}", style="dim", markup=False)
@@ -114,6 +117,12 @@ def _text(text: TextPart) -> str:
         f"{text['description']}, {text['sequences']} × {text['length']} tokens "
         f"of {text['documents']} documents, {bos}"
     )
+
+
+def _halves(found: Comparison) -> list[list[int]]:
+    """The columns in two tables that fit a terminal: what a cut is worth, and what it took."""
+    n_columns, at = len(_heads(found)), 1 + 4 * len(found["held_out"])
+    return [list(range(at)), [0, *range(at, n_columns)]]
 
 
 def _heads(found: Comparison) -> list[str]:
