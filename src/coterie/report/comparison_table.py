@@ -21,6 +21,7 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
         out.print(line, markup=False)
     for removed in removals(found):
         out.print(f"\n[bold]{_title(found, removed)}[/bold]")
+        rows = ordered(found, removed)
         there = [found["full"], *(row for row in rows if row["gap"] is None)]
         heads, lines = _heads(found), [_line(found, row) for row in there]
         for part in _halves(found):
@@ -28,8 +29,8 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
             for place in part:
                 left = heads[place] in ("method", "removed")
                 table.add_column(heads[place], justify="left" if left else "right")
-            for line in lines:
-                table.add_row(*(line[place] for place in part))
+            for cells in lines:
+                table.add_row(*(cells[place] for place in part))
             out.print(table)
         for row in rows:
             if row["gap"] is not None:
