@@ -18,7 +18,7 @@ def texts(documents):
 
 def test_texts_are_divided_by_whole_documents():
     first, second = divided(texts([0, 1, 2, 3, 0, 1, 2, 3]), 4)
-    assert first.document_names == ("d0", "d1") and second.document_names == ("d2", "d3")
+    assert first.document_names == ("d0", "d2") and second.document_names == ("d1", "d3")
     assert first.n_sequences == second.n_sequences == 4
     assert not {*first.tokens.flat} & {*second.tokens.flat}
 

@@ -197,8 +197,11 @@ def _texts(
 def divided(texts: TextSet, n: int) -> tuple[TextSet, TextSet | None]:
     """Whole documents with the first ``n`` sequences between them, and the rest if there is one."""
     counts = np.bincount(texts.documents)
-    enough = int(np.searchsorted(counts.cumsum(), n)) + 1
-    first, rest = texts.documents < enough, texts.documents >= enough
+    # Early documents have the most sequences: every other one keeps the two sides alike.
+    order = np.r_[0 : len(counts) : 2, 1 : len(counts) : 2]
+    enough = int(np.searchsorted(counts[order].cumsum(), n)) + 1
+    first = np.isin(texts.documents, order[:enough])
+    rest = ~first
     return _part(texts, np.flatnonzero(first)[:n]), (
         _part(texts, np.flatnonzero(rest)) if rest.any() else None
     )
