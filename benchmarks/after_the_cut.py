@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from coterie.deploy import quiet
 from coterie.deploy.judging import sequence_losses
 from coterie.deploy.quantise import load_quantised
-from coterie.deploy.schemes import quiet
 from coterie.evaluation.calibration import TextSet
 from coterie.evaluation.speed import Load, measure_speed
 from coterie.evaluation.task_definitions import load_tasks

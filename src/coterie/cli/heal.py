@@ -11,6 +11,7 @@ import typer
 from coterie.cli import options as o
 from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
 from coterie.cli.quantize import Calibration, HeldOut
+from coterie.deploy import quiet
 
 if TYPE_CHECKING:
     from coterie.pipeline.heal_compose import After
@@ -109,6 +110,7 @@ def command(
     Examples: coterie heal small --output healed;
     coterie heal small --teacher Qwen/Qwen3-0.6B --text corpus.jsonl --minutes 30 --output healed
     """
+    quiet()
     from coterie.pipeline.heal import Healing, heal
     from coterie.pipeline.heal_texts import Judges
     from coterie.report.healing import print_after

@@ -3,6 +3,7 @@
 from coterie.cli import options as o
 from coterie.cli.heal import Heal
 from coterie.cli.quantize import Quantize, QuantizeFirst
+from coterie.deploy import quiet
 
 
 def command(
@@ -82,6 +83,7 @@ def command(
     request.check(cutting=True)
 
     if (quantize is not None or quantize_first or heal is not None) and not dry_run:
+        quiet()
         from coterie.cli.heal import compose
         from coterie.pipeline.heal_compose import After
 

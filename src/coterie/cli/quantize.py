@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from coterie.cli import options as o
+from coterie.deploy import quiet
 
 Scheme = Annotated[
     str,
@@ -64,6 +65,7 @@ def command(
     Examples: coterie quantize small --scheme int8 --output small-int8;
     coterie quantize reference --scheme nf4 --output nf4
     """
+    quiet()
     from coterie.cli.heal import quieted
     from coterie.pipeline.heal_texts import Judges
     from coterie.pipeline.quantize import Quantising, quantize

@@ -1,7 +1,5 @@
 """The ways to quantise a checkpoint, as one table: what each is, who does it, and where it runs."""
 
-import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,6 +7,7 @@ from importlib.util import find_spec
 from transformers import BitsAndBytesConfig, TorchAoConfig
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from coterie.deploy import quiet
 from coterie.errors import UserError
 
 
@@ -116,14 +115,6 @@ def find_scheme(name: str, device: str) -> Scheme:
         )
     quiet()
     return scheme
-
-
-def quiet() -> None:
-    """Keep libraries from telling on stderr which of their kernels this machine has no use for."""
-    for name in ("torchao", "torch.utils._pytree", "bitsandbytes"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="bitsandbytes")
-    warnings.filterwarnings("ignore", module="torchao")
 
 
 def _running(device: str) -> list[str]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
+from coterie.deploy import quiet
 from coterie.deploy.judging import sequence_losses
 from coterie.deploy.lessons import Learned, Plan, check_resume, learn
 from coterie.deploy.merging import check_written, write_healed
 from coterie.deploy.origin import HealError, kept_players
 from coterie.deploy.pupils import Adapted, Pupil, Rewritten
 from coterie.deploy.quantise import check_plain
-from coterie.deploy.schemes import quiet
 from coterie.evaluation.calibration import TextSet, Tokens
 from coterie.game.coalitions import Vector
 from coterie.models.checkpoints import (
