@@ -172,3 +172,13 @@ def test_means_over_draws_are_means_of_losses(home):
     (cell,), (one,) = found["cells"], found["rows"]
     assert len(cell["kept"]) > 1 and all(len(kept) == 4 for kept in cell["kept"])
     assert np.isclose(cell["held_out"]["16"], one["held_out"][0]["nll"]["mean"])
+
+
+def test_the_papers_method_chooses_on_its_ten_sequences_and_is_judged_as_the_others(home):
+    base = Request(str(home / "model"), calibration=str(home / "text.txt"), length=16, budget=30)
+    wanted = CompareRequest(base, (2,), ("guided", "paper"), seeds=1, rounds=0)
+    found = compare(wanted, store=home / "ten.sqlite")
+    rows = {one["method"]: one for one in found["rows"]}
+    assert rows["paper"]["gap"] is None and rows["paper"]["sequences"] == 10
+    assert found["calibration"]["sequences"] == 32 < rows["guided"]["sequences"]
+    assert sum(one["held_out"][0]["best"] for one in found["rows"]) >= 1
