@@ -52,6 +52,8 @@ def held_out_texts(
     Raises:
         TextError: a text that cannot be read, or is too short.
     """
+    if asked.held_out is not None and asked.calibration is None:
+        return _judges_alone(asked.held_out, model, tokenizer)
     request: dict[str, Json] = (
         dict(record["request"]) if record is not None and "request" in record else {}
     )
@@ -78,12 +80,26 @@ def held_out_texts(
         return read(SEQUENCES, min(LENGTH, context(model) or LENGTH))
     # What is drawn to choose moves what is drawn to judge: a search with finalists draws twice.
     n, length = record["calibration"]["sequences"], record["calibration"]["length"]
-    found = [read(n, length)]
+    try:
+        found = [read(n, length)]
+    except TextError as error:
+        raise TextError(
+            f"{error} (it judged the cut: say where it lies with --calibration or --held-out)"
+        ) from error
     if found[0].sha256 != record["held_out"]["sha256"]:
         with suppress(TextError):
             found.insert(0, read(2 * n, length))
     same = [texts for texts in found if texts.sha256 == record["held_out"]["sha256"]]
     return (same or found[-1:])[0]
+
+
+def _judges_alone(spec: str, model: Model, tokenizer: PreTrainedTokenizerBase) -> TextSet:
+    """Sequences of a text that judges, whatever the cut was chosen on."""
+    rng, length = np.random.default_rng([0, 1]), min(LENGTH, context(model) or LENGTH)
+    documents = read_documents(
+        spec, tokenizer, rng=rng, half="verdict", sequences=HELD_OUT_SEQUENCES, length=length
+    )
+    return pack(documents, tokenizer, length=length, rng=rng, at_most=HELD_OUT_SEQUENCES)
 
 
 def healing_texts(
