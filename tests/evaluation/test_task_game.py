@@ -145,12 +145,16 @@ def test_values_by_utility_tell_the_mix_and_every_part(home, capsys, monkeypatch
     assert [part["name"] for part in found["parts"]] == ["sums", "backwards", "kl"]
     assert found["record"]["search"]["utility"] == spec
     for part in found["parts"]:
-        assert part["scale"] > 0 and len(part["contributions"]["layers"]) == 5
+        values = [layer["value"] for layer in part["contributions"]["layers"]]
+        # One average layer is the unit, so contributions are of that order, not flat.
+        assert part["scale"] > 0 and 0.1 < np.abs(values).max() < 10
     asked = []
     monkeypatch.setattr(TaskGame, "observe", lambda self, *_: asked.append(self) or iter(()))
     assert run(home, "--utility", spec, "--json") == 0  # the store answers
     again = json.loads(capsys.readouterr().out)
     assert not asked
+    spent = [one["record"]["budget"] for one in (found, again)]
+    assert [one["known"] for one in spent] == [0, spent[0]["distinct"]]
     mixes = [one["record"]["contributions"]["layers"] for one in (found, again)]
     assert mixes[0] == mixes[1]
 
@@ -168,6 +172,11 @@ def test_values_by_utility_tell_the_mix_and_every_part(home, capsys, monkeypatch
 def test_a_mix_that_cannot_be_read_is_one_line(home, capsys, spec, complaint):
     assert run(home, "--utility", spec) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_what_a_mix_does_not_serve_is_refused(home, capsys):
+    assert run(home, "--utility", "sums", "--front") == 2
+    assert "--utility estimates contributions through a surrogate" in capsys.readouterr().err
 
 
 def test_routing_leaves_the_model_as_it_was(home, parts):

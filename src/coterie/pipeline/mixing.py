@@ -12,7 +12,7 @@ from coterie.evaluation.planning import plan
 from coterie.evaluation.task_definitions import load_tasks
 from coterie.evaluation.task_game import Measure, MixedGame, Part, Scaled, TaskGame
 from coterie.evaluation.tasks import fingerprint
-from coterie.game.coalitions import Matrix, Observations
+from coterie.game.coalitions import Matrix, Observations, to_text
 from coterie.game.utilities import read
 from coterie.models.checkpoints import load_tokenizer
 from coterie.pipeline.evaluate import tokenizer_identity
@@ -113,6 +113,11 @@ def utility_values(
         UserError: something asked cannot be done, in one line.
     """
     request.check(cutting=False)
+    if request.front or request.interactions or request.repeats > 1 or request.estimator != "paper":
+        raise UserError(
+            "--utility estimates contributions through a surrogate: leave out --front, "
+            "--interactions, --repeats and --estimator"
+        )
     weights = utility.weights()
     progress = progress or Silent()
     tasks = {name for name, _ in weights if name not in _TEXTS}
@@ -123,7 +128,8 @@ def utility_values(
     with opened(prepared, store=store, progress=progress) as table:
         games = {name: _task_game(table, name, loaded[name], utility) for name in sorted(tasks)}
         free = np.setdiff1d(np.arange(table.stack.n_players), np.array(table.locked, dtype=int))
-        parts = []
+        parts: list[Scaled] = []
+        known: list[set[str]] = []
         for (name, measure), weight in weights.items():
             progress.say(f"weighing {name}")
             part = (
@@ -131,9 +137,11 @@ def utility_values(
                 if name in _TEXTS
                 else _task_part(name, measure, weight, games[name])
             )
+            known.append(_known(part))
             parts.append(Scaled.of(part, free))
         mixed = _study(table, MixedGame(parts), progress)
-        record = searched_record("values", table, Searched(mixed, _budget(table, mixed, parts)))
+        budget = _budget(table, mixed, parts, set.intersection(*known))
+        record = searched_record("values", table, Searched(mixed, budget))
         record["search"]["utility"] = utility.spec
         if record["contributions"] is not None:
             record["contributions"]["unit"] = UNIT
@@ -204,6 +212,9 @@ def _study(
     settings = replace(
         settings_for(table.request, n_players, table.locked, keep), utility="log-loss"
     )
+    if settings.surrogate == "paper":
+        # The paper's network ends in a sigmoid, for values from 0 to 1; these lie below 0.
+        settings = replace(settings, surrogate="pairwise")
     if replicates is not None:
         settings = replace(settings, replicates=replicates)
     return run_study(
@@ -236,7 +247,14 @@ def _single(table: Opened, scaled: Scaled, progress: Progress) -> UtilityPart:
     )
 
 
-def _budget(table: Opened, study: Study, parts: list[Scaled]) -> BudgetPart:
+def _known(part: Part) -> set[str]:
+    """Coalitions the store knows all of this part's observations of, in their text form."""
+    game = part.game
+    assert isinstance(game, Remembered)
+    return game.store.whole(game.number, game.n_sequences)
+
+
+def _budget(table: Opened, study: Study, parts: list[Scaled], known: set[str]) -> BudgetPart:
     """The cost of the texts as always; that of the tasks as answers asked."""
     asked = np.unique(study.asked, axis=0)
     played = table.calibration
@@ -244,7 +262,7 @@ def _budget(table: Opened, study: Study, parts: list[Scaled]) -> BudgetPart:
     work = plan(asked, played.texts.n_sequences, played.texts.length)
     return BudgetPart(
         distinct=len(asked),
-        known=0,
+        known=sum(to_text(row) in known for row in asked),
         layer_tokens_asked=work.layer_tokens_asked if texts else 0,
         layer_tokens_executed=played.engine.spent.layer_tokens,
         head_tokens=played.engine.spent.head_tokens,
