@@ -27,7 +27,7 @@ STRIDES = (3, 2, 1)
 ROUNDS = 6
 """Most rounds in all; the search also ends when the finest switch brings nothing more."""
 
-SHARE = 0.5
+SHARE = 0.3
 """Of the texts, that single steps are measured on; whole candidates are judged on all."""
 
 OFFSPRING = 4
