@@ -150,10 +150,13 @@ def _widths(source: Source, to: str) -> tuple[str, ...]:
         parallel = [ways for ways in (1, 2, 4, 8) if heads % ways == 0]
         found.append(f"{heads} heads: tensor parallel over {', '.join(map(str, parallel))} GPUs")
     if to == "gguf" and (hidden := getattr(config, "hidden_size", None)):
-        packs = (
-            "Q4_K and its like" if hidden % 256 == 0 else "Q8_0, Q4_0" if hidden % 32 == 0 else ""
-        )
-        found.append(f"width {hidden}: {packs or 'no quantised format'} fits without padding")
+        packs = {
+            256: "Q4_K and its like fit",
+            32: "Q8_0 and Q4_0 fit",
+            1: "no quantised format fits",
+        }
+        fits = next(packs[block] for block in packs if hidden % block == 0)
+        found.append(f"width {hidden}: {fits} without padding")
     return tuple(found)
 
 
