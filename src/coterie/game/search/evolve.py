@@ -28,7 +28,8 @@ def evolve(
 
     Args:
         generations: By default the published k (n − k) / 1.5, with k players removed.
-        most_layer_sequences: No generation begins once the ledger has asked this much.
+        most_layer_sequences: No generation begins that might bring the ledger above this, the last
+            parent's value included; the first crowd is asked all the same.
         stages: Survivors and share of the texts, stage by stage; the parent joins the last.
     """
     n_players = ledger.n_players
@@ -36,8 +37,9 @@ def evolve(
         generations = int(np.ceil(keep * (n_players - keep) / 1.5))
     crowd = draw_distinct(n_players, keep, INITIAL, locked=locked, rng=rng).coalitions
     parent = _select(ledger, crowd, 1, stages[0][1], rng)[0]
+    dearest = keep * (_texts_of_generation(ledger.n_sequences, stages) + ledger.n_sequences)
     for _ in range(generations):
-        if ledger.layer_sequences >= most_layer_sequences:
+        if ledger.layer_sequences + dearest > most_layer_sequences:
             break
         children = np.stack([_child(parent, locked, rng) for _ in range(OFFSPRING)])
         for number, (survivors, share) in enumerate(stages):
@@ -46,6 +48,20 @@ def evolve(
             children = _select(ledger, children, survivors, share, rng)
         parent = children[0]
     return Answer("evolution", parent, float(ledger.value(parent[None])[0]))
+
+
+def _texts_of_generation(n_sequences: int, stages: Sequence[tuple[int, float]]) -> int:
+    """Texts that one generation reads at most, counted once for every coalition."""
+    crowds = [OFFSPRING, *(survivors for survivors, _ in stages)]
+    crowds[len(stages) - 1] += 1  # the parent
+    return sum(
+        crowd * _share(n_sequences, share)
+        for crowd, (_, share) in zip(crowds, stages, strict=False)
+    )
+
+
+def _share(n_sequences: int, share: float) -> int:
+    return max(1, round(share * n_sequences))
 
 
 def _child(parent: Coalition, locked: Indices, rng: np.random.Generator) -> Coalition:
@@ -63,7 +79,7 @@ def _select(
 ) -> Coalitions:
     """The best of a crowd on a random share of the texts; the first where they are equal."""
     crowd = crowd[distinct(crowd)[0]]
-    n = max(1, round(share * ledger.n_sequences))
+    n = _share(ledger.n_sequences, share)
     columns = np.sort(rng.choice(ledger.n_sequences, n, replace=False))
     losses = ledger.losses(crowd, columns).mean(axis=1)
     return crowd[np.argsort(losses, kind="stable")[:survivors]]

@@ -3,7 +3,8 @@
 Round by round the process is conditioned on every coalition observed so far, at every size; drawing
 from its posterior and climbing by swaps proposes candidates; those expected to improve most on the
 best known of their size (Jones et al. 1998, doi:10.1023/A:1008306431147) are observed truly. Plain
-answers are observed first, so the search never ends below them on the texts it saw.
+answers are observed first, greedy's among them as greedy alone finds it, so the search never ends
+below them on the texts it saw.
 """
 
 from collections.abc import Sequence
@@ -13,20 +14,14 @@ from math import comb
 import numpy as np
 from scipy.special import ndtr
 
-from coterie.errors import CutError
 from coterie.game.coalitions import Coalition, Coalitions, Indices, Vector, distinct, sizes
 from coterie.game.designs import NO_ONE, all_of_size, check_size, draw_distinct
+from coterie.game.search.decide import close_to_best
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.local import climb
 from coterie.game.search.race import Judge, in_full
-from coterie.game.search.simple import (
-    Answer,
-    contiguous,
-    cut_lowest,
-    greedy,
-    neighbours,
-    one_shot,
-)
+from coterie.game.search.simple import Answer, cut_lowest, neighbours
+from coterie.game.search.start import Descent, check_reach, plain_answers
 from coterie.game.surrogates.process import Prior, ProcessPredictor, best_prior, condition
 
 POOL = 2_500  # a size with no more coalitions than this is looked at whole
@@ -75,13 +70,24 @@ class Guided:
     answers: list[Answer]
     """The best observed coalition of each size, in the order asked for."""
     finalists: list[Answer]
-    """Greedy, one-shot, contiguous and ranked answers, and guided's own, of every size."""
+    """Guided's own, those too close to it to tell, greedy, one-shot, contiguous and ranked."""
+    descent: Descent
     predictor: ProcessPredictor
     """The process at the end; it speaks in levels, see `Scale`."""
     expected_gain: Vector
     """Expected improvement of the most promising coalition left, per size, nats per token."""
     n_asked: int
     """Distinct coalitions in the ledger at the end."""
+
+    @property
+    def remark(self) -> str | None:
+        """What the allowance did not reach for, in one sentence; None where it reached."""
+        if self.descent != "cut short":
+            return None
+        return (
+            "the allowance did not reach for a safe greedy descent: some of its steps were decided"
+            " on part of the texts, and greedy alone may have found a better coalition"
+        )
 
 
 def guided(
@@ -90,6 +96,8 @@ def guided(
     *,
     budget: int,
     most_layer_sequences: float = np.inf,
+    allowance: float = np.inf,
+    close: int = 1,
     locked: Indices = NO_ONE,
     judge: Judge = in_full,
     rng: np.random.Generator,
@@ -99,25 +107,39 @@ def guided(
     Args:
         budget: Distinct coalitions the ledger may hold at the end. The plain answers come out of
             it first; contiguous runs only where they take at most a fifth.
-        most_layer_sequences: No round begins that might bring the ledger above this.
+        most_layer_sequences: No round begins that might bring the ledger above this; the plain
+            answers are asked all the same.
+        allowance: Layer-sequences that the ledger never exceeds, whatever that leaves out.
+        close: Of each size, how many coalitions that the texts cannot tell from the best are
+            finalists, the best itself included.
         judge: How candidates are compared, with each other and with the best known of their size.
 
     Raises:
-        CutError: A size is impossible, or the budget does not reach for the plain answers.
+        CutError: A size is impossible, or budget or allowance do not reach for the least.
     """
     for keep in keeps:
         check_size(ledger.n_players, keep, locked)
-    least = plain_cost(ledger.n_players, keeps, n_locked=len(locked))
-    if budget < least:
-        raise CutError(
-            f"a budget of {budget} coalitions does not reach for the plain answers, which take up"
-            f" to {least}: allow at least that many, or search without guidance"
-        )
-    plain = one_shot(ledger, keeps, locked=locked)
-    plain += greedy(ledger, keeps, locked=locked, judge=judge)
-    runs = sum(keep + 1 for keep in keeps)
-    if runs <= min(budget / 5, budget - least):
-        plain += contiguous(ledger, keeps, locked=locked, judge=judge)
+    check_reach(ledger, keeps, budget, allowance, len(locked))
+    most = min(most_layer_sequences, allowance)
+    plain, descent = plain_answers(ledger, keeps, budget, most, allowance, locked, judge)
+    model, gains = _rounds(ledger, keeps, budget, most, locked, judge, rng)
+    ranked = _ranked(model, ledger, keeps, locked)
+    own = [answer for keep in keeps for answer in close_to_best(ledger, keep, most=1)]
+    near = [a for keep in keeps for a in close_to_best(ledger, keep, most=close)[1:]]
+    finalists = [*own, *near, *plain, *ranked]
+    return Guided(own, finalists, descent, model, gains, ledger.n_asked)
+
+
+def _rounds(
+    ledger: Ledger,
+    keeps: Sequence[int],
+    budget: int,
+    most_layer_sequences: float,
+    locked: Indices,
+    judge: Judge,
+    rng: np.random.Generator,
+) -> tuple[ProcessPredictor, Vector]:
+    """Propose, observe and learn until budget or hope ends; the process and the gains left."""
     prior: Prior | None = None
     fitted_at = quiet = 0
     while True:
@@ -133,18 +155,9 @@ def guided(
         spare = most_layer_sequences - ledger.layer_sequences
         room = int(min(room, spare // (ledger.n_sequences * max(keeps)) - len(keeps)))
         if room <= 0 or not len(batch) or quiet == PATIENCE:
-            break
+            return model, gains
         quiet = quiet + 1 if gains.max() < WORTH_ASKING else 0
         _observe(ledger, batch[:room], judge)
-    ranked = _ranked(model, ledger, keeps, locked)
-    own = [Answer("guided", *ledger.best(keep)) for keep in keeps]
-    return Guided(own, [*own, *plain, *ranked], model, gains, ledger.n_asked)
-
-
-def plain_cost(n_players: int, keeps: Sequence[int], *, n_locked: int = 0) -> int:
-    """Coalitions the one-shot, greedy and ranked answers take at most; guidance comes on top."""
-    steps = range(n_players, min(keeps), -1)
-    return sum(size - n_locked for size in steps) + 2 * len(keeps) + 1
 
 
 def front_sizes(n_players: int, *, locked: Indices = NO_ONE) -> range:

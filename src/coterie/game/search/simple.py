@@ -37,11 +37,21 @@ def cut_lowest(values: Vector, keep: int, *, locked: Indices = NO_ONE) -> Coalit
 
 def one_shot(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE) -> list[Answer]:
     """Cut those whose absence alone hurts least: Shortened LLaMA's rule (arXiv:2402.02834)."""
-    n_players = ledger.n_players
-    free = np.setdiff1d(np.arange(n_players), locked)
-    alone = ledger.value(~np.eye(n_players, dtype=bool)[free])
-    importance = np.full(n_players, np.nan)
-    importance[free] = -alone
+    alone = ledger.value(absences(ledger.n_players, locked=locked))
+    return by_absence(ledger, alone, keeps, locked=locked)
+
+
+def absences(n_players: int, *, locked: Indices = NO_ONE) -> Coalitions:
+    """The coalitions that lack one unlocked player each."""
+    return ~np.eye(n_players, dtype=bool)[np.setdiff1d(np.arange(n_players), locked)]
+
+
+def by_absence(
+    ledger: Ledger, alone: Vector, keeps: Sequence[int], *, locked: Indices = NO_ONE
+) -> list[Answer]:
+    """The one-shot answers, given the values of `absences`."""
+    importance = np.full(ledger.n_players, np.nan)
+    importance[np.setdiff1d(np.arange(ledger.n_players), locked)] = -alone
     chosen = np.array([cut_lowest(importance, keep, locked=locked) for keep in keeps])
     return _answers("one-shot", ledger, chosen)
 
@@ -62,6 +72,11 @@ def greedy(
         path.append(candidates[judge(ledger, candidates)])
     by_size = dict(zip(range(n_players, size - 1, -1), path, strict=True))
     return _answers("greedy", ledger, np.array([by_size[keep] for keep in keeps]))
+
+
+def descent_layers(n_players: int, keep: int, *, n_locked: int = 0) -> int:
+    """Layers that a greedy descent to a size asks for on each text."""
+    return sum((size - n_locked) * (size - 1) for size in range(n_players, keep, -1))
 
 
 def windows(n_players: int, keep: int, *, locked: Indices = NO_ONE) -> Coalitions:
