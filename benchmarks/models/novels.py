@@ -4,8 +4,9 @@ A 24-layer Llama of 5.0 M parameters learns English novels, by the recipe of the
 (`coterie.models.reference.train`). DIR holds plain-text books named `Author_Title_YEAR.txt`, as in
 the collection "100 English novels" (computationalstylistics, commit 143e601875d7); those published
 up to 1900 are used, so the text is free everywhere. Every eighth book is held out: half of those to
-calibrate on, half to judge on (`novels/README.md` names them), written to WORK as `calibration.jsonl`
-and `verdict.jsonl` for the benchmarks, beside `training.jsonl`. One CPU thread, about an hour.
+calibrate on, half to judge on (`novels/README.md` names them), written to WORK as
+`calibration.jsonl`
+and `verdict.jsonl` for the benchmarks, beside `training.jsonl`. One CPU thread, an hour.
 """
 
 import json
