@@ -6,6 +6,12 @@
     │   ├── TextError            calibration or held-out text that cannot be used
     │   ├── TaskError            a zero-shot task that is unknown or unreadable (evaluation)
     │   ├── SpeedError           a load that cannot be timed (evaluation)
+    │   ├── SparsityError        a sparsity that cannot be met (sparsity)
+    │   ├── HealError            a checkpoint that cannot be healed so (deploy)
+    │   ├── SchemeError          a quantisation scheme that cannot be had here (deploy)
+    │   ├── PushError            an upload that must not be made (pipeline)
+    │   ├── ExportError          a checkpoint that a runtime will not read (pipeline)
+    │   ├── DoesNotApply         a published method that is not for this model (rivals)
     │   ├── CutError             a cut that cannot be made: bad index, locked layer, too many layers
     │   └── StudyMismatch        a study resumed under other settings than it was begun with
     └── VerificationError        what we wrote is not what we measured: exit code 1

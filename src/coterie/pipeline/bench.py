@@ -13,8 +13,9 @@ from coterie.evaluation.drafting import measure_drafting
 from coterie.evaluation.speed import Load, Speed, SpeedError, Timing, measure_speed
 from coterie.models.checkpoints import load_model, load_tokenizer, pick_device
 from coterie.models.sources import Source, resolve
+from coterie.pipeline.defaults import context_of, dtype_of, name_of
 from coterie.pipeline.evaluate import EvaluateRequest, default_text, evaluate, held_out_texts
-from coterie.pipeline.opening import Progress, Silent, _context, _dtype, name_of
+from coterie.pipeline.opening import Progress, Silent
 from coterie.pipeline.provenance import bare, machine, versions
 from coterie.report.judgement import EstimatePart
 from coterie.report.speed import DraftRow, SpeedReport, SpeedRow, TimePart, draw_quality
@@ -121,7 +122,7 @@ def bench(
     if len(set(names)) < len(names):
         raise UserError(f"two models have the name {names[0]}: rename one of the folders")
     device = pick_device(request.device)
-    dtype, _ = _dtype(request.dtype, device)
+    dtype, _ = dtype_of(request.dtype, device)
     _check_contexts(request, sources)
     quality: dict[str, EstimatePart] = {}
     told = None
@@ -235,7 +236,7 @@ def _part(timing: Timing) -> TimePart:
 def _check_contexts(request: BenchRequest, sources: list[Source]) -> None:
     asked = max(request.contexts) + request.new_tokens
     for source in sources:
-        limit = _context(source)
+        limit = context_of(source)
         if limit is not None and limit < asked:
             raise SpeedError(
                 f"'{source.name}' reads {limit} tokens at once, and {max(request.contexts)} + "

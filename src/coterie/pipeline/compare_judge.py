@@ -24,7 +24,8 @@ from coterie.models.sources import Source
 from coterie.models.stack import Players
 from coterie.models.sublayers import find_players
 from coterie.models.surgery import cut_model
-from coterie.pipeline.opening import Opened, Progress, _context
+from coterie.pipeline.defaults import context_of
+from coterie.pipeline.opening import Opened, Progress
 from coterie.plain import Json
 from coterie.rivals import Rewrite
 
@@ -110,7 +111,7 @@ class Judge:
                 tokenizer,
                 limit=self.limit,
                 bos=table.request.bos_policy(),
-                context=_context(table.prepared.source),
+                context=context_of(table.prepared.source),
             )
             scores[group] = [score.as_json() for score in found]
         return scores
@@ -118,7 +119,7 @@ class Judge:
     def _speed(self, table: Opened, model: "PreTrainedModel") -> dict[str, Json]:
         if not self.rounds:
             return dict(_NO_SPEED)
-        context = _context(table.prepared.source) or CONTEXT + NEW_TOKENS
+        context = context_of(table.prepared.source) or CONTEXT + NEW_TOKENS
         load = Load(context=max(1, min(CONTEXT, context - NEW_TOKENS)), new_tokens=NEW_TOKENS)
         load = load if context > NEW_TOKENS else Load(context=1, new_tokens=max(2, context - 1))
         models = {"full": table.model, "cut": model}

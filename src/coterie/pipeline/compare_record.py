@@ -13,7 +13,8 @@ from coterie.pipeline.compare_judge import losses_of
 from coterie.pipeline.compare_methods import METHODS
 from coterie.pipeline.compare_request import CompareRequest
 from coterie.pipeline.compare_tasks import accuracies
-from coterie.pipeline.opening import Opened, Prepared, name_of, text_part
+from coterie.pipeline.defaults import name_of
+from coterie.pipeline.opening import Opened, Prepared, text_part
 from coterie.pipeline.provenance import machine, versions
 from coterie.plain import Json
 from coterie.report import words as w
@@ -210,14 +211,16 @@ def _mean(numbers: Vector, documents: np.ndarray) -> MeanPart:
 
 
 def _cost(group: Sequence[Cell]) -> CostPart | None:
-    costs = [cell.played["cost"] for cell in group]
-    if not all(isinstance(cost, dict) for cost in costs):
+    told = [cell.played["cost"] for cell in group]
+    costs = [cost for cost in told if isinstance(cost, dict)]
+    if len(costs) < len(told):
         return None
 
     def mean(name: str) -> float:
-        return float(np.mean([cost[name] for cost in costs]))  # type: ignore[index, call-overload]
+        numbers = [cost[name] for cost in costs]
+        return float(np.mean([n for n in numbers if isinstance(n, int | float)]))
 
-    peaks = [cost["peak_bytes"] for cost in costs]  # type: ignore[index, call-overload]
+    peaks = [cost["peak_bytes"] for cost in costs]
     return CostPart(
         layer_tokens_asked=mean("layer_tokens_asked"),
         layer_tokens_executed=mean("layer_tokens_executed"),

@@ -6,7 +6,8 @@ from coterie.errors import TextError
 from coterie.evaluation.calibration import TextSet, choose_texts
 from coterie.models.checkpoints import load_tokenizer
 from coterie.pipeline.compare_record import CALIBRATION
-from coterie.pipeline.opening import Prepared, _context, _default_calibration
+from coterie.pipeline.defaults import context_of, default_calibration
+from coterie.pipeline.opening import Prepared
 from coterie.pipeline.request import HELD_OUT_SEQUENCES
 
 
@@ -25,14 +26,14 @@ def judging_texts(prepared: Prepared, lengths: tuple[int, ...]) -> dict[str, Tex
         request, source = prepared.request, prepared.source
         _, longer = choose_texts(
             load_tokenizer(source),
-            calibration=request.calibration or _default_calibration(source),
+            calibration=request.calibration or default_calibration(source),
             held_out=request.held_out,
             sequences=request.sequences_of(cutting=True),
             held_out_sequences=HELD_OUT_SEQUENCES,
             length=length,
             rng=np.random.default_rng([request.seed, 1]),
             bos=request.bos_policy(),
-            context=_context(source),
+            context=context_of(source),
         )
         used = set(calibration.document_names)
         if prepared.second is not None:

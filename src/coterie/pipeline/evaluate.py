@@ -26,9 +26,10 @@ from coterie.evaluation.texts import read_documents
 from coterie.game.coalitions import Vector
 from coterie.models.checkpoints import load_model, load_tokenizer, pick_device
 from coterie.models.sources import REFERENCE, Source, resolve
+from coterie.pipeline.defaults import context_of, dtype_of, name_of
 from coterie.pipeline.folder import read_record
 from coterie.pipeline.judging import judgement
-from coterie.pipeline.opening import Progress, Silent, _context, _dtype, name_of
+from coterie.pipeline.opening import Progress, Silent
 from coterie.pipeline.provenance import bare, machine, versions
 from coterie.plain import Json
 from coterie.report.judgement import Judgement
@@ -164,14 +165,14 @@ def evaluate(
     sources = [
         resolve(model, trust_remote_code=request.trust_remote_code) for model in request.models
     ]
-    contexts = [_context(source) for source in sources]
+    contexts = [context_of(source) for source in sources]
     context = min((length for length in contexts if length is not None), default=None)
     texts = request.texts or (() if request.tasks else (default_text(sources),))
     if texts:
         check_length(request.length, context)
     groups = load_groups(_spelled(request.tasks), request.tasks_dir) if request.tasks else {}
     device = pick_device(request.device)
-    dtype, _ = _dtype(request.dtype, device)
+    dtype, _ = dtype_of(request.dtype, device)
     subjects = [Subject(source, dtype, device, progress) for source in sources]
     with Store(default_path() if store is None else store) as book:
         for subject in subjects:
@@ -251,7 +252,7 @@ def _on_task(
             limit=request.limit,
             batch_size=request.batch,
             bos=request.bos,
-            context=_context(subject.source),
+            context=context_of(subject.source),
         )
         known = book.write_note(number, "scores", found.as_json())
     assert isinstance(known, Mapping)

@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerBase
 from coterie.errors import TextError
 from coterie.evaluation.calibration import CALIBRATION_ON_HUB, TextSet, choose_texts, pack
 from coterie.evaluation.texts import Document, Source, read_documents
-from coterie.models.layer_fields import text_config
 from coterie.models.reference.text import training_documents
 from coterie.models.sources import REFERENCE
 from coterie.models.sources import Source as Model
+from coterie.pipeline.defaults import context_of
 from coterie.pipeline.request import HELD_OUT_SEQUENCES, LENGTH, SEQUENCES, BosPolicy
 from coterie.plain import Json
 from coterie.report.record import Record
@@ -73,11 +73,11 @@ def held_out_texts(
             length=length,
             rng=np.random.default_rng([seed, 1]),
             bos=bos,
-            context=context(model),
+            context=context_of(model),
         )[1]
 
     if record is None or "held_out" not in record:
-        return read(SEQUENCES, min(LENGTH, context(model) or LENGTH))
+        return read(SEQUENCES, min(LENGTH, context_of(model) or LENGTH))
     # What is drawn to choose moves what is drawn to judge: a search with finalists draws twice.
     n, length = record["calibration"]["sequences"], record["calibration"]["length"]
     try:
@@ -95,7 +95,7 @@ def held_out_texts(
 
 def _judges_alone(spec: str, model: Model, tokenizer: PreTrainedTokenizerBase) -> TextSet:
     """Sequences of a text that judges, whatever the cut was chosen on."""
-    rng, length = np.random.default_rng([0, 1]), min(LENGTH, context(model) or LENGTH)
+    rng, length = np.random.default_rng([0, 1]), min(LENGTH, context_of(model) or LENGTH)
     documents = read_documents(
         spec, tokenizer, rng=rng, half="verdict", sequences=HELD_OUT_SEQUENCES, length=length
     )
@@ -152,15 +152,6 @@ def unjudged(
         if not any(body in whole for body in bodies):
             clean.append(document)
     return clean
-
-
-def context(model: Model) -> int | None:
-    """The most positions the model reads, where its config says so."""
-    config = text_config(model.config())
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "context_length"):
-        if isinstance(length := getattr(config, name, None), int) and length > 0:
-            return length
-    return None
 
 
 def _enough(documents: Sequence[Document], characters: int) -> list[Document]:

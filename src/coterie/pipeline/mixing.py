@@ -15,16 +15,9 @@ from coterie.evaluation.tasks import fingerprint
 from coterie.game.coalitions import Matrix, Observations, to_text
 from coterie.game.utilities import read
 from coterie.models.checkpoints import load_tokenizer
+from coterie.pipeline.defaults import context_of, name_of
 from coterie.pipeline.evaluate import tokenizer_identity
-from coterie.pipeline.opening import (
-    Opened,
-    Progress,
-    Silent,
-    _context,
-    name_of,
-    opened,
-    prepare,
-)
+from coterie.pipeline.opening import Opened, Progress, Silent, opened, prepare
 from coterie.pipeline.provenance import versions
 from coterie.pipeline.record import contributions_part, searched_record
 from coterie.pipeline.request import Request
@@ -161,7 +154,7 @@ def _task_game(table: Opened, name: str, task: "Task", utility: UtilityRequest) 
         table.stack,
         limit=utility.items,
         bos=table.request.bos_policy(),
-        context=_context(source),
+        context=context_of(source),
     )
     number = book.game(
         {

@@ -11,24 +11,22 @@ import torch
 from transformers import PreTrainedModel
 
 from coterie.errors import TextError, UserError
-from coterie.evaluation.calibration import CALIBRATION_ON_HUB, TextSet, choose_texts
+from coterie.evaluation.calibration import TextSet, choose_texts
 from coterie.evaluation.engine import ModelGame
 from coterie.evaluation.shape import BatchShape
 from coterie.game.coalitions import Indices
 from coterie.models.checkpoints import (
     Source,
     attention_of,
-    default_dtype,
     load_model,
     load_tokenizer,
     pick_device,
     resolve,
 )
 from coterie.models.disk_names import find_disk_stack
-from coterie.models.layer_fields import text_config
-from coterie.models.sources import REFERENCE
 from coterie.models.stack import Stack
 from coterie.models.sublayers import find_players
+from coterie.pipeline.defaults import context_of, default_calibration, dtype_of, name_of
 from coterie.pipeline.provenance import versions
 from coterie.pipeline.request import HELD_OUT_SEQUENCES, LENGTH, Request
 from coterie.pipeline.settings import check_feasible, check_savable, sketch
@@ -39,8 +37,6 @@ from coterie.store import EVERY_GAME, Store, default_path
 
 ENGINE = 1
 """Raised whenever the engine observes differently, so that old facts answer no new question."""
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Progress(Protocol):
@@ -152,7 +148,7 @@ def prepare(request: Request, *, progress: Progress, cutting: bool = False) -> P
     check_feasible(request, n_players, locked, cutting=cutting)
     find_disk_stack(source.entries, source.config())  # refuses what could not be cut afterwards
     device = pick_device(request.device)
-    dtype, reason = _dtype(request.dtype, device)
+    dtype, reason = dtype_of(request.dtype, device)
     progress.say(f"reading texts for {source.name}")
     texts = _texts(request, source, cutting, progress)
     return Prepared(request, source, locked, device, dtype, reason, *texts)
@@ -162,12 +158,12 @@ def _texts(
     request: Request, source: Source, cutting: bool, progress: Progress
 ) -> tuple[TextSet, TextSet, TextSet | None]:
     """The texts that calibrate, that judge, and that decide between finalists where any do."""
-    context, tokenizer = _context(source), load_tokenizer(source)
+    context, tokenizer = context_of(source), load_tokenizer(source)
 
     def read(sequences: int) -> tuple[TextSet, TextSet]:
         return choose_texts(
             tokenizer,
-            calibration=request.calibration or _default_calibration(source),
+            calibration=request.calibration or default_calibration(source),
             held_out=request.held_out,
             sequences=sequences,
             held_out_sequences=HELD_OUT_SEQUENCES,
@@ -295,34 +291,6 @@ def _play(
     for remark in engine.remarks:
         progress.say(f"warning: {remark}")
     return Played(texts, engine, Remembered(engine, book, number))
-
-
-def _dtype(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
-    if asked == "auto":
-        return default_dtype(device)
-    if asked not in _DTYPES:
-        raise UserError(f"--dtype {asked} is unknown: there is auto, {', '.join(_DTYPES)}")
-    return _DTYPES[asked], "as asked"
-
-
-def _context(source: Source) -> int | None:
-    """The most positions the model reads, where its config says so."""
-    config = text_config(source.config())
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "context_length"):
-        if isinstance(length := getattr(config, name, None), int) and length > 0:
-            return length
-    return None
-
-
-def _default_calibration(source: Source) -> str:
-    if source.name == REFERENCE:
-        return "stdlib"
-    return CALIBRATION_ON_HUB
-
-
-def name_of(dtype: torch.dtype) -> str:
-    """`float32`, not `torch.float32`."""
-    return str(dtype).removeprefix("torch.")
 
 
 def text_part(texts: TextSet) -> TextPart:

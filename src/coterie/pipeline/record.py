@@ -15,7 +15,8 @@ from coterie.game.utilities import clustered_mean
 from coterie.models.sources import REFERENCE
 from coterie.pipeline.around import Around
 from coterie.pipeline.choosing import Found
-from coterie.pipeline.opening import Opened, name_of, text_part
+from coterie.pipeline.defaults import name_of
+from coterie.pipeline.opening import Opened, text_part
 from coterie.pipeline.provenance import machine, versions
 from coterie.pipeline.search import Searched
 from coterie.report.record import (

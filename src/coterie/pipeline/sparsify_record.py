@@ -11,7 +11,8 @@ from coterie.game.coalitions import Indices, Observations, Vector
 from coterie.game.utilities import clustered_mean, read
 from coterie.models.sources import REFERENCE
 from coterie.models.stack import find_stack
-from coterie.pipeline.opening import Opened, name_of, text_part
+from coterie.pipeline.defaults import name_of
+from coterie.pipeline.opening import Opened, text_part
 from coterie.pipeline.provenance import machine, versions
 from coterie.pipeline.record import finite
 from coterie.pipeline.sparsify_allocation import Shared
