@@ -1,10 +1,11 @@
 """Does ONE front find the best coalition of every size? Games of 12 layers, all enumerated.
 
     python benchmarks/front.py --tables DIR [--seeds 20] [--budget 409]
+        [--model DIR --calibration FILE]
 
-A game keeps 12 of the reference model's 16 layers as players; the other four are cut for good. All
-of its coalitions are observed once on the calibration texts (10 × 128 tokens) and saved in DIR, so
-that every seed after that costs nothing. One guided run per seed searches sizes 6 to 11 together.
+A game keeps 12 of the model's layers as players; the others are cut for good. All of its coalitions
+are observed once on the calibration texts (10 × 128 tokens) and saved in DIR, so that every seed
+after that costs nothing. One guided run per seed searches sizes 6 to 11 together.
 """
 
 import argparse
@@ -19,15 +20,35 @@ from coterie.game.designs import enumerate_all
 from coterie.game.search import Judge, Ledger, by_race, front_sizes, greedy, guided, in_full
 from coterie.game.toy import ToyGame
 from coterie.models.checkpoints import load_model, resolve
+from coterie.models.stack import find_stack
+from coterie.models.structure import meta_model
 from coterie.pipeline.opening import Silent, prepare
 from coterie.pipeline.request import Request
 
-GAMES = {
+PLAYERS = 12
+
+REFERENCE = {
     "without 5 8 10 13": (5, 8, 10, 13),
     "without 2 to 5": (2, 3, 4, 5),
     "the first 12": (12, 13, 14, 15),
 }
 """Layers of the reference model that no coalition of the game holds."""
+
+
+def games_of(n_layers: int) -> dict[str, tuple[int, ...]]:
+    """Other models lose all but twelve layers by rules that look at nothing.
+
+    Spread: at even distances, the first and the last layer stay. Middle, early: one run of layers.
+    """
+    gone = n_layers - PLAYERS
+    spread = np.linspace(1, n_layers - 2, gone).round().astype(int)
+    start = (n_layers - gone) // 2
+    return {
+        "spread": tuple(spread.tolist()),
+        "middle": tuple(range(start, start + gone)),
+        "early": tuple(range(1, 1 + gone)),
+    }
+
 
 JUDGES: dict[str, Judge] = {"in full": in_full, "by race": by_race}
 
@@ -38,14 +59,19 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--budget", type=int, default=409)
-    parser.add_argument("--games", type=int, default=len(GAMES), help="how many of the games")
+    parser.add_argument("--games", type=int, default=3, help="how many of the games")
+    parser.add_argument("--model", default="reference")
+    parser.add_argument("--calibration", default="stdlib")
     options = parser.parse_args()
-    sizes = list(front_sizes(12))
+    request = Request(options.model, calibration=options.calibration)
+    sizes = list(front_sizes(PLAYERS))
     print(f"at most {options.budget} distinct coalitions a run; hits of {options.seeds} seeds\n")
     print(f"| game, judge | {' | '.join(map(str, sizes))} | greedy | evaluations | cost |")
     print("|---|" + "---|" * (len(sizes) + 3))
-    for name in list(GAMES)[: options.games]:
-        losses = table_of(name, options.tables)
+    n_layers = find_stack(meta_model(resolve(options.model).config())).n_players
+    games = REFERENCE if options.model == "reference" else games_of(n_layers)
+    for name, gone in list(games.items())[: options.games]:
+        losses = table_of(name, options.tables, request, gone)
         for told, judge in JUDGES.items():
             row = hits(losses, sizes, judge, options.seeds, options.budget)
             print(f"| {name}, {told} | {row} |", flush=True)
@@ -74,22 +100,23 @@ def hits(losses: Matrix, sizes: list[int], judge: Judge, seeds: int, budget: int
     return " | ".join(told)
 
 
-def table_of(name: str, folder: Path) -> Matrix:
+def table_of(name: str, folder: Path, request: Request, gone: tuple[int, ...]) -> Matrix:
     """Losses of all coalitions of a game, in the order of `enumerate_all`, ``(4096, 10)``."""
-    path = folder / f"{name.replace(' ', '-')}.npz"
+    model = "" if request.model == "reference" else f"{Path(request.model).name}-"
+    path = folder / f"{model}{name.replace(' ', '-')}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(".part.npz")
-        np.savez(aside, losses=enumerated(GAMES[name]))
+        np.savez(aside, losses=enumerated(request, gone))
         aside.rename(path)
     with np.load(path) as known:
         return known["losses"]
 
 
-def enumerated(gone: tuple[int, ...]) -> Matrix:
-    """Observe every coalition of the reference model's layers that lacks ``gone``."""
-    prepared = prepare(Request("reference"), progress=Silent())
-    model = load_model(resolve("reference"), dtype=prepared.dtype, device=prepared.device)
+def enumerated(request: Request, gone: tuple[int, ...]) -> Matrix:
+    """Observe every coalition of the model's layers that lacks ``gone``."""
+    prepared = prepare(request, progress=Silent())
+    model = load_model(prepared.source, dtype=prepared.dtype, device=prepared.device)
     game = ModelGame(model, prepared.calibration.tokens, kl=False)
     part = Part(game, np.setdiff1d(np.arange(game.n_players), gone))
     losses = np.full((2**part.n_players, game.n_sequences), np.nan)

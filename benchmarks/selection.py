@@ -4,8 +4,9 @@
 
 Every method chooses on the same calibration texts and is judged on the same held-out texts, whole
 documents apart. The cost is layer-tokens ASKED, each method charged as if alone. The paper's method
-asks its whole design on every text; guided search may ask a tenth of that: it races on the first
-part of the texts and decides between finalists on all of them. Evolution may ask as much as guided.
+asks its whole design on every text; guided search may ask a tenth of that and never more, and so
+may evolution. Plain answers cost what they cost; where that is more, a line says so. The best known
+coalition is the best of its size that anyone has asked about on every calibration text.
 
 DIR keeps every observation and every answer: a run that was stopped goes on where it was.
 """
@@ -21,10 +22,17 @@ import numpy as np
 
 from coterie.evaluation.calibration import choose_texts
 from coterie.evaluation.planning import plan
-from coterie.game.coalitions import Coalition, Indices, from_text, observe_all, sizes, to_text
-from coterie.game.search import Ledger, by_race, contiguous, decide, evolve, greedy, guided
+from coterie.game.coalitions import (
+    Coalition,
+    Indices,
+    Vector,
+    from_text,
+    observe_all,
+    sizes,
+    to_text,
+)
+from coterie.game.search import Answer, Ledger, by_race, contiguous, decide, evolve, greedy, guided
 from coterie.game.search import one_shot as one_at_a_time
-from coterie.game.search.decide import close_to_best
 from coterie.game.stability import cut_overlaps
 from coterie.game.utilities import clustered_mean, floor_nll
 from coterie.models.checkpoints import load_tokenizer
@@ -34,7 +42,6 @@ from coterie.pipeline.request import Request
 from coterie.study import Settings, run_study
 
 MARGIN = 0.005  # nats per token by which guided may be worse and still count as not beaten
-CLOSE = 6  # coalitions per size, beyond the plain answers, that the texts of the decision read
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,15 +52,15 @@ class Found:
     seed: int
     kept: dict[int, Coalition]
     layer_tokens: float
+    remark: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """The opened model, the removals, and how many of the texts guided search races on."""
+    """The opened model, the removals, and the draws of the paper's design."""
 
     table: Opened
     removals: Sequence[int]
-    racing: int
     draws: int | None
 
     @property
@@ -66,16 +73,23 @@ class Bench:
         """Sizes searched."""
         return [self.n_players - r for r in self.removals]
 
-    def ledger(self, sequences: int | None = None) -> Ledger:
-        """A fresh account with the game, on all the calibration texts or the first few."""
+    def ledger(self) -> Ledger:
+        """A fresh account with the game on all the calibration texts."""
         played = self.table.calibration
-        columns = np.arange(sequences or played.texts.n_sequences)
-        return Ledger(played.game, floor=floor_nll(played.engine.vocabulary), sequences=columns)
+        return Ledger(played.game, floor=floor_nll(played.engine.vocabulary))
 
-    def found(self, method: str, seed: int, answers: Sequence, layer_sequences: float) -> Found:
+    def found(
+        self,
+        method: str,
+        seed: int,
+        answers: Sequence[Answer],
+        layer_sequences: float,
+        remark: str = "",
+    ) -> Found:
         """Answers as a run, its cost in layer-tokens."""
         kept = {self.n_players - int(a.coalition.sum()): a.coalition for a in answers}
-        return Found(method, seed, kept, layer_sequences * self.table.calibration.texts.length)
+        cost = layer_sequences * self.table.calibration.texts.length
+        return Found(method, seed, kept, cost, remark)
 
 
 Search = Callable[[Bench, int, float], Found]
@@ -90,9 +104,9 @@ def main() -> None:
     print(f"{platform.machine()}, float32, {versions()}\n")
     with opened(prepared, store=options.work / "store.sqlite", progress=Silent()) as table:
         removals = [round(table.stack.n_players * eighths / 8) for eighths in (1, 2, 3)]
-        bench = Bench(table, removals, options.racing, options.draws)
+        bench = Bench(table, removals, options.draws)
         answers = options.work / "answers.jsonl"
-        found = []
+        found, budget = [], np.inf
         for seed in range(options.seeds):
             whole = remembered(answers, bench, "paper", seed, by_paper, 0.0)
             budget = whole.layer_tokens * options.share
@@ -102,7 +116,7 @@ def main() -> None:
                 remembered(answers, bench, "evolution", seed, by_evolution, budget),
             ]
         found += [plainly(bench, name) for name in PLAIN]
-        report(bench, found)
+        report(bench, found, budget)
 
 
 def arguments() -> argparse.Namespace:
@@ -113,7 +127,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--calibration", default="stdlib")
     parser.add_argument("--held-out", help="text that judges (default: documents set aside)")
     parser.add_argument("--sequences", type=int, default=32, help="calibration, all methods")
-    parser.add_argument("--racing", type=int, default=16, help="of them, those guided races on")
     parser.add_argument("--judging", type=int, default=256, help="held-out sequences at most")
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--seeds", type=int, default=3)
@@ -123,7 +136,7 @@ def arguments() -> argparse.Namespace:
 
 
 def texts_of(options: argparse.Namespace) -> Prepared:
-    """The model with as many texts as asked; those that race come first, documents mixed."""
+    """The model with as many texts as asked, documents mixed."""
     request = Request(options.model, calibration=options.calibration, held_out=options.held_out)
     prepared = prepare(request, progress=Silent())
     calibration, held_out = choose_texts(
@@ -143,18 +156,19 @@ def remembered(
 ) -> Found:
     """The answer of an earlier run with the same texts and settings, or a new one, written down."""
     texts = bench.table.calibration.texts.sha256[:16]
-    key = (
-        f"{method} {seed} {list(bench.removals)} {texts} {bench.racing} {bench.draws} {budget:.0f}"
-    )
+    key = f"{method} {seed} {list(bench.removals)} {texts} {bench.draws} {budget:.0f}"
     lines = path.read_text().splitlines() if path.exists() else []
     for line in map(json.loads, lines):
         if line["key"] == key:
             kept = {int(r): from_text([text])[0] for r, text in line["kept"].items()}
-            return Found(method, seed, kept, line["layer_tokens"])
+            return Found(method, seed, kept, line["layer_tokens"], line.get("remark", ""))
     found = search(bench, seed, budget)
-    kept = {str(r): to_text(coalition) for r, coalition in found.kept.items()}
+    if 0 < budget < found.layer_tokens:
+        raise SystemExit(f"{method} asked {found.layer_tokens:.0f} of {budget:.0f} layer-tokens")
+    written = {str(r): to_text(coalition) for r, coalition in found.kept.items()}
     with path.open("a") as file:
-        line = {"key": key, "kept": kept, "layer_tokens": found.layer_tokens}
+        line = {"key": key, "kept": written, "layer_tokens": found.layer_tokens}
+        line["remark"] = found.remark
         file.write(json.dumps(line) + "\n")
     return found
 
@@ -179,25 +193,20 @@ def by_paper(bench: Bench, seed: int, _: float) -> Found:
 
 
 def by_guided(bench: Bench, seed: int, budget: float) -> Found:
-    """Guided search for all sizes on the racing texts; close answers are decided on all texts."""
-    texts = bench.table.calibration.texts
-    ledger, later = bench.ledger(bench.racing), texts.n_sequences - bench.racing
-    finalists = sum(bench.keeps) * (CLOSE + 4)  # greedy, one-shot, contiguous, ranked and the close
+    """Guided search for all sizes, racing; the finalists are decided on all the texts."""
+    texts, ledger = bench.table.calibration.texts, bench.ledger()
     found = guided(
         ledger,
         bench.keeps,
         budget=5_000,
-        most_layer_sequences=budget / texts.length - finalists * later,
+        allowance=budget / texts.length,
         judge=by_race,
         rng=np.random.default_rng([seed, 3]),
     )
-    last = [*found.finalists]
-    for keep in bench.keeps:
-        last += close_to_best(ledger, keep, most=CLOSE)
-    decisions = decide(bench.ledger(), last, texts.documents)
-    distinct = np.unique(np.array([answer.coalition for answer in last]), axis=0)
-    cost = ledger.layer_sequences + int(sizes(distinct).sum()) * later
-    return bench.found("guided", seed, [decision.winner for decision in decisions], cost)
+    decisions = decide(ledger, found.finalists, texts.documents)
+    answers = [decision.winner for decision in decisions]
+    remark = found.remark or f"greedy descent {found.descent}"
+    return bench.found("guided", seed, answers, ledger.layer_sequences, remark)
 
 
 def by_evolution(bench: Bench, seed: int, budget: float) -> Found:
@@ -222,14 +231,14 @@ def plainly(bench: Bench, name: str) -> Found:
     return bench.found(name, 0, answers, ledger.layer_sequences)
 
 
-def report(bench: Bench, found: Sequence[Found]) -> None:
+def report(bench: Bench, found: Sequence[Found], budget: float) -> None:
     """Judge everything on the held-out texts; guided against each rival, cell by cell."""
     held_out = bench.table.play_held_out()
     rows = np.array([run.kept[r] for run in found for r in bench.removals])
     shape = (len(found), len(bench.removals), -1)
     judged = observe_all(held_out.game, rows).nll.reshape(shape)
     chosen = observe_all(bench.table.calibration.game, rows).nll.mean(axis=1).reshape(shape[:2])
-    best = chosen.min(axis=0)
+    best = best_known(bench)
     documents = held_out.texts.documents
     for texts in (bench.table.calibration.texts, held_out.texts):
         n_documents = len(texts.document_names)
@@ -240,6 +249,14 @@ def report(bench: Bench, found: Sequence[Found]) -> None:
         cells = [f"{a:.4f}, {b:.4f}" for a, b in zip(here, there, strict=True)]
         name = f"{run.method}, seed {run.seed}"
         print(f"| {name} | {run.layer_tokens / 1e6:.2f} | {' | '.join(cells)} |")
+    for run in found:
+        if run.remark:
+            print(f"\n{run.method}, seed {run.seed}: {run.remark}")
+        if run.method in PLAIN and run.layer_tokens > budget:
+            print(
+                f"\nNot at equal cost: {run.method} asked {run.layer_tokens / 1e6:.2f} M"
+                f" layer-tokens, guided was allowed {budget / 1e6:.2f} M"
+            )
     ours = [k for k, run in enumerate(found) if run.method == "guided"]
     means, uppers = against_rivals(bench, found, judged, ours, documents)
     below = np.mean(np.array(uppers) < MARGIN)
@@ -251,6 +268,17 @@ def report(bench: Bench, found: Sequence[Found]) -> None:
         for r in bench.removals:
             overlaps = cut_overlaps(np.array([found[k].kept[r] for k in ours]))
             print(f"Jaccard of cut sets between seeds at −{r}: {overlaps.mean():.2f}")
+
+
+def best_known(bench: Bench) -> Vector:
+    """The lowest calibration loss of any coalition in the store, per removal."""
+    played = bench.table.calibration
+    known = from_text(sorted(played.known_coalitions()))
+    least = []
+    for keep in bench.keeps:
+        of_size = known[sizes(known) == keep]
+        least.append(observe_all(played.game, of_size).nll.mean(axis=1).min())
+    return np.array(least)
 
 
 def against_rivals(
