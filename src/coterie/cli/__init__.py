@@ -24,6 +24,7 @@ from coterie.cli import (
     sparsify,
     values,
 )
+from coterie.deploy import quiet
 from coterie.errors import CoterieError, UserError
 
 app = typer.Typer(
@@ -93,6 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run() -> None:
     """The console script."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    quiet()
     sys.exit(main())
 
 
