@@ -86,6 +86,24 @@ class ShardedWeights:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="weights")
         self._coming: tuple[int, Future[None]] | None = None
 
+    @property
+    def layer_bytes(self) -> int:
+        """Bytes of all layers on disk: what one pass reads at least."""
+        return sum(place.entry.n_bytes for layer in self._layers for place in layer)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes that weights take at most at once: two layers, or what lies outside of them."""
+        pair = max(
+            sum(
+                _padded(p.entry.n_bytes) + _values(p, self._dtype) * self._dtype.itemsize
+                for p in own
+            )
+            for own in self._layers
+        )
+        outside = {p.entry.name: p.entry.n_values for p in self._outside.values()}
+        return max(pair, sum(outside.values()) * self._dtype.itemsize)
+
     def hold(self, layer: int) -> None:
         """Have the weights of ``layer`` ready, and begin to read those of the next."""
         if layer == self._current:

@@ -2,10 +2,12 @@
 
 Each layer is read from the checkpoint's files once, while the layer before it computes, and is
 applied to every live state. So the cost of reading is shared by all coalitions asked together, and
-memory holds two layers and the states.
+memory holds two layers and the states. Where the states of all texts do not fit, either they wait
+in files or the texts are divided among passes, whichever moves fewer bytes.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from coterie.errors import ModelError
@@ -38,6 +41,9 @@ TOKENS_AT_ONCE = 2048
 
 FREE_SHARE = 0.5
 
+CHECKED_LAYERS = 2
+"""First layers whose output is compared with that in the model's own forward."""
+
 
 class StreamedGame:
     """The game whose players are the layers of a causal language model that is never whole.
@@ -54,6 +60,9 @@ class StreamedGame:
 
     Attributes:
         mode: ``"layer by layer from disk"``.
+        model: The model, its weights on the meta device.
+        passes: How many times questions have gone through the layers on disk.
+        checked: What was compared with the model's own forward, and how near it came.
         spent: What has really run so far.
         remarks: What went wrong without stopping anything, one line each.
 
@@ -78,17 +87,23 @@ class StreamedGame:
     ) -> None:
         started = perf_counter()
         config = source.config()
+        if getattr(config, "quantization_config", None) is not None:
+            raise ModelError(
+                f"{source.name!r} cannot be streamed: its weights are quantised; load it whole, or"
+                " stream the checkpoint it was quantised from"
+            )
         self.vocabulary = int(config.get_text_config(decoder=True).vocab_size)
         self.tokens = checked_tokens(tokens, self.vocabulary)
         self.spent, self.remarks = Spent(), list[str]()
-        self._spilled = 0
+        self._spilled = self.passes = 0
         self._memory, self._spill_folder = state_memory, spill_folder
         model = empty_model(config, dtype, trust_remote_code=source.trust_remote_code)
-        self.stack = find_stack(model)
+        self.model, self.stack = model, find_stack(model)
         self._weights = ShardedWeights(source, model, self.stack, dtype, torch.device(device))
         self.traffic = self._weights.traffic
         try:
             self._walker = self._prepared(model, shape, kl)
+            self.checked = self._compare(dtype)
         except (NotReplayable, TailNotFound) as reason:
             raise ModelError(
                 f"{source.name!r} cannot be streamed: {reason}; load it whole"
@@ -115,6 +130,16 @@ class StreamedGame:
         """The batch shape in use."""
         return self._walker.shape
 
+    @property
+    def pass_bytes(self) -> int:
+        """Bytes of all layers on disk: what one pass reads, and what lies outside them besides."""
+        return self._weights.layer_bytes
+
+    def memory_bytes(self, coalitions: Coalitions) -> int:
+        """Bytes that weights and states take at most while observing on every text."""
+        states = self.plan(coalitions).widest_states * self._walker.state_bytes * self.n_sequences
+        return self._weights.peak_bytes + min(states, self._room())
+
     def plan(self, coalitions: Coalitions, n_sequences: int | None = None) -> Plan:
         """The work that observing ``coalitions`` will take, the full model's pass included."""
         everyone = np.ones((1, self.n_players), dtype=bool)
@@ -125,23 +150,47 @@ class StreamedGame:
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe distinct coalitions on distinct sequences, all in one pass over the weights.
 
-        Ask for many at once: every call reads the whole checkpoint.
+        Ask for many at once: every call reads the whole checkpoint. What a pass observes is known
+        when it ends.
         """
         asked = question(coalitions, sequences, self.n_players, self.n_sequences)
         if asked.empty:
             return
-        room = self._memory
-        if room is None:
-            room = int(FREE_SHARE * free_main_memory())
+        room = self._room()
+        everything = np.arange(len(asked.sequences))
+        passes = self._divided(asked.ordered, len(everything), room)
+        for columns in np.array_split(everything, passes):
+            for block in self._pass(asked.ordered, asked.sequences[columns], room):
+                whole = replace(block, columns=columns[block.columns])
+                self.remarks.extend(asked.remarks(whole))
+                yield replace(whole, rows=asked.order[block.rows])
+
+    def _room(self) -> int:
+        return int(FREE_SHARE * free_main_memory()) if self._memory is None else self._memory
+
+    def _divided(self, ordered: Coalitions, n_sequences: int, room: int) -> int:
+        """Passes among which to divide the texts, so that the fewest bytes are moved.
+
+        A pass reads the layers once; a state that waits in a file is written and read per layer.
+        """
+        widest = plan(ordered, n_sequences, self.length).widest_states + 1
+        states = widest * n_sequences * self._walker.state_bytes
+        passes = np.arange(1, n_sequences + 1)
+        waiting = np.maximum(0, states - passes * room)
+        moved = passes * self._weights.layer_bytes + 2 * self.n_players * waiting
+        return int(passes[moved.argmin()])
+
+    def _pass(self, ordered: Coalitions, sequences: Indices, room: int) -> Iterator[Block]:
+        """One pass over the weights; rows and columns index into what is given here."""
         spill = Spill(room, self._spill_folder)
         self._walker.spill = spill
+        self.passes += 1
         started = perf_counter()
         try:
-            for block in self._walker.observe_in_one_pass(asked.ordered, asked.sequences):
+            for block in self._walker.observe_in_one_pass(ordered, sequences):
                 seconds = perf_counter() - started
                 self.spent.seconds += seconds
-                self.remarks.extend(asked.remarks(block))
-                yield replace(block, rows=asked.order[block.rows], seconds=seconds)
+                yield replace(block, seconds=seconds)
                 started = perf_counter()
         finally:
             self._weights.release()
@@ -171,6 +220,60 @@ class StreamedGame:
         }
         with self._weights.ending(list(model.modules())), patched(through):
             return find_head(model, self.stack, few)
+
+    def _compare(self, dtype: torch.dtype) -> str:
+        """Hold the first layers, run apart, against the model's own forward on two texts."""
+        few = self.tokens[[0, -1]]
+        last = min(CHECKED_LAYERS, self.n_players) - 1
+        prelude = self._walker.layers.prelude(few)
+        gaps: list[float] = []
+
+        def watched(layer: int, forward: Forward) -> Forward:
+            module, carried = self.stack.layers[layer], self._weights.carried[layer]
+
+            def run(*args: object, **kwargs: object) -> object:
+                self._weights.hold(layer)
+                key = carried.sources[0]
+                given = kwargs[key] if isinstance(key, str) else args[key or 0]
+                assert isinstance(given, Tensor)
+                given = given.clone()  # some layers add to their input in place
+                returned = forward(*args, **kwargs)
+                with patched({module: forward}):
+                    apart = self._walker.batches.apply(prelude, layer, given, 0, 1)
+                gaps.append(_gap(apart, tree_leaves(returned)[0]))
+                if layer == 0:
+                    gaps.append(_gap(prelude.embedded, given))
+                if layer == last:
+                    raise _SeenEnough
+                return returned
+
+            return run
+
+        layers = self.stack.layers[: last + 1]
+        watching = {layer: watched(i, layer.forward) for i, layer in enumerate(layers)}
+        with self._weights.beginning(), patched(watching), torch.no_grad(), suppress(_SeenEnough):
+            self.model(input_ids=few.to(self._walker.device), use_cache=False)
+        self._weights.forget()
+        room = 1e-4 if dtype in (torch.float32, torch.float64) else 0.05
+        if not gaps or not max(gaps) <= room:
+            raise NotReplayable(
+                f"its first layers, run apart, differ from the model by {max(gaps, default=1):.2g}"
+            )
+        return (
+            f"the first {last + 1} layers on two sequences, as in the model's own forward to"
+            f" {max(gaps):.0e} of the state"
+        )
+
+
+class _SeenEnough(Exception):
+    """The last layer that is compared has run."""
+
+
+def _gap(found: Tensor, expected: Tensor) -> float:
+    """Largest difference, as a share of the largest entry; states that are not finite agree."""
+    if not torch.isfinite(expected).all():
+        return 0.0 if torch.equal(torch.isfinite(found), torch.isfinite(expected)) else 1.0
+    return ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30)).item()
 
 
 def _through(carried: Carried, *args: object, **kwargs: object) -> object:
