@@ -151,7 +151,7 @@ def compose(
     """Run a cut with what follows it, and print the one report."""
     from coterie.pipeline.heal_compose import parts_of, prune_and_after
     from coterie.report.healing import print_after
-    from coterie.report.terminal import print_record
+    from coterie.report.judgement_utilities import print_mixed
 
     with quieted() as progress:
         record = prune_and_after(
@@ -160,6 +160,6 @@ def compose(
     if as_json:
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
         return
-    print_record(record)
+    print_mixed(record)
     for part in parts_of(record):
         print_after(part)

@@ -2,8 +2,10 @@
 
 from coterie.cli import options as o
 from coterie.cli.heal import Heal
+from coterie.cli.mix import TaskItems, TasksDir, Utility
 from coterie.cli.quantize import Quantize, QuantizeFirst
 from coterie.deploy import quiet
+from coterie.errors import UserError
 
 
 def command(
@@ -27,6 +29,7 @@ def command(
     budget: o.Budget = None,
     time: o.Time = None,
     lock: o.Lock = None,
+    stream: o.Stream = False,
     state_memory: o.StateMemory = None,
     seed: o.Seed = 0,
     store: o.StoreFile = None,
@@ -34,6 +37,9 @@ def command(
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     trust_remote_code: o.TrustRemoteCode = False,
+    utility: Utility = None,
+    tasks_dir: TasksDir = None,
+    task_items: TaskItems = 100,
     quantize: Quantize = None,
     quantize_first: QuantizeFirst = False,
     heal: Heal = None,
@@ -45,13 +51,16 @@ def command(
     Observes many coalitions of layers on a calibration text, keeps the one that predicts best on
     that text and a second one, writes an ordinary checkpoint into DIR that plain `from_pretrained`
     loads, checks it, and judges it on held-out text. Stopped at any moment, the same command goes
-    on where it was; with another --remove nothing is evaluated twice.
+    on where it was; with another --remove nothing is evaluated twice. With --utility, answers to
+    zero-shot tasks choose, alone or mixed with the loss.
 
     Examples: coterie prune reference --remove 4 --output out;
-    coterie prune meta-llama/Llama-3.2-1B --target-params 0.75 --output small --time 20m
+    coterie prune meta-llama/Llama-3.2-1B --target-params 0.75 --output small --time 20m;
+    coterie prune MODEL --remove 4 --utility piqa=0.5,kl=0.5 --output able
     """
-    from coterie.cli.show import Display, show
+    from coterie.cli.show import Display, show_with
     from coterie.pipeline.request import Request
+    from coterie.report.judgement_utilities import print_mixed
     from coterie.report.record import Record
 
     request = Request(
@@ -75,15 +84,24 @@ def command(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
         study=study,
+        stream=stream,
         state_memory=o.parse_bytes(state_memory),
         target_params=target_params,
         target_bytes=target_bytes,
         target_speedup=target_speedup,
+        utility=utility,
+        tasks_dir=None if tasks_dir is None else str(tasks_dir),
+        task_items=task_items,
     )
     request.check(cutting=True)
 
     if (quantize is not None or quantize_first or heal is not None) and not dry_run:
         quiet()
+        if stream:
+            raise UserError(
+                "--stream never holds a whole model, as --quantize and --heal do: cut first, then "
+                "give the folder to `coterie quantize` or `coterie heal`"
+            )
         from coterie.cli.heal import compose
         from coterie.pipeline.heal_compose import After
 
@@ -104,4 +122,4 @@ def command(
             request, output=output, overwrite=overwrite, store=store, progress=progress
         ).record
 
-    return show(run, as_json=as_json)
+    return show_with(print_mixed, run, as_json=as_json)

@@ -1,25 +1,7 @@
 """`coterie values MODEL`."""
 
-from typing import Annotated
-
-import typer
-
 from coterie.cli import options as o
-from coterie.cli.evaluate import TasksDir
-
-Utility = Annotated[
-    str | None,
-    typer.Option(
-        "--utility",
-        metavar="MIX",
-        help="What a coalition is worth: tasks by margin or, as NAME:acc, by accuracy, and `kl`, "
-        "`log-loss` or `top1` on the calibration text, with weights: "
-        "piqa=0.5,arc_easy=0.25,kl=0.25. Default: the paper's perplexity ratio.",
-    ),
-]
-TaskItems = Annotated[
-    int, typer.Option("--task-items", metavar="N", help="First items of each task, for --utility.")
-]
+from coterie.cli.mix import TaskItems, TasksDir, Utility
 
 
 def command(
@@ -43,6 +25,7 @@ def command(
     estimator: o.Estimator = "paper",
     surrogate: o.Surrogate = "paper",
     interactions: o.Interactions = False,
+    stream: o.Stream = False,
     state_memory: o.StateMemory = None,
     seed: o.Seed = 0,
     store: o.StoreFile = None,
@@ -91,23 +74,24 @@ def command(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
         study=study,
+        stream=stream,
         state_memory=o.parse_bytes(state_memory),
         front=front,
         repeats=repeats,
         estimator=estimator,
         surrogate=surrogate,
         interactions=interactions,
+        utility=utility,
+        tasks_dir=None if tasks_dir is None else str(tasks_dir),
+        task_items=task_items,
     )
     request.check(cutting=False)
     if utility is not None:
-        from coterie.pipeline.mixing import UtilityRequest, utility_values
+        from coterie.pipeline.mixing import utility_values
         from coterie.report.judgement_utilities import UtilityReport, print_utilities
 
-        mix = UtilityRequest(utility, tasks_dir, task_items)
-        mix.weights()
-
         def weigh(progress: Display) -> UtilityReport:
-            return utility_values(request, mix, store=store, progress=progress)
+            return utility_values(request, store=store, progress=progress)
 
         show_with(print_utilities, weigh, as_json=as_json)
         return

@@ -189,10 +189,14 @@ class MixedGame:
     |v_u(N) − v_u(N∖{i})| over the players: 0 for the full model, about 1 where an average player
     is gone. Its sequences are the units of all parts, weighted so that their mean is that sum; the
     loss of each stands in ``nll``, the other observations are NaN.
+
+    Attributes:
+        not_finite: Likelihoods and losses that were not finite when they were asked for; each
+            part reads them as the worst there is.
     """
 
     def __init__(self, parts: Sequence[Scaled]) -> None:
-        self.parts = list(parts)
+        self.parts, self.not_finite = list(parts), 0
         counts = [len(scaled.full) for scaled in self.parts]
         self.starts = np.concatenate([[0], np.cumsum(counts)])
         clusters, offset = [], 0
@@ -212,22 +216,27 @@ class MixedGame:
         return int(self.starts[-1])
 
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
-        """Yield one block a part: all its units, of those that are asked."""
+        """Yield one block a part, with the seconds it took when it was observed, now or before."""
         total = sum(scaled.part.weight for scaled in self.parts)
         for place, scaled in enumerate(self.parts):
             start, stop = self.starts[place], self.starts[place + 1]
             columns = np.flatnonzero((sequences >= start) & (sequences < stop))
             if not len(columns) or not len(coalitions):
                 continue
-            began = perf_counter()
-            scores = scaled.part.scores(observe_all(scaled.part.game, coalitions))
+            everything = np.arange(scaled.part.game.n_sequences)
+            table, seconds = Observations.empty(len(coalitions), len(everything)), 0.0
+            for told in scaled.part.game.observe(coalitions, everything):
+                table.put(told)
+                seconds += told.seconds
+            self.not_finite += int((~np.isfinite(table.nll)).sum())
+            scores = scaled.part.scores(table)
             share = scaled.part.weight / total * self.n_sequences / len(scaled.full)
             loss = share * (scaled.full - scores) / scaled.scale
             seen = np.full((len(coalitions), len(columns)), np.nan)
             units = sequences[columns] - start
             block = Observations(loss[:, units], seen, seen)
             rows = np.arange(len(coalitions))
-            yield Block(rows, columns, block, perf_counter() - began)
+            yield Block(rows, columns, block, seconds)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from coterie.game.surrogates.choice import most_faithful
 from coterie.game.surrogates.fidelity import Fidelity
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.process import Process
-from coterie.game.utilities import perplexity_ratio
+from coterie.game.utilities import Formula, perplexity_ratio
 from coterie.pipeline.choosing import Found
 from coterie.pipeline.opening import Opened, Progress
 
@@ -46,12 +46,22 @@ def around_found(table: Opened, found: Found, progress: Progress) -> Around | No
     return around(found, table.calibration.texts.documents, locked, seed=table.request.seed)
 
 
-def around(found: Found, documents: Indices, locked: Indices, *, seed: int) -> Around | None:
+def around(
+    found: Found,
+    documents: Indices,
+    locked: Indices,
+    *,
+    seed: int,
+    formula: Formula = perplexity_ratio,
+) -> Around | None:
     """Mean marginal contribution in the chosen coalitions and all their swaps, by a surrogate.
 
     The surrogate, a Gaussian process or pairwise ridge by held-out fidelity, is fitted to the
     search's own coalitions, which were not drawn at random: the error by sampling says how much
     depends on which of them were asked. None where the search asked fewer than there are players.
+
+    Args:
+        formula: From mean losses to values.
     """
     strata, table, full = _learnable(found.ledger)
     coalitions = np.concatenate([stratum.coalitions for stratum in strata])
@@ -59,7 +69,7 @@ def around(found: Found, documents: Indices, locked: Indices, *, seed: int) -> A
     if len(coalitions) <= n_players:
         return None
     rng = np.random.default_rng([seed, 5])
-    targets = perplexity_ratio(table.mean(axis=1), full.mean(keepdims=True))
+    targets = formula(table.mean(axis=1), full.mean(keepdims=True))
     chosen = np.array([decision.winner.coalition for decision in found.decisions])
     size = int(chosen.sum(axis=1).min())
     surrogate, fidelities = most_faithful(
@@ -70,7 +80,7 @@ def around(found: Found, documents: Indices, locked: Indices, *, seed: int) -> A
         table,
         full,
         documents,
-        perplexity_ratio,
+        formula,
         surrogate=surrogate,
         replicates=REPLICATES,
         rng=rng,

@@ -12,6 +12,7 @@ from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, distin
 from coterie.game.search import (
     Answer,
     Decision,
+    Judge,
     Ledger,
     by_race,
     contiguous,
@@ -128,11 +129,14 @@ def choose(
     ledger = Ledger(clock, floor=floor)
     out_of_time = False
     try:
-        finalists = _play(ledger, method, keeps, table, budget, limit, seed)
+        locked = np.array(table.locked, dtype=np.intp)
+        finalists = play(
+            ledger, method, keeps, locked=locked, budget=budget, limit=limit, seed=seed
+        )
     except OutOfTime:
         out_of_time, finalists = True, []
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
-    finalists = _admitted(ledger, method, finalists, keeps, allowed, seconds)
+    finalists = admitted(ledger, method, finalists, keeps, allowed, seconds)
     game: Game = played.game if second is None else Joined(played.game, second.game)
     union = Ledger(game, floor=floor)
     progress.say("deciding between the finalists on more text")
@@ -145,7 +149,7 @@ def choose(
     return Found(
         method=method,
         decisions=decisions,
-        finalists=_ordered(finalists),
+        finalists=ordered(finalists),
         ledger=ledger,
         union=union,
         documents=documents,
@@ -187,17 +191,23 @@ def _limit(
     return max(0.0, whole - FINALISTS * sum(keeps) * n_second)
 
 
-def _play(
+def play(
     ledger: Ledger,
     method: str,
     keeps: Sequence[int],
-    table: Opened,
+    *,
+    locked: Indices,
     budget: int | None,
     limit: float,
     seed: int,
+    judge: Judge = by_race,
 ) -> list[Answer]:
-    """The finalists of a method, its own answer of every size first."""
-    locked = np.array(table.locked, dtype=np.intp)
+    """The finalists of a method, its own answer of every size first.
+
+    Args:
+        limit: Layer-sequences that guided search and evolution may ask.
+        judge: How guided search compares candidates.
+    """
     rng = np.random.default_rng([seed, 3])
     if method == "guided":
         return guided(
@@ -206,7 +216,7 @@ def _play(
             budget=budget or MOST_COALITIONS,
             most_layer_sequences=limit,
             locked=locked,
-            judge=by_race,
+            judge=judge,
             rng=rng,
         ).finalists
     if method == "greedy":
@@ -224,7 +234,7 @@ def _play(
     return found
 
 
-def _admitted(
+def admitted(
     ledger: Ledger,
     method: str,
     finalists: Sequence[Answer],
@@ -276,7 +286,7 @@ def _by_paper(
     return Found(
         method="paper",
         decisions=decide(ledger, answers, documents),
-        finalists=_ordered(answers),
+        finalists=ordered(answers),
         ledger=ledger,
         union=ledger,
         documents=documents,
@@ -299,6 +309,6 @@ def _documents(played: Played, second: Played | None) -> Indices:
     return np.concatenate([first, second.texts.documents + len(played.texts.document_names)])
 
 
-def _ordered(finalists: Sequence[Answer]) -> list[Answer]:
+def ordered(finalists: Sequence[Answer]) -> list[Answer]:
     """Largest size first, as `decide` has them."""
     return sorted(finalists, key=lambda answer: -int(answer.coalition.sum()))

@@ -1,9 +1,9 @@
 """Task utilities: the value of a coalition is what it scores on tasks, or a weighted mix."""
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,27 +12,26 @@ from coterie.evaluation.planning import plan
 from coterie.evaluation.task_definitions import load_tasks
 from coterie.evaluation.task_game import Measure, MixedGame, Part, Scaled, TaskGame
 from coterie.evaluation.tasks import fingerprint
-from coterie.game.coalitions import Matrix, Observations, to_text
+from coterie.game.coalitions import Coalitions, Matrix, Observations, to_text
 from coterie.game.utilities import read
 from coterie.models.checkpoints import load_tokenizer
 from coterie.pipeline.defaults import context_of, name_of
 from coterie.pipeline.evaluate import tokenizer_identity
+from coterie.pipeline.mix_spec import weights_of
 from coterie.pipeline.opening import Opened, Progress, Silent, opened, prepare
 from coterie.pipeline.provenance import versions
 from coterie.pipeline.record import contributions_part, searched_record
 from coterie.pipeline.request import Request
 from coterie.pipeline.search import Searched
 from coterie.pipeline.settings import generator, settings_for, size_asked
+from coterie.plain import Json
 from coterie.remembered import Remembered
-from coterie.report.judgement_utilities import UtilityPart, UtilityReport
-from coterie.report.record import BudgetPart
+from coterie.report.judgement_utilities import UtilityReport
+from coterie.report.record import BudgetPart, ContributionsPart, UtilityPart
 from coterie.study import Study, run_study
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
-
-ITEMS = 100
-"""Items of a task that are asked; each is asked of every coalition."""
 
 PART_REPLICATES = 8
 """Refits behind the errors of a single part; the mix has the full number."""
@@ -47,55 +46,74 @@ _TEXTS: dict[str, tuple[_Quantity, float, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class UtilityRequest:
-    """Which utilities, with what weights, on which items.
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """The utilities that were asked for, opened on a model, as one game."""
 
-    Args:
-        spec: ``piqa=0.5,arc_easy:acc=0.25,kl=0.25``; a task's margin unless ``:acc`` is said; of
-            the calibration text ``kl``, ``log-loss`` or ``top1``; a single name needs no weight.
-        tasks_dir: Folder of local tasks.
-        items: First items of each task that are asked.
+    parts: list[Scaled]
+    game: MixedGame
+    known: set[str]
+    """Coalitions the store knew all observations of before, in their text form."""
+
+    def layer_tokens_asked(self, table: Opened, asked: Coalitions) -> int:
+        """Of the calibration texts, where any part is about these; what tasks ask is not told."""
+        played = table.calibration
+        if not any(scaled.part.game is played.game for scaled in self.parts):
+            return 0
+        return plan(asked, played.texts.n_sequences, played.texts.length).layer_tokens_asked
+
+
+def tasks_of(request: Request) -> dict[str, "Task"]:
+    """The tasks that a mix names, with their items; without a model.
+
+    Raises:
+        UserError: a task that is not there, is a group of them, or cannot be read.
     """
+    names = sorted({name for name, _ in weights_of(request.utility or "") if name not in _TEXTS})
+    folder = None if request.tasks_dir is None else Path(request.tasks_dir)
+    loaded = load_tasks(names, folder) if names else {}
+    if extra := sorted(set(names) - set(loaded)):
+        raise UserError(f"'{extra[0]}' is a group of tasks: name one of {', '.join(loaded)}")
+    return loaded
 
-    spec: str
-    tasks_dir: Path | None = None
-    items: int = ITEMS
 
-    def weights(self) -> dict[tuple[str, Measure], float]:
-        """Name and measure of each utility → its weight; the weights sum to 1.
+def items_asked(request: Request, tasks: Mapping[str, "Task"]) -> dict[str, Json]:
+    """A hash of everything asked of each task: part of what decides the answer, if any is."""
+    if not tasks:
+        return {}
+    items = {name: fingerprint(task, request.task_items) for name, task in sorted(tasks.items())}
+    return {"tasks_sha256": {**items}}
 
-        Raises:
-            UserError: a part that cannot be read, or is named twice.
-        """
-        if self.items < 1:
-            raise UserError(f"--task-items {self.items} leaves nothing to ask: give at least 1")
-        found: dict[tuple[str, Measure], float] = {}
-        parts = [part.strip() for part in self.spec.split(",")]
-        for part in parts:
-            match = re.fullmatch(r"([\w.-]+)(?::(margin|acc))?(?:=([0-9.]+))?", part)
-            number = _number(match[3]) if match and match[3] else 1.0
-            if match is None or number <= 0 or (match[3] is None and len(parts) > 1):
-                raise UserError(
-                    f"--utility '{part}' cannot be read: write NAME=WEIGHT, weights above 0, as in "
-                    "piqa=0.5,arc_easy:acc=0.25,kl=0.25"
-                )
-            if match[1] == "ppl-ratio":
-                raise UserError("ppl-ratio is no mean over texts: in a mix take log-loss or kl")
-            key = match[1], cast("Measure", match[2] or "margin")
-            if key in found:
-                raise UserError(f"--utility names {match[1]} twice: give it once, with its weight")
-            found[key] = number
-        total = sum(found.values())
-        return {key: number / total for key, number in found.items()}
+
+def mixes_texts(request: Request) -> bool:
+    """Whether any utility of the mix is about the calibration text."""
+    return any(name in _TEXTS for name, _ in weights_of(request.utility or ""))
+
+
+def mixed(table: Opened, tasks: Mapping[str, "Task"], progress: Progress) -> Mix:
+    """Open the game of each utility and weigh it by what one average player changes.
+
+    Raises:
+        UserError: a utility that no single player changes.
+    """
+    games = {name: game_of_task(table, name, task) for name, task in tasks.items()}
+    free = np.setdiff1d(np.arange(table.stack.n_players), np.array(table.locked, dtype=int))
+    parts: list[Scaled] = []
+    known: list[set[str]] = []
+    for (name, measure), weight in weights_of(table.request.utility or "").items():
+        progress.say(f"weighing {name}")
+        part = (
+            _text_part(table, name, weight)
+            if name in _TEXTS
+            else _task_part(name, measure, weight, games[name])
+        )
+        known.append(known_of(part.game))
+        parts.append(Scaled.of(part, free))
+    return Mix(parts, MixedGame(parts), set.intersection(*known))
 
 
 def utility_values(
-    request: Request,
-    utility: UtilityRequest,
-    *,
-    store: Path | str | None = None,
-    progress: Progress | None = None,
+    request: Request, *, store: Path | str | None = None, progress: Progress | None = None
 ) -> UtilityReport:
     """What every player contributes to a mix of utilities, and to each of them.
 
@@ -106,53 +124,32 @@ def utility_values(
         UserError: something asked cannot be done, in one line.
     """
     request.check(cutting=False)
-    if request.front or request.interactions or request.repeats > 1 or request.estimator != "paper":
-        raise UserError(
-            "--utility estimates contributions through a surrogate: leave out --front, "
-            "--interactions, --repeats and --estimator"
-        )
-    weights = utility.weights()
     progress = progress or Silent()
-    tasks = {name for name, _ in weights if name not in _TEXTS}
-    loaded = load_tasks(sorted(tasks), utility.tasks_dir) if tasks else {}
-    if extra := sorted(tasks - set(loaded)):
-        raise UserError(f"'{extra[0]}' is a group of tasks: name one of {', '.join(loaded)}")
+    tasks = tasks_of(request)
     prepared = prepare(request, progress=progress)
     with opened(prepared, store=store, progress=progress) as table:
-        games = {name: _task_game(table, name, loaded[name], utility) for name in sorted(tasks)}
-        free = np.setdiff1d(np.arange(table.stack.n_players), np.array(table.locked, dtype=int))
-        parts: list[Scaled] = []
-        known: list[set[str]] = []
-        for (name, measure), weight in weights.items():
-            progress.say(f"weighing {name}")
-            part = (
-                _text_part(table, name, weight)
-                if name in _TEXTS
-                else _task_part(name, measure, weight, games[name])
-            )
-            known.append(_known(part))
-            parts.append(Scaled.of(part, free))
-        mixed = _study(table, MixedGame(parts), progress)
-        budget = _budget(table, mixed, parts, set.intersection(*known))
-        record = searched_record("values", table, Searched(mixed, budget))
-        record["search"]["utility"] = utility.spec
+        mix = mixed(table, tasks, progress)
+        study = study_of(table, mix.game, progress)
+        record = searched_record("values", table, Searched(study, budget_of(table, study, mix)))
+        record["search"]["utility"] = request.utility or ""
         if record["contributions"] is not None:
             record["contributions"]["unit"] = UNIT
-        single = [_single(table, scaled, progress) for scaled in parts]
-        return UtilityReport(record=record, unit=UNIT, items=utility.items, parts=single)
+        single = [single_part(table, scaled, progress) for scaled in mix.parts]
+        return UtilityReport(record=record, unit=UNIT, items=request.task_items, parts=single)
 
 
-def _task_game(table: Opened, name: str, task: "Task", utility: UtilityRequest) -> Remembered:
+def game_of_task(table: Opened, name: str, task: "Task") -> Remembered:
     """The task as a game behind the store, under everything its answers depend on."""
     source, book = table.prepared.source, table.calibration.game.store
-    asked = fingerprint(task, utility.items)
+    limit = table.request.task_items
+    asked = fingerprint(task, limit)
     game = TaskGame(
         name,
         task,
         table.model,
         load_tokenizer(source),
         table.stack,
-        limit=utility.items,
+        limit=limit,
         bos=table.request.bos_policy(),
         context=context_of(source),
     )
@@ -197,9 +194,10 @@ def _task_part(name: str, measure: Measure, weight: float, game: Remembered) -> 
     return Part(name, weight, game, scores, np.arange(len(inner.items)), told)
 
 
-def _study(
+def study_of(
     table: Opened, game: MixedGame, progress: Progress, replicates: int | None = None
 ) -> Study:
+    """The paper's study of a game of utilities, through a surrogate that knows no bounds."""
     n_players = table.stack.n_players
     keep = size_asked(table.request, n_players, table.locked)
     settings = replace(
@@ -220,9 +218,17 @@ def _study(
     )
 
 
-def _single(table: Opened, scaled: Scaled, progress: Progress) -> UtilityPart:
+def single_part(table: Opened, scaled: Scaled, progress: Progress) -> UtilityPart:
     """What the players contribute to one part alone; nothing is observed anew."""
-    found = _study(table, MixedGame([scaled]), progress, PART_REPLICATES).contributions
+    found = study_of(table, MixedGame([scaled]), progress, PART_REPLICATES).contributions
+    kind = table.request.player_kind()
+    return utility_part(
+        scaled, contributions_part(found.estimate, UNIT, found.replicates, found.n_base, kind)
+    )
+
+
+def utility_part(scaled: Scaled, contributions: ContributionsPart | None) -> UtilityPart:
+    """One utility as the record names it."""
     return UtilityPart(
         name=scaled.part.name,
         measure=scaled.part.measure,
@@ -230,42 +236,26 @@ def _single(table: Opened, scaled: Scaled, progress: Progress) -> UtilityPart:
         units=len(scaled.full),
         full=float(scaled.full.mean()),
         scale=scaled.scale,
-        contributions=contributions_part(
-            found.estimate,
-            UNIT,
-            found.replicates,
-            found.n_base,
-            table.request.player_kind(),
-        ),
+        contributions=contributions,
     )
 
 
-def _known(part: Part) -> set[str]:
-    """Coalitions the store knows all of this part's observations of, in their text form."""
-    game = part.game
+def known_of(game: object) -> set[str]:
+    """Coalitions the store knows all observations of, in their text form."""
     assert isinstance(game, Remembered)
     return game.store.whole(game.number, game.n_sequences)
 
 
-def _budget(table: Opened, study: Study, parts: list[Scaled], known: set[str]) -> BudgetPart:
-    """The cost of the texts as always; that of the tasks as answers asked."""
+def budget_of(table: Opened, study: Study, mix: Mix) -> BudgetPart:
+    """The cost of the texts as always; that of the tasks as coalitions asked."""
     asked = np.unique(study.asked, axis=0)
-    played = table.calibration
-    texts = any(scaled.part.game is played.game for scaled in parts)
-    work = plan(asked, played.texts.n_sequences, played.texts.length)
+    spent = table.calibration.engine.spent
     return BudgetPart(
         distinct=len(asked),
-        known=sum(to_text(row) in known for row in asked),
-        layer_tokens_asked=work.layer_tokens_asked if texts else 0,
-        layer_tokens_executed=played.engine.spent.layer_tokens,
-        head_tokens=played.engine.spent.head_tokens,
-        not_finite=study.not_finite,
+        known=sum(to_text(row) in mix.known for row in asked),
+        layer_tokens_asked=mix.layer_tokens_asked(table, asked),
+        layer_tokens_executed=spent.layer_tokens,
+        head_tokens=spent.head_tokens,
+        not_finite=mix.game.not_finite,
         seconds={"observing": study.seconds_observing, "estimating": study.seconds_estimating},
     )
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

@@ -7,10 +7,13 @@ import numpy as np
 import torch
 
 from coterie.evaluation.planning import Plan, plan
-from coterie.game.coalitions import observe_all, to_text
+from coterie.evaluation.streaming import StreamedGame
+from coterie.game.coalitions import Coalitions, observe_all, to_text
 from coterie.game.search import plain_cost
 from coterie.pipeline.choosing import tenth_of_paper
 from coterie.pipeline.folder import check_output
+from coterie.pipeline.mixed_choice import planned
+from coterie.pipeline.mixing import tasks_of
 from coterie.pipeline.opening import Opened, Progress, Silent, opened, prepare
 from coterie.pipeline.record import opening_record
 from coterie.pipeline.request import Request
@@ -31,7 +34,8 @@ def prune_plan(
     """State coalitions, work, memory, disk and estimated seconds; observe nothing that is kept.
 
     The estimate times the full model and the empty coalition once on the calibration texts: their
-    difference is the layers, the rest is the head. A time limit is not foreseen.
+    difference is the layers, the rest is the head. Streamed, it is one pass of the full model, the
+    head counted into the layers. A time limit is not foreseen.
 
     Raises:
         UserError: as `prune` would, for the same reasons.
@@ -44,7 +48,12 @@ def prune_plan(
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
     with opened(prepared, store=store, progress=progress, read_only=True) as table:
         record = opening_record("plan", table, output=output)
-        record["plan"] = _of_design(table) if request.method == "paper" else _of_search(table)
+        part = _of_design(table) if request.method == "paper" else _of_search(table)
+        if request.utility is not None:
+            part = planned(table, tasks_of(request), part, _keep(table))
+        record["plan"] = part
+        if table.streamed:
+            record["plan"]["pass_bytes"] = table.streamed[0].pass_bytes
         return record
 
 
@@ -68,7 +77,7 @@ def _of_design(table: Opened) -> PlanPart:
         layer_tokens_asked=work.layer_tokens_asked,
         layer_tokens_executed=work.layer_tokens_executed,
         head_tokens=work.head_tokens,
-        memory_bytes=_memory(table, work),
+        memory_bytes=_memory(table, work, asked),
         disk_bytes=_disk(table, keep),
         seconds=seconds * (1 - known / len(asked)),
     )
@@ -105,7 +114,7 @@ def _of_search(table: Opened) -> PlanPart:
         layer_tokens_asked=layers * texts.length,
         layer_tokens_executed=layers * texts.length,
         head_tokens=distinct * texts.n_sequences * (texts.length - 1),
-        memory_bytes=_memory(table, narrow),
+        memory_bytes=_memory(table, narrow, one_cut),
         disk_bytes=_disk(table, keep),
         seconds=executions * layer + distinct * head,
         at_most=True,
@@ -123,6 +132,8 @@ def _keep(table: Opened) -> int:
 def _times(table: Opened) -> tuple[float, float]:
     """Seconds of one layer, and of all that is not a layer, over the calibration texts."""
     engine = table.calibration.engine
+    if isinstance(engine, StreamedGame):
+        return _streamed_seconds(engine) / engine.n_players, 0.0
     ends = np.stack([np.ones(engine.n_players, dtype=bool), np.zeros(engine.n_players, dtype=bool)])
     times = []
     for coalition in ends:
@@ -133,7 +144,20 @@ def _times(table: Opened) -> tuple[float, float]:
     return layer, times[1]
 
 
-def _memory(table: Opened, work: Plan) -> int:
+def _streamed_seconds(engine: StreamedGame) -> float:
+    """Seconds of one pass of the full model; waiting for the disk is shared by all that go along.
+
+    So a pass of many coalitions takes less than this says, and a pass of one takes about this.
+    """
+    began = perf_counter()
+    observe_all(engine, np.ones((1, engine.n_players), dtype=bool))
+    return perf_counter() - began
+
+
+def _memory(table: Opened, work: Plan, asked: Coalitions) -> int:
+    """Bytes of weights and states; streamed, ``asked`` all go along in one pass."""
+    if table.streamed:
+        return table.streamed[0].memory_bytes(asked)
     model = table.model
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     width = int(model.config.get_text_config(decoder=True).hidden_size)

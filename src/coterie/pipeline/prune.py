@@ -1,8 +1,10 @@
 """`prune`: the main job, from a model's name to a smaller checkpoint that is proved."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from coterie.pipeline.around import around_found
 from coterie.pipeline.choosing import choose
 from coterie.pipeline.folder import as_read, check_output, read_record, write_record, written_aside
 from coterie.pipeline.licence import licence_of
+from coterie.pipeline.mixed_choice import chosen_by_mix
+from coterie.pipeline.mixing import items_asked, tasks_of
 from coterie.pipeline.opening import (
     Opened,
     Played,
@@ -27,9 +31,10 @@ from coterie.pipeline.opening import (
     prepare,
     text_part,
 )
-from coterie.pipeline.record import chosen_record, cut_part, finite, searched_record
+from coterie.pipeline.record import chosen_record, cut_part, finite, searched_record, with_streaming
 from coterie.pipeline.request import Request
 from coterie.pipeline.settings import size_asked
+from coterie.pipeline.stream import Observed, losses_of, prove
 from coterie.pipeline.targets import target_of
 from coterie.pipeline.values import Result
 from coterie.plain import Json
@@ -44,6 +49,9 @@ from coterie.report.record import (
 )
 from coterie.study import watch
 
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+
 VERIFIED_SEQUENCES = 2
 """Calibration sequences on which the reloaded checkpoint must give the masked model's logits."""
 
@@ -55,7 +63,7 @@ class _Judged:
     record: Record
     source: Source
     coalition: Coalition
-    expected: Expectation
+    expected: Expectation | Observed
 
 
 def prune(
@@ -86,18 +94,20 @@ def prune(
     done = None if overwrite else read_record(output)
     if done is None:
         check_output(output, overwrite=overwrite)
+    tasks = {} if request.utility is None else tasks_of(request)
     prepared = prepare(request, progress=progress, cutting=True)
-    if done is not None and done.get("identity") == as_read(prepared.identity()):
+    identity = {**prepared.identity(), **items_asked(request, tasks)}
+    if done is not None and done.get("identity") == as_read(identity):
         progress.say(f"{output.name} holds the finished run of this very request")
         return Result(done)
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
-    judged = _judge(prepared, output, store, progress)
+    judged = _judge(prepared, tasks, output, store, progress)
+    judged.record["identity"] = identity
     began = time.monotonic()
     with written_aside(output, overwrite=overwrite) as folder:
         progress.say(f"writing {output.name}")
         record = judged.record
-        checked = _write(judged, folder)
-        record["verification"] = _verification(checked)
+        record["verification"] = _write(judged, folder)
         record["size"] = _sizes(judged.source, folder)
         record["budget"]["seconds"]["writing and checking"] = time.monotonic() - began
         draw_contributions(record, folder / FIGURE)
@@ -107,12 +117,15 @@ def prune(
     return Result(record)
 
 
-def _write(judged: _Judged, folder: Path) -> Verification:
+def _write(judged: _Judged, folder: Path) -> dict[str, Json]:
     """Write the checkpoint and check it; one that lacks single blocks says what loads it."""
     source, record = judged.source, judged.record
     if record["model"]["player_kind"] == "layer":
         write_cut(source, np.flatnonzero(judged.coalition).tolist(), folder)
-        return verify(judged.expected, folder, trust_remote_code=source.trust_remote_code)
+        trust = source.trust_remote_code
+        if isinstance(judged.expected, Observed):
+            return prove(judged.expected, folder, trust_remote_code=trust)
+        return _verification(verify(judged.expected, folder, trust_remote_code=trust))
     gone: dict[str, set[int]] = {"attention": set(), "mlp": set()}
     for label in record["cut"]["removed_labels"]:
         layer, _, block = label.partition(".")
@@ -120,23 +133,46 @@ def _write(judged: _Judged, folder: Path) -> Verification:
     done = write_block_cut(source, gone["attention"], gone["mlp"], folder)
     record["runtimes"] = list(done.runtimes)
     # The one Python file it needs is the package's own, just written.
-    return verify(judged.expected, folder, trust_remote_code=True)
+    assert isinstance(judged.expected, Expectation)  # blocks are not streamed
+    return _verification(verify(judged.expected, folder, trust_remote_code=True))
 
 
 def _judge(
-    prepared: Prepared, output: Path, store: Path | str | None, progress: Progress
+    prepared: Prepared,
+    tasks: Mapping[str, "Task"],
+    output: Path,
+    store: Path | str | None,
+    progress: Progress,
 ) -> _Judged:
     """Search, decide, judge on held-out text; the model is let go on return."""
     with opened(prepared, store=store, progress=progress) as table:
-        coalition, record = _chosen(table, output, progress)
+        if prepared.request.utility is None:
+            coalition, record = _chosen(table, output, progress)
+        else:
+            coalition, record = chosen_by_mix(table, tasks, output, progress)
         began = time.monotonic()
         held_out = table.play_held_out()
         record["held_out"] = text_part(held_out.texts)
         record["verdict"] = _verdict(held_out, coalition, progress)
-        tokens = torch.from_numpy(table.calibration.texts.tokens[:VERIFIED_SEQUENCES])
-        expected = expect(table.model, table.stack, coalition.tolist(), tokens)
+        expected = _expected(table, coalition)
+        with_streaming(record, table)
         record["budget"]["seconds"]["judging"] = time.monotonic() - began
         return _Judged(record, prepared.source, coalition, expected)
+
+
+def _expected(table: Opened, coalition: Coalition) -> Expectation | Observed:
+    """What the cut checkpoint must do: by logits, or by the losses of a model never whole."""
+    prepared, played = table.prepared, table.calibration
+    if table.streamed:
+        return Observed(
+            played.texts.tokens,
+            losses_of(played.game, coalition),
+            prepared.dtype,
+            prepared.device,
+            prepared.request.state_memory,
+        )
+    tokens = torch.from_numpy(played.texts.tokens[:VERIFIED_SEQUENCES])
+    return expect(table.model, table.stack, coalition.tolist(), tokens)
 
 
 def _chosen(table: Opened, output: Path, progress: Progress) -> tuple[Coalition, Record]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from coterie.errors import CutError, UserError
+from coterie.pipeline.mix_spec import ITEMS, weights_of
 from coterie.pipeline.provenance import bare
 from coterie.plain import Json
 from coterie.report.words import BLOCKS, Kind, unit
@@ -61,6 +62,9 @@ class Request:
         estimator: How `values` estimates contributions.
         surrogate: What the paper's estimator is taken through; ``"auto"`` by held-out fidelity.
         interactions: Estimate what every two players have to do with each other.
+        utility: A mix of tasks and text measures instead of the loss, as `mix_spec` reads it.
+        tasks_dir: Folder of local tasks; ``task_items``, how many first items of each are asked.
+        stream: Read the layers from disk one after the other; the model is never whole in memory.
     """
 
     model: str
@@ -92,6 +96,10 @@ class Request:
     estimator: str = ESTIMATORS[0]
     surrogate: str = SURROGATES[0]
     interactions: bool = False
+    utility: str | None = None
+    tasks_dir: str | None = None
+    task_items: int = ITEMS
+    stream: bool = False
 
     def check(self, *, cutting: bool) -> None:
         """Refuse what can be refused before anything is loaded.
@@ -120,6 +128,8 @@ class Request:
         if not cutting:
             self._check_values(given)
         self.player_kind()
+        self._check_utility(cutting=cutting)
+        self._check_stream()
         self.bos_policy()
         if self.revision is not None and Path(self.model).exists():
             raise UserError(f"--revision goes with a model of the Hub; {self.model} is a folder")
@@ -140,6 +150,45 @@ class Request:
             raise UserError("--interactions go with --estimator paper, and not with --front")
         if self.estimator != ESTIMATORS[0] and self.surrogate != SURROGATES[0]:
             raise UserError(f"--surrogate goes with --estimator paper, not {self.estimator}")
+
+    def _check_utility(self, *, cutting: bool) -> None:
+        """Refuse what a mix of utilities cannot be, or cannot do."""
+        if self.utility is None:
+            if self.tasks_dir is not None or self.task_items != ITEMS:
+                raise UserError(
+                    "tasks are asked for by --utility: say which, as in piqa=0.5,kl=0.5"
+                )
+            return
+        if self.task_items < 1:
+            raise UserError(
+                f"--task-items {self.task_items} leaves nothing to ask: give at least 1"
+            )
+        weights_of(self.utility)
+        if cutting and self.players != "layer":
+            raise UserError(f"--utility cuts whole layers: leave out --players {self.players}")
+        if cutting and self.method == "evolve":
+            raise UserError(
+                "--method evolve judges on parts of the texts, and a mix of utilities is asked as a"
+                " whole: give --method guided, greedy, one-shot, contiguous or paper"
+            )
+        if not cutting and (
+            self.front or self.interactions or self.repeats > 1 or self.estimator != ESTIMATORS[0]
+        ):
+            raise UserError(
+                "--utility estimates contributions through a surrogate: leave out --front, "
+                "--interactions, --repeats and --estimator"
+            )
+
+    def _check_stream(self) -> None:
+        """Refuse what needs the whole model in memory."""
+        if not self.stream:
+            return
+        if self.players != "layer":
+            raise UserError(f"--stream plays whole layers: leave out --players {self.players}")
+        if self.target_speedup is not None:
+            raise UserError("--target-speedup times a model in memory: leave out --stream")
+        if self.utility is not None:
+            raise UserError("--utility asks a model in memory: leave out --stream")
 
     def plays(self, *, cutting: bool) -> str:
         """The method that is played: `values` estimates, unless it looks for coalitions too."""
@@ -230,8 +279,15 @@ class Request:
 
     def as_json(self) -> dict[str, Json]:
         """The request as plain JSON; paths are reduced to their last part."""
-        named = {name: bare(getattr(self, name)) for name in ("model", "calibration", "held_out")}
-        return {**asdict(self), **named, "lock": list(self.lock)}
+        paths = ("model", "calibration", "held_out", "tasks_dir")
+        named = {name: bare(getattr(self, name)) for name in paths}
+        whole: dict[str, Json] = {**asdict(self), **named, "lock": list(self.lock)}
+        if self.utility is None:  # nothing is said of tasks where none are asked
+            for name in ("utility", "tasks_dir", "task_items"):
+                del whole[name]
+        if not self.stream:
+            del whole["stream"]
+        return whole
 
 
 def _option(name: str) -> str:

@@ -62,8 +62,16 @@ def _chosen(record: Record) -> str:
     here = next(one for one in choice["sizes"] if one["removed"] == record["cut"]["removed"])
     return (
         f" by `{record['search']['method']}` search and kept the best of {len(here['finalists'])}"
-        f" finalists\non {choice['sequences']} sequences of {choice['documents']} documents"
+        f" finalists\non {_judges(record)}"
     )
+
+
+def _judges(record: Record) -> str:
+    """What decided between the finalists."""
+    choice = record["choice"]
+    if "utility" in record:
+        return f"{choice['sequences']} items and sequences, by `{record['utility']['spec']}`"
+    return f"{choice['sequences']} sequences of {choice['documents']} documents"
 
 
 def _explained(record: Record) -> str:
@@ -97,7 +105,8 @@ def _finalists(record: Record) -> str:
         f"{w.or_dash(one['error'], '{:.4f}')} |"
         for one in here["finalists"]
     ]
-    head = "| finalist | cut | nats per token behind the winner (paired) |\n|---|---|---|"
+    unit = record["choice"].get("unit", "nats per token")
+    head = f"| finalist | cut | behind the winner (paired), {unit} |\n|---|---|---|"
     return "\n".join(["## Finalists", "", head, *rows, ""])
 
 

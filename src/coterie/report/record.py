@@ -88,6 +88,34 @@ class ContributionsPart(TypedDict):
     layers: list[LayerPart]
 
 
+class UtilityPart(TypedDict):
+    """One utility of a mix."""
+
+    name: str
+    measure: str
+    weight: float
+    units: int
+    """Items of a task, or sequences of text."""
+    full: float
+    """What the full model scores."""
+    cut: NotRequired[float]
+    """What the cut model scores on the same items or texts, which are those that chose it."""
+    scale: float
+    """Mean absolute change of the score when one single layer is skipped."""
+    contributions: ContributionsPart | None
+    """Null where a search observed too little to tell."""
+
+
+class MixPart(TypedDict):
+    """The utilities a cut was chosen by, instead of the loss on calibration text."""
+
+    spec: str
+    unit: str
+    items: int
+    """Most items of each task that were asked."""
+    parts: list[UtilityPart]
+
+
 class AgreementPart(TypedDict):
     """How surrogate and game agree on coalitions the surrogate was not fitted to."""
 
@@ -165,6 +193,8 @@ class ChoicePart(TypedDict):
     second: TextPart | None
     """Texts that decided beside those that calibrate; null where the latter decided alone."""
     sizes: list[SizeChoicePart]
+    unit: NotRequired[str]
+    """What losses are in; nats per token where it is absent."""
     nested: bool
     """Whether each coalition lies inside the next larger one."""
     out_of_time: bool
@@ -260,6 +290,23 @@ class InteractionsPart(TypedDict):
     pairs: list[PairPart]
 
 
+class StreamPart(TypedDict):
+    """What it took to read the layers from disk instead of holding them."""
+
+    passes: int
+    """Times the layers were read from first to last, on whatever texts."""
+    bytes_read: int
+    """With what was read to get ready."""
+    bytes_per_coalition: float
+    bytes_spilled: int
+    """States that memory had no room for, written to files."""
+    seconds_reading: float
+    seconds_waiting: float
+    """The part of reading that computing did not hide."""
+    checked: str
+    """What was compared with the model's own forward."""
+
+
 class BudgetPart(TypedDict):
     """What the search cost: asked as if alone, executed in truth."""
 
@@ -286,6 +333,10 @@ class PlanPart(TypedDict):
     memory_bytes: int
     disk_bytes: int
     seconds: float
+    pass_bytes: NotRequired[int]
+    """Streamed: bytes of layers that every question reads from disk."""
+    answers: NotRequired[int]
+    """Answers to items of tasks, asked of every coalition."""
     at_most: NotRequired[bool]
     """A search decides as it goes: these are its limits, with nothing shared between prefixes."""
 
@@ -309,6 +360,7 @@ class Record(TypedDict):
     """Null where a search observed too little to tell what each player contributes."""
     fidelity: NotRequired[FidelityPart | None]
     choice: NotRequired[ChoicePart]
+    utility: NotRequired[MixPart]
     target: NotRequired[TargetPart]
     stability: NotRequired[StabilityPart]
     interactions: NotRequired[InteractionsPart]
@@ -319,4 +371,5 @@ class Record(TypedDict):
     runtimes: NotRequired[list[str]]
     """What loads a checkpoint that lacks single blocks; absent where it is an ordinary one."""
     budget: NotRequired[BudgetPart]
+    streaming: NotRequired[StreamPart]
     plan: NotRequired[PlanPart]

@@ -16,6 +16,8 @@ from coterie.report.record import (
 MOST_PAIRS = 12
 """Interactions shown: those furthest from nothing, in their own standard errors."""
 
+NATS = "nats per token"
+
 
 def print_search(record: Record, out: Console) -> None:
     """Print those of the parts that the record has."""
@@ -31,40 +33,41 @@ def print_search(record: Record, out: Console) -> None:
 
 def _choice(choice: ChoicePart, record: Record, out: Console) -> None:
     cut = record["cut"]["removed"] if "cut" in record else None
-    where = f"{choice['sequences']} sequences of {choice['documents']} documents"
-    own = "calibration and second texts" if choice["second"] else "calibration texts alone"
+    where = f"{choice['sequences']} sequences of {choice['documents']} documents, the "
+    where += "calibration and second texts" if choice["second"] else "calibration texts alone"
+    if "unit" in choice:
+        where = f"the {choice['sequences']} items and sequences that the search asked about"
     here = [one for one in choice["sizes"] if cut is None or one["removed"] == cut]
     if len(here) == 1:
-        _finalists(here[0], out)
+        _finalists(here[0], choice.get("unit", NATS), out)
     else:
-        _front(here, out)
+        _front(here, choice.get("unit", NATS), out)
         inside = "each lies inside the next larger one" if choice["nested"] else "they are no nest"
         out.print(f"[dim]{inside}[/dim]")
-    out.print(f"[dim]by {record['search']['method']}; decided on {where}, the {own}[/dim]")
+    out.print(f"[dim]by {record['search']['method']}; decided on {where}[/dim]")
     if choice["out_of_time"]:
         out.print("[dim]the time ended the search: the best known by then was chosen[/dim]")
 
 
-def _finalists(here: SizeChoicePart, out: Console) -> None:
+def _finalists(here: SizeChoicePart, unit: str, out: Console) -> None:
     table = _table("finalist", "behind the winner", "cut")
     for one in here["finalists"]:
         behind = f"{one['behind']:.4f} ± {w.or_dash(one['error'], '{:.4f}')}"
         table.add_row(one["method"], behind, w.players(one["removed_labels"]))
     out.print("\n[bold]Finalists[/bold]")
     excess = f"{here['excess']:+.4f} ± {w.or_dash(here['error'], '{:.4f}')}"
-    out.print(f"[dim]nats per token, paired by document; the winner is {excess} from the full "
-              "model[/dim]")  # fmt: skip
+    out.print(f"[dim]{unit}, paired by document; the winner is {excess} from the full model[/dim]")
     out.print(table)
 
 
-def _front(sizes: list[SizeChoicePart], out: Console) -> None:
+def _front(sizes: list[SizeChoicePart], unit: str, out: Console) -> None:
     table = _table("kept", "above the full model", "found by", "cut")
     for one in sizes:
         excess = f"{one['excess']:+.4f} ± {w.or_dash(one['error'], '{:.4f}')}"
         removed = w.players(one["removed_labels"])
         table.add_row(str(one["size"]), excess, one["method"], removed)
     out.print("\n[bold]The best coalition of every size[/bold]")
-    out.print("[dim]nats per token, paired by document[/dim]")
+    out.print(f"[dim]{unit}, paired by document[/dim]")
     out.print(table)
 
 

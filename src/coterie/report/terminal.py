@@ -10,6 +10,7 @@ from coterie.report.record import (
     ContributionsPart,
     FidelityPart,
     Record,
+    StreamPart,
     TextPart,
 )
 from coterie.report.search import print_search
@@ -179,18 +180,37 @@ def _budget(record: Record, out: Console) -> None:
     ]
     if spent["not_finite"]:
         rows.append(("not finite", f"{spent['not_finite']} observations read as the floor"))
+    if (stream := record.get("streaming")) is not None:
+        rows += _streamed(stream)
     _pairs(rows, out, "Cost")
+
+
+def _streamed(stream: StreamPart) -> list[tuple[str, str]]:
+    hidden = 1 - stream["seconds_waiting"] / max(stream["seconds_reading"], 1e-9)
+    told = f"{w.size(stream['bytes_read'])} in {stream['passes']:,} passes over the layers, "
+    told += f"{w.size(stream['bytes_per_coalition'])} per coalition; {max(0.0, hidden):.0%} hidden"
+    rows = [("read from disk", told), ("streaming checked", stream["checked"])]
+    if stream["bytes_spilled"]:
+        rows.append(("states in files", w.size(stream["bytes_spilled"])))
+    return rows
 
 
 def _plan(record: Record, out: Console) -> None:
     plan = record["plan"]
+    told = f"{plan['answers']:,} by every coalition" if "answers" in plan else ""
+    streamed = []
+    if "pass_bytes" in plan:
+        told = f"{w.size(plan['pass_bytes'])} of layers for every question"
+        streamed.append(("read from disk", told))
     _pairs(
         [
             ("distinct coalitions", f"{plan['distinct']:,} ({plan['known']:,} known already)"),
+            *([("answers to tasks", told)] if told else []),
             ("layer executions", f"{plan['layer_executions']:,} × {plan['sequences']} sequences"),
             ("layer-tokens asked", w.count(plan["layer_tokens_asked"])),
             ("layer-tokens executed", w.count(plan["layer_tokens_executed"])),
             ("memory", f"{w.size(plan['memory_bytes'])} (weights and states)"),
+            *streamed,
             ("disk", f"{w.size(plan['disk_bytes'])} for the checkpoint"),
             ("estimated time", w.seconds(plan["seconds"])),
         ],

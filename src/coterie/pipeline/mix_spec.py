@@ -1,0 +1,51 @@
+"""What a mix of utilities asks for, read from its text: names, measures, weights. No model."""
+
+import re
+from typing import Literal, cast
+
+from coterie.errors import UserError
+
+ITEMS = 100
+"""Items of a task that are asked; each is asked of every coalition."""
+
+Named = tuple[str, Literal["margin", "acc"]]
+"""A utility's name, and how a task is scored; of a text the measure says nothing."""
+
+EXAMPLE = "piqa=0.5,arc_easy:acc=0.25,kl=0.25"
+
+
+def weights_of(spec: str) -> dict[Named, float]:
+    """Name and measure of each utility → its weight; the weights sum to 1.
+
+    Args:
+        spec: As `EXAMPLE`: a task's margin unless ``:acc`` is said; of the calibration text ``kl``,
+            ``log-loss`` or ``top1``; a single name needs no weight.
+
+    Raises:
+        UserError: a part that cannot be read, or is named twice.
+    """
+    found: dict[Named, float] = {}
+    parts = [part.strip() for part in spec.split(",")]
+    for part in parts:
+        match = re.fullmatch(r"([\w.-]+)(?::(margin|acc))?(?:=([0-9.]+))?", part)
+        number = _number(match[3]) if match and match[3] else 1.0
+        if match is None or number <= 0 or (match[3] is None and len(parts) > 1):
+            raise UserError(
+                f"--utility '{part}' cannot be read: write NAME=WEIGHT, weights above 0, as in "
+                f"{EXAMPLE}"
+            )
+        if match[1] == "ppl-ratio":
+            raise UserError("ppl-ratio is no mean over texts: in a mix take log-loss or kl")
+        key = cast("Named", (match[1], match[2] or "margin"))
+        if key in found:
+            raise UserError(f"--utility names {match[1]} twice: give it once, with its weight")
+        found[key] = number
+    total = sum(found.values())
+    return {key: number / total for key, number in found.items()}
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
