@@ -169,6 +169,16 @@ StateMemory = Annotated[
         help="Memory that live states may take: 500M, 8G. Default: half of what is free.",
     ),
 ]
+Stream = Annotated[
+    bool,
+    typer.Option(
+        "--stream",
+        help="For a model larger than memory: read its layers from disk, each once for all "
+        "coalitions of a question; the model is never whole, and the cut one is proved the same "
+        "way. Methods that ask in many small questions (`greedy`, `guided`) read all layers for "
+        "each; `--method paper` asks at once. What a pass observes is kept when it ends.",
+    ),
+]
 TargetParams = Annotated[
     float | None,
     typer.Option(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from coterie.errors import TextError, UserError
 from coterie.evaluation.calibration import TextSet, choose_texts
 from coterie.evaluation.engine import ModelGame
 from coterie.evaluation.shape import BatchShape
+from coterie.evaluation.streaming import StreamedGame
 from coterie.game.coalitions import Indices
 from coterie.models.checkpoints import (
     Source,
@@ -30,6 +31,7 @@ from coterie.pipeline.defaults import context_of, default_calibration, dtype_of,
 from coterie.pipeline.provenance import versions
 from coterie.pipeline.request import HELD_OUT_SEQUENCES, LENGTH, Request
 from coterie.pipeline.settings import check_feasible, check_savable, sketch
+from coterie.pipeline.stream import suggestion, told
 from coterie.plain import Json
 from coterie.remembered import Remembered
 from coterie.report.record import TextPart
@@ -95,7 +97,7 @@ class Played:
     """One model on one set of texts: the engine, and the same behind the store."""
 
     texts: TextSet
-    engine: ModelGame
+    engine: ModelGame | StreamedGame
     game: Remembered
 
     def known_coalitions(self) -> set[str]:
@@ -105,16 +107,19 @@ class Played:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A model that is loaded, and the game it plays on the texts that choose."""
+    """A model that is loaded or streamed, and the game it plays on the texts that choose."""
 
     prepared: Prepared
     model: PreTrainedModel
+    """Without any weights where it is streamed."""
     stack: Stack
     calibration: Played
     play_held_out: Callable[[], Played]
     """Makes the game on the held-out texts, which the search never sees."""
     second: Callable[[], Played | None] = lambda: None
     """Makes the game on the texts that decide between finalists; None where there are none."""
+    streamed: list[StreamedGame] = field(default_factory=list)
+    """The games made so far that read their layers from disk."""
 
     @property
     def request(self) -> Request:
@@ -221,7 +226,7 @@ def opened(
     progress: Progress,
     read_only: bool = False,
 ) -> Iterator[Opened]:
-    """Load the model and open the store; the store is closed on the way out.
+    """Load the model, or have it streamed, and open the store; the store is closed on the way out.
 
     Args:
         store: SQLite file of observations; None is the user's cache.
@@ -230,33 +235,82 @@ def opened(
     Raises:
         UserError: whatever cannot be used, in one line; a store made for it is removed again.
     """
-    source = prepared.source
     book = Store(default_path() if store is None else store, read_only=read_only)
     try:
         if (study := prepared.request.study) is not None:
             book.claim_study(EVERY_GAME, study, prepared.identity())
-        progress.say(f"loading {source.name} in {name_of(prepared.dtype)} on {prepared.device}")
-        model = load_model(source, dtype=prepared.dtype, device=prepared.device)
-        stack = find_players(model, prepared.request.player_kind())
-
-        def play(texts: TextSet) -> Played:
-            return _play(book, prepared, model, stack, texts, progress)
-
+        streamed: list[StreamedGame] = []
+        play = _player(book, prepared, streamed, progress)
         calibration = play(prepared.calibration)
         second = prepared.second
         yield Opened(
             prepared,
-            model,
-            stack,
+            calibration.engine.model,
+            calibration.engine.stack,
             calibration,
             lambda: play(prepared.held_out),
             lambda: None if second is None else play(second),
+            streamed,
         )
     except UserError:
         book.forget()
         raise
     finally:
         book.close()
+
+
+def _player(
+    book: Store, prepared: Prepared, streamed: list[StreamedGame], progress: Progress
+) -> Callable[[TextSet], Played]:
+    """What makes the game on some texts: of one loaded model, or of its files."""
+    source, dtype, device = prepared.source, prepared.dtype, prepared.device
+    if prepared.request.stream:
+
+        def stream(texts: TextSet) -> Played:
+            played, game = _play_streamed(book, prepared, texts)
+            if not streamed:
+                progress.say(told(game))
+            streamed.append(game)
+            return played
+
+        return stream
+    if (word := suggestion(source, dtype, device)) is not None:
+        progress.say(word)
+    progress.say(f"loading {source.name} in {name_of(dtype)} on {device}")
+    model = load_model(source, dtype=dtype, device=device)
+    stack = find_players(model, prepared.request.player_kind())
+    return lambda texts: _play(book, prepared, model, stack, texts, progress)
+
+
+def _identity(
+    prepared: Prepared, model: PreTrainedModel, stack: Stack, texts: TextSet
+) -> dict[str, Json]:
+    """What observations on these texts depend on."""
+    return {
+        "engine": ENGINE,
+        "weights": prepared.source.fingerprint(),
+        "sequences": texts.sha256,
+        "dtype": name_of(prepared.dtype),
+        "device": prepared.device.type,
+        "attention": attention_of(model),
+        "stack": stack.path,
+        "players": stack.players,
+        "versions": {k: v for k, v in versions().items() if k in ("torch", "transformers")},
+    }
+
+
+def _play_streamed(book: Store, prepared: Prepared, texts: TextSet) -> tuple[Played, StreamedGame]:
+    request = prepared.request
+    game = StreamedGame(
+        prepared.source,
+        texts.tokens,
+        dtype=prepared.dtype,
+        device=prepared.device,
+        state_memory=request.state_memory,
+    )
+    # Other batches than in memory: the last bits of a loss are those of streaming.
+    facts = {**_identity(prepared, game.model, game.stack, texts), "streamed": True}
+    return Played(texts, game, Remembered(game, book, book.game(facts))), game
 
 
 def _play(
@@ -267,19 +321,7 @@ def _play(
     texts: TextSet,
     progress: Progress,
 ) -> Played:
-    number = book.game(
-        {
-            "engine": ENGINE,
-            "weights": prepared.source.fingerprint(),
-            "sequences": texts.sha256,
-            "dtype": name_of(prepared.dtype),
-            "device": model.device.type,
-            "attention": attention_of(model),
-            "stack": stack.path,
-            "players": stack.players,
-            "versions": {k: v for k, v in versions().items() if k in ("torch", "transformers")},
-        }
-    )
+    number = book.game(_identity(prepared, model, stack, texts))
     memory = prepared.request.state_memory
     known = book.note(number, "shape")
     shape = BatchShape.from_dict(known) if isinstance(known, dict) else None

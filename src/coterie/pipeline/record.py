@@ -19,6 +19,7 @@ from coterie.pipeline.defaults import name_of
 from coterie.pipeline.opening import Opened, text_part
 from coterie.pipeline.provenance import machine, versions
 from coterie.pipeline.search import Searched
+from coterie.pipeline.stream import stream_part
 from coterie.report.record import (
     AgreementPart,
     BudgetPart,
@@ -112,6 +113,13 @@ def chosen_record(
         not_finite=found.not_finite,
         seconds={"choosing": found.seconds_choosing},
     )
+    return record
+
+
+def with_streaming(record: Record, table: Opened) -> Record:
+    """The record, and what streaming took where the model was streamed."""
+    if table.streamed:
+        record["streaming"] = stream_part(table.streamed, record["budget"]["distinct"])
     return record
 
 

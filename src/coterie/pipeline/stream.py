@@ -1,0 +1,124 @@
+"""`--stream`: a model larger than memory is played, cut and proved without ever being whole."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from coterie.errors import UserError, VerificationError
+from coterie.evaluation.memory import free_bytes
+from coterie.evaluation.streaming import StreamedGame
+from coterie.game.coalitions import Coalition, Game, Vector, observe_all
+from coterie.models.safety import COARSE_NATS, TOLERANCE_NATS
+from coterie.models.sources import Source
+from coterie.plain import Json
+from coterie.report.record import StreamPart
+from coterie.report.words import size
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What a streamed model did under the coalition that stays; the cut one must do the same.
+
+    Attributes:
+        tokens: Token ids, ``(n_sequences, length)``.
+        losses: Nats per token, ``(n_sequences,)``.
+        dtype: In which they were computed, and the cut model is.
+        device: Where.
+        state_memory: Bytes for states; None is half of what is free.
+    """
+
+    tokens: NDArray[np.int64]
+    losses: Vector
+    dtype: torch.dtype
+    device: torch.device
+    state_memory: int | None
+
+
+def losses_of(game: Game, coalition: Coalition) -> Vector:
+    """Loss of one coalition on every sequence; from the store if it was asked before."""
+    return observe_all(game, coalition[None]).nll[0]
+
+
+def prove(observed: Observed, folder: Path, *, trust_remote_code: bool) -> dict[str, Json]:
+    """Stream the written checkpoint and hold it against what its source did, text by text.
+
+    Raises:
+        VerificationError: a sequence has another loss, or the folder cannot be played.
+    """
+    source = Source(folder.name, folder, None, trust_remote_code)
+    try:
+        game = StreamedGame(
+            source,
+            observed.tokens,
+            dtype=observed.dtype,
+            device=observed.device,
+            state_memory=observed.state_memory,
+            kl=False,
+        )
+        found = losses_of(game, np.ones(game.n_players, dtype=bool))
+    except UserError as error:
+        raise VerificationError(f"the written checkpoint cannot be read back: {error}") from error
+    same = (found == observed.losses) | (np.isnan(found) & np.isnan(observed.losses))
+    with np.errstate(invalid="ignore"):
+        gaps = np.where(same, 0.0, np.abs(found - observed.losses))
+    worst = int(np.argmax(np.nan_to_num(gaps, nan=np.inf)))
+    allowed = TOLERANCE_NATS.get(observed.dtype, COARSE_NATS)
+    if not gaps[worst] <= allowed:
+        raise VerificationError(
+            f"the written checkpoint's loss on sequence {worst} is {found[worst]:.6f} nats per"
+            f" token, the source's without the cut layers {observed.losses[worst]:.6f}: they may"
+            f" differ by {allowed:.0e}"
+        )
+    return {
+        "summary": f"streamed; on each of {len(gaps)} sequences the loss is within"
+        f" {gaps[worst]:.1e} nats per token of what the source gave without the cut layers;"
+        " generation was not tried, for the model is never whole",
+        "nll_difference": float(gaps[worst]),
+        "max_logit_difference": None,
+        "generate": None,
+    }
+
+
+def stream_part(games: Sequence[StreamedGame], distinct: int) -> StreamPart:
+    """What streaming took so far, over all the texts that were played.
+
+    Args:
+        distinct: Coalitions that were asked, to say what each of them read.
+    """
+    traffic = [game.traffic for game in games]
+    read = sum(one.bytes_read for one in traffic)
+    reading = sum(one.seconds_reading for one in traffic)
+    waiting = sum(one.seconds_waiting for one in traffic)
+    return StreamPart(
+        passes=sum(game.passes for game in games),
+        bytes_read=read,
+        bytes_per_coalition=read / max(distinct, 1),
+        bytes_spilled=sum(game.spilled for game in games),
+        seconds_reading=reading,
+        seconds_waiting=waiting,
+        checked=games[0].checked,
+    )
+
+
+def told(game: StreamedGame) -> str:
+    """What a user is told before the first question."""
+    return (
+        f"streaming: every question reads {size(game.pass_bytes)} of layers from disk; methods that"
+        " ask in many small questions read them for each, --method paper asks all at once"
+    )
+
+
+def suggestion(source: Source, dtype: torch.dtype, device: torch.device) -> str | None:
+    """A word to whoever loads a model that memory has no room for; None where there is room."""
+    needed = sum(entry.n_values for entry in source.entries) * dtype.itemsize
+    free = free_bytes(device)
+    if needed <= free:
+        return None
+    return (
+        f"warning: the weights take {size(needed)} and {device} has {size(free)} free: values and"
+        " prune read them layer by layer with --stream"
+    )
