@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from coterie.errors import ModelError
+from coterie.evaluation.capture import LayerStack
 from coterie.evaluation.engine import ModelGame
 from coterie.evaluation.places import empty_model
 from coterie.evaluation.streaming import StreamedGame
@@ -101,3 +102,33 @@ def test_a_checkpoint_of_other_kinds_of_numbers_is_refused(tmp_path):
     save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match=rf"{name!r} is I8 \[64, 32\] on disk"):
         StreamedGame(resolve(str(tmp_path)), texts())
+
+
+def test_the_full_model_goes_along_and_is_not_asked_twice(rng, tmp_path):
+    model, source = saved("llama", tmp_path)
+    game = StreamedGame(source, texts())
+    observe_all(game, np.array([[True, False, True, True]]))
+    found = observe_all(game, np.ones((1, 4), dtype=bool))
+    expected = observe_all(ModelGame(model, texts()), np.ones((1, 4), dtype=bool))
+    assert game.passes == 1
+    np.testing.assert_allclose(found.nll, expected.nll, rtol=0, atol=5e-6)
+    np.testing.assert_array_equal(found.top1, expected.top1)
+
+
+def test_texts_are_divided_among_passes_where_that_moves_fewer_bytes(rng, tmp_path):
+    model, source = saved("llama", tmp_path)
+    coalitions = some_coalitions(rng, 4)
+    game = StreamedGame(source, texts().repeat(40, 1), state_memory=400_000)
+    found = observe_all(game, coalitions)
+    assert 1 < game.passes < 200
+    expected = observe_all(ModelGame(model, texts()), coalitions)
+    np.testing.assert_allclose(found.nll, np.tile(expected.nll, 40), rtol=0, atol=5e-6)
+    assert 0 <= game.spilled < 4 * game.pass_bytes
+
+
+def test_layers_that_differ_from_the_model_are_refused(tmp_path, monkeypatch):
+    _, source = saved("llama", tmp_path)
+    honest = LayerStack.run
+    monkeypatch.setattr(LayerStack, "run", lambda *given: 1.01 * honest(*given))
+    with pytest.raises(ModelError, match="its first layers, run apart, differ from the model"):
+        StreamedGame(source, texts())

@@ -7,7 +7,6 @@ in files or the texts are divided among passes, whichever moves fewer bytes.
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from coterie.errors import ModelError
@@ -30,8 +28,9 @@ from coterie.evaluation.planning import Plan, Spent, plan
 from coterie.evaluation.shape import BatchShape
 from coterie.evaluation.shards import ShardedWeights
 from coterie.evaluation.spill import Spill
+from coterie.evaluation.streaming_check import first_layers_agree
 from coterie.evaluation.walk import Walker
-from coterie.game.coalitions import Block, Coalitions, Indices
+from coterie.game.coalitions import Block, Coalitions, Indices, Observations
 from coterie.models.routing import Carried, Forward, patched
 from coterie.models.sources import Source
 from coterie.models.stack import find_stack
@@ -40,9 +39,6 @@ TOKENS_AT_ONCE = 2048
 """Tokens of one call of a layer: enough to keep a device busy, little enough to fit beside it."""
 
 FREE_SHARE = 0.5
-
-CHECKED_LAYERS = 2
-"""First layers whose output is compared with that in the model's own forward."""
 
 
 class StreamedGame:
@@ -96,6 +92,7 @@ class StreamedGame:
         self.tokens = checked_tokens(tokens, self.vocabulary)
         self.spent, self.remarks = Spent(), list[str]()
         self._spilled = self.passes = 0
+        self._full: dict[int, Observations] = {}
         self._memory, self._spill_folder = state_memory, spill_folder
         model = empty_model(config, dtype, trust_remote_code=source.trust_remote_code)
         self.model, self.stack = model, find_stack(model)
@@ -103,7 +100,9 @@ class StreamedGame:
         self.traffic = self._weights.traffic
         try:
             self._walker = self._prepared(model, shape, kl)
-            self.checked = self._compare(dtype)
+            self.checked = first_layers_agree(
+                model, self.stack, self._weights, self._walker, self.tokens[[0, -1]], dtype
+            )
         except (NotReplayable, TailNotFound) as reason:
             raise ModelError(
                 f"{source.name!r} cannot be streamed: {reason}; load it whole"
@@ -150,20 +149,45 @@ class StreamedGame:
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe distinct coalitions on distinct sequences, all in one pass over the weights.
 
-        Ask for many at once: every call reads the whole checkpoint. What a pass observes is known
-        when it ends.
+        Ask for many at once: every call reads the whole checkpoint, but one for the full model on
+        texts on which it has gone along before. What a pass observes is known when it ends.
         """
         asked = question(coalitions, sequences, self.n_players, self.n_sequences)
         if asked.empty:
             return
-        room = self._room()
-        everything = np.arange(len(asked.sequences))
-        passes = self._divided(asked.ordered, len(everything), room)
-        for columns in np.array_split(everything, passes):
-            for block in self._pass(asked.ordered, asked.sequences[columns], room):
-                whole = replace(block, columns=columns[block.columns])
+        if len(asked.ordered) == 1 and asked.ordered.all() and self._knows(asked.sequences):
+            yield self._remembered(asked.sequences)
+            return
+        everyone = np.ones((1, self.n_players), dtype=bool)
+        # All ones come last in prefix order.
+        extra = not asked.ordered[-1].all()
+        ordered = np.concatenate([asked.ordered, everyone]) if extra else asked.ordered
+        room, everything = self._room(), np.arange(len(asked.sequences))
+        for columns in np.array_split(everything, self._divided(ordered, len(everything), room)):
+            for block in self._pass(ordered, asked.sequences[columns], room):
+                self._remember(block, len(ordered) - 1, asked.sequences[columns])
+                mine = block.rows < len(asked.order)
+                rows, seen = block.rows[mine], block.observations[mine]
+                whole = Block(rows, columns[block.columns], seen, block.seconds)
                 self.remarks.extend(asked.remarks(whole))
-                yield replace(whole, rows=asked.order[block.rows])
+                yield replace(whole, rows=asked.order[rows])
+
+    def _knows(self, sequences: Indices) -> bool:
+        return all(int(sequence) in self._full for sequence in sequences)
+
+    def _remember(self, block: Block, full: int, sequences: Indices) -> None:
+        """Keep what the full model did, which goes along in every pass."""
+        for row in np.flatnonzero(block.rows == full):
+            for place, column in enumerate(block.columns):
+                corner = np.s_[row : row + 1, place : place + 1]
+                self._full[int(sequences[column])] = block.observations[corner]
+
+    def _remembered(self, sequences: Indices) -> Block:
+        table = Observations.empty(1, len(sequences))
+        for column, sequence in enumerate(sequences):
+            own = np.array([column], dtype=np.intp)
+            table.put(Block(np.array([0]), own, self._full[int(sequence)]))
+        return Block(np.array([0]), np.arange(len(sequences)), table)
 
     def _room(self) -> int:
         return int(FREE_SHARE * free_main_memory()) if self._memory is None else self._memory
@@ -173,7 +197,7 @@ class StreamedGame:
 
         A pass reads the layers once; a state that waits in a file is written and read per layer.
         """
-        widest = plan(ordered, n_sequences, self.length).widest_states + 1
+        widest = plan(ordered, n_sequences, self.length).widest_states
         states = widest * n_sequences * self._walker.state_bytes
         passes = np.arange(1, n_sequences + 1)
         waiting = np.maximum(0, states - passes * room)
@@ -220,60 +244,6 @@ class StreamedGame:
         }
         with self._weights.ending(list(model.modules())), patched(through):
             return find_head(model, self.stack, few)
-
-    def _compare(self, dtype: torch.dtype) -> str:
-        """Hold the first layers, run apart, against the model's own forward on two texts."""
-        few = self.tokens[[0, -1]]
-        last = min(CHECKED_LAYERS, self.n_players) - 1
-        prelude = self._walker.layers.prelude(few)
-        gaps: list[float] = []
-
-        def watched(layer: int, forward: Forward) -> Forward:
-            module, carried = self.stack.layers[layer], self._weights.carried[layer]
-
-            def run(*args: object, **kwargs: object) -> object:
-                self._weights.hold(layer)
-                key = carried.sources[0]
-                given = kwargs[key] if isinstance(key, str) else args[key or 0]
-                assert isinstance(given, Tensor)
-                given = given.clone()  # some layers add to their input in place
-                returned = forward(*args, **kwargs)
-                with patched({module: forward}):
-                    apart = self._walker.batches.apply(prelude, layer, given, 0, 1)
-                gaps.append(_gap(apart, tree_leaves(returned)[0]))
-                if layer == 0:
-                    gaps.append(_gap(prelude.embedded, given))
-                if layer == last:
-                    raise _SeenEnough
-                return returned
-
-            return run
-
-        layers = self.stack.layers[: last + 1]
-        watching = {layer: watched(i, layer.forward) for i, layer in enumerate(layers)}
-        with self._weights.beginning(), patched(watching), torch.no_grad(), suppress(_SeenEnough):
-            self.model(input_ids=few.to(self._walker.device), use_cache=False)
-        self._weights.forget()
-        room = 1e-4 if dtype in (torch.float32, torch.float64) else 0.05
-        if not gaps or not max(gaps) <= room:
-            raise NotReplayable(
-                f"its first layers, run apart, differ from the model by {max(gaps, default=1):.2g}"
-            )
-        return (
-            f"the first {last + 1} layers on two sequences, as in the model's own forward to"
-            f" {max(gaps):.0e} of the state"
-        )
-
-
-class _SeenEnough(Exception):
-    """The last layer that is compared has run."""
-
-
-def _gap(found: Tensor, expected: Tensor) -> float:
-    """Largest difference, as a share of the largest entry; states that are not finite agree."""
-    if not torch.isfinite(expected).all():
-        return 0.0 if torch.equal(torch.isfinite(found), torch.isfinite(expected)) else 1.0
-    return ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30)).item()
 
 
 def _through(carried: Carried, *args: object, **kwargs: object) -> object:
