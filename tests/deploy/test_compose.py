@@ -1,11 +1,15 @@
 """Cut, heal and quantise as one run, in either order; its one report says all of it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from transformers import AutoModelForCausalLM
 
 from coterie.cli import main
+from coterie.errors import UserError
+from coterie.pipeline import heal_compose
+from coterie.pipeline.compose_plan import plan_and_after
 from coterie.pipeline.heal_compose import After, parts_of, prune_and_after
 from coterie.pipeline.opening import Silent
 from coterie.pipeline.request import Request
@@ -13,7 +17,9 @@ from coterie.pipeline.request import Request
 
 @pytest.mark.parametrize("first", [False, True], ids=["cut first", "quantised first"])
 @pytest.mark.parametrize("steps", [None, 2], ids=["not healed", "healed"])
-def test_either_order_ends_in_one_quantised_checkpoint(first, steps, whole, text, tmp_path):
+def test_either_order_ends_in_one_quantised_checkpoint(
+    first, steps, whole, text, tmp_path, monkeypatch
+):
     for library in ("torchao", "peft"):
         pytest.importorskip(library, reason=f"{library} is not installed")
     request = Request(
@@ -25,14 +31,16 @@ def test_either_order_ends_in_one_quantised_checkpoint(first, steps, whole, text
         length=32,
         device="cpu",
     )
-    record = prune_and_after(
-        request,
-        After("int8", first, steps, str(text)),
-        output=tmp_path / "out",
-        overwrite=False,
-        store=tmp_path / "store.sqlite",
-        progress=Silent(),
-    )
+    after = After("int8", first, steps, str(text))
+    place = {
+        "output": tmp_path / "out",
+        "overwrite": False,
+        "store": tmp_path / "store.sqlite",
+        "progress": Silent(),
+    }
+    planned = plan_and_after(request, after, **place)["plan"]["stages"]
+    assert not (tmp_path / "out").exists()
+    record = prune_and_after(request, after, **place)
     done = [part["what"] for part in parts_of(record)]
     assert done == ["quantize"] * (first or steps is None) * (steps is None) + (
         [] if steps is None else ["quantize"] * first + ["heal", "quantize"]
@@ -45,6 +53,16 @@ def test_either_order_ends_in_one_quantised_checkpoint(first, steps, whole, text
     assert model.config.num_hidden_layers == 4
     assert model.config.quantization_config is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "store.sqlite"]
+    # The plan had named every stage.
+    assert [stage["what"] for stage in planned] == done
+    assert all(stage["seconds"] > 0 and stage["disk_bytes"] > 0 for stage in planned)
+    # Asked for again it is told again; asked otherwise the folder is taken.
+    monkeypatch.setattr(heal_compose, "_through", lambda run: pytest.fail("run again"))
+    assert prune_and_after(request, after, **place) == json.loads(json.dumps(record))
+    with pytest.raises(UserError, match="not empty"):
+        prune_and_after(replace(request, remove=1), after, **place)
+    with pytest.raises(UserError, match="not empty"):
+        prune_and_after(request, replace(after, heal_steps=3), **place)
 
 
 @pytest.mark.parametrize(

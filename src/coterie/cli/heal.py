@@ -146,15 +146,18 @@ def compose(
     output: Path,
     overwrite: bool,
     store: Path | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Run a cut with what follows it, and print the one report."""
+    """Run a cut with what follows it, or plan it, and print the one report."""
+    from coterie.pipeline.compose_plan import plan_and_after
     from coterie.pipeline.heal_compose import parts_of, prune_and_after
     from coterie.report.healing import print_after
     from coterie.report.judgement_utilities import print_mixed
 
     with quieted() as progress:
-        record = prune_and_after(
+        run = plan_and_after if dry_run else prune_and_after
+        record = run(
             request, after, output=output, overwrite=overwrite, store=store, progress=progress
         )
     if as_json:

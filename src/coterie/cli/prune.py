@@ -5,7 +5,6 @@ from coterie.cli.heal import Heal
 from coterie.cli.mix import TaskItems, TasksDir, Utility
 from coterie.cli.quantize import Quantize, QuantizeFirst
 from coterie.deploy import quiet
-from coterie.errors import UserError
 
 
 def command(
@@ -95,19 +94,19 @@ def command(
     )
     request.check(cutting=True)
 
-    if (quantize is not None or quantize_first or heal is not None) and not dry_run:
+    if quantize is not None or quantize_first or heal is not None:
         quiet()
-        if stream:
-            raise UserError(
-                "--stream never holds a whole model, as --quantize and --heal do: cut first, then "
-                "give the folder to `coterie quantize` or `coterie heal`"
-            )
         from coterie.cli.heal import compose
         from coterie.pipeline.heal_compose import After
 
-        after = After(quantize, quantize_first, heal)
         return compose(
-            request, after, output=output, overwrite=overwrite, store=store, as_json=as_json
+            request,
+            After(quantize, quantize_first, heal),
+            output=output,
+            overwrite=overwrite,
+            store=store,
+            dry_run=dry_run,
+            as_json=as_json,
         )
 
     def run(progress: Display) -> Record:

@@ -7,7 +7,8 @@ and quantises again what was healed.
 """
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
@@ -16,11 +17,13 @@ from coterie.errors import StudyMismatch, UserError
 from coterie.models.checkpoints import pick_device
 from coterie.models.sources import REFERENCE
 from coterie.pipeline.cut import cut
-from coterie.pipeline.folder import RECORD, check_output, read_record, write_record
+from coterie.pipeline.folder import RECORD, as_read, check_output, read_record, write_record
 from coterie.pipeline.heal import Healing, heal
 from coterie.pipeline.heal_record import Parts
 from coterie.pipeline.heal_texts import Judges
-from coterie.pipeline.opening import Progress
+from coterie.pipeline.mixing import items_asked, tasks_of
+from coterie.pipeline.opening import Progress, prepare
+from coterie.pipeline.provenance import bare
 from coterie.pipeline.prune import prune
 from coterie.pipeline.quantize import Quantising, quantize
 from coterie.pipeline.request import Request
@@ -51,6 +54,11 @@ class After:
         Raises:
             UserError: one line.
         """
+        if request.stream:
+            raise UserError(
+                "--stream never holds a whole model, as --quantize and --heal do: cut first, then "
+                "give the folder to `coterie quantize` or `coterie heal`"
+            )
         if self.quantise_first and self.scheme is None:
             raise SchemeError("--quantize-first does not say how: add --quantize int8")
         if self.scheme is not None:
@@ -132,6 +140,9 @@ def prune_and_after(
 ) -> Record:
     """Cut, heal and quantise in one run; the record of the cut, with the parts that followed.
 
+    A run that has finished in ``output`` with the same request, weights and texts is reported again
+    and nothing is done.
+
     Raises:
         UserError: something asked cannot be done, in one line.
         VerificationError: some stage wrote what it did not measure.
@@ -139,14 +150,22 @@ def prune_and_after(
     request.check(cutting=True)
     after.check(request)
     output = Path(output)
-    check_output(output, overwrite=overwrite)
+    done = None if overwrite else read_record(output)
+    if done is None:
+        check_output(output, overwrite=overwrite)
+    asked = _identity(request, after, progress)
+    if done is not None:
+        if cast("dict[str, Json]", done.get("identity") or {}).get("composed") == as_read(asked):
+            progress.say(f"{output.name} holds the finished run of this very request")
+            return done
+        check_output(output, overwrite=overwrite)
     stages = output.resolve().parent / f".{output.resolve().name}.stages"
     begun = stages.is_dir()
     try:
         _begin(stages, command(request, after, output))
         run = _Run(request, after, stages, store, progress)
         last = _through(run)
-        record = _whole(run, last, output)
+        record = _whole(run, last, output, asked)
     except UserError:
         if not begun:  # what an earlier run has done stays
             shutil.rmtree(stages, ignore_errors=True)
@@ -188,7 +207,23 @@ def _through(run: _Run) -> Path:
     return last
 
 
-def _whole(run: _Run, last: Path, output: Path) -> Record:
+def _identity(request: Request, after: After, progress: Progress) -> dict[str, Json]:
+    """What decides the answer of the whole run; what cannot be cut is refused on the way."""
+    tasks = {} if request.utility is None else tasks_of(request)
+    prepared = prepare(request, progress=progress, cutting=True)
+    text = None
+    if after.text is not None and Path(after.text).is_file():
+        text = sha256(Path(after.text).read_bytes()).hexdigest()
+    return {
+        **prepared.identity(),
+        **items_asked(request, tasks),
+        **asdict(after),
+        "text": bare(after.text),
+        "text_sha256": text,
+    }
+
+
+def _whole(run: _Run, last: Path, output: Path, asked: dict[str, Json]) -> Record:
     """The one report of the run, written where the last stage lies."""
     whole = cast("dict[str, Json]", read_record(last))
     whole["command"] = command(run.request, run.after, output)
@@ -196,6 +231,8 @@ def _whole(run: _Run, last: Path, output: Path) -> Record:
     if run.after.quantise_first and (record := read_record(first)) is not None:
         before = cast("dict[str, list[Json]]", record)["after"]
         whole["after"] = [*before, *cast("list[Json]", whole.get("after", []))]
+    # Neither the cut alone nor its last stage may be taken for the whole run, nor the reverse.
+    whole["identity"] = {**cast("dict[str, Json]", whole["identity"]), "composed": asked}
     write_record(last, whole)
     return cast("Record", whole)
 

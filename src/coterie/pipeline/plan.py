@@ -51,6 +51,8 @@ def prune_plan(
         part = _of_design(table) if request.method == "paper" else _of_search(table)
         if request.utility is not None:
             part = planned(table, tasks_of(request), part, _keep(table))
+        part["keep"] = _keep(table)
+        part["source_bytes"] = sum(entry.n_bytes for entry in prepared.source.entries)
         record["plan"] = part
         if table.streamed:
             record["plan"]["pass_bytes"] = table.streamed[0].pass_bytes

@@ -320,6 +320,19 @@ class BudgetPart(TypedDict):
     seconds: dict[str, float]
 
 
+class StagePart(TypedDict):
+    """What a composed run does beside the cut, before it is done."""
+
+    what: str
+    detail: str
+    layer_tokens: int
+    """Of learning and judging; a step forward and back counts as three passes."""
+    disk_bytes: int
+    """At most, until the run has ended."""
+    seconds: float | None
+    """By the rate of the search; null where the search runs no layers."""
+
+
 class PlanPart(TypedDict):
     """What a run would cost, before it is run."""
 
@@ -335,6 +348,12 @@ class PlanPart(TypedDict):
     seconds: float
     pass_bytes: NotRequired[int]
     """Streamed: bytes of layers that every question reads from disk."""
+    keep: NotRequired[int]
+    """Players that will be left; of a target, the fewest it may come to."""
+    source_bytes: NotRequired[int]
+    """Of the model as it comes."""
+    stages: NotRequired[list[StagePart]]
+    """What is done before and after the cut, in order."""
     answers: NotRequired[int]
     """Answers to items of tasks, asked of every coalition."""
     at_most: NotRequired[bool]

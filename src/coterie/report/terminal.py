@@ -10,6 +10,7 @@ from coterie.report.record import (
     ContributionsPart,
     FidelityPart,
     Record,
+    StagePart,
     StreamPart,
     TextPart,
 )
@@ -197,15 +198,16 @@ def _streamed(stream: StreamPart) -> list[tuple[str, str]]:
 
 def _plan(record: Record, out: Console) -> None:
     plan = record["plan"]
-    told = f"{plan['answers']:,} by every coalition" if "answers" in plan else ""
-    streamed = []
+    answers, streamed = [], []
+    if "answers" in plan:
+        answers.append(("answers to tasks", f"{plan['answers']:,} by every coalition"))
     if "pass_bytes" in plan:
         told = f"{w.size(plan['pass_bytes'])} of layers for every question"
         streamed.append(("read from disk", told))
     _pairs(
         [
             ("distinct coalitions", f"{plan['distinct']:,} ({plan['known']:,} known already)"),
-            *([("answers to tasks", told)] if told else []),
+            *answers,
             ("layer executions", f"{plan['layer_executions']:,} × {plan['sequences']} sequences"),
             ("layer-tokens asked", w.count(plan["layer_tokens_asked"])),
             ("layer-tokens executed", w.count(plan["layer_tokens_executed"])),
@@ -218,4 +220,18 @@ def _plan(record: Record, out: Console) -> None:
         "Plan, at most (nothing was written)"
         if plan.get("at_most")
         else "Plan (nothing was written)",
+    )
+    stages = plan.get("stages", [])
+    if stages:
+        _pairs(
+            [(stage["what"], _stage(stage)) for stage in stages], out, "Beside the cut, in order"
+        )
+
+
+def _stage(stage: StagePart) -> str:
+    known = stage["seconds"]
+    lasts = "time not estimated" if known is None else f"about {w.seconds(known)}"
+    return (
+        f"{stage['detail']}; {w.count(stage['layer_tokens'])} layer-tokens, {lasts}, at most "
+        f"{w.size(stage['disk_bytes'])} on disk"
     )
