@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tests.miniatures import MINIATURES
 from tests.tiny import save_llama, save_text
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -60,6 +61,18 @@ def test_a_coalition_answers_as_the_model_cut_to_it(home, parts):
     for row, scores in enumerate((whole, cut)):
         np.testing.assert_allclose(margins[row], scores.scores["margin"], atol=1e-4)
         np.testing.assert_array_equal(hits[row], scores.scores["acc"])
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_every_task_of_the_paper_is_a_game_by_its_own_name(name, parts, tmp_path):
+    model, tokenizer, stack = parts
+    rows = "\n".join(json.dumps(row) for row in MINIATURES[name][:3])
+    (tmp_path / f"{name}.jsonl").write_text(rows)
+    task = load_tasks([name], tmp_path)[name]
+    game = TaskGame(name, task, model, tokenizer, stack, limit=3)
+    found = game.scores(observe_all(game, np.ones((1, 5), dtype=bool)), "margin")
+    (scores,) = score_tasks({name: task}, model, tokenizer)
+    np.testing.assert_allclose(found[0], scores.scores["margin"], atol=1e-4)
 
 
 def test_any_sequences_may_be_asked_alone(home, parts):
