@@ -6,11 +6,12 @@ is judged with the others silent; a rewritten checkpoint is written aside, loade
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from coterie.evaluation.calibration import TextSet
 from coterie.evaluation.perplexity import sequence_losses
@@ -46,12 +47,15 @@ class Judge:
         tasks: Name asked for → its zero-shot tasks.
         limit: Only the first items of each task.
         rounds: Timed rounds; 0 times nothing.
+        speeds: What was timed already, by the shapes of a model's weights: models of one shape are
+            equally fast, whichever layers they kept.
     """
 
     texts: Mapping[str, TextSet]
     tasks: "Mapping[str, Mapping[str, Zeroshot]]"
     limit: int | None
     rounds: int
+    speeds: dict[tuple[torch.Size, ...], dict[str, Json]] = field(default_factory=dict)
 
     def coalition(
         self, table: Opened, coalition: Coalition, players: Players, progress: Progress
@@ -119,6 +123,12 @@ class Judge:
     def _speed(self, table: Opened, model: "PreTrainedModel") -> dict[str, Json]:
         if not self.rounds:
             return dict(_NO_SPEED)
+        shapes = tuple(parameter.shape for parameter in model.parameters())
+        if shapes not in self.speeds:
+            self.speeds[shapes] = self._timed(table, model)
+        return self.speeds[shapes]
+
+    def _timed(self, table: Opened, model: "PreTrainedModel") -> dict[str, Json]:
         context = context_of(table.prepared.source) or CONTEXT + NEW_TOKENS
         load = Load(context=max(1, min(CONTEXT, context - NEW_TOKENS)), new_tokens=NEW_TOKENS)
         load = load if context > NEW_TOKENS else Load(context=1, new_tokens=max(2, context - 1))
