@@ -132,3 +132,19 @@ def test_layers_that_differ_from_the_model_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(LayerStack, "run", lambda *given: 1.01 * honest(*given))
     with pytest.raises(ModelError, match="its first layers, run apart, differ from the model"):
         StreamedGame(source, texts())
+
+
+def test_other_texts_need_no_second_look_at_the_model(rng, tmp_path):
+    model, source = saved("gemma3_text", tmp_path)
+    first = StreamedGame(source, texts())
+    before = first.traffic.bytes_read
+    others = texts()[:, :7].flip(1)
+    game = first.on(others)
+    assert game.traffic.bytes_read - before < game.pass_bytes / game.n_players
+    coalitions = some_coalitions(rng, game.n_players)
+    found = observe_all(game, coalitions)
+    expected = observe_all(ModelGame(model, others), coalitions)
+    np.testing.assert_allclose(found.nll, expected.nll, rtol=0, atol=5e-6)
+    assert (first.passes, game.passes) == (0, 1)
+    observe_all(first, coalitions)  # the first game is as it was
+    assert first.length == 9

@@ -7,6 +7,7 @@ in files or the texts are divided among passes, whichever moves fewer bytes.
 """
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -108,6 +109,20 @@ class StreamedGame:
                 f"{source.name!r} cannot be streamed: {reason}; load it whole"
             ) from reason
         self.spent.setup_seconds += perf_counter() - started
+
+    def on(self, tokens: NDArray[np.int64] | Tensor) -> "StreamedGame":
+        """The game of the same model on other texts; what was learnt and checked is not again.
+
+        Raises:
+            TextError: The tokens are not a table, are too short, or are not the model's.
+        """
+        other = copy(self)
+        other.tokens = checked_tokens(tokens, self.vocabulary)
+        other.spent, other.remarks, other._full = Spent(), [], {}
+        other._spilled = other.passes = 0
+        head, kl = self._walker.head, self._walker.kl
+        other._walker = other._apart(head, self._walker.shape, kl)
+        return other
 
     @property
     def n_players(self) -> int:
@@ -230,10 +245,13 @@ class StreamedGame:
         few = self.tokens[[0, -1]]
         self._weights.learn(self.stack, few)
         head = self._head(model, few)
+        rows = max(1, TOKENS_AT_ONCE // self.length)
+        shape = shape or BatchShape(rows, 1024, min(4096, head.vocabulary))
+        return self._apart(head, shape, kl)
+
+    def _apart(self, head: ProjectionHead, shape: BatchShape, kl: bool) -> Walker:
         with self._weights.beginning():
-            layers = LayerStack(model, self.stack, few, self._weights)
-            rows = max(1, TOKENS_AT_ONCE // self.length)
-            shape = shape or BatchShape(rows, 1024, min(4096, head.vocabulary))
+            layers = LayerStack(self.model, self.stack, self.tokens[[0, -1]], self._weights)
             return Walker(layers, head, self.tokens, shape, self.spent, kl=kl)
 
     def _head(self, model: PreTrainedModel, few: Tensor) -> ProjectionHead:

@@ -267,11 +267,7 @@ def _player(
     if prepared.request.stream:
 
         def stream(texts: TextSet) -> Played:
-            played, game = _play_streamed(book, prepared, texts)
-            if not streamed:
-                progress.say(told(game))
-            streamed.append(game)
-            return played
+            return _play_streamed(book, prepared, streamed, texts, progress)
 
         return stream
     if (word := suggestion(source, dtype, device)) is not None:
@@ -299,18 +295,30 @@ def _identity(
     }
 
 
-def _play_streamed(book: Store, prepared: Prepared, texts: TextSet) -> tuple[Played, StreamedGame]:
-    request = prepared.request
-    game = StreamedGame(
-        prepared.source,
-        texts.tokens,
-        dtype=prepared.dtype,
-        device=prepared.device,
-        state_memory=request.state_memory,
-    )
+def _play_streamed(
+    book: Store,
+    prepared: Prepared,
+    streamed: list[StreamedGame],
+    texts: TextSet,
+    progress: Progress,
+) -> Played:
+    """The first game learns how the model runs; those on other texts go by what it learnt."""
+    if streamed:
+        game = streamed[0].on(texts.tokens)
+    else:
+        progress.say(f"opening {prepared.source.name} in {name_of(prepared.dtype)}, to be streamed")
+        game = StreamedGame(
+            prepared.source,
+            texts.tokens,
+            dtype=prepared.dtype,
+            device=prepared.device,
+            state_memory=prepared.request.state_memory,
+        )
+        progress.say(told(game))
+    streamed.append(game)
     # Other batches than in memory: the last bits of a loss are those of streaming.
     facts = {**_identity(prepared, game.model, game.stack, texts), "streamed": True}
-    return Played(texts, game, Remembered(game, book, book.game(facts))), game
+    return Played(texts, game, Remembered(game, book, book.game(facts)))
 
 
 def _play(

@@ -87,19 +87,17 @@ def stream_part(games: Sequence[StreamedGame], distinct: int) -> StreamPart:
     """What streaming took so far, over all the texts that were played.
 
     Args:
+        games: Of one model, on several texts.
         distinct: Coalitions that were asked, to say what each of them read.
     """
-    traffic = [game.traffic for game in games]
-    read = sum(one.bytes_read for one in traffic)
-    reading = sum(one.seconds_reading for one in traffic)
-    waiting = sum(one.seconds_waiting for one in traffic)
+    traffic = games[0].traffic  # one model, so one account for all texts
     return StreamPart(
         passes=sum(game.passes for game in games),
-        bytes_read=read,
-        bytes_per_coalition=read / max(distinct, 1),
+        bytes_read=traffic.bytes_read,
+        bytes_per_coalition=traffic.bytes_read / max(distinct, 1),
         bytes_spilled=sum(game.spilled for game in games),
-        seconds_reading=reading,
-        seconds_waiting=waiting,
+        seconds_reading=traffic.seconds_reading,
+        seconds_waiting=traffic.seconds_waiting,
         checked=games[0].checked,
     )
 
