@@ -107,7 +107,7 @@ def _by_search(
     progress.say("estimating contributions around what was chosen")
     near = _around(table, found, mix.game)
     record = chosen_record("prune", table, found, output, near)
-    record["choice"]["unit"] = UNIT
+    record["choice"]["unit"] = f"loss of utility; 1 is {UNIT}"
     record["cut"] = cut_part(coalition, None, table.request.player_kind())
     kind, parts = table.request.player_kind(), []
     for scaled in mix.parts:
