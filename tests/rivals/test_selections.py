@@ -256,19 +256,3 @@ def test_a_closed_gate_is_a_skipped_layer_and_an_open_one_changes_nothing(model,
 def test_clp_answers_with_one_run_of_layers():
     run = removed(RIVALS["clp"].play(make_task(llama(8), (2,))), 2)
     assert run == list(range(run[0], run[0] + 2))
-
-
-def test_clp_a_steep_gate_is_closed_on_its_window_and_open_elsewhere():
-    gates = clp_module.gate(torch.tensor(2.0), 3, 8, steepness=40.0)
-    torch.testing.assert_close(gates, torch.tensor([1.0, 1, 0, 0, 0, 1, 1, 1]))
-
-
-def test_clp_a_closed_gate_is_a_skipped_layer():
-    task = make_task(llama(6), (2,))
-    tokens = torch.from_numpy(task.tokens)
-    keep = [True, True, False, False, True, True]
-    with torch.no_grad(), clp_module.gated(task, torch.tensor(keep).float()):
-        gated = task.model(input_ids=tokens, use_cache=False).logits
-    with torch.no_grad(), routed(task.model, task.stack, keep):
-        skipped = task.model(input_ids=tokens, use_cache=False).logits
-    torch.testing.assert_close(gated, skipped)
