@@ -45,6 +45,7 @@ def main() -> None:
     options = _options()
     quiet()
     options.work.mkdir(parents=True, exist_ok=True)
+    make("cut", options)  # it decides which texts are left to judge on, for the dense model too
     for row in ROWS[: options.rows]:
         done = options.work / f"{row}.json"
         if not done.is_file():
