@@ -46,9 +46,6 @@ Tasks = Annotated[
 TasksDir = Annotated[
     Path | None, typer.Option("--tasks-dir", metavar="DIR", help="Folder of local tasks.")
 ]
-Limit = Annotated[
-    int | None, typer.Option("--limit", metavar="N", help="Only the first N items of each task.")
-]
 Rounds = Annotated[
     int,
     typer.Option("--rounds", metavar="N", help="Timed rounds behind tokens/s; 0 times nothing."),
@@ -77,7 +74,7 @@ def command(
     lengths: Lengths = None,
     tasks: Tasks = None,
     tasks_dir: TasksDir = None,
-    limit: Limit = None,
+    limit: o.Limit = None,
     rounds: Rounds = 3,
     revision: o.Revision = None,
     calibration: o.Calibration = None,
@@ -131,10 +128,10 @@ def command(
     request = CompareRequest(
         base=base,
         removals=_numbers("--remove", remove),
-        methods=_names(methods),
+        methods=o.parse_names(methods),
         seeds=seeds,
         lengths=_numbers("--lengths", lengths),
-        tasks=_names(tasks),
+        tasks=o.parse_names(tasks),
         tasks_dir=tasks_dir,
         limit=limit,
         rounds=rounds,
@@ -149,12 +146,8 @@ def command(
     show_with(print_comparison, run, as_json=as_json)
 
 
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
-
-
 def _numbers(option: str, text: str | None) -> tuple[int, ...]:
     try:
-        return tuple(sorted(int(part) for part in _names(text)))
+        return tuple(sorted(int(part) for part in o.parse_names(text)))
     except ValueError:
         raise UserError(f"{option} {text} is no list of numbers: write 3,6,9") from None

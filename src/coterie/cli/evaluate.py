@@ -42,9 +42,6 @@ TasksDir = Annotated[
         "of the harness's own columns, or `query, choices, gold`; or harness YAML files.",
     ),
 ]
-Limit = Annotated[
-    int | None, typer.Option("--limit", metavar="N", help="Only the first N items of each task.")
-]
 WindowLength = Annotated[
     int, typer.Option("--length", metavar="TOKENS", help="Tokens of a sequence: 128, 2048, 4096.")
 ]
@@ -59,7 +56,7 @@ def command(
     text: Text = None,
     tasks: Tasks = None,
     tasks_dir: TasksDir = None,
-    limit: Limit = None,
+    limit: o.Limit = None,
     length: WindowLength = 128,
     sequences: Windows = 256,
     bos: o.Bos = "auto",
@@ -90,7 +87,7 @@ def command(
     request = EvaluateRequest(
         models=tuple(models),
         texts=tuple(text or ()),
-        tasks=tuple(name.strip() for name in (tasks or "").split(",") if name.strip()),
+        tasks=o.parse_names(tasks),
         tasks_dir=tasks_dir,
         limit=limit,
         length=length,

@@ -219,6 +219,9 @@ Study = Annotated[
     str | None,
     typer.Option("--study", metavar="NAME", help="Name a study, to be resumed as it was begun."),
 ]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", help="Only the first N items of each task.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cuda, mps or cpu.")]
 Dtype = Annotated[
     str,
@@ -238,6 +241,11 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="State coalitions, work, memory, disk and time, and stop."),
 ]
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """Names from `a,b`; nothing from nothing."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
 def parse_time(text: str | None) -> float | None:

@@ -10,10 +10,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from coterie.errors import ModelError
 from coterie.models.checkpoints import auto_class
+from coterie.models.shards import DTYPES
 from coterie.models.sources import Source
 from coterie.models.tensorfile import Entry
-
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 from transformers import PreTrainedModel
 
-from coterie.evaluation.places import DTYPES, DiskNames, Place, find_places
+from coterie.evaluation.places import DiskNames, Place, find_places
 from coterie.models.routing import Carried, Forward, patched
+from coterie.models.shards import DTYPES
 from coterie.models.sources import Source
 from coterie.models.stack import Stack
 from coterie.models.tensorfile import Entry

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import torch
+from torch import Tensor
+
 from coterie.errors import ModelError
 from coterie.models.sources import INDEX
 from coterie.models.tensorfile import Entry
 
 Progress = Callable[[int, int], None]
 """Called with the bytes written so far and the bytes there will be."""
+
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""Floating-point dtypes by their names in safetensors files."""
 
 _CHUNK = 16 * 2**20
 
@@ -105,3 +111,11 @@ def _copy(entry: Entry, stream: BinaryIO, advance: Callable[[int], None]) -> Non
             stream.write(chunk)
             left -= len(chunk)
             advance(len(chunk))
+
+
+def write_over(file: Path, entry: Entry, tensor: Tensor) -> None:
+    """Put a tensor in the place of one of the same shape, in the dtype that this has."""
+    values = tensor.detach().to("cpu", DTYPES[entry.dtype]).contiguous()
+    with file.open("r+b") as stream:
+        stream.seek(entry.start)
+        stream.write(values.reshape(-1).view(torch.uint8).numpy().data)

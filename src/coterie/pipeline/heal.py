@@ -30,9 +30,9 @@ from coterie.models.stack import find_stack
 from coterie.pipeline.folder import as_read, check_output, read_record, written_aside
 from coterie.pipeline.heal_record import Parts, command_line, remember
 from coterie.pipeline.heal_texts import Judges, healing_texts, held_out_texts
-from coterie.pipeline.heal_verdict import difference, n_bytes, perplexity, recovered
 from coterie.pipeline.opening import Progress, Silent, text_part
 from coterie.pipeline.provenance import bare, machine, versions
+from coterie.pipeline.verdict import difference, n_bytes, perplexity, recovered
 from coterie.plain import Json
 from coterie.report.healing import AfterPart, LearningPart
 from coterie.report.record import Record

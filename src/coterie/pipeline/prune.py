@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from coterie.game.coalitions import Coalition, Indices, Vector
-from coterie.game.utilities import clustered_mean, read
+from coterie.game.coalitions import Coalition
+from coterie.game.utilities import read
 from coterie.models.safety import Expectation, Verification, expect, verify
 from coterie.models.sources import Source
 from coterie.models.streaming import write_cut
@@ -31,18 +31,17 @@ from coterie.pipeline.opening import (
     prepare,
     text_part,
 )
-from coterie.pipeline.record import chosen_record, cut_part, finite, searched_record, with_streaming
+from coterie.pipeline.record import chosen_record, cut_part, searched_record, with_streaming
 from coterie.pipeline.request import Request
 from coterie.pipeline.settings import size_asked
 from coterie.pipeline.stream import Observed, losses_of, prove
 from coterie.pipeline.targets import target_of
 from coterie.pipeline.values import Result
+from coterie.pipeline.verdict import verdict_part
 from coterie.plain import Json
 from coterie.report.card import FIGURE, model_card
 from coterie.report.figure import draw_contributions
 from coterie.report.record import (
-    DifferencePart,
-    PerplexityPart,
     Record,
     SizePart,
     VerdictPart,
@@ -216,26 +215,7 @@ def _verdict(played: Played, coalition: Coalition, progress: Progress) -> Verdic
 
     seen, _ = watch(played.game, both, step)
     losses, not_finite = read(seen, "nll", played.engine.vocabulary)
-    documents = played.texts.documents
-    change, error = clustered_mean(losses[1] - losses[0], documents)
-    before, after = (_perplexity(losses[row], documents) for row in (0, 1))
-    return VerdictPart(
-        before=before,
-        after=after,
-        difference=DifferencePart(nll=change, error=error, documents=len(np.unique(documents))),
-        ratio=after["perplexity"] / before["perplexity"],
-        kl=finite(seen.kl[1].mean()),
-        top1=finite(seen.top1[1].mean()),
-        not_finite=not_finite,
-    )
-
-
-def _perplexity(losses: Vector, documents: Indices) -> PerplexityPart:
-    nll, error = clustered_mean(losses, documents)
-    perplexity = float(np.exp(nll))
-    # The delta method: d exp(x) = exp(x) dx.
-    spread = None if error is None else perplexity * error
-    return PerplexityPart(nll=nll, perplexity=perplexity, error=spread)
+    return verdict_part(losses[0], losses[1], seen[1:], played.texts, not_finite)
 
 
 def _sizes(source: Source, folder: Path) -> SizePart:

@@ -15,9 +15,9 @@ from coterie.models.sources import Source
 from coterie.pipeline.folder import as_read, check_output, read_record, written_aside
 from coterie.pipeline.heal_record import Parts, command_line, remember
 from coterie.pipeline.heal_texts import Judges, held_out_texts
-from coterie.pipeline.heal_verdict import difference, n_bytes, perplexity
 from coterie.pipeline.opening import Progress, Silent, text_part
 from coterie.pipeline.provenance import bare, machine, versions
+from coterie.pipeline.verdict import difference, n_bytes, perplexity
 from coterie.plain import Json
 from coterie.report.healing import AfterPart, ReloadPart
 

@@ -52,7 +52,7 @@ def opening_record(
         command=table.request.command("prune" if kind == "plan" else kind, output),
         request=table.request.as_json(),
         identity=table.prepared.identity(),
-        model=_model(table),
+        model=model_part(table),
         calibration=text_part(table.calibration.texts),
         search=_search(table, study),
         versions=versions(),
@@ -197,7 +197,8 @@ def _closest(kept: Indices, removed: Indices, estimate: Estimate) -> ClosestPart
     )
 
 
-def _model(table: Opened) -> ModelPart:
+def model_part(table: Opened) -> ModelPart:
+    """The model as the record names it."""
     source, stack = table.prepared.source, table.stack
     local = source.revision is None
     kind = table.request.player_kind()

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from coterie.evaluation.calibration import TextSet
 from coterie.game.coalitions import Observations
+from coterie.game.utilities import read
 from coterie.models.checkpoints import load_model
 from coterie.models.safety import Expectation, Verification, expect, verify
 from coterie.models.sources import Source, resolve
@@ -23,8 +24,9 @@ from coterie.pipeline.folder import as_read, check_output, written_aside
 from coterie.pipeline.licence import licence_of
 from coterie.pipeline.opening import Opened, Prepared, Progress, Silent, opened, prepare
 from coterie.pipeline.sparsify_allocation import Shared, share_out
-from coterie.pipeline.sparsify_record import opening_part, sparsity_part, verdict_part
+from coterie.pipeline.sparsify_record import opening_part, sparsity_part
 from coterie.pipeline.sparsify_request import SparsifyRequest
+from coterie.pipeline.verdict import verdict_part
 from coterie.plain import Json
 from coterie.report.record import SizePart
 from coterie.report.sparsity import SparsityRecord, sparsity_card
@@ -122,8 +124,11 @@ def _finish(
     began = time.monotonic()
     checked, counted = _reloaded(work, pruned, folder)
     record["sparsity"] = sparsity_part(table, request, shared, pruned.layers, counted)
+    vocabulary = table.calibration.engine.vocabulary
+    full, _ = read(work.before, "nll", vocabulary)
+    sparse, not_finite = read(pruned.after, "nll", vocabulary)
     record["verdict"] = verdict_part(
-        work.before, pruned.after, prepared.held_out, table.calibration.engine.vocabulary
+        full[0], sparse[0], pruned.after, prepared.held_out, not_finite
     )
     record["size"] = _sizes(prepared.source, folder)
     record["verification"] = _verification(checked, counted)

@@ -6,19 +6,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from coterie.evaluation.calibration import TextSet
-from coterie.game.coalitions import Indices, Observations, Vector
-from coterie.game.utilities import clustered_mean, read
-from coterie.models.sources import REFERENCE
+from coterie.game.coalitions import Vector
 from coterie.models.stack import find_stack
 from coterie.pipeline.defaults import name_of
 from coterie.pipeline.opening import Opened, text_part
 from coterie.pipeline.provenance import machine, versions
-from coterie.pipeline.record import finite
+from coterie.pipeline.record import finite, model_part
 from coterie.pipeline.sparsify_allocation import Shared
 from coterie.pipeline.sparsify_request import SparsifyRequest
 from coterie.plain import Json
-from coterie.report.record import DifferencePart, ModelPart, PerplexityPart, VerdictPart
 from coterie.report.sparsity import CostPart, SparsityPart, SparsityRecord, UnitPart
 from coterie.report.words import label
 from coterie.sparsity.interface import PrunedLayer
@@ -40,7 +36,7 @@ def opening_part(
         command=request.command(output),
         request=request.as_json(),
         identity=identity,
-        model=_model(table),
+        model=model_part(table),
         calibration=text_part(table.calibration.texts),
         held_out=text_part(table.prepared.held_out),
         sparsity=sparsity_part(table, request, shared, (), None),
@@ -98,27 +94,6 @@ def sparsity_part(
     )
 
 
-def verdict_part(
-    before: Observations, after: Observations, texts: TextSet, vocabulary: int
-) -> VerdictPart:
-    """Full model against sparse one on the held-out texts, paired sequence by sequence."""
-    full, _ = read(before, "nll", vocabulary)
-    sparse, not_finite = read(after, "nll", vocabulary)
-    change, error = clustered_mean(sparse[0] - full[0], texts.documents)
-    first, second = (_perplexity(row, texts.documents) for row in (full[0], sparse[0]))
-    return VerdictPart(
-        before=first,
-        after=second,
-        difference=DifferencePart(
-            nll=change, error=error, documents=len(np.unique(texts.documents))
-        ),
-        ratio=second["perplexity"] / first["perplexity"],
-        kl=finite(after.kl[0].mean()),
-        top1=finite(after.top1[0].mean()),
-        not_finite=not_finite,
-    )
-
-
 def _zeros(units: Units, shared: Shared, layers: Sequence[PrunedLayer]) -> Vector:
     """Zeros of each unit; all of its weights where its layer is cut."""
     zeros = units.weights.copy()
@@ -130,28 +105,3 @@ def _zeros(units: Units, shared: Shared, layers: Sequence[PrunedLayer]) -> Vecto
                 if not name or one.name == name or one.name.startswith((f"{name}.", f"{name}["))
             )
     return zeros
-
-
-def _perplexity(losses: Vector, documents: Indices) -> PerplexityPart:
-    nll, error = clustered_mean(losses, documents)
-    perplexity = float(np.exp(nll))
-    return PerplexityPart(
-        nll=nll, perplexity=perplexity, error=None if error is None else perplexity * error
-    )
-
-
-def _model(table: Opened) -> ModelPart:
-    source, stack = table.prepared.source, table.stack
-    kind = table.request.player_kind()
-    return ModelPart(
-        name=source.name,
-        hub_id=None if source.revision is None or source.name == REFERENCE else source.name,
-        revision=source.revision,
-        fingerprint=source.fingerprint(),
-        architecture=type(table.model).__name__,
-        stack=stack.path,
-        players=stack.n_players,
-        player_kind=kind,
-        locked={label(kind, one): stack.locks.get(one, "as asked") for one in table.locked},
-        dtype=", ".join(sorted({entry.dtype for entry in source.entries})),
-    )

@@ -18,9 +18,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from coterie.game.coalitions import Coalitions
-from coterie.game.search.simple import windows
 from coterie.models.routing import Carried, Forward, carried_leaves, patched
-from coterie.rivals.interface import Chosen, Meter, Selection, Task
+from coterie.rivals.interface import Chosen, Meter, Task
+from coterie.rivals.ranking import by_window, starts
 from coterie.rivals.states import batches
 
 STEPS = 48
@@ -32,15 +32,13 @@ SOFT, STEEP = 1.0, 8.0
 
 def choose(task: Task, meter: Meter) -> Chosen:
     """Learn one window for each size."""
-    chosen: Chosen = {}
-    for removal, keep in zip(task.removals, task.keeps, strict=True):
-        candidates = windows(task.n_players, keep, locked=task.locked)
-        if not len(candidates):
-            meter.remarks.append(f"every run of {removal} layers holds a locked one")
-            continue
-        start = learnt_start(task, meter, removal, _starts(candidates))
-        chosen[removal] = Selection(_nearest(candidates, start)[None])
-    return chosen
+
+    def nearest(candidates: Coalitions, removal: int) -> int:
+        places = starts(candidates)
+        start = learnt_start(task, meter, removal, places)
+        return int(np.abs(np.array(places) - start).argmin())
+
+    return by_window(task, meter, nearest)
 
 
 def gate(start: Tensor, length: int, n_players: int, steepness: float) -> Tensor:
@@ -51,10 +49,10 @@ def gate(start: Tensor, length: int, n_players: int, steepness: float) -> Tensor
     return 1 - left * right
 
 
-def learnt_start(task: Task, meter: Meter, length: int, starts: list[int]) -> float:
+def learnt_start(task: Task, meter: Meter, length: int, places: list[int]) -> float:
     """Where gradient descent on the loss leaves a window that begins in the middle of its range."""
     device = next(task.stack.layers[0].parameters()).device
-    low, high = float(min(starts)), float(max(starts))
+    low, high = float(min(places)), float(max(places))
     start = torch.tensor((low + high) / 2, device=device, requires_grad=True)
     optimizer = torch.optim.Adam([start], lr=LEARNING_RATE)
     texts = islice(cycle(batches(task, TEXTS_AT_ONCE)), STEPS)
@@ -92,11 +90,3 @@ def _gated(carried: Carried, forward: Forward, share: Tensor) -> Forward:
         return tree_unflatten(leaves, spec)
 
     return run
-
-
-def _starts(candidates: Coalitions) -> list[int]:
-    return [int(np.flatnonzero(~row)[0]) for row in candidates]
-
-
-def _nearest(candidates: Coalitions, start: float) -> np.ndarray:
-    return candidates[int(np.abs(np.array(_starts(candidates)) - start).argmin())]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from coterie.game.coalitions import Indices, Vector
+from coterie.game.coalitions import Coalitions, Indices, Vector
 from coterie.game.search.simple import cut_lowest, windows
 from coterie.rivals.interface import Chosen, Meter, Selection, Task
 
@@ -32,15 +32,33 @@ def best_windows(task: Task, meter: Meter, distance: Callable[[int, int], float]
     Args:
         distance: Between the state before layer ``start`` and the one ``length`` layers on.
     """
+
+    def nearest_ends(candidates: Coalitions, removal: int) -> int:
+        ends = [distance(start, removal) for start in starts(candidates)]
+        return int(np.argmin(ends))
+
+    return by_window(task, meter, nearest_ends)
+
+
+def by_window(task: Task, meter: Meter, pick: Callable[[Coalitions, int], int]) -> Chosen:
+    """Remove one contiguous run of layers for each size.
+
+    Args:
+        pick: From the coalitions that lack one run, and its length, the number of the one to keep.
+    """
     chosen: Chosen = {}
     for removal, keep in zip(task.removals, task.keeps, strict=True):
         candidates = windows(task.n_players, keep, locked=task.locked)
-        if not len(candidates):
+        if len(candidates):
+            chosen[removal] = Selection(candidates[pick(candidates, removal)][None])
+        else:
             meter.remarks.append(f"every run of {removal} layers holds a locked one")
-            continue
-        ends = [distance(int(np.flatnonzero(~row)[0]), removal) for row in candidates]
-        chosen[removal] = Selection(candidates[int(np.argmin(ends))][None])
     return chosen
+
+
+def starts(candidates: Coalitions) -> list[int]:
+    """The first layer that each coalition lacks."""
+    return [int(np.flatnonzero(~row)[0]) for row in candidates]
 
 
 def with_ends(task: Task, first: int, last: int) -> Indices:

@@ -3,18 +3,15 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from coterie.errors import ModelError
 from coterie.models.disk_names import find_disk_stack
-from coterie.models.shards import Progress
+from coterie.models.shards import DTYPES, Progress, write_over
 from coterie.models.sources import Source, weight_files
 from coterie.models.streaming import Written, write_cut
 from coterie.models.tensorfile import read_header
-
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 ReadTensor = Callable[[str], Tensor]
 """Gives a tensor of the source by its name on disk, in float32."""
@@ -69,8 +66,5 @@ def write_changed(
             raise ModelError(
                 f"the tensor {name} cannot be changed: it was cut, or has another shape"
             )
-        data = tensor.to("cpu", DTYPES[entry.dtype]).contiguous().reshape(-1).view(torch.uint8)
-        with entry.file.open("r+b") as stream:
-            stream.seek(entry.start)
-            stream.write(data.numpy().tobytes())
+        write_over(entry.file, entry, tensor)
     return written

@@ -22,13 +22,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from coterie.models.disk_names import find_disk_stack
-from coterie.models.shards import Progress
+from coterie.models.shards import DTYPES, Progress
 from coterie.models.sources import INDEX, Source
 from coterie.models.streaming import Written, carry
 from coterie.models.sublayer_cut import LLAMA_LIKE
 from coterie.rivals import sliced
 from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Rewrite, Task
-from coterie.rivals.rewriting import DTYPES, reader
+from coterie.rivals.rewriting import reader
 from coterie.rivals.states import batches, layer_states
 
 DAMPING = 0.01

@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from coterie.errors import ModelError, VerificationError
-from coterie.evaluation.places import DTYPES, DiskNames
+from coterie.evaluation.places import DiskNames
+from coterie.models.shards import DTYPES, write_over
 from coterie.models.sources import INDEX, Source
 from coterie.models.stack import Stack, find_stack
 from coterie.models.streaming import Written, carry
@@ -67,7 +68,7 @@ class SparseWriter:
         done = []
         for pruned in layers:
             for entry, tensor in self._places(pruned.layer, pruned.tensors):
-                _write_over(output / entry.file.name, entry, tensor)
+                write_over(output / entry.file.name, entry, tensor)
             done.append(PrunedLayer(pruned.layer, {}, pruned.maps))
         return tuple(done)
 
@@ -127,13 +128,6 @@ def _on_disk(model: PreTrainedModel, named: dict[str, Tensor]) -> dict[str, Tens
             f"{next(iter(named))} cannot be turned back into what is on disk"
             f" ({type(error).__name__}: {error}); cut whole layers of this model instead"
         ) from error
-
-
-def _write_over(file: Path, entry: Entry, tensor: Tensor) -> None:
-    values = tensor.detach().to("cpu", DTYPES[entry.dtype]).contiguous()
-    with file.open("r+b") as stream:
-        stream.seek(entry.start)
-        stream.write(values.reshape(-1).view(torch.uint8).numpy().data)
 
 
 @dataclass(frozen=True)
