@@ -114,7 +114,12 @@ def _copy(entry: Entry, stream: BinaryIO, advance: Callable[[int], None]) -> Non
 
 
 def write_over(file: Path, entry: Entry, tensor: Tensor) -> None:
-    """Put a tensor in the place of one of the same shape, in the dtype that this has."""
+    """Put a tensor in the place of one of the same shape, in the dtype that this has.
+
+    Args:
+        file: The file to change; the headers of copies are alike, so it need not be the entry's own.
+        entry: Where the bytes lie; its dtype must be one of `DTYPES`.
+    """
     values = tensor.detach().to("cpu", DTYPES[entry.dtype]).contiguous()
     with file.open("r+b") as stream:
         stream.seek(entry.start)
