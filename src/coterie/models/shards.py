@@ -117,7 +117,7 @@ def write_over(file: Path, entry: Entry, tensor: Tensor) -> None:
     """Put a tensor in the place of one of the same shape, in the dtype that this has.
 
     Args:
-        file: The file to change; the headers of copies are alike, so it need not be the entry's own.
+        file: The file to change: the entry's own, or a copy of it with the same header.
         entry: Where the bytes lie; its dtype must be one of `DTYPES`.
     """
     values = tensor.detach().to("cpu", DTYPES[entry.dtype]).contiguous()
