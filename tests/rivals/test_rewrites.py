@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from coterie.models.checkpoints import load_model
 from coterie.models.sources import resolve
 from coterie.rivals import RIVALS, DoesNotApply, Meter
-from coterie.rivals.laco import Merged
+from coterie.rivals.laco import Merged, last, summed
 from coterie.rivals.replace import fitted, mean_cosines
 from coterie.rivals.slicegpt import principal_axes, width_at, write
 
@@ -26,25 +26,41 @@ def logits(model, tokens):
 
 
 def test_a_merge_takes_in_the_differences():
-    merged = Merged(np.eye(5), (0, 1, 2, 3, 4)).merge(1, 2)
+    merged = summed(Merged.none(5), 1, 2)
     assert merged.places == (0, 1, 4)
     # θ1 + (θ2 − θ1) + (θ3 − θ1)
-    assert merged.rows[1].tolist() == [0, -1, 1, 1, 0]
-    again_ = merged.merge(0, 1)
-    assert again_.rows[0].tolist() == merged.rows[1].tolist() and again_.places == (0, 4)
+    assert merged.matrices[1].tolist() == merged.vectors[1].tolist() == [0, -1, 1, 1, 0]
+    again_ = summed(merged, 0, 1)
+    assert again_.matrices[0].tolist() == merged.matrices[1].tolist()
+    assert again_.places == (0, 4) and again_.changed() == [(0, 0)]
 
 
-def test_laco_writes_the_merged_weights(model, task, tmp_path):
-    answer = RIVALS["laco"].play(again(task, (2,))).chosen[2]
+def test_the_released_merge_subtracts_from_the_sum_it_is_making():
+    torch.manual_seed(0)
+    layers = torch.randn(5, 3, 3, dtype=torch.float64)
+    copy = layers.clone()
+    for taken in (2, 3):
+        copy[1].add_(layers[taken] - copy[1])
+    merged = last(Merged.none(5), 1, 2)
+    rows = torch.from_numpy(merged.matrices)
+    torch.testing.assert_close(torch.einsum("ij,jkl->ikl", rows, layers), copy[[0, 1, 4]])
+    assert merged.vectors[1].tolist() == [0, 1, 0, 0, 0]
+    assert merged.places == (0, 1, 4) and merged.changed() == [(1, 1)]
+
+
+@pytest.mark.parametrize("name", ["laco", "laco-released"])
+def test_laco_writes_the_merged_weights(model, task, tmp_path, name):
+    answer = RIVALS[name].play(again(task, (2,))).chosen[2]
     assert answer.kept.sum() == 6
     source = saved(model, tmp_path / "whole")
     answer.write(source, tmp_path / "merged", None)
     written = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     merged = answer.write.args[0]
     assert merged.changed()
-    for new, row in zip(written.model.layers, merged.rows, strict=True):
-        for name, parameter in new.named_parameters():
-            old = [layer.get_parameter(name) for layer in model.model.layers]
+    for i, new in enumerate(written.model.layers):
+        for part, parameter in new.named_parameters():
+            old = [layer.get_parameter(part) for layer in model.model.layers]
+            row = merged.vectors[i] if parameter.ndim == 1 else merged.matrices[i]
             expected = sum(float(c) * p for c, p in zip(row, old, strict=True))
             torch.testing.assert_close(parameter, expected, rtol=1e-5, atol=1e-6)
 

@@ -18,8 +18,8 @@ Methods = Annotated[
         metavar="LIST",
         help="Which methods: paper, guided, greedy, one-shot, contiguous, evolve, or published "
         "rivals: random, exhaustive, shortgpt, shortened-ppl, shortened-taylor, "
-        "shortened-magnitude, sleb, angular, evopress, clp, entropy, laco, replace, blockpruner, "
-        "gtap, slicegpt. Default: paper, guided and all rivals.",
+        "shortened-magnitude, sleb, angular, evopress, clp, entropy, laco, laco-released, replace, "
+        "blockpruner, gtap, slicegpt. Default: paper, guided and all rivals.",
     ),
 ]
 Seeds = Annotated[

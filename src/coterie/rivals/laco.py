@@ -4,8 +4,14 @@ A layer takes in the differences of those after it, θ_l ← θ_l + Σ_k (θ_{l+
 From the top of the model downwards a merge stands if the last state stays near the full model's
 (mean cosine above a threshold). The threshold is published per model and size; here it is lowered
 step by step until so many layers are gone as were asked for.
+
+The code released with the paper does something else: it subtracts from the sum it is still making,
+so that all but the last difference cancel, and a merged layer has the matrices of the last layer
+that it took in under its own norms. Both are here, as two rivals: the sum as written (`choose`),
+and `as_released`.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,40 +49,84 @@ class Merged:
     """Layers as sums of the full model's.
 
     Attributes:
-        rows: ``(n_left, n_layers)``: each layer left is Σ rows[·, j] θ_j.
+        matrices: ``(n_left, n_layers)``: the matrices of each layer left are Σ matrices[·, j] θ_j.
+        vectors: The same for its vectors: norms and biases.
         places: The layer each of them was.
     """
 
-    rows: Matrix
+    matrices: Matrix
+    vectors: Matrix
     places: tuple[int, ...]
 
-    def merge(self, at: int, taken: int) -> "Merged":
-        """Layer number ``at`` takes in the ``taken`` after it."""
-        after = slice(at + 1, at + 1 + taken)
-        rows = self.rows.copy()
-        rows[at] += (rows[after] - rows[at]).sum(axis=0)
+    @classmethod
+    def none(cls, n_layers: int) -> "Merged":
+        """Every layer its own."""
+        unit = np.eye(n_layers)
+        return cls(unit, unit, tuple(range(n_layers)))
+
+    def without(self, at: int, taken: int, matrices: Matrix, vectors: Matrix) -> "Merged":
+        """These sums, less the rows of the ``taken`` layers after number ``at``."""
         gone = range(at + 1, at + 1 + taken)
         places = tuple(place for i, place in enumerate(self.places) if i not in gone)
-        return Merged(np.delete(rows, gone, axis=0), places)
+        return Merged(np.delete(matrices, gone, 0), np.delete(vectors, gone, 0), places)
 
-    def changed(self) -> list[tuple[int, np.ndarray]]:
-        """Layers that are no longer their own, and their sums."""
-        unit = np.eye(self.rows.shape[1])
-        pairs = zip(self.places, self.rows, strict=True)
-        return [(place, row) for place, row in pairs if not np.array_equal(row, unit[place])]
+    def changed(self) -> list[tuple[int, int]]:
+        """The layers that are no longer their own: number among those left, and place."""
+        unit = np.eye(self.matrices.shape[1])[list(self.places)]
+        same = (self.matrices == unit).all(axis=1) & (self.vectors == unit).all(axis=1)
+        return [(i, self.places[i]) for i in np.flatnonzero(~same).tolist()]
+
+    def row(self, number: int, ndim: int) -> np.ndarray:
+        """How a tensor of so many dimensions is summed, ``(n_layers,)``."""
+        return (self.vectors if ndim < 2 else self.matrices)[number]
+
+
+Merge = Callable[[Merged, int, int], Merged]
+"""Layer number ``at`` takes in the ``taken`` layers after it."""
+
+
+def summed(merged: Merged, at: int, taken: int) -> Merged:
+    """θ_l ← θ_l + Σ_k (θ_{l+k} − θ_l), as published."""
+    after = slice(at + 1, at + 1 + taken)
+    sums = []
+    for old in (merged.matrices, merged.vectors):
+        rows = old.copy()
+        rows[at] += (old[after] - old[at]).sum(axis=0)
+        sums.append(rows)
+    return merged.without(at, taken, *sums)
+
+
+def last(merged: Merged, at: int, taken: int) -> Merged:
+    """θ_l ← θ_{l+K} for the matrices alone: what the released code comes to."""
+    rows = merged.matrices.copy()
+    rows[at] = rows[at + taken]
+    return merged.without(at, taken, rows, merged.vectors)
 
 
 def choose(task: Task, meter: Meter) -> Chosen:
-    """Merge at the highest threshold at which so many layers go.
+    """Merge by the published sum at the highest threshold at which so many layers go.
 
     Raises:
         DoesNotApply: The layers are not alike, or the model has no output embedding to watch.
     """
+    return _choose(task, meter, summed)
+
+
+def as_released(task: Task, meter: Meter) -> Chosen:
+    """The same walk, merging as the released code does.
+
+    Raises:
+        DoesNotApply: As `choose`.
+    """
+    return _choose(task, meter, last)
+
+
+def _choose(task: Task, meter: Meter, merge: Merge) -> Chosen:
     _check_alike(task)
     similar = _Similarity(task, meter)
     chosen: Chosen = {}
     for removal in task.removals:
-        tries = (collapse(task, removal, t, similar) for t in THRESHOLDS)
+        tries = (collapse(task, removal, t, similar, merge) for t in THRESHOLDS)
         found = next((merged for merged in tries if merged is not None), None)
         if found is None:
             meter.remarks.append(f"no merge of free neighbours removes {removal} layers")
@@ -88,14 +138,16 @@ def choose(task: Task, meter: Meter) -> Chosen:
     return chosen
 
 
-def collapse(task: Task, removal: int, threshold: float, similar: "_Similarity") -> Merged | None:
+def collapse(
+    task: Task, removal: int, threshold: float, similar: "_Similarity", merge: Merge
+) -> Merged | None:
     """The published walk from the top, or None if it removes fewer layers."""
     n = task.n_players
-    now = Merged(np.eye(n), tuple(range(n)))
+    now = Merged.none(n)
     at = n - MERGED if n > MERGED else n - 2
     while at >= LOWEST and (left := removal - (n - len(now.places))):
         taken = min(MERGED - 1, left, len(now.places) - at - 1)
-        trial = now.merge(at, taken)
+        trial = merge(now, at, taken)
         touched = now.places[at : at + 1 + taken]
         if not np.isin(touched, task.locked).any() and similar.to_full(trial) > threshold:
             now = trial
@@ -113,12 +165,11 @@ class _Similarity:
         few = replace(task, tokens=task.tokens[:TEXTS])
         self._tokens = list(batches(few))
         self._known: dict[bytes, float] = {}
-        n = task.n_players
-        self._full = self._ends(Merged(np.eye(n), tuple(range(n))))
+        self._full = self._ends(Merged.none(task.n_players))
 
     def to_full(self, merged: Merged) -> float:
         """The mean over all tokens."""
-        key = merged.rows.tobytes()
+        key = merged.matrices.tobytes() + merged.vectors.tobytes()
         if key not in self._known:
             pairs = zip(self._ends(merged), self._full, strict=True)
             cosines = torch.cat([cosine_similarity(a, b, dim=-1).flatten() for a, b in pairs])
@@ -129,9 +180,9 @@ class _Similarity:
     def _ends(self, merged: Merged) -> list[Tensor]:
         task = self._task
         new = {
-            f"{task.stack.path}.{place}.{name}": _sum(task, row, name)
-            for place, row in merged.changed()
-            for name, _ in task.stack.layers[place].named_parameters()
+            f"{task.stack.path}.{place}.{name}": _sum(task, merged.row(i, old.ndim), name)
+            for i, place in merged.changed()
+            for name, old in task.stack.layers[place].named_parameters()
         }
         keep = [place in merged.places for place in range(task.n_players)]
         with routed(task.model, task.stack, keep):
@@ -188,10 +239,10 @@ def write(merged: Merged, source: Source, output: Path, progress: Progress | Non
     path = find_disk_stack(source.entries, source.config()).path
     read = reader(source)
     changes = (
-        (entry.name, _disk_sum(read, path, row, entry.name.removeprefix(f"{path}.{place}.")))
-        for place, row in merged.changed()
+        (entry.name, _disk_sum(read, path, merged.row(i, len(entry.shape)), name))
+        for i, place in merged.changed()
         for entry in source.entries
-        if entry.name.startswith(f"{path}.{place}.")
+        if (name := entry.name.removeprefix(f"{path}.{place}.")) != entry.name
     )
     return write_changed(source, merged.places, output, progress, changes)
 
