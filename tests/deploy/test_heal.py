@@ -12,6 +12,7 @@ from coterie.deploy.merging import write_healed
 from coterie.deploy.origin import HealError, kept_players
 from coterie.deploy.pupils import REFUSED, Adapted, Rewritten, adaptable
 from coterie.deploy.seams import seams
+from coterie.deploy.teachers import Beside
 from coterie.errors import StudyMismatch
 from coterie.models.checkpoints import load_model
 from coterie.models.sources import resolve
@@ -62,7 +63,9 @@ def test_a_pupil_starts_as_the_cut_and_its_teacher_stays(mode, whole, cut, token
     plain = load_model(resolve(str(cut)), dtype=torch.float32, device="cpu")
     with pupil.alone(), torch.no_grad():
         assert torch.equal(pupil.predict(ids), plain(input_ids=ids, use_cache=False).logits)
-    done = learn(pupil, tokens, PLAN, checkpoint=tmp_path / "state.safetensors", identity={})
+    done = learn(
+        pupil, Beside(pupil), tokens, PLAN, checkpoint=tmp_path / "state.safetensors", identity={}
+    )
     assert done.kl[1] < done.kl[0]
     assert torch.equal(pupil.teach(ids), before)
 
@@ -70,7 +73,9 @@ def test_a_pupil_starts_as_the_cut_and_its_teacher_stays(mode, whole, cut, token
 @pytest.mark.parametrize("mode", ["lora", "full"])
 def test_what_is_written_is_what_was_learned(mode, whole, cut, tokens, tmp_path):
     pupil = pupil_of(whole, mode)
-    learn(pupil, tokens, PLAN, checkpoint=tmp_path / "state.safetensors", identity={})
+    learn(
+        pupil, Beside(pupil), tokens, PLAN, checkpoint=tmp_path / "state.safetensors", identity={}
+    )
     with pupil.alone():
         learned, _ = sequence_losses(pupil.model, tokens, pupil.predict)
     (tmp_path / "out").mkdir()
@@ -88,7 +93,14 @@ def test_what_is_written_is_what_was_learned(mode, whole, cut, tokens, tmp_path)
 @pytest.mark.parametrize("mode", ["lora", "full"])
 def test_interrupted_is_uninterrupted(mode, whole, tokens, tmp_path):
     straight = pupil_of(whole, mode)
-    learn(straight, tokens, PLAN, checkpoint=tmp_path / "a.safetensors", identity={"seed": 0})
+    learn(
+        straight,
+        Beside(straight),
+        tokens,
+        PLAN,
+        checkpoint=tmp_path / "a.safetensors",
+        identity={"seed": 0},
+    )
 
     def stop(done, total):
         if done == 7:
@@ -97,19 +109,21 @@ def test_interrupted_is_uninterrupted(mode, whole, tokens, tmp_path):
     state = tmp_path / "b.safetensors"
     first = pupil_of(whole, mode)
     with pytest.raises(KeyboardInterrupt):
-        learn(first, tokens, PLAN, checkpoint=state, identity={"seed": 0}, step=stop)
+        learn(first, Beside(first), tokens, PLAN, checkpoint=state, identity={"seed": 0}, step=stop)
     second = pupil_of(whole, mode)
-    learn(second, tokens, PLAN, checkpoint=state, identity={"seed": 0})
+    learn(second, Beside(second), tokens, PLAN, checkpoint=state, identity={"seed": 0})
     for name, weight in straight.merged().items():
         torch.testing.assert_close(second.merged()[name], weight, atol=1e-6, rtol=0)
+    other = pupil_of(whole, mode)
     with pytest.raises(StudyMismatch, match="seed = 0, not 1"):
-        learn(pupil_of(whole, mode), tokens, PLAN, checkpoint=state, identity={"seed": 1})
+        learn(other, Beside(other), tokens, PLAN, checkpoint=state, identity={"seed": 1})
 
 
 def test_states_at_the_seams_draw_nearer(whole, tokens, tmp_path):
     pupil = pupil_of(whole, "full")
     plan = Plan(steps=12, batch=4, learning_rate=5e-3, seams=1.0)
-    done = learn(pupil, tokens, plan, checkpoint=tmp_path / "s.safetensors", identity={})
+    teacher = Beside(pupil, seams(KEPT))
+    done = learn(pupil, teacher, tokens, plan, checkpoint=tmp_path / "s.safetensors", identity={})
     assert done.kl[1] < done.kl[0]
 
 

@@ -25,6 +25,25 @@ Teacher = Annotated[
         help="The model DIR was cut from. Default: what its coterie.json names.",
     ),
 ]
+TeacherCache = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher-cache",
+        metavar="DIR",
+        help="Folder for what the teacher predicts on the training text: it is asked once, and the "
+        "cut model learns with nothing else in memory. Made if it is not there, good for every "
+        "later healing on the same text.",
+    ),
+]
+TeacherTop = Annotated[
+    int | None,
+    typer.Option(
+        "--teacher-top",
+        metavar="K",
+        help="Most likely tokens kept of each prediction, the others taken together. Default: 256, "
+        "in 2 KB per token.",
+    ),
+]
 Text = Annotated[
     str | None,
     typer.Option(
@@ -85,6 +104,8 @@ def command(
     model: o.Model,
     output: o.Output,
     teacher: Teacher = None,
+    teacher_cache: TeacherCache = None,
+    teacher_top: TeacherTop = None,
     text: Text = None,
     mode: Mode = "lora",
     rank: Rank = 32,
@@ -106,6 +127,7 @@ def command(
     The full model is loaded once. All its layers teach, the kept ones learn to predict the same,
     and what they learned is merged into an ordinary checkpoint in the dtype of DIR, judged on
     held-out text before and after. Stopped at any moment, the same command goes on where it was.
+    With --teacher-cache the full model is asked once and let go before the cut one is loaded.
 
     Examples: coterie heal small --output healed;
     coterie heal small --teacher Qwen/Qwen3-0.6B --text corpus.jsonl --minutes 30 --output healed
@@ -118,6 +140,8 @@ def command(
     request = Healing(
         model=model,
         teacher=teacher,
+        teacher_cache=None if teacher_cache is None else str(teacher_cache),
+        teacher_top=teacher_top,
         text=text,
         judges=Judges(calibration, held_out),
         mode=mode,

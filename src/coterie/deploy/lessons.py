@@ -1,8 +1,8 @@
 """Short distillation: the kept layers learn the full model's predictions, and can be interrupted.
 
-The loss is KL(full ‖ kept) per predicted token over the whole vocabulary (arXiv:1503.02531 at
-temperature 1), with the states at the seams beside it where that is asked. The learning rate rises
-over the first steps and falls linearly to zero.
+The loss is KL(full ‖ kept) per predicted token (arXiv:1503.02531 at temperature 1), over the whole
+vocabulary unless the teacher says less, with the states at the seams beside it where that is asked.
+The learning rate rises over the first steps and falls linearly to zero.
 """
 
 import json
@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax
 
 from coterie.deploy.origin import HealError
 from coterie.deploy.pupils import Pupil
 from coterie.deploy.seams import distance, entering, seams
+from coterie.deploy.teachers import Taught, Teacher
 from coterie.errors import StudyMismatch
+from coterie.game.coalitions import Indices
 from coterie.models.routing import input_device
 from coterie.plain import Json
 
@@ -87,6 +88,7 @@ class _State:
 
 def learn(
     pupil: Pupil,
+    teacher: Teacher,
     tokens: NDArray[np.int64],
     plan: Plan,
     *,
@@ -97,6 +99,8 @@ def learn(
     """Train a pupil, from a checkpoint where there is one.
 
     Args:
+        teacher: Asked about the rows of ``tokens``; it knows the states at the seams if the plan
+            gives them a weight.
         tokens: Training sequences ``(n_sequences, length)``; read again when they are through.
         checkpoint: File for what has been learned so far: written once a minute, and when stopped.
         identity: What decides the outcome; a checkpoint made under another is refused.
@@ -115,8 +119,10 @@ def learn(
     try:
         while state.step < state.steps:
             rate = plan.learning_rate * learning_rate(state.step, state.steps)
-            batch = torch.from_numpy(tokens[next(order)])
-            state.losses += (_descend(pupil, batch, optimizer, rate, plan.seams),)
+            rows = next(order)
+            batch = torch.from_numpy(tokens[rows]).to(input_device(pupil.model))
+            taught = teacher.teach(rows, batch)
+            state.losses += (_descend(pupil, taught, batch, optimizer, rate, plan.seams),)
             state.step += 1
             state.seconds = time.monotonic() - began
             if plan.minutes is not None and state.step == _TIMED:
@@ -141,7 +147,7 @@ def learning_rate(step: int, steps: int) -> float:
     return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
 
 
-def batches(n_sequences: int, size: int, seed: int) -> Iterator[NDArray[np.intp]]:
+def batches(n_sequences: int, size: int, seed: int) -> Iterator[Indices]:
     """Rows of sequences, ``(size,)`` each, without end: every sequence once before any twice."""
     epoch, left = 0, np.empty(0, dtype=np.intp)
     while True:
@@ -153,17 +159,18 @@ def batches(n_sequences: int, size: int, seed: int) -> Iterator[NDArray[np.intp]
 
 
 def _descend(
-    pupil: Pupil, tokens: Tensor, optimizer: torch.optim.Optimizer, rate: float, weight: float
+    pupil: Pupil,
+    taught: Taught,
+    tokens: Tensor,
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+    weight: float,
 ) -> float:
     """One step; returns the KL, nats per token."""
-    tokens = tokens.to(input_device(pupil.model))
     places = seams(pupil.kept) if weight else ()
-    with entering(pupil.stack, places) as taught:
-        teacher = log_softmax(pupil.teach(tokens).float(), dim=-1).flatten(0, 1)
     with pupil.alone(), entering(pupil.stack, places) as learned:
-        mine = log_softmax(pupil.predict(tokens).float(), dim=-1).flatten(0, 1)
-        kl = kl_div(mine, teacher, log_target=True, reduction="batchmean")
-        loss = kl + weight * distance(learned, taught).to(kl.device) if weight else kl
+        kl = taught.divergence(pupil.predict(tokens))
+        loss = kl + weight * distance(learned, taught.states).to(kl.device) if weight else kl
         loss.backward()
     if not torch.isfinite(loss):
         raise HealError(

@@ -2,7 +2,8 @@
 
 The full model is loaded once. Its kept layers are the pupil, all of its layers the teacher, and the
 weights themselves never move: a pupil adds low-rank adapters to them (LoRA, arXiv:2106.09685), or
-has weights of its own for whatever it trains.
+has weights of its own for whatever it trains. Where the teacher's predictions are in files, the
+pupil is the cut model, of which all layers are kept, and whose own weights may move.
 """
 
 from abc import ABC, abstractmethod
@@ -47,22 +48,28 @@ class Pupil(ABC):
         """What is trained, by name."""
 
     @abstractmethod
-    def teach(self, tokens: Tensor) -> Tensor:
-        """Logits of the full model as it came; no gradient."""
-
-    @abstractmethod
     def predict(self, tokens: Tensor) -> Tensor:
         """Logits of the kept layers as trained so far; call it inside `alone`."""
 
     @abstractmethod
     def merged(self) -> dict[str, Tensor]:
-        """The trained weights, float32 on the CPU, by their name in the full model."""
+        """The trained weights, float32 on the CPU, by their name in the model."""
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Inside this block only the kept layers run."""
         with routed(self.model, self.stack, self.coalition):
             yield
+
+
+class Teaching(Protocol):
+    """A pupil whose full model can still be asked."""
+
+    stack: Stack
+
+    def teach(self, tokens: Tensor) -> Tensor:
+        """Logits of the full model as it came; no gradient."""
+        ...
 
 
 class Adapted(Pupil):
@@ -141,6 +148,30 @@ class Rewritten(Pupil):
 
     def merged(self) -> dict[str, Tensor]:
         """Every weight the pupil uses."""
+        return {name: one.detach().float().cpu() for name, one in self._own.items()}
+
+
+class Plain(Pupil):
+    """A cut model by itself: no full model needs its weights, so they move where they are."""
+
+    def __init__(self, model: PreTrainedModel, stack: Stack) -> None:
+        super().__init__(model, stack, range(stack.n_players))
+        named = model.named_parameters()
+        self._own = {name: one for name, one in named if one.is_floating_point()}
+        for one in self._own.values():
+            one.requires_grad_(True)
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Every weight."""
+        return self._own
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        """Logits of the model."""
+        return self.model(input_ids=tokens, use_cache=False).logits
+
+    def merged(self) -> dict[str, Tensor]:
+        """Every weight."""
         return {name: one.detach().float().cpu() for name, one in self._own.items()}
 
 

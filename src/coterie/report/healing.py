@@ -26,6 +26,18 @@ class LearningPart(TypedDict):
     kl_first: float
     """Nats per token on training text, mean over the first tenth of the steps."""
     kl_last: float
+    cache: NotRequired["CachePart"]
+    """Where the teacher was not asked at every step; with a rest, the KL is a lower bound."""
+
+
+class CachePart(TypedDict):
+    """What a teacher that was asked once has left in files."""
+
+    top: int
+    """Most likely tokens kept of every prediction."""
+    rest: float | None
+    """Mean mass of the tokens that are not kept; None where all are."""
+    disk_bytes: int
 
 
 class ReloadPart(TypedDict):
@@ -90,6 +102,8 @@ def _rows(part: AfterPart) -> list[tuple[str, str]]:
                 f"{learning['kl_last']:.4f} nats per token",
             ),
         ]
+        if (cache := learning.get("cache")) is not None:
+            rows.append(("teacher", _cache(cache)))
     else:
         rows.append(("scheme", f"{part['settings']['scheme']}"))
     if "text" in part:
@@ -116,6 +130,16 @@ def _text(text: TextPart) -> str:
     return (
         f"{text['description']}: {text['sequences']} × {text['length']} tokens"
         f" of {text['documents']} documents"
+    )
+
+
+def _cache(cache: CachePart) -> str:
+    words = f"predictions in files, {w.size(cache['disk_bytes'])}: "
+    if cache["rest"] is None:
+        return f"{words}the whole vocabulary"
+    return (
+        f"{words}the {cache['top']} most likely tokens, and {cache['rest']:.1%} of the mass on the"
+        " others as one: the KL is a lower bound"
     )
 
 
