@@ -5,7 +5,10 @@ import pytest
 
 from coterie.evaluation.calibration import TextSet
 from coterie.game.coalitions import observe_all
+from coterie.game.designs import NO_ONE
+from coterie.game.search import Ledger, close_to_best, least_layer_sequences
 from coterie.game.toy import layer_like
+from coterie.pipeline.choosing import CLOSE, play
 from coterie.pipeline.clocked import Clocked, Joined, OutOfTime
 from coterie.pipeline.opening import divided
 
@@ -49,3 +52,28 @@ def test_a_clocked_game_ends_when_its_seconds_are_spent():
     clocked.spent = 1.0
     with pytest.raises(OutOfTime):
         observe_all(clocked, grand)
+
+
+@pytest.mark.parametrize("share", [1.0, 1.5, 4.0])
+def test_guided_search_never_asks_more_than_its_limit_that_reaches(share):
+    game = layer_like(10, rng=np.random.default_rng(3), n_sequences=24)
+    ledger, keeps = Ledger(game, floor=8.0), [8, 6]
+    limit = share * least_layer_sequences(10, keeps, 24)
+    finalists, _ = play(ledger, "guided", keeps, locked=NO_ONE, budget=None, limit=limit, seed=0)
+    assert ledger.layer_sequences <= limit
+    assert {int(answer.coalition.sum()) for answer in finalists} == set(keeps)
+
+
+def test_a_limit_that_does_not_reach_still_has_the_plain_answers():
+    game = layer_like(8, rng=np.random.default_rng(3), n_sequences=16)
+    ledger = Ledger(game, floor=8.0)
+    finalists, _ = play(ledger, "guided", [6], locked=NO_ONE, budget=None, limit=10, seed=0)
+    assert {"greedy", "one-shot"} <= {answer.method for answer in finalists}
+
+
+def test_those_too_close_to_tell_are_finalists_too():
+    game = layer_like(9, rng=np.random.default_rng(5), n_sequences=6)
+    ledger = Ledger(game, floor=8.0)
+    finalists, _ = play(ledger, "guided", [6], locked=NO_ONE, budget=None, limit=np.inf, seed=0)
+    near = {tuple(answer.coalition) for answer in close_to_best(ledger, 6, most=CLOSE)}
+    assert near <= {tuple(answer.coalition) for answer in finalists}

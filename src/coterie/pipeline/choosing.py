@@ -20,6 +20,7 @@ from coterie.game.search import (
     evolve,
     greedy,
     guided,
+    least_layer_sequences,
     one_shot,
 )
 from coterie.game.utilities import floor_nll
@@ -31,8 +32,11 @@ from coterie.study import Settings, design
 MOST_COALITIONS = 2_000
 """Where guided search ends at the latest unless told otherwise; its layer-tokens end it sooner."""
 
-FINALISTS = 5
-"""Guided, greedy, one-shot, contiguous, ranked: layer-tokens are set aside to decide them."""
+CLOSE = 3
+"""Of each size, how many coalitions that the texts cannot tell apart guided search puts forward."""
+
+FINALISTS = 4 + CLOSE
+"""Greedy, one-shot, contiguous, ranked, guided's: layer-tokens are set aside to decide them."""
 
 Allowed = Callable[[Coalitions], NDArray[np.bool_]]
 """Says which coalitions may be chosen at all, ``(n_coalitions,)``."""
@@ -66,6 +70,8 @@ class Found:
     seconds_choosing: float
     searched: Searched | None = None
     """The study behind it, where the method is the paper's."""
+    remark: str | None = None
+    """What the allowance did not reach for, in one sentence."""
 
     def keep(self, size: int) -> Coalition:
         """The coalition chosen at this size."""
@@ -96,7 +102,8 @@ def choose(
 
     Guided search and evolution ask about a tenth of the layer-tokens that the paper's method asks,
     the decision between finalists included, unless ``budget`` or ``most_layer_tokens`` says
-    otherwise; the plain answers are observed whatever that comes to.
+    otherwise. Greedy's answers are read by races where they would cost too much in full; a model so
+    small that a tenth does not reach even for that has its plain answers whatever they come to.
 
     Args:
         method: One of `coterie.pipeline.request.METHODS`.
@@ -127,10 +134,10 @@ def choose(
 
     clock = Clocked(played.game, seconds=seconds, tell=tell)
     ledger = Ledger(clock, floor=floor)
-    out_of_time = False
+    remark, out_of_time = None, False
     try:
         locked = np.array(table.locked, dtype=np.intp)
-        finalists = play(
+        finalists, remark = play(
             ledger, method, keeps, locked=locked, budget=budget, limit=limit, seed=seed
         )
     except OutOfTime:
@@ -161,6 +168,7 @@ def choose(
         out_of_time=out_of_time,
         seconds_observing=clock.spent,
         seconds_choosing=time.monotonic() - began,
+        remark=remark,
     )
 
 
@@ -201,8 +209,8 @@ def play(
     limit: float,
     seed: int,
     judge: Judge = by_race,
-) -> list[Answer]:
-    """The finalists of a method, its own answer of every size first.
+) -> tuple[list[Answer], str | None]:
+    """The finalists of a method, its own answer of every size first, and what it has to remark.
 
     Args:
         limit: Layer-sequences that guided search and evolution may ask.
@@ -210,28 +218,34 @@ def play(
     """
     rng = np.random.default_rng([seed, 3])
     if method == "guided":
-        return guided(
+        n, n_locked = ledger.n_players, len(locked)
+        least = least_layer_sequences(n, keeps, ledger.n_sequences, n_locked=n_locked)
+        reached = ledger.layer_sequences + least <= limit
+        found = guided(
             ledger,
             keeps,
             budget=budget or MOST_COALITIONS,
             most_layer_sequences=limit,
+            allowance=limit if reached else np.inf,
+            close=CLOSE,
             locked=locked,
             judge=judge,
             rng=rng,
-        ).finalists
+        )
+        return found.finalists, found.remark
     if method == "greedy":
-        return greedy(ledger, keeps, locked=locked)
+        return greedy(ledger, keeps, locked=locked), None
     if method == "one-shot":
-        return one_shot(ledger, keeps, locked=locked)
+        return one_shot(ledger, keeps, locked=locked), None
     if method == "contiguous":
-        return contiguous(ledger, keeps, locked=locked)
+        return contiguous(ledger, keeps, locked=locked), None
     if budget is not None:
         limit = min(limit, float(budget * max(keeps) * ledger.n_sequences))
     found, each = [], limit / len(keeps)
     for keep in keeps:
         until = ledger.layer_sequences + each
         found.append(evolve(ledger, keep, locked=locked, most_layer_sequences=until, rng=rng))
-    return found
+    return found, None
 
 
 def admitted(

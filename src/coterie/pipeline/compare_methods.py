@@ -120,7 +120,8 @@ def _ours(
         seconds=found.seconds_choosing,
     )
     chosen = {removal: Selection(found.keep(n - removal)[None]) for removal in removals}
-    return Outcome(dict(chosen), cost, ("its time was up",) if found.out_of_time else ())
+    remarks = (found.remark, "its time was up" if found.out_of_time else None)
+    return Outcome(dict(chosen), cost, tuple(remark for remark in remarks if remark))
 
 
 def _read(found: Found, table: Opened) -> int:

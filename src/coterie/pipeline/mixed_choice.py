@@ -134,10 +134,10 @@ def _search(
     clock = Clocked(game, seconds=request.time, tell=tell)
     ledger = Ledger(clock, floor=np.inf)  # a mix is finite, whatever its parts have seen
     finalists: list[Answer] = []
-    out_of_time = False
+    remark, out_of_time = None, False
     try:
         # A part is always asked as a whole, so races on few units would save nothing.
-        finalists = play(
+        finalists, remark = play(
             ledger,
             request.method,
             keeps,
@@ -168,6 +168,7 @@ def _search(
         out_of_time=out_of_time,
         seconds_observing=clock.spent,
         seconds_choosing=time.monotonic() - began,
+        remark=remark,
     )
 
 

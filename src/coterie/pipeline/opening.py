@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from coterie.errors import TextError, UserError
+from coterie.evaluation.batches import Batches
 from coterie.evaluation.calibration import TextSet, choose_texts
 from coterie.evaluation.engine import ModelGame
 from coterie.evaluation.shape import BatchShape
@@ -39,6 +40,9 @@ from coterie.store import EVERY_GAME, Store, default_path
 
 ENGINE = 1
 """Raised whenever the engine observes differently, so that old facts answer no new question."""
+
+WARNINGS = 5
+"""Losses that were not finite which are named on the screen, one line each."""
 
 
 class Progress(Protocol):
@@ -99,6 +103,8 @@ class Played:
     texts: TextSet
     engine: ModelGame | StreamedGame
     game: Remembered
+    said: int = 0
+    """Remarks of the engine that were told when it was opened."""
 
     def known_coalitions(self) -> set[str]:
         """Coalitions the store knows on every sequence, in their text form."""
@@ -118,13 +124,29 @@ class Opened:
     """Makes the game on the held-out texts, which the search never sees."""
     second: Callable[[], Played | None] = lambda: None
     """Makes the game on the texts that decide between finalists; None where there are none."""
-    streamed: list[StreamedGame] = field(default_factory=list)
-    """The games made so far that read their layers from disk."""
+    played: list[Played] = field(default_factory=list)
+    """Every game made so far."""
 
     @property
     def request(self) -> Request:
         """What was asked."""
         return self.prepared.request
+
+    @property
+    def batches(self) -> Batches | None:
+        """The model taken apart, its weights brought from files; None where it is in memory."""
+        return self.streamed[0].batches if self.streamed else None
+
+    @property
+    def streamed(self) -> list[StreamedGame]:
+        """The games made so far that read their layers from disk."""
+        engines = [one.engine for one in self.played]
+        return [engine for engine in engines if isinstance(engine, StreamedGame)]
+
+    @property
+    def breakdowns(self) -> list[str]:
+        """Every loss so far that was not finite: which coalition, on what text, in which layer."""
+        return [remark for one in self.played for remark in one.engine.remarks[one.said :]]
 
     @property
     def locked(self) -> tuple[int, ...]:
@@ -239,19 +261,21 @@ def opened(
     try:
         if (study := prepared.request.study) is not None:
             book.claim_study(EVERY_GAME, study, prepared.identity())
-        streamed: list[StreamedGame] = []
-        play = _player(book, prepared, streamed, progress)
+        games: list[Played] = []
+        play = _player(book, prepared, games, progress)
         calibration = play(prepared.calibration)
         second = prepared.second
-        yield Opened(
+        table = Opened(
             prepared,
             calibration.engine.model,
             calibration.engine.stack,
             calibration,
             lambda: play(prepared.held_out),
             lambda: None if second is None else play(second),
-            streamed,
+            games,
         )
+        yield table
+        _warn(table.breakdowns, progress)
     except UserError:
         book.forget()
         raise
@@ -260,14 +284,15 @@ def opened(
 
 
 def _player(
-    book: Store, prepared: Prepared, streamed: list[StreamedGame], progress: Progress
+    book: Store, prepared: Prepared, games: list[Played], progress: Progress
 ) -> Callable[[TextSet], Played]:
     """What makes the game on some texts: of one loaded model, or of its files."""
     source, dtype, device = prepared.source, prepared.dtype, prepared.device
     if prepared.request.stream:
 
         def stream(texts: TextSet) -> Played:
-            return _play_streamed(book, prepared, streamed, texts, progress)
+            games.append(_play_streamed(book, prepared, games, texts, progress))
+            return games[-1]
 
         return stream
     if (word := suggestion(source, dtype, device)) is not None:
@@ -275,7 +300,12 @@ def _player(
     progress.say(f"loading {source.name} in {name_of(dtype)} on {device}")
     model = load_model(source, dtype=dtype, device=device)
     stack = find_players(model, prepared.request.player_kind())
-    return lambda texts: _play(book, prepared, model, stack, texts, progress)
+
+    def play(texts: TextSet) -> Played:
+        games.append(_play(book, prepared, model, stack, texts, progress))
+        return games[-1]
+
+    return play
 
 
 def _identity(
@@ -298,13 +328,15 @@ def _identity(
 def _play_streamed(
     book: Store,
     prepared: Prepared,
-    streamed: list[StreamedGame],
+    games: list[Played],
     texts: TextSet,
     progress: Progress,
 ) -> Played:
     """The first game learns how the model runs; those on other texts go by what it learnt."""
-    if streamed:
-        game = streamed[0].on(texts.tokens)
+    if games:
+        first = games[0].engine
+        assert isinstance(first, StreamedGame)
+        game = first.on(texts.tokens)
     else:
         progress.say(f"opening {prepared.source.name} in {name_of(prepared.dtype)}, to be streamed")
         game = StreamedGame(
@@ -315,7 +347,6 @@ def _play_streamed(
             state_memory=prepared.request.state_memory,
         )
         progress.say(told(game))
-    streamed.append(game)
     # Other batches than in memory: the last bits of a loss are those of streaming.
     facts = {**_identity(prepared, game.model, game.stack, texts), "streamed": True}
     return Played(texts, game, Remembered(game, book, book.game(facts)))
@@ -340,7 +371,16 @@ def _play(
         engine = ModelGame(model, texts.tokens, stack=stack, shape=shape, state_memory=memory)
     for remark in engine.remarks:
         progress.say(f"warning: {remark}")
-    return Played(texts, engine, Remembered(engine, book, number))
+    remembered = Remembered(engine, book, number)
+    return Played(texts, engine, remembered, said=len(engine.remarks))
+
+
+def _warn(breakdowns: list[str], progress: Progress) -> None:
+    """Say the first of them; a report has them all."""
+    for remark in breakdowns[:WARNINGS]:
+        progress.say(f"warning: {remark}")
+    if len(breakdowns) > WARNINGS:
+        progress.say(f"warning: {len(breakdowns) - WARNINGS:,} more losses were not finite")
 
 
 def text_part(texts: TextSet) -> TextPart:

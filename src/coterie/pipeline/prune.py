@@ -31,7 +31,7 @@ from coterie.pipeline.opening import (
     prepare,
     text_part,
 )
-from coterie.pipeline.record import chosen_record, cut_part, searched_record, with_streaming
+from coterie.pipeline.record import chosen_record, cut_part, searched_record, with_running
 from coterie.pipeline.request import Request
 from coterie.pipeline.settings import size_asked
 from coterie.pipeline.stream import Observed, losses_of, prove
@@ -154,7 +154,7 @@ def _judge(
         record["held_out"] = text_part(held_out.texts)
         record["verdict"] = _verdict(held_out, coalition, progress)
         expected = _expected(table, coalition)
-        with_streaming(record, table)
+        with_running(record, table)
         record["budget"]["seconds"]["judging"] = time.monotonic() - began
         return _Judged(record, prepared.source, coalition, expected)
 

@@ -116,8 +116,10 @@ def chosen_record(
     return record
 
 
-def with_streaming(record: Record, table: Opened) -> Record:
-    """The record, and what streaming took where the model was streamed."""
+def with_running(record: Record, table: Opened) -> Record:
+    """The record, and what went on while it ran: coalitions that broke down, and streaming."""
+    if table.breakdowns:
+        record["breakdowns"] = table.breakdowns
     if table.streamed:
         record["streaming"] = stream_part(table.streamed, record["budget"]["distinct"])
     return record
@@ -166,6 +168,7 @@ def choice_part(found: Found, kind: Kind) -> ChoicePart:
         sizes=sizes,
         nested=nested([decision.winner for decision in found.decisions]),
         out_of_time=found.out_of_time,
+        remark=found.remark,
     )
 
 

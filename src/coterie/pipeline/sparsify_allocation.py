@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from coterie.evaluation.batches import Batches
 from coterie.evaluation.shape import BatchShape
 from coterie.game.coalitions import Coalition, Vector
 from coterie.game.utilities import read
@@ -30,7 +31,7 @@ from coterie.sparsity.ecoflap import ecoflap, zeroth_order_scores
 from coterie.sparsity.owl import outlier_ratios, owl
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.search import Levels, Space, guided
-from coterie.sparsity.shelf import Shelf
+from coterie.sparsity.shelf import PassingShelf, Shelf
 from coterie.sparsity.units import GONE, Units, find_units
 
 CUT_SHARE = 0.9
@@ -58,6 +59,7 @@ class Judging:
 
     Args:
         folder: An empty folder for variants that memory has no room for.
+        batches: The model taken apart, where its weights come from files: then no variant is kept.
     """
 
     def __init__(
@@ -70,11 +72,23 @@ class Judging:
         pruner: str,
         vocabulary: int,
         folder: Path,
+        *,
+        batches: Batches | None = None,
     ) -> None:
         self.units, self.vocabulary = units, vocabulary
         self.candidates = 0
-        self.shelf = Shelf(model, stack, tokens, find_pruner(pruner), units, folder=folder)
-        self.game = ChoiceGame(model, stack, tokens, shape, self.shelf)
+        self.shelf: Shelf | PassingShelf
+        if batches is None:
+            self.shelf = Shelf(model, stack, tokens, find_pruner(pruner), units, folder=folder)
+            self.game = ChoiceGame(model, stack, tokens, shape, self.shelf)
+            return
+        weights = batches.layers.weights
+        self.shelf = passing = PassingShelf(
+            model, stack, tokens, find_pruner(pruner), units, weights
+        )
+        self.game = ChoiceGame(
+            model, stack, tokens, shape, passing, batches=batches, arrived=passing.arrived
+        )
 
     def __call__(self, levels: Levels, share: float = 1.0) -> Vector:
         """Mean KL to the full model, nats per token, on the first share of the texts.
@@ -107,7 +121,8 @@ def share_out(table: Opened, request: SparsifyRequest, progress: Progress) -> Sh
         found = Shared(np.full(len(units.weights), target), everyone)
     elif rule == "owl":
         tokens = torch.from_numpy(table.calibration.texts.tokens)
-        ratios = outlier_ratios(table.model, stack, tokens, units)
+        weights = None if table.batches is None else table.batches.layers.weights
+        ratios = outlier_ratios(table.model, stack, tokens, units, weights)
         found = Shared(owl(ratios, units.weights, target, bounds=bounds), everyone)
         found.told = {"outlier_ratios": ratios.tolist()}
     elif rule == "ecoflap":
@@ -151,6 +166,7 @@ def _by_contributions(
             request.pruner,
             played.engine.vocabulary,
             Path(folder),
+            batches=table.batches,
         )
         found = choose(judging, importance, measured.values, request)
         found.told |= {

@@ -16,6 +16,9 @@ Allocating = Literal["uniform", "owl", "ecoflap", "sv-nup", "sv-nup-window", "gu
 
 ALLOCATIONS: tuple[Allocating, ...] = get_args(Allocating)
 
+STREAMED: tuple[Allocating, ...] = ("uniform", "owl", "sv-nup", "sv-nup-window")
+"""Rules that a few passes over the layers suffice for."""
+
 Measuring = Literal["auto", "exact", "surrogate", "window"]
 """Where contributions come from."""
 
@@ -64,6 +67,12 @@ class SparsifyRequest:
         if self.base.players not in ("layer", "sublayer"):
             raise SparsityError(
                 f"--players {self.base.players} have no sparsity of their own: layer or sublayer"
+            )
+        if self.base.stream and self.allocation not in STREAMED:
+            raise SparsityError(
+                f"--allocation {self.allocation} goes through variants of the model again and again,"
+                f" which --stream would read from disk each time: give {', '.join(STREAMED)}, or"
+                " leave out --stream"
             )
         if not 1 <= self.window <= 16:
             raise SparsityError(f"--window {self.window} must lie between 1 and 16 layers")

@@ -12,6 +12,7 @@ from time import perf_counter
 
 import numpy as np
 
+from coterie.evaluation.calibration import TextSet
 from coterie.evaluation.planning import plan
 from coterie.game.coalitions import Coalitions, Indices, ValueFunction, Vector
 from coterie.game.designs import enumerate_all
@@ -33,7 +34,13 @@ MOST_EXACT = 16
 PER_PLAYER = 32
 """Coalitions per player that the surrogate is fitted to, unless a budget says otherwise."""
 
+AT_ONCE = 32
+"""Coalitions of one question."""
+
 _RATIO = "shares of the full model's 1/perplexity"
+
+Locked = tuple[int, ...]
+"""Players that stay."""
 
 Values = Callable[[ValueFunction], Vector]
 """Turns a value function into contributions ``(n_players,)``, NaN for players that stay."""
@@ -59,6 +66,50 @@ class Measured:
     not_finite: int
 
 
+@dataclass(frozen=True, eq=False)
+class Asking:
+    """A way to contributions, and what it asks of the model: known before anything is asked.
+
+    Attributes:
+        how: What will be computed, in words.
+        values: The computation.
+        coalitions: What it asks, each once, in the order in which prefixes are shared.
+        executions: Layers that will be run on a prefix, over all sequences, as far as nothing is
+            known yet.
+        layer_tokens: Layer-tokens asked, each coalition as if alone.
+        layer_tokens_executed: What ``executions`` come to.
+    """
+
+    how: str
+    values: Values
+    coalitions: Coalitions
+    executions: int
+    layer_tokens: int
+    layer_tokens_executed: int
+
+
+def asking(request: SparsifyRequest, n_players: int, locked: Locked, texts: TextSet) -> Asking:
+    """What contributions will ask of a model of so many players.
+
+    Raises:
+        SparsityError: too many players for exact values.
+    """
+    how, values = way(request, n_players, locked)
+    asked = asked_by(values, n_players)
+    work = [
+        plan(part, texts.n_sequences, texts.length)
+        for part in _together(asked, streamed=request.base.stream)
+    ]
+    return Asking(
+        how,
+        values,
+        asked,
+        sum(part.layer_executions for part in work),
+        sum(part.layer_tokens_asked for part in work),
+        sum(part.layer_tokens_executed for part in work),
+    )
+
+
 def measure(table: Opened, request: SparsifyRequest, progress: Progress) -> Measured:
     """Play the game on the calibration texts; what it will ask is said first.
 
@@ -66,36 +117,45 @@ def measure(table: Opened, request: SparsifyRequest, progress: Progress) -> Meas
         SparsityError: too many players for exact values.
     """
     n_players, played = table.stack.n_players, table.calibration
-    how, values = way(request, n_players, table.locked)
-    asked = asked_by(values, n_players)
-    work = plan(asked, played.texts.n_sequences, played.texts.length)
+    work = asking(request, n_players, table.locked, played.texts)
+    total = len(work.coalitions)
     progress.say(
-        f"{how}: {len(asked):,} coalitions, {count(work.layer_tokens_asked)} layer-tokens asked, "
+        f"{work.how}: {total:,} coalitions, {count(work.layer_tokens)} layer-tokens asked, "
         f"{count(work.layer_tokens_executed)} to run"
     )
     ledger = Ledger(played.game, floor=floor_nll(played.engine.vocabulary))
     began, done = perf_counter(), 0
-
-    full = ledger.value(np.ones((1, n_players), dtype=bool))[0]
     in_windows = _kind(request, n_players - len(table.locked)) == "window"
 
     def value(coalitions: Coalitions) -> Vector:
         nonlocal done
+        distinct, inverse = np.unique(coalitions, axis=0, return_inverse=True)
         parts = []
-        # A few at a time, so that progress shows; all are in the store as soon as they are known.
-        for part in np.array_split(coalitions, max(1, len(coalitions) // 32)):
+        for part in _together(distinct, streamed=bool(table.streamed)):
             parts.append(ledger.value(part))
             done += len(part)
-            progress.step("observing coalitions", min(done, len(asked)), len(asked))
-        gained = np.concatenate(parts) - full
+            progress.step("observing coalitions", min(done, total), total)
+        full = ledger.value(np.ones((1, n_players), dtype=bool))[0]
+        gained = np.concatenate(parts)[inverse.reshape(-1)] - full
         return gained if in_windows else np.exp(gained)
 
-    found = values(value)
+    found = work.values(value)
     seconds = perf_counter() - began
-    return Measured(how, found, len(asked), work.layer_tokens_asked, seconds, ledger.not_finite)
+    return Measured(work.how, found, total, work.layer_tokens, seconds, ledger.not_finite)
 
 
-def way(request: SparsifyRequest, n_players: int, locked: tuple[int, ...]) -> tuple[str, Values]:
+def _together(distinct: Coalitions, *, streamed: bool) -> list[Coalitions]:
+    """Coalitions asked in one question each; sorted ones share their prefixes within it.
+
+    A few at a time, so that progress shows; all are in the store as soon as they are known. Read
+    from disk, all at once: every question reads all layers.
+    """
+    if streamed:
+        return [distinct]
+    return np.array_split(distinct, max(1, len(distinct) // AT_ONCE))
+
+
+def way(request: SparsifyRequest, n_players: int, locked: Locked) -> tuple[str, Values]:
     """What will be computed, in words, and the computation."""
     stay = np.array(locked, dtype=np.intp)
     n_free = n_players - len(locked)

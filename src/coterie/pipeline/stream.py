@@ -49,6 +49,30 @@ def prove(observed: Observed, folder: Path, *, trust_remote_code: bool) -> dict[
     Raises:
         VerificationError: a sequence has another loss, or the folder cannot be played.
     """
+    _, gap = reopened(
+        observed, folder, "the source's without the cut layers", trust_remote_code=trust_remote_code
+    )
+    return {
+        "summary": f"streamed; on each of {len(observed.losses)} sequences the loss is within"
+        f" {gap:.1e} nats per token of what the source gave without the cut layers;"
+        " generation was not tried, for the model is never whole",
+        "nll_difference": gap,
+        "max_logit_difference": None,
+        "generate": None,
+    }
+
+
+def reopened(
+    observed: Observed, folder: Path, whose: str, *, trust_remote_code: bool
+) -> tuple[StreamedGame, float]:
+    """Stream a written checkpoint, and the largest difference from what it must do.
+
+    Args:
+        whose: Of whom the loss is that was observed, for the message.
+
+    Raises:
+        VerificationError: a sequence has another loss, or the folder cannot be played.
+    """
     source = Source(folder.name, folder, None, trust_remote_code)
     try:
         game = StreamedGame(
@@ -70,17 +94,9 @@ def prove(observed: Observed, folder: Path, *, trust_remote_code: bool) -> dict[
     if not gaps[worst] <= allowed:
         raise VerificationError(
             f"the written checkpoint's loss on sequence {worst} is {found[worst]:.6f} nats per"
-            f" token, the source's without the cut layers {observed.losses[worst]:.6f}: they may"
-            f" differ by {allowed:.0e}"
+            f" token, {whose} {observed.losses[worst]:.6f}: they may differ by {allowed:.0e}"
         )
-    return {
-        "summary": f"streamed; on each of {len(gaps)} sequences the loss is within"
-        f" {gaps[worst]:.1e} nats per token of what the source gave without the cut layers;"
-        " generation was not tried, for the model is never whole",
-        "nll_difference": float(gaps[worst]),
-        "max_logit_difference": None,
-        "generate": None,
-    }
+    return game, float(gaps[worst])
 
 
 def stream_part(games: Sequence[StreamedGame], distinct: int) -> StreamPart:
@@ -117,6 +133,6 @@ def suggestion(source: Source, dtype: torch.dtype, device: torch.device) -> str 
     if needed <= free:
         return None
     return (
-        f"warning: the weights take {size(needed)} and {device} has {size(free)} free: values and"
-        " prune read them layer by layer with --stream"
+        f"warning: the weights take {size(needed)} and {device} has {size(free)} free: values, prune"
+        " and sparsify read them layer by layer with --stream"
     )

@@ -10,7 +10,7 @@ from coterie.pipeline.around import around_found
 from coterie.pipeline.choosing import choose
 from coterie.pipeline.estimating import check_estimator, estimate_true
 from coterie.pipeline.opening import Opened, Progress, Silent, opened, prepare
-from coterie.pipeline.record import chosen_record, searched_record, with_streaming
+from coterie.pipeline.record import chosen_record, searched_record, with_running
 from coterie.pipeline.record_values import estimated_record, interactions_part
 from coterie.pipeline.repeats import stability
 from coterie.pipeline.request import Request
@@ -64,7 +64,7 @@ def values(
     with opened(prepared, store=store, progress=progress) as table:
         keep = size_asked(request, n_players, table.locked)
         if request.front:
-            return Result(with_streaming(_front(table, progress), table))
+            return Result(with_running(_front(table, progress), table))
         if request.estimator != "paper":
             record = estimated_record(table, *estimate_true(table, progress))
         else:
@@ -75,7 +75,7 @@ def values(
                 record["interactions"] = interactions_part(searched.study, request.player_kind())
         if request.repeats > 1 and keep is not None:
             record["stability"] = stability(table, keep, store=store, progress=progress)
-        return Result(with_streaming(record, table))
+        return Result(with_running(record, table))
 
 
 def _front(table: Opened, progress: Progress) -> Record:

@@ -198,6 +198,8 @@ class ChoicePart(TypedDict):
     nested: bool
     """Whether each coalition lies inside the next larger one."""
     out_of_time: bool
+    remark: str | None
+    """What the allowance did not reach for, in one sentence."""
 
 
 class TargetPart(TypedDict):
@@ -390,5 +392,7 @@ class Record(TypedDict):
     runtimes: NotRequired[list[str]]
     """What loads a checkpoint that lacks single blocks; absent where it is an ordinary one."""
     budget: NotRequired[BudgetPart]
+    breakdowns: NotRequired[list[str]]
+    """Losses seen in this run that were not finite: the coalition, the text, and the layer."""
     streaming: NotRequired[StreamPart]
     plan: NotRequired[PlanPart]

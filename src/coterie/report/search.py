@@ -45,6 +45,8 @@ def _choice(choice: ChoicePart, record: Record, out: Console) -> None:
         inside = "each lies inside the next larger one" if choice["nested"] else "they are no nest"
         out.print(f"[dim]{inside}[/dim]")
     out.print(f"[dim]by {record['search']['method']}; decided on {where}[/dim]")
+    if choice["remark"]:
+        out.print(f"[dim]{choice['remark']}[/dim]")
     if choice["out_of_time"]:
         out.print("[dim]the time ended the search: the best known by then was chosen[/dim]")
 
