@@ -130,7 +130,7 @@ def test_layers_that_differ_from_the_model_are_refused(tmp_path, monkeypatch):
     _, source = saved("llama", tmp_path)
     honest = LayerStack.run
     monkeypatch.setattr(LayerStack, "run", lambda *given: 1.01 * honest(*given))
-    with pytest.raises(ModelError, match="its first layers, run apart, differ from the model"):
+    with pytest.raises(ModelError, match="its layers, run apart, differ from the model"):
         StreamedGame(source, texts())
 
 
@@ -148,3 +148,34 @@ def test_other_texts_need_no_second_look_at_the_model(rng, tmp_path):
     assert (first.passes, game.passes) == (0, 1)
     observe_all(first, coalitions)  # the first game is as it was
     assert first.length == 9
+
+
+def test_a_coalition_that_breaks_down_is_named_with_its_layer_and_spoils_no_other(tmp_path):
+    model, source = saved("llama", tmp_path)
+    # Memory for so few states that the texts are divided among passes.
+    game = StreamedGame(source, texts().repeat(40, 1), state_memory=400_000)
+    coalitions = np.array([[1, 0, 0, 1], [1, 0, 1, 1]], dtype=bool)
+    expected = observe_all(ModelGame(model, texts()), coalitions)
+    seen = []
+    model.model.layers[0].register_forward_hook(lambda module, args, output: seen.append(output))
+    observe_all(ModelGame(model, texts()[:3]), np.array([[True, False, False, False]]))
+    only = torch.cat(seen)  # what layer 0 makes of the first three texts
+
+    def overflow(module, args, output):
+        broken = [any(torch.allclose(row, bad, atol=1e-5) for bad in only) for row in args[0]]
+        return torch.where(torch.tensor(broken)[:, None, None], torch.inf, output)
+
+    game.stack.layers[3].register_forward_hook(overflow)
+    found = observe_all(game, coalitions)
+    assert game.passes > 1
+    bad = np.arange(200) % 5 < 3
+    np.testing.assert_array_equal(np.isfinite(found.nll[0]), ~bad)
+    np.testing.assert_allclose(found.nll[1], np.tile(expected.nll[1], 40), rtol=0, atol=5e-6)
+    assert len(game.remarks) == bad.sum()
+    assert all(
+        any(
+            f"1001 has loss nan on sequence {text}, first not finite after layer 3" in remark
+            for remark in game.remarks
+        )
+        for text in np.flatnonzero(bad)
+    )

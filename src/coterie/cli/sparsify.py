@@ -59,6 +59,14 @@ Least = Annotated[
     float, typer.Option("--least", metavar="S", help="Least sparsity a layer may have.")
 ]
 Most = Annotated[float, typer.Option("--most", metavar="S", help="Most sparsity a layer may have.")]
+Stream = Annotated[
+    bool,
+    typer.Option(
+        "--stream",
+        help="For a model larger than memory: its layers are read from disk, played, pruned and "
+        "judged one after the other; with `uniform`, `owl`, `sv-nup` and `sv-nup-window`.",
+    ),
+]
 Players = Annotated[
     str,
     typer.Option(
@@ -91,6 +99,8 @@ def command(
     bos: o.Bos = "auto",
     budget: o.Budget = None,
     lock: o.Lock = None,
+    stream: Stream = False,
+    state_memory: o.StateMemory = None,
     seed: o.Seed = 0,
     store: o.StoreFile = None,
     study: o.Study = None,
@@ -98,6 +108,7 @@ def command(
     dtype: o.Dtype = "auto",
     trust_remote_code: o.TrustRemoteCode = False,
     as_json: o.AsJson = False,
+    dry_run: o.DryRun = False,
 ) -> None:
     """Make weights zero inside the layers, more where a layer contributes less, and prove the cost.
 
@@ -108,7 +119,7 @@ def command(
 
     Observes coalitions of layers on a calibration text, turns contributions into sparsities,
     prunes layer by layer, reloads and counts, and judges on held-out text. Stopped at any moment,
-    the same command goes on with everything observed so far.
+    the same command goes on with everything observed so far; --dry-run states the cost first.
 
     Examples: coterie sparsify reference --sparsity 0.6 --output sparse;
     coterie sparsify reference --pattern 2:4 --pruner sparsegpt --allocation uniform --output s24
@@ -117,6 +128,7 @@ def command(
     from coterie.pipeline.request import Request
     from coterie.pipeline.sparsify_request import SparsifyRequest
     from coterie.report.sparsity import SparsityRecord, print_sparsity
+    from coterie.report.sparsity_plan import SparsityPlan, print_sparsity_plan
 
     base = Request(
         model=model,
@@ -134,15 +146,28 @@ def command(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
         study=study,
+        stream=stream,
+        state_memory=o.parse_bytes(state_memory),
     )
     request = SparsifyRequest(
         base, sparsity, pattern, allocation, pruner, contributions, window, least, most
     )
     request.check()
 
+    if dry_run:
+
+        def plan(progress: Display) -> SparsityPlan:
+            from coterie.pipeline.sparsify_plan import sparsify_plan
+
+            return sparsify_plan(
+                request, output=output, overwrite=overwrite, store=store, progress=progress
+            )
+
+        return show_with(print_sparsity_plan, plan, as_json=as_json)
+
     def run(progress: Display) -> SparsityRecord:
         from coterie.pipeline.sparsify import sparsify
 
         return sparsify(request, output=output, overwrite=overwrite, store=store, progress=progress)
 
-    show_with(print_sparsity, run, as_json=as_json)
+    return show_with(print_sparsity, run, as_json=as_json)

@@ -1,17 +1,19 @@
 """Run layers and read states in batches of the chosen shape, smaller ones if memory is short."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from coterie.evaluation.capture import LayerStack, Prelude
+from coterie.evaluation.capture import Prelude
 from coterie.evaluation.head import ProjectionHead
 from coterie.evaluation.memory import is_out_of_memory
 from coterie.evaluation.metrics import FullModel, Reading, read_full, read_states
 from coterie.evaluation.shape import BatchShape
+from coterie.evaluation.steps import Steps
 
 Read = TypeVar("Read")
 
@@ -20,7 +22,7 @@ class Batches:
     """What a device computes at once.
 
     Args:
-        layers: The model's layers, runnable apart.
+        layers: The model's layers or blocks, runnable apart.
         head: The model's end.
         shape: How much to compute at once.
         device: Where states rest between layers.
@@ -30,7 +32,7 @@ class Batches:
     """
 
     def __init__(
-        self, layers: LayerStack, head: ProjectionHead, shape: BatchShape, device: torch.device
+        self, layers: Steps, head: ProjectionHead, shape: BatchShape, device: torch.device
     ) -> None:
         self.layers, self.head, self.shape, self.device = layers, head, shape, device
 
@@ -100,6 +102,13 @@ class Batches:
                 )
             )
         return read.each(lambda field: field.unflatten(0, targets.shape))
+
+    def ending(self) -> AbstractContextManager[None]:
+        """Inside, the head has its weights, if they are not there all the time."""
+        weights = self.layers.weights
+        if weights is None:
+            return nullcontext()
+        return weights.ending([*self.head.norms, self.head.projection])
 
     def _halving(self, read: Callable[[], Read]) -> Read:
         """Read; where memory does not suffice, halve the head's batch for good and read again."""

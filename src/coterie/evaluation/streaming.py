@@ -21,15 +21,17 @@ from transformers import PreTrainedModel
 
 from coterie.errors import ModelError
 from coterie.evaluation.asking import checked_tokens, question
+from coterie.evaluation.batches import Batches
+from coterie.evaluation.breakdown import Watch, breakdowns
 from coterie.evaluation.capture import LayerStack, NotReplayable
 from coterie.evaluation.head import ProjectionHead, TailNotFound, find_head
 from coterie.evaluation.memory import free_main_memory
 from coterie.evaluation.places import empty_model
 from coterie.evaluation.planning import Plan, Spent, plan
+from coterie.evaluation.replay import check_replay
 from coterie.evaluation.shape import BatchShape
 from coterie.evaluation.shards import ShardedWeights
 from coterie.evaluation.spill import Spill
-from coterie.evaluation.streaming_check import first_layers_agree
 from coterie.evaluation.walk import Walker
 from coterie.game.coalitions import Block, Coalitions, Indices, Observations
 from coterie.models.routing import Carried, Forward, patched
@@ -40,6 +42,9 @@ TOKENS_AT_ONCE = 2048
 """Tokens of one call of a layer: enough to keep a device busy, little enough to fit beside it."""
 
 FREE_SHARE = 0.5
+
+CHECKED_LAYERS = 2
+"""First layers held against the model's own forward at once: more would read more."""
 
 
 class StreamedGame:
@@ -101,9 +106,7 @@ class StreamedGame:
         self.traffic = self._weights.traffic
         try:
             self._walker = self._prepared(model, shape, kl)
-            self.checked = first_layers_agree(
-                model, self.stack, self._weights, self._walker, self.tokens[[0, -1]], dtype
-            )
+            self.check_layers(CHECKED_LAYERS)
         except (NotReplayable, TailNotFound) as reason:
             raise ModelError(
                 f"{source.name!r} cannot be streamed: {reason}; load it whole"
@@ -123,6 +126,26 @@ class StreamedGame:
         head, kl = self._walker.head, self._walker.kl
         other._walker = other._apart(head, self._walker.shape, kl)
         return other
+
+    def check_layers(self, upto: int | None = None) -> None:
+        """Hold the first layers, or all, against the model's own forward; reads them once.
+
+        Raises:
+            NotReplayable: they differ, so nothing streamed is to be believed.
+        """
+        worst = check_replay(self.model, self._walker.layers, self.tokens[[0, -1]], upto)
+        self._weights.forget()
+        which = "all" if upto is None else f"the first {min(upto, self.n_players)}"
+        rest = "" if upto is None else "; the others are not checked"
+        self.checked = (
+            f"{which} layers on two sequences, as in the model's own forward to {worst:.0e} of the"
+            f" state{rest}"
+        )
+
+    @property
+    def batches(self) -> Batches:
+        """The model taken apart, its weights brought from the files as they are needed."""
+        return self._walker.batches
 
     @property
     def n_players(self) -> int:
@@ -184,8 +207,13 @@ class StreamedGame:
                 mine = block.rows < len(asked.order)
                 rows, seen = block.rows[mine], block.observations[mine]
                 whole = Block(rows, columns[block.columns], seen, block.seconds)
-                self.remarks.extend(asked.remarks(whole))
+                self.remarks.extend(breakdowns(asked, whole, partial(self._breakdown, columns)))
                 yield replace(whole, rows=asked.order[rows])
+
+    def _breakdown(self, columns: Indices, row: int, column: int) -> int | None:
+        """Where a coalition broke down in the pass that has just gone through these columns."""
+        assert self._walker.watch is not None
+        return self._walker.watch.where(row, column - int(columns[0]))
 
     def _knows(self, sequences: Indices) -> bool:
         return all(int(sequence) in self._full for sequence in sequences)
@@ -222,7 +250,7 @@ class StreamedGame:
     def _pass(self, ordered: Coalitions, sequences: Indices, room: int) -> Iterator[Block]:
         """One pass over the weights; rows and columns index into what is given here."""
         spill = Spill(room, self._spill_folder)
-        self._walker.spill = spill
+        self._walker.spill, self._walker.watch = spill, Watch()
         self.passes += 1
         started = perf_counter()
         try:

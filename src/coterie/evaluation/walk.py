@@ -1,7 +1,6 @@
 """Carry the states of texts through the trie of prefixes, and read them off at the end."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +9,14 @@ from torch import Tensor
 
 from coterie.errors import ModelError
 from coterie.evaluation.batches import Batches
-from coterie.evaluation.capture import LayerStack, Prelude
+from coterie.evaluation.breakdown import Watch
+from coterie.evaluation.capture import Prelude
 from coterie.evaluation.head import ProjectionHead
 from coterie.evaluation.metrics import FullModel, observations, refuse_unless_finite
 from coterie.evaluation.planning import Spent
 from coterie.evaluation.shape import BatchShape
 from coterie.evaluation.spill import Spill, Spilled
+from coterie.evaluation.steps import Steps, kept_steps
 from coterie.evaluation.trie import Finish, Run, peak_states, schedule
 from coterie.game.coalitions import Block, Coalitions, Indices, Observations
 
@@ -40,18 +41,21 @@ class Walker:
     """Evaluates coalitions by walking the trie of their prefixes.
 
     Args:
-        layers: The model's layers, runnable apart.
+        layers: The model's layers or blocks, runnable apart.
         head: The model's end.
         tokens: All texts, ``(n_sequences, length)``.
         shape: How much to compute at once; halved here when memory runs out.
         spent: The account to write what is run on.
         kl: Whether KL to the full model is read.
         spill: Where states go that memory has no room for; by default there is room.
+
+    Attributes:
+        watch: Looks at every state of a single pass as it is made; None looks at none.
     """
 
     def __init__(
         self,
-        layers: LayerStack,
+        layers: Steps,
         head: ProjectionHead,
         tokens: Tensor,
         shape: BatchShape,
@@ -61,6 +65,7 @@ class Walker:
         spill: Spill | None = None,
     ) -> None:
         self.spill = spill
+        self.watch: Watch | None = None
         self.layers, self.head, self.tokens = layers, head, tokens
         self.spent, self.kl = spent, kl
         self._full: dict[int, FullModel] = {}
@@ -87,9 +92,9 @@ class Walker:
             sequences: Which texts.
             memory: Bytes that live states may take.
         """
-        n_players = ordered.shape[1]
+        kept = kept_steps(self.layers.plays, ordered)
         # Beside the walk: the embedding's and the full model's own vectors.
-        narrowest = peak_states(ordered, 0) + 2
+        narrowest = peak_states(kept, 0) + 2
         at_once = int(memory // (narrowest * self.state_bytes))
         if at_once < 1:
             raise ModelError(
@@ -101,8 +106,8 @@ class Walker:
             room = int(memory // (len(columns) * self.state_bytes)) - 3
             copies = max(1, self.shape.rows // len(columns))
             # Wide enough to fill the batches, and no wider: blocks are then known early.
-            width = min(room, n_players + 1 + max(4 * copies, 8))
-            yield from self._walk(ordered, sequences, columns, width)
+            width = min(room, kept.shape[1] + 1 + max(4 * copies, 8))
+            yield from self._walk(kept, sequences, columns, width)
 
     def observe_in_one_pass(self, ordered: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe coalitions layer by layer, every state alive at once, each layer visited once.
@@ -114,15 +119,18 @@ class Walker:
         rows = np.concatenate([ordered, everyone]) if extra else ordered
         columns = np.arange(len(sequences))
         now = self._begin(sequences, columns)
-        for step in schedule(rows, len(rows) + ordered.shape[1] + 1):
+        rows = kept_steps(self.layers.plays, rows)
+        for step in schedule(rows, sum(rows.shape) + 1):
             if isinstance(step, Run):
                 self._run(now, step)
                 self._count(now, step)
                 continue
-            with self._ending():
+            with self.batches.ending():
                 now.full = self._read_whole(now, step.states[-1], sequences)
-                kept = Finish(step.rows[: len(ordered)], step.states[: len(ordered)])
-                block = self._block(now, kept)
+                mine = Finish(step.rows[: len(ordered)], step.states[: len(ordered)])
+                if self.watch is not None:
+                    self.watch.ended(mine.rows, mine.states)
+                block = self._block(now, mine)
             yield block
 
     def full(self, sequences: Indices) -> FullModel:
@@ -133,8 +141,8 @@ class Walker:
             tokens = self.tokens[chunk]
             prelude = self.layers.prelude(tokens)
             state = prelude.embedded
-            for layer in range(self.layers.stack.n_players):
-                state = self.batches.apply(prelude, layer, state, 0, 1)
+            for step in range(len(self.layers.plays)):
+                state = self.batches.apply(prelude, step, state, 0, 1)
             self.spent.setup_layer_tokens += tokens.numel() * self.layers.stack.n_players
             self.spent.setup_head_tokens += len(chunk) * (tokens.shape[1] - 1)
             read = self.batches.read_full(state, tokens, kl=self.kl)
@@ -143,11 +151,11 @@ class Walker:
         return FullModel.gathered(torch.stack, [self._full[int(s)] for s in sequences])
 
     def _walk(
-        self, ordered: Coalitions, sequences: Indices, columns: Indices, width: int
+        self, kept: Coalitions, sequences: Indices, columns: Indices, width: int
     ) -> Iterator[Block]:
         now = self._begin(sequences, columns)
         now.full = self.full(sequences[columns])
-        for step in schedule(ordered, width):
+        for step in schedule(kept, width):
             if isinstance(step, Run):
                 self._run(now, step)
                 self._count(now, step)
@@ -163,6 +171,8 @@ class Walker:
         return _Pass(columns, tokens, prelude, pieces, {0: root})
 
     def _count(self, now: _Pass, step: Run) -> None:
+        if not self.layers.plays[step.layer]:
+            return  # players are counted: what runs with or without them is not
         # Texts that do not fit at once are walked in turns; an execution is counted in the first.
         self.spent.layer_executions += len(step.children) if now.columns[0] == 0 else 0
         self.spent.layer_tokens += len(step.children) * now.tokens.numel()
@@ -188,7 +198,9 @@ class Walker:
             for piece, (first, _) in enumerate(now.pieces):
                 given = [self._held(now.states[parent][piece]) for parent in parents]
                 out = self.batches.apply(now.prelude, step.layer, _joined(given), first, n)
-                for child, part in zip(children, _parted(out, n), strict=True):
+                for parent, child, part in zip(parents, children, _parted(out, n), strict=True):
+                    if self.watch is not None:
+                        self.watch.made(parent, child, step.layer, first, part)
                     now.states.setdefault(child, []).append(self._kept(part))
             for parent in parents:
                 if parent in freed:
@@ -199,12 +211,6 @@ class Walker:
 
     def _held(self, state: Tensor | Spilled) -> Tensor:
         return (state if isinstance(state, Tensor) else state.load()).to(self.device)
-
-    def _ending(self) -> AbstractContextManager[None]:
-        weights = self.layers.weights
-        if weights is None:
-            return nullcontext()
-        return weights.ending([*self.head.norms, self.head.projection])
 
     def _finish(self, now: _Pass, step: Finish) -> Observations:
         """Read the final states of some coalitions, and let them go."""

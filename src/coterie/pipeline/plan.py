@@ -69,7 +69,7 @@ def _of_design(table: Opened) -> PlanPart:
     work = plan(asked, texts.n_sequences, texts.length)
     held = table.calibration.known_coalitions()
     known = sum(to_text(row) in held for row in asked)
-    layer, head = _times(table)
+    layer, head = times_of(table)
     seconds = work.layer_executions * layer + work.head_executions * head
     return PlanPart(
         distinct=len(asked),
@@ -79,7 +79,7 @@ def _of_design(table: Opened) -> PlanPart:
         layer_tokens_asked=work.layer_tokens_asked,
         layer_tokens_executed=work.layer_tokens_executed,
         head_tokens=work.head_tokens,
-        memory_bytes=_memory(table, work, asked),
+        memory_bytes=memory_of(table, work, asked),
         disk_bytes=_disk(table, keep),
         seconds=seconds * (1 - known / len(asked)),
     )
@@ -107,7 +107,7 @@ def _of_search(table: Opened) -> PlanPart:
     narrow = plan(one_cut, texts.n_sequences, texts.length)
     executions = -(-layers // texts.n_sequences)
     distinct = -(-executions // keep)
-    layer, head = _times(table)
+    layer, head = times_of(table)
     return PlanPart(
         distinct=distinct,
         known=len(table.calibration.known_coalitions()),
@@ -116,7 +116,7 @@ def _of_search(table: Opened) -> PlanPart:
         layer_tokens_asked=layers * texts.length,
         layer_tokens_executed=layers * texts.length,
         head_tokens=distinct * texts.n_sequences * (texts.length - 1),
-        memory_bytes=_memory(table, narrow, one_cut),
+        memory_bytes=memory_of(table, narrow, one_cut),
         disk_bytes=_disk(table, keep),
         seconds=executions * layer + distinct * head,
         at_most=True,
@@ -131,7 +131,7 @@ def _keep(table: Opened) -> int:
     return size_asked(table.request, table.stack.n_players, table.locked) or 0
 
 
-def _times(table: Opened) -> tuple[float, float]:
+def times_of(table: Opened) -> tuple[float, float]:
     """Seconds of one layer, and of all that is not a layer, over the calibration texts."""
     engine = table.calibration.engine
     if isinstance(engine, StreamedGame):
@@ -156,7 +156,7 @@ def _streamed_seconds(engine: StreamedGame) -> float:
     return perf_counter() - began
 
 
-def _memory(table: Opened, work: Plan, asked: Coalitions) -> int:
+def memory_of(table: Opened, work: Plan, asked: Coalitions) -> int:
     """Bytes of weights and states; streamed, ``asked`` all go along in one pass."""
     if table.streamed:
         return table.streamed[0].memory_bytes(asked)

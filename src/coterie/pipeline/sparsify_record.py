@@ -18,6 +18,7 @@ from coterie.plain import Json
 from coterie.report.sparsity import CostPart, SparsityPart, SparsityRecord, UnitPart
 from coterie.report.words import label
 from coterie.sparsity.interface import PrunedLayer
+from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.write import Sparsity
 
@@ -79,6 +80,8 @@ def sparsity_part(
         zeros=counted.zeros if counted else 0,
         weights=counted.weights if counted else int(weights.sum()),
         damping=max(dampings, default=None),
+        judged_on=_judged_on(request, layers),
+        unseen=_unseen(request, shared, layers),
         units=[
             UnitPart(
                 unit=label(kind, unit),
@@ -92,6 +95,26 @@ def sparsity_part(
             for unit in range(len(weights))
         ],
     )
+
+
+def _judged_on(request: SparsifyRequest, layers: Sequence[PrunedLayer]) -> list[int] | None:
+    """Fewest and most calibration inputs of a pruned map; None where the pruner needs none."""
+    rows = [one.rows for layer in layers for one in layer.maps if one.asked > 0]
+    if find_pruner(request.pruner).needs == "nothing" or not rows:
+        return None
+    return [min(rows), max(rows)]
+
+
+def _unseen(request: SparsifyRequest, shared: Shared, layers: Sequence[PrunedLayer]) -> list[str]:
+    """Pruned maps that no calibration input reached, by the layer's number in the source."""
+    if find_pruner(request.pruner).needs == "nothing":
+        return []
+    return [
+        f"{place}.{one.name}"
+        for place, layer in zip(np.flatnonzero(shared.kept), layers, strict=False)
+        for one in layer.maps
+        if one.asked > 0 and one.rows == 0
+    ]
 
 
 def _zeros(units: Units, shared: Shared, layers: Sequence[PrunedLayer]) -> Vector:

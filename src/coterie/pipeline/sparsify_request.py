@@ -16,6 +16,9 @@ Allocating = Literal["uniform", "owl", "ecoflap", "sv-nup", "sv-nup-window", "gu
 
 ALLOCATIONS: tuple[Allocating, ...] = get_args(Allocating)
 
+BY_CONTRIBUTIONS: tuple[Allocating, ...] = ("sv-nup", "sv-nup-window", "guided", "mixed")
+"""Rules that begin with what layers contribute."""
+
 STREAMED: tuple[Allocating, ...] = ("uniform", "owl", "sv-nup", "sv-nup-window")
 """Rules that a few passes over the layers suffice for."""
 
@@ -70,7 +73,7 @@ class SparsifyRequest:
             )
         if self.base.stream and self.allocation not in STREAMED:
             raise SparsityError(
-                f"--allocation {self.allocation} goes through variants of the model again and again,"
+                f"--allocation {self.allocation} judges variants of the model again and again,"
                 f" which --stream would read from disk each time: give {', '.join(STREAMED)}, or"
                 " leave out --stream"
             )

@@ -133,6 +133,6 @@ def suggestion(source: Source, dtype: torch.dtype, device: torch.device) -> str 
     if needed <= free:
         return None
     return (
-        f"warning: the weights take {size(needed)} and {device} has {size(free)} free: values, prune"
-        " and sparsify read them layer by layer with --stream"
+        f"warning: the weights take {size(needed)} and {device} has {size(free)} free: values,"
+        " prune and sparsify read them layer by layer with --stream"
     )

@@ -7,7 +7,8 @@ from rich.table import Table
 
 from coterie.plain import Json
 from coterie.report import words as w
-from coterie.report.record import ModelPart, SizePart, TextPart, VerdictPart
+from coterie.report.record import ModelPart, SizePart, StreamPart, TextPart, VerdictPart
+from coterie.report.terminal import streamed
 
 RUNTIMES = (
     "Zeros in scattered places save no time on ordinary hardware: dense kernels multiply them too. "
@@ -15,6 +16,9 @@ RUNTIMES = (
     "CPU engines for sparse weights such as DeepSparse, and from compressed storage."
 )
 """Who profits from zeros; said wherever a user chooses them."""
+
+NAMED = 4
+"""Maps that no input reached, named on a terminal; all are in the record."""
 
 _BAR = 24
 
@@ -49,6 +53,10 @@ class SparsityPart(TypedDict):
     """Weights of those linear maps."""
     damping: float | None
     """Largest share of its mean diagonal that a Hessian was damped by."""
+    judged_on: list[int] | None
+    """Fewest and most calibration inputs of a pruned map; null where the pruner needs none."""
+    unseen: list[str]
+    """Pruned maps that no calibration input reached: weights alone decided in them."""
     units: list[UnitPart]
 
 
@@ -78,6 +86,7 @@ class SparsityRecord(TypedDict):
     versions: dict[str, str]
     machine: dict[str, str | int]
     dtype: str
+    streaming: NotRequired[StreamPart]
     verdict: NotRequired[VerdictPart]
     size: NotRequired[SizePart]
     verification: NotRequired[dict[str, Json]]
@@ -113,6 +122,9 @@ def print_sparsity(record: SparsityRecord, console: Console | None = None) -> No
         f"{w.count(spent['layer_tokens_asked'])} layer-tokens asked; "
         + ", ".join(f"{k} {w.seconds(v)}" for k, v in spent["seconds"].items())
     )
+    if (stream := record.get("streaming")) is not None:
+        for what, told in streamed(stream):
+            out.print(f"{what}: {told}")
     out.print(f"[dim]{RUNTIMES}[/dim]")
 
 
@@ -166,6 +178,7 @@ Held-out: {_text(record["held_out"])}, {record["dtype"]}. The loss per token cha
 
 - calibration: {_text(record["calibration"])}
 - contributions: {sparse["contributions"] or "none were needed"}
+- pruning: {_inputs(sparse)}
 - command: `{record["command"]}`
 
 Everything else is in `coterie.json` beside this card. Licence and notices of the source model
@@ -191,7 +204,23 @@ def _verdict(record: SparsityRecord, out: Console) -> None:
     )
     if sparse["damping"] is not None:
         out.print(f"Hessians damped by up to {sparse['damping']:g} of their mean diagonal")
+    out.print(_inputs(sparse))
     out.print(f"reloaded: {record['verification']['summary']}")
+
+
+def _inputs(sparse: SparsityPart) -> str:
+    """On how many inputs maps were judged, and which of them on none."""
+    if sparse["judged_on"] is None:
+        return f"{sparse['pruner']} looks at weights alone: no text was read for pruning"
+    fewest, most = sparse["judged_on"]
+    told = f"maps were judged on {fewest:,} to {most:,} calibration inputs each"
+    if unseen := sparse["unseen"]:
+        named = ", ".join(unseen[:NAMED]) + (", …" if len(unseen) > NAMED else "")
+        told += (
+            f"; none reached {len(unseen)} of them, in which weights alone decided ({named}): "
+            "more --sequences would reach more"
+        )
+    return told
 
 
 def _asked(sparse: SparsityPart) -> str:

@@ -181,12 +181,15 @@ def _budget(record: Record, out: Console) -> None:
     ]
     if spent["not_finite"]:
         rows.append(("not finite", f"{spent['not_finite']} observations read as the floor"))
+    if broken := record.get("breakdowns"):
+        rows.append(("the first", broken[0]))
     if (stream := record.get("streaming")) is not None:
-        rows += _streamed(stream)
+        rows += streamed(stream)
     _pairs(rows, out, "Cost")
 
 
-def _streamed(stream: StreamPart) -> list[tuple[str, str]]:
+def streamed(stream: StreamPart) -> list[tuple[str, str]]:
+    """What was read from disk, and what was checked before it was believed."""
     hidden = 1 - stream["seconds_waiting"] / max(stream["seconds_reading"], 1e-9)
     told = f"{w.size(stream['bytes_read'])} in {stream['passes']:,} passes over the layers, "
     told += f"{w.size(stream['bytes_per_coalition'])} per coalition; {max(0.0, hidden):.0%} hidden"

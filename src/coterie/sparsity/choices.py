@@ -17,13 +17,15 @@ from transformers import PreTrainedModel
 
 from coterie.errors import ModelError
 from coterie.evaluation.batches import Batches
-from coterie.evaluation.capture import LayerStack, NotReplayable, Prelude
+from coterie.evaluation.capture import NotReplayable, Prelude
 from coterie.evaluation.head import TailNotFound, find_head
 from coterie.evaluation.memory import free_bytes
 from coterie.evaluation.metrics import FullModel, observations, refuse_unless_finite
 from coterie.evaluation.planning import Spent
+from coterie.evaluation.replay import replayed
 from coterie.evaluation.shape import BatchShape
 from coterie.game.coalitions import Indices, Observations
+from coterie.models.routing import input_device
 from coterie.models.stack import Stack
 
 Choices = NDArray[np.intp]
@@ -63,6 +65,9 @@ class ChoiceGame:
         variant: Gives the tensors of a layer's variants, choices from 1 on.
         state_memory: Bytes that live states may take; by default half of what is free.
         like: A game on the same texts; whatever full model it was compared with, so is this one.
+        batches: The model, taken apart already; its weights may come from files.
+        arrived: Called with a layer when its own weights are in place, before its variants are
+            asked for.
 
     Raises:
         ModelError: The layers of this model cannot be run apart from it.
@@ -78,20 +83,14 @@ class ChoiceGame:
         *,
         state_memory: int | None = None,
         like: "ChoiceGame | None" = None,
+        batches: Batches | None = None,
+        arrived: Callable[[int], None] | None = None,
     ) -> None:
-        self.stack, self.tokens, self.variant = stack, tokens, variant
+        self.stack, self.tokens, self.variant, self.arrived = stack, tokens, variant, arrived
         self.spent = Spent()
-        few = tokens[[0, -1]]
-        try:
-            layers, head = LayerStack(model, stack, few), find_head(model, stack, few)
-        except (NotReplayable, TailNotFound) as reason:
-            raise ModelError(
-                f"{type(model).__name__} cannot be run layer by layer, which judging pruned layers "
-                f"needs: {reason}"
-            ) from reason
-        one = layers.prelude(tokens[:1]).embedded
-        self._layers = layers
-        self._batches = Batches(layers, head, shape, one.device)
+        self._batches = batches or _taken_apart(model, stack, tokens[[0, -1]], shape)
+        self._layers = self._batches.layers
+        one = self._layers.prelude(tokens[:1]).embedded
         self._memory = state_memory or int(_FREE_SHARE * free_bytes(one.device))
         self._state_bytes = one[0].numel() * max(one.element_size(), 4)
         self._full: dict[tuple[int, ...], FullModel] = {} if like is None else like._full
@@ -104,15 +103,19 @@ class ChoiceGame:
         distinct, inverse = np.unique(choices, axis=0, return_inverse=True)
         tokens = self.tokens[sequences]
         prelude = self._layers.prelude(tokens)
-        full = self._full_model(prelude, sequences)
+        key = tuple(int(sequence) for sequence in sequences)
         seen = Observations.empty(len(distinct), len(sequences))
         # Twice: a layer's outputs exist beside its inputs.
         at_once = max(1, self._memory // (2 * len(sequences) * self._state_bytes))
         for rows in np.array_split(np.arange(len(distinct)), -(-len(distinct) // at_once)):
-            for row, state in zip(rows, self._walk(prelude, distinct[rows]), strict=True):
-                read = observations(self._batches.read([state], tokens, full))
-                seen.nll[row], seen.kl[row], seen.top1[row] = read.nll, read.kl, read.top1
-                self.spent.head_tokens += len(tokens) * (tokens.shape[1] - 1)
+            states = self._walk(prelude, self._with_full(distinct[rows], key))
+            with self._batches.ending():
+                if key not in self._full:
+                    self._full[key] = self._read_full(states.pop(), tokens, key)
+                for row, state in zip(rows, states, strict=True):
+                    read = observations(self._batches.read([state], tokens, self._full[key]))
+                    seen.nll[row], seen.kl[row], seen.top1[row] = read.nll, read.kl, read.top1
+                    self.spent.head_tokens += len(tokens) * (tokens.shape[1] - 1)
         self.spent.seconds += perf_counter() - began
         return seen[inverse.reshape(-1)]
 
@@ -121,6 +124,10 @@ class ChoiceGame:
         states = [prelude.embedded]
         node = np.zeros(len(choices), dtype=np.intp)
         for layer in range(choices.shape[1]):
+            if self._layers.weights is not None:
+                self._layers.weights.hold(layer)
+            if self.arrived is not None:
+                self.arrived(layer)
             steps, node = np.unique(
                 np.stack([node, choices[:, layer]], axis=1), axis=0, return_inverse=True
             )
@@ -140,14 +147,25 @@ class ChoiceGame:
     def _tensors(self, layer: int, choice: int) -> Mapping[str, Tensor]:
         return {} if choice == AS_IT_IS else self.variant(layer, choice)
 
-    def _full_model(self, prelude: Prelude, sequences: Indices) -> FullModel:
-        """What the unpruned model predicts on these sequences, read once."""
-        key = tuple(int(sequence) for sequence in sequences)
-        if key not in self._full:
-            dense = np.full((1, self.stack.n_players), AS_IT_IS, dtype=np.intp)
-            tokens = self.tokens[sequences]
-            state = self._walk(prelude, dense)[0]
-            full = self._batches.read_full(state, tokens, kl=True)
-            refuse_unless_finite(full.nll, list(key))
-            self._full[key] = full
-        return self._full[key]
+    def _with_full(self, choices: Choices, key: tuple[int, ...]) -> Choices:
+        """The same, and the unpruned model behind them if it has not been read on these texts."""
+        if key in self._full:
+            return choices
+        return np.vstack([choices, np.full(choices.shape[1], AS_IT_IS)])
+
+    def _read_full(self, state: Tensor, tokens: Tensor, key: tuple[int, ...]) -> FullModel:
+        full = self._batches.read_full(state, tokens, kl=True)
+        refuse_unless_finite(full.nll, list(key))
+        return full
+
+
+def _taken_apart(model: PreTrainedModel, stack: Stack, few: Tensor, shape: BatchShape) -> Batches:
+    """The layers and the head of a model that is in memory."""
+    try:
+        layers, head = replayed(model, stack, few), find_head(model, stack, few)
+    except (NotReplayable, TailNotFound) as reason:
+        raise ModelError(
+            f"{type(model).__name__} cannot be run layer by layer, which judging pruned layers "
+            f"needs: {reason}; cut whole layers of it instead (coterie prune)"
+        ) from reason
+    return Batches(layers, head, shape, input_device(model))

@@ -31,6 +31,11 @@ HEADROOM = 0.1
 """The sparsest unit is this much above the target, as theirs is (0.6 at 0.5)."""
 
 
+def losses_read(n_units: int) -> int:
+    """Variants of the model whose losses the scores are made of."""
+    return 2 * NOISES * n_units
+
+
 def zeroth_order_scores(
     model: PreTrainedModel, stack: Stack, tokens: Tensor, shape: BatchShape, units: Units, seed: int
 ) -> tuple[Vector, Spent]:

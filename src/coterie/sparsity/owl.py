@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from coterie.evaluation.capture import LayerWeights
 from coterie.game.coalitions import Vector
 from coterie.models.stack import Stack
 from coterie.sparsity.allocation import Bounds, allocate, scaled
@@ -24,14 +25,21 @@ OUTLIER, WIDTH = 5.0, 0.08
 """M and λ as published for most models; LLaMA-13B and some others were given M = 7."""
 
 
-def outlier_ratios(model: PreTrainedModel, stack: Stack, tokens: Tensor, units: Units) -> Vector:
+def outlier_ratios(
+    model: PreTrainedModel,
+    stack: Stack,
+    tokens: Tensor,
+    units: Units,
+    weights: LayerWeights | None = None,
+) -> Vector:
     """Share of outliers among the weights of each unit, ``(n_units,)``. Costs one pass.
 
     Args:
         tokens: Calibration texts, ``(n_sequences, length)``.
+        weights: Brings the weights of a layer in, if they are not there already.
     """
     ratios = []
-    for layer, maps, statistics in dense_statistics(model, stack, tokens, Wanda()):
+    for layer, maps, statistics in dense_statistics(model, stack, tokens, Wanda(), weights):
         for block in units.names[layer] or (None,):
             mine = [
                 pair

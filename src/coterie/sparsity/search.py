@@ -74,6 +74,12 @@ class Space:
         return inside & (candidates @ self.weights >= total - 0.5 * self.weights.min())
 
 
+def most_judged(n_units: int, n_starts: int) -> float:
+    """Candidates that a search can come to judge at most, each weighted with its share of texts."""
+    singles, pairs = 2 * n_units + 1, n_units // 2
+    return n_starts + ROUNDS * (SHARE * singles + pairs + OFFSPRING)
+
+
 def guided(
     judge: Judge,
     starts: Levels,

@@ -6,6 +6,7 @@ there is never a second copy; where they come from files one layer at a time, no
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from transformers import PreTrainedModel
 
 from coterie.errors import ModelError
 from coterie.evaluation.capture import LayerStack, LayerWeights, NotReplayable, Prelude
+from coterie.evaluation.replay import check_replay
 from coterie.models.stack import Stack
 from coterie.sparsity.interface import (
     Allocation,
@@ -46,12 +48,14 @@ class Calibration:
         stack: Its layers.
         tokens: Ids ``(n_sequences, length)``, without padding.
         weights: Brings the weights of a layer in before it runs, if they are not there already.
+            That such layers run apart as in the model is for the caller to have checked.
 
     Attributes:
         states: What enters the next layer, ``(n_sequences, length, width)``.
 
     Raises:
-        ModelError: The layers of this model cannot be run apart from it.
+        ModelError: The layers of this model cannot be run apart from it, or share more than the
+            state that is handed on.
     """
 
     def __init__(
@@ -62,14 +66,12 @@ class Calibration:
         weights: LayerWeights | None = None,
     ) -> None:
         self.stack = stack
-        try:
-            self._layers = LayerStack(model, stack, tokens[[0, -1]], weights)
+        few = tokens[[0, -1]]
+        with refused_unless_replayed(model):
+            self._layers = LayerStack(model, stack, few, weights)
+            if weights is None:
+                check_replay(model, self._layers, few)
             self._prelude: Prelude = self._layers.prelude(tokens)
-        except NotReplayable as reason:
-            raise ModelError(
-                f"{type(model).__name__} cannot be pruned layer by layer ({reason}): prune it by"
-                " magnitude, which needs no text"
-            ) from reason
         self.states = self._prelude.embedded
         self._rows = max(1, TOKENS_AT_ONCE // tokens.shape[1])
 
@@ -96,6 +98,22 @@ class Calibration:
     def _run(self, layer: int, rows: slice) -> Tensor:
         with torch.no_grad():
             return self._layers.run(self._prelude, layer, self.states[rows], rows.start, 1)
+
+
+@contextmanager
+def refused_unless_replayed(model: PreTrainedModel) -> Iterator[None]:
+    """Inside, layers that cannot be run apart from their model are the user's to hear of.
+
+    Raises:
+        ModelError: names the model, the reason and the way out.
+    """
+    try:
+        yield
+    except NotReplayable as reason:
+        raise ModelError(
+            f"{type(model).__name__} cannot be pruned layer by layer ({reason}): cut whole layers"
+            " of it instead (coterie prune)"
+        ) from reason
 
 
 def prune_layer(

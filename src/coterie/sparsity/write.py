@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from coterie.errors import ModelError, VerificationError
+from coterie.evaluation.capture import LayerWeights
 from coterie.evaluation.places import DiskNames
 from coterie.models.shards import DTYPES, write_over
 from coterie.models.sources import INDEX, Source
@@ -150,7 +151,11 @@ class Sparsity:
 
 
 def check_written(
-    layers: Iterable[PrunedLayer], source: Source, model: PreTrainedModel, output: Path
+    layers: Iterable[PrunedLayer],
+    source: Source,
+    model: PreTrainedModel,
+    output: Path,
+    weights: LayerWeights | None = None,
 ) -> Sparsity:
     """Hold a checkpoint that was read back against what was pruned.
 
@@ -159,6 +164,7 @@ def check_written(
         source: What was pruned.
         model: The model reloaded from ``output``.
         output: The checkpoint.
+        weights: Brings the weights of a layer in, if they are not there already.
 
     Raises:
         VerificationError: A map has other zeros than it was given, or a file another header.
@@ -170,6 +176,8 @@ def check_written(
     stack = find_stack(model)
     everything: list[PrunedMap] = []
     for pruned in layers:
+        if weights is not None:
+            weights.hold(pruned.layer)
         for found, told in zip(linear_maps(stack, pruned.layer), pruned.maps, strict=True):
             zeros = int((found.weight == 0).sum())
             if (found.name, zeros) != (told.name, told.zeros):

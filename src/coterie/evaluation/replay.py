@@ -1,0 +1,115 @@
+"""Do layers that are run apart give what they give in the model's own forward?
+
+Layers that share more than the state that is handed on (keys and values of an earlier layer, say)
+do not, and nothing that runs them apart may be believed.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from coterie.errors import UserError
+from coterie.evaluation.capture import LayerStack, NotReplayable, leading
+from coterie.evaluation.memory import is_out_of_memory
+from coterie.evaluation.steps import Steps
+from coterie.models.routing import Forward, input_device, patched
+from coterie.models.stack import Stack
+
+_ROOM = {torch.float32: 1e-4, torch.float64: 1e-4}
+_COARSE_ROOM = 0.05
+"""How far states may differ: mean over tokens of the difference's norm, as a share of theirs."""
+
+
+class _SeenEnough(Exception):
+    """The last layer that is compared has run."""
+
+
+def replayed(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> LayerStack:
+    """The layers of a model, to be run apart, and known to give the same there.
+
+    Args:
+        tokens: A few texts, ``(n_sequences, length)``.
+
+    Raises:
+        NotReplayable: they cannot be run apart, or differ from the model's own forward.
+    """
+    layers = LayerStack(model, stack, tokens)
+    check_replay(model, layers, tokens)
+    return layers
+
+
+def check_replay(
+    model: PreTrainedModel, layers: Steps, tokens: Tensor, upto: int | None = None
+) -> float:
+    """Hold layers run apart, one after the other, against the model's own forward.
+
+    Each layer runs apart before it runs in the model, so it cannot live on what that leaves behind.
+    Weights that come from files are brought in once for both.
+
+    Args:
+        model: In evaluation mode.
+        layers: Its whole layers.
+        tokens: A few texts, ``(n_sequences, length)``.
+        upto: How many layers, from the first one; None is all.
+
+    Returns:
+        The largest difference of two states after a layer, as a share of the state.
+
+    Raises:
+        NotReplayable: they differ, or a layer does not run apart.
+    """
+    stack, weights = layers.stack, layers.weights
+    last = min(upto or stack.n_players, stack.n_players) - 1
+    prelude = layers.prelude(tokens)
+    state, gaps = prelude.embedded.clone(), list[float]()  # some layers add to it in place
+
+    def watched(layer: int, forward: Forward) -> Forward:
+        def run(*args: object, **kwargs: object) -> object:
+            nonlocal state
+            if weights is not None:
+                weights.hold(layer)
+            with patched({stack.layers[layer]: forward}):
+                state = _apart(lambda: layers.run(prelude, layer, state, 0, 1))
+            returned = forward(*args, **kwargs)
+            gaps.append(_gap(state, leading(returned)))
+            if layer == last:
+                raise _SeenEnough
+            return returned
+
+        return run
+
+    watching = {one: watched(i, one.forward) for i, one in enumerate(stack.layers[: last + 1])}
+    there = nullcontext() if weights is None else weights.beginning()
+    with there, patched(watching), torch.no_grad(), suppress(_SeenEnough):
+        model(input_ids=tokens.to(input_device(model)), use_cache=False)
+    worst = max(gaps, default=1.0, key=lambda gap: 1e30 if gap != gap else gap)
+    if not worst <= _ROOM.get(model.dtype, _COARSE_ROOM):
+        raise NotReplayable(f"its layers, run apart, differ from the model by {worst:.2g}")
+    return worst
+
+
+def _apart(run: Callable[[], Tensor]) -> Tensor:
+    """The state behind a layer that is run apart."""
+    try:
+        return run()
+    except (UserError, NotReplayable):
+        raise
+    except Exception as error:  # whatever a layer that misses its model may raise
+        if is_out_of_memory(error):
+            raise
+        raise NotReplayable(f"a layer run apart from the model fails: {error}") from error
+
+
+def _gap(found: Tensor, expected: Tensor) -> float:
+    """Mean difference of the states of a token, as a share of them.
+
+    A mean, so that no token with a giant state hides the others, and no router that falls the other
+    way on one token is taken for more than that. States that are not finite agree.
+    """
+    if not torch.isfinite(expected).all():
+        return 0.0 if torch.equal(torch.isfinite(found), torch.isfinite(expected)) else 1.0
+    gaps = (found - expected).float().norm(dim=-1)
+    return (gaps / expected.float().norm(dim=-1).clamp(min=1e-30)).mean().item()

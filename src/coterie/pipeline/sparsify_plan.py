@@ -1,0 +1,151 @@
+"""`sparsify --dry-run`: what sharing out, pruning and judging would take, stated beforehand."""
+
+from pathlib import Path
+
+import numpy as np
+
+from coterie.evaluation.planning import plan
+from coterie.game.coalitions import to_text
+from coterie.models.stack import find_stack
+from coterie.pipeline.folder import check_output
+from coterie.pipeline.opening import Opened, Progress, Silent, opened, prepare, text_part
+from coterie.pipeline.plan import memory_of, times_of
+from coterie.pipeline.record import model_part
+from coterie.pipeline.sparsify import refuse_unless_possible
+from coterie.pipeline.sparsify_request import BY_CONTRIBUTIONS, SparsifyRequest
+from coterie.pipeline.sparsify_values import Asking, asking
+from coterie.report.sparsity_plan import (
+    ContributionsCostPart,
+    SharingCostPart,
+    SparsityPlan,
+    UnitSizePart,
+)
+from coterie.report.words import label
+from coterie.sparsity.allocation import SPREADS
+from coterie.sparsity.ecoflap import losses_read
+from coterie.sparsity.pruners import find_pruner
+from coterie.sparsity.search import most_judged
+from coterie.sparsity.units import Units, find_units
+
+PASSES = 2
+"""Of the calibration texts through a layer that is pruned: to measure it, and to go on."""
+
+
+def sparsify_plan(
+    request: SparsifyRequest,
+    *,
+    output: Path | str,
+    overwrite: bool = False,
+    store: Path | str | None = None,
+    progress: Progress | None = None,
+) -> SparsityPlan:
+    """State the cost of contributions, of sharing out, pruning and judging; keep nothing.
+
+    Raises:
+        UserError: as `sparsify` would, for the same reasons.
+    """
+    request.check()
+    progress, output = progress or Silent(), Path(output)
+    check_output(output, overwrite=overwrite)
+    prepared = prepare(request.base, progress=progress)
+    check_output(output, overwrite=overwrite, source=prepared.source.folder)
+    with opened(prepared, store=store, progress=progress, read_only=True) as table:
+        refuse_unless_possible(table, request)
+        return _stated(table, request, output)
+
+
+def _stated(table: Opened, request: SparsifyRequest, output: Path) -> SparsityPlan:
+    stack, texts = find_stack(table.model), table.calibration.texts
+    units = find_units(table.model, stack, table.stack.players, request.group())
+    bounds, held_out = request.bounds(), table.prepared.held_out
+    tokens = stack.n_players * texts.n_sequences * texts.length
+    work = None
+    if request.allocation in BY_CONTRIBUTIONS:
+        work = asking(request, table.stack.n_players, table.locked, texts)
+    contributions = None if work is None else _contributions(table, work)
+    sharing = _sharing(table, request, units, tokens)
+    passes = 0 if find_pruner(request.pruner).needs == "nothing" else PASSES
+    judging = 2 * stack.n_players * held_out.n_sequences * held_out.length
+    everyone = ~np.eye(table.stack.n_players, dtype=bool)
+    asked = everyone if work is None else work.coalitions
+    found = SparsityPlan(
+        kind="sparsify plan",
+        command=request.command(output),
+        request=request.as_json(),
+        model=model_part(table),
+        calibration=text_part(texts),
+        held_out=text_part(held_out),
+        target=request.target(),
+        pattern=request.pattern,
+        reachable=[bounds.least, bounds.most],
+        units=_sizes(table, units),
+        contributions=contributions,
+        sharing=sharing,
+        pruning_layer_tokens=passes * tokens,
+        judging_layer_tokens=judging,
+        memory_bytes=memory_of(table, plan(asked, texts.n_sequences, texts.length), asked),
+        disk_bytes=sum(entry.n_bytes for entry in table.prepared.source.entries),
+        seconds=0.0,
+    )
+    found["seconds"] = _seconds(table, found)
+    if table.streamed:
+        found["pass_bytes"] = table.streamed[0].pass_bytes
+    return found
+
+
+def _contributions(table: Opened, work: Asking) -> ContributionsCostPart:
+    held = table.calibration.known_coalitions()
+    return ContributionsCostPart(
+        how=work.how,
+        coalitions=len(work.coalitions),
+        known=sum(to_text(row) in held for row in work.coalitions),
+        layer_executions=work.executions,
+        layer_tokens_asked=work.layer_tokens,
+        layer_tokens_executed=work.layer_tokens_executed,
+    )
+
+
+def _sharing(
+    table: Opened, request: SparsifyRequest, units: Units, tokens: int
+) -> SharingCostPart | None:
+    """What a rule asks beyond contributions; ``tokens`` are those of one candidate."""
+    n_units, rule = len(units.weights), request.allocation
+    if rule == "uniform":
+        return None
+    if rule == "owl":
+        what, candidates = "outliers measured in one pass of the calibration texts", float(PASSES)
+    elif rule == "ecoflap":
+        candidates = float(losses_read(n_units))
+        what = f"the loss of {candidates:,.0f} variants of the model"
+    elif rule == "guided":
+        candidates = most_judged(n_units, len(SPREADS))
+        what = f"{len(SPREADS)} spreads and level switches, at most {candidates:,.0f} allocations"
+    else:
+        n_free = table.stack.n_players - len(table.locked)
+        candidates = float(len(SPREADS) + (max(0, n_free - 1) if rule == "mixed" else 0))
+        what = f"{candidates:,.0f} allocations judged, their layers pruned for it"
+    asked = round(candidates * tokens)
+    return SharingCostPart(what=what, candidates=candidates, layer_tokens=asked)
+
+
+def _sizes(table: Opened, units: Units) -> list[UnitSizePart]:
+    kind = table.request.player_kind()
+    return [
+        UnitSizePart(unit=label(kind, unit), weights=int(weights))
+        for unit, weights in enumerate(units.weights)
+    ]
+
+
+def _seconds(table: Opened, found: SparsityPlan) -> float:
+    """Running layers and heads, by the full model and the empty coalition timed once."""
+    layer, head = times_of(table)
+    texts = table.calibration.texts
+    whole = layer * table.stack.n_players  # one candidate through all layers
+    tokens = find_stack(table.model).n_players * texts.n_sequences * texts.length
+    seconds = whole * (found["pruning_layer_tokens"] + found["judging_layer_tokens"]) / tokens
+    if (sharing := found["sharing"]) is not None:
+        seconds += sharing["candidates"] * (whole + head)
+    if (game := found["contributions"]) is not None:
+        spare = 1 - game["known"] / max(1, game["coalitions"])
+        seconds += spare * (game["layer_executions"] * layer + game["coalitions"] * head)
+    return seconds

@@ -1,0 +1,124 @@
+"""What a sparse checkpoint would take, before anything is done: its shape, its tables."""
+
+from typing import NotRequired, TypedDict
+
+from rich.console import Console
+from rich.table import Table
+
+from coterie.plain import Json
+from coterie.report import words as w
+from coterie.report.record import ModelPart, TextPart
+
+
+class UnitSizePart(TypedDict):
+    """What has a sparsity of its own, and how large it is."""
+
+    unit: str
+    weights: int
+
+
+class ContributionsCostPart(TypedDict):
+    """What contributions will ask of the model."""
+
+    how: str
+    coalitions: int
+    known: int
+    """Coalitions that the store has already."""
+    layer_executions: int
+    """Layers run on a prefix over all calibration texts, as if nothing were known."""
+    layer_tokens_asked: int
+    layer_tokens_executed: int
+
+
+class SharingCostPart(TypedDict):
+    """What sharing the target out will ask beyond contributions."""
+
+    what: str
+    candidates: float
+    """Variants of the whole model judged at most, each weighted with its share of the texts."""
+    layer_tokens: int
+    """Asked at most, each candidate as if alone."""
+
+
+class SparsityPlan(TypedDict):
+    """A whole plan, as plain JSON."""
+
+    kind: str
+    command: str
+    request: dict[str, Json]
+    model: ModelPart
+    calibration: TextPart
+    held_out: TextPart
+    target: float
+    pattern: str | None
+    reachable: list[float]
+    """Least and most of the target that the bounds of the units allow."""
+    units: list[UnitSizePart]
+    contributions: ContributionsCostPart | None
+    sharing: SharingCostPart | None
+    pruning_layer_tokens: int
+    """Of the calibration texts on their way through the layers, measured and then pruned."""
+    judging_layer_tokens: int
+    memory_bytes: int
+    disk_bytes: int
+    seconds: float
+    """Of running layers; what the pruner itself computes is not foreseen."""
+    pass_bytes: NotRequired[int]
+    """Streamed: bytes of layers that every pass reads from disk."""
+
+
+def print_sparsity_plan(plan: SparsityPlan, console: Console | None = None) -> None:
+    """Print what would be done, part by part."""
+    out = console or Console(highlight=False)
+    model = plan["model"]
+    asked = plan["pattern"] or format(plan["target"], ".0%")
+    out.print(f"\n[bold]{model['name']}[/bold] ({model['architecture']}), {asked} sparse")
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for row in _rows(plan):
+        table.add_row(*row)
+    out.print("\n[bold]Plan, at most (nothing was written)[/bold]")
+    out.print(table)
+
+
+def _rows(plan: SparsityPlan) -> list[tuple[str, str]]:
+    least, most = plan["reachable"]
+    rows = [("reachable", f"{least:g} to {most:g} of all weights in linear maps")]
+    rows += [("units", _sizes(plan["units"]))]
+    if (game := plan["contributions"]) is None:
+        rows.append(("contributions", "none are needed"))
+    else:
+        rows += [
+            ("contributions", game["how"]),
+            ("  coalitions", f"{game['coalitions']:,} ({game['known']:,} known already)"),
+            ("  layer executions", f"{game['layer_executions']:,} × {_texts(plan)} sequences"),
+            ("  layer-tokens asked", w.count(game["layer_tokens_asked"])),
+            ("  layer-tokens to run", w.count(game["layer_tokens_executed"])),
+        ]
+    if (sharing := plan["sharing"]) is not None:
+        told = f"{sharing['what']}, {w.count(sharing['layer_tokens'])} layer-tokens asked"
+        rows.append(("sharing out", told))
+    rows += [
+        ("pruning", f"{w.count(plan['pruning_layer_tokens'])} layer-tokens"),
+        ("judging", f"{w.count(plan['judging_layer_tokens'])} layer-tokens, before and after"),
+        ("memory", f"{w.size(plan['memory_bytes'])} (weights and states)"),
+        ("disk", f"{w.size(plan['disk_bytes'])} for the checkpoint, as large as its source"),
+        ("estimated time", f"{w.seconds(plan['seconds'])} of running layers, the pruner's own not"),
+    ]
+    if "pass_bytes" in plan:
+        rows.append(("read from disk", f"{w.size(plan['pass_bytes'])} of layers for every pass"))
+    return rows
+
+
+def _sizes(units: list[UnitSizePart]) -> str:
+    """Unit sizes, equal ones together: `0-7: 1.05 M each`."""
+    by_size: dict[int, list[str]] = {}
+    for unit in units:
+        by_size.setdefault(unit["weights"], []).append(unit["unit"])
+    told = [f"{w.players(named)}: {w.count(weights)}" for weights, named in by_size.items()]
+    return "; ".join(told) + " weights each"
+
+
+def _texts(plan: SparsityPlan) -> int:
+    return plan["calibration"]["sequences"]
