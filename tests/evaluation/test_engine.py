@@ -13,6 +13,7 @@ from coterie.evaluation.one_by_one import read_one_by_one
 from coterie.evaluation.shape import BatchShape
 from coterie.game.coalitions import Observations, observe_all
 from coterie.models.stack import find_stack
+from coterie.models.sublayers import find_players
 from coterie.models.surgery import cut_model
 from coterie.models.tiny import tiny_model
 
@@ -185,28 +186,69 @@ def test_states_that_cannot_fit_one_sequence_are_refused_with_the_bytes(rng):
         observe_all(game, some_coalitions(rng, game.stack))
 
 
-def test_a_layer_that_breaks_down_spoils_only_the_coalitions_that_reach_it():
-    model, tokens = model_of("llama"), texts()
-    game = ModelGame(model, tokens)
-    coalitions = np.array([[1, 1, 1, 1, 1], [1, 0, 1, 1, 1], [1, 0, 0, 1, 1]], dtype=bool)
-    expected = plainly(model, coalitions, tokens)
+THREE = np.array([[1, 1, 1, 1, 1], [1, 0, 1, 1, 1], [1, 0, 0, 1, 1]], dtype=bool)
 
+
+def overflow_behind(before, layer, tokens):
+    """Let a Llama's layer overflow wherever its input comes straight from layer 0 of ``before``."""
     with torch.no_grad():
-        embedded = model.model.embed_tokens(tokens)
-        places = model.model.rotary_emb(embedded, torch.arange(9)[None])
-        only = model.model.layers[0](embedded, position_embeddings=places)
+        embedded = before.model.embed_tokens(tokens)
+        places = before.model.rotary_emb(embedded, torch.arange(tokens.shape[1])[None])
+        only = before.model.layers[0](embedded, position_embeddings=places)
 
     def overflow(module, args, output):
-        # Only what comes straight from layer 0 breaks layer 3: one coalition of the three.
+        # Of three coalitions, one alone hands layer 3 what layer 0 made.
         broken = [any(torch.allclose(row, bad) for bad in only) for row in args[0]]
         return torch.where(torch.tensor(broken)[:, None, None], torch.inf, output)
 
-    model.model.layers[3].register_forward_hook(overflow)
-    seen = observe_all(game, coalitions)
+    layer.register_forward_hook(overflow)
+
+
+BROKEN = [
+    f"coalition 10011 has loss nan on sequence {text}, first not finite after layer 3: stored as it"
+    " is, read as the floor"
+    for text in range(5)
+]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_layer_that_breaks_down_spoils_only_the_coalitions_that_reach_it(apart):
+    model, tokens = model_of("llama"), texts()
+    if not apart:
+        forward = model.forward
+        model.forward = lambda *a, **k: _squared(forward(*a, **k))
+    game = ModelGame(model, tokens)
+    assert (game.walker is not None) is apart
+    expected = plainly(model, THREE, tokens)
+    before = len(game.remarks)
+    overflow_behind(model, model.model.layers[3], tokens)
+    seen = observe_all(game, THREE)
     assert not np.isfinite(seen.nll[2]).any()
     np.testing.assert_allclose(seen.nll[:2], expected.nll[:2], atol=1e-6)
+    assert sorted(game.remarks[before:]) == BROKEN
+
+
+def test_of_blocks_the_whole_layer_that_breaks_down_is_named():
+    model, tokens = model_of("llama"), texts()
+    game = ModelGame(model, tokens, stack=find_players(model, "sublayer"))
+    coalitions = np.repeat(THREE, 2, axis=1)
+    expected = observe_all(game, coalitions)
+    overflow_behind(model, model.model.layers[3], tokens)
+    seen = observe_all(game, coalitions)
+    np.testing.assert_allclose(seen.nll[:2], expected.nll[:2], atol=1e-6)
     assert len(game.remarks) == 5
-    assert "coalition 10011 has loss nan on sequence 0" in game.remarks[0]
+    assert (
+        "1100001111 has loss nan on sequence 0, first not finite after layer 3" in (game.remarks[0])
+    )
+
+
+def test_a_head_that_breaks_down_is_told_from_a_layer():
+    model, tokens = model_of("llama"), texts()
+    game = ModelGame(model, tokens)
+    observe_all(game, THREE[:1])  # reads the full model, which stays what it is
+    model.model.norm.register_forward_hook(lambda module, args, output: output * torch.nan)
+    observe_all(game, THREE[1:])
+    assert "has loss nan on sequence 0, in the head" in game.remarks[0]
 
 
 def test_a_full_model_without_a_finite_loss_is_refused():

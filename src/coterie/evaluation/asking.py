@@ -1,6 +1,5 @@
 """What may be asked of a model game, and how the question is put in order."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from coterie.errors import TextError
 from coterie.evaluation.trie import common_prefixes, prefix_order
-from coterie.game.coalitions import Block, Coalitions, Indices, to_text
+from coterie.game.coalitions import Coalitions, Indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +30,6 @@ class Question:
     def empty(self) -> bool:
         """Whether nothing is asked."""
         return not len(self.ordered) or not len(self.sequences)
-
-    def remarks(self, block: Block) -> Iterator[str]:
-        """One line for every loss of the block that is not finite; rows are those of `ordered`."""
-        nll = block.observations.nll
-        for row, column in np.argwhere(~np.isfinite(nll)):
-            yield (
-                f"coalition {to_text(self.ordered[block.rows[row]])} has loss {nll[row, column]} on"
-                f" sequence {self.sequences[block.columns[column]]}: stored as it is, read as the"
-                " floor"
-            )
 
 
 def question(

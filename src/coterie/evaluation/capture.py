@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
@@ -130,6 +131,9 @@ class LayerStack:
         tokens: A few sequences, ``(n_sequences, length)``, to learn the arguments from.
         weights: Brings the weights of a layer in before it runs, if they are not there already.
 
+    Attributes:
+        plays: ``(n_layers,)``, all True: every step of a walk through the layers is a player.
+
     Raises:
         NotReplayable: The layers are not called in the way that replaying needs.
     """
@@ -139,9 +143,10 @@ class LayerStack:
         model: PreTrainedModel,
         stack: Stack,
         tokens: Tensor,
-        weights: "LayerWeights | None" = None,
+        weights: LayerWeights | None = None,
     ) -> None:
         self.model, self.stack, self.weights = model, stack, weights
+        self.plays = np.ones(stack.n_players, dtype=bool)
         self.carried = carried_leaves(model, stack) if weights is None else weights.carried
         narrow = self._calls(tokens[[0, -1]])
         wide = self._calls(tokens[[0, -1, 0]])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -12,13 +13,15 @@ from transformers import PreTrainedModel
 
 from coterie.errors import UserError
 from coterie.evaluation.asking import Question, checked_tokens, question
-from coterie.evaluation.capture import LayerStack, NotReplayable
+from coterie.evaluation.breakdown import breakdowns, broken_layer
+from coterie.evaluation.capture import NotReplayable
 from coterie.evaluation.head import TailNotFound, find_head
 from coterie.evaluation.memory import free_bytes, is_out_of_memory
 from coterie.evaluation.metrics import observations, refuse_unless_finite
 from coterie.evaluation.one_by_one import read_one_by_one
 from coterie.evaluation.planning import Plan, Spent, plan
 from coterie.evaluation.shape import BatchShape, probe_shape
+from coterie.evaluation.steps import steps_of
 from coterie.evaluation.trie import prefix_order
 from coterie.evaluation.walk import Walker
 from coterie.game.coalitions import Block, Coalitions, Indices
@@ -31,12 +34,12 @@ FREE_SHARE = 0.5
 
 
 class ModelGame:
-    """The game whose players are the layers of a causal language model, observed on texts.
+    """The game whose players are the layers of a causal language model, or blocks of its layers.
 
     Args:
         model: The model; it is put into evaluation mode, and no weight is ever changed.
         tokens: Token ids, ``(n_sequences, length)``, without padding.
-        stack: The layers, if they are known already.
+        stack: The players; by default its layers.
         state_memory: Bytes that live states may take; by default half of what is free.
         shape: Batch shape of an earlier run, to be kept; by default a short probe chooses it.
         kl: Whether to observe KL to the full model; without it those entries are NaN.
@@ -87,7 +90,7 @@ class ModelGame:
 
     @property
     def n_players(self) -> int:
-        """Number of layers, locked or not."""
+        """Number of players, locked or not."""
         return self.stack.n_players
 
     @property
@@ -124,15 +127,22 @@ class ModelGame:
         for block in blocks(asked):
             seconds = perf_counter() - started
             self.spent.seconds += seconds
-            self.remarks.extend(asked.remarks(block))
+            self.remarks.extend(breakdowns(asked, block, partial(self._breakdown, asked)))
             yield replace(block, rows=asked.order[block.rows], seconds=seconds)
             started = perf_counter()
+
+    def _breakdown(self, asked: Question, row: int, column: int) -> int | None:
+        """Where a coalition that was asked for breaks down on a text; run once more to see it."""
+        coalition, text = asked.ordered[row], self.tokens[asked.sequences[column]]
+        self.spent.setup_layer_tokens += int(coalition.sum()) * self.length
+        return broken_layer(self.model, self.stack, coalition, text)
 
     def _known_readings(self) -> "_Known":
         """The full model and one coalition on two sequences, read through the model itself."""
         keep = np.ones((2, self.n_players), dtype=bool)
         unlocked = np.array(self.stack.unlocked, dtype=np.intp)
-        keep[1, unlocked[len(unlocked) // 3 :: 2]] = False
+        stride = 3 if self.stack.players == "sublayer" else 2  # blocks of either kind go
+        keep[1, unlocked[len(unlocked) // 3 :: stride]] = False
         keep = np.unique(keep, axis=0)
         few = np.unique([0, self.n_sequences - 1])
         read = list(read_one_by_one(self.model, self.stack, keep, self.tokens[few], kl=False))
@@ -142,8 +152,8 @@ class ModelGame:
     def _prepared(self, shape: BatchShape | None, known: "_Known") -> Walker:
         """Take the model apart and check, on two sequences, that the parts give the whole."""
         few = self.tokens[[0, -1]]
-        head = find_head(self.model, self.stack, few)
-        layers = LayerStack(self.model, self.stack, few)
+        head = find_head(self.model, find_stack(self.model), few)
+        layers = steps_of(self.model, self.stack, few)
         first = shape or BatchShape(1, 256, min(1024, head.vocabulary))
         self._verify(Walker(layers, head, self.tokens, first, Spent(), kl=self.kl), known)
         walker = Walker(layers, head, self.tokens, first, self.spent, kl=self.kl)

@@ -44,7 +44,11 @@ class Plan:
 
 @dataclass
 class Spent:
-    """What an engine really ran. The setting up (probes, the full model) is counted apart."""
+    """What an engine really ran.
+
+    Setting up is counted apart: probes, the full model, and the search for the layer where a
+    coalition breaks down.
+    """
 
     layer_executions: int = 0
     """Layers run on a prefix, over all sequences asked for."""

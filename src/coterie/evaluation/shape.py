@@ -9,10 +9,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from coterie.evaluation.capture import LayerStack, Prelude
+from coterie.evaluation.capture import Prelude
 from coterie.evaluation.head import ProjectionHead
 from coterie.evaluation.memory import is_out_of_memory
 from coterie.evaluation.metrics import FullModel, read_states
+from coterie.evaluation.steps import Steps
 
 Width = TypeVar("Width", int, tuple[int, int])
 
@@ -50,7 +51,7 @@ class BatchShape:
         return cls(**{name: int(value) for name, value in fields.items()})
 
 
-def probe_shape(layers: LayerStack, head: ProjectionHead, prelude: Prelude) -> BatchShape:
+def probe_shape(layers: Steps, head: ProjectionHead, prelude: Prelude) -> BatchShape:
     """Time one layer and the head on a few widths; the narrowest within 2 % of the best wins.
 
     Args:
@@ -62,8 +63,8 @@ def probe_shape(layers: LayerStack, head: ProjectionHead, prelude: Prelude) -> B
     return BatchShape(_probe_rows(layers, prelude), tokens, block)
 
 
-def _probe_rows(layers: LayerStack, prelude: Prelude) -> int:
-    middle = layers.stack.n_players // 2
+def _probe_rows(layers: Steps, prelude: Prelude) -> int:
+    middle = len(layers.plays) // 2
     length = prelude.embedded.shape[1]
     # A processor is busy with a few thousand tokens, and with a few hundred the overhead of calls
     # is small; a GPU is offered as many as it can hold.

@@ -34,7 +34,9 @@ def find_players(model: PreTrainedModel, players: Players = "layer") -> Stack:
     stack = find_stack(model)
     if players == "layer":
         return stack
-    blocks = [_blocks(layer, players, f"{stack.path}.{i}") for i, layer in enumerate(stack.layers)]
+    blocks = [
+        blocks_of(layer, players, f"{stack.path}.{i}") for i, layer in enumerate(stack.layers)
+    ]
     width = len(blocks[0])
     locks = {
         player * width + place: reason
@@ -46,7 +48,12 @@ def find_players(model: PreTrainedModel, players: Players = "layer") -> Stack:
     return found
 
 
-def _blocks(layer: nn.Module, players: Players, name: str) -> list[nn.Module]:
+def blocks_of(layer: nn.Module, players: Players, name: str) -> list[nn.Module]:
+    """The blocks of one layer, called ``name``, that are players of a kind, in the order they run.
+
+    Raises:
+        ModelError: The layer has not one block of each kind.
+    """
     attention = [child for key, child in layer.named_children() if _ATTENTION.match(key)]
     mlp = [child for key, child in layer.named_children() if _MLP.match(key)]
     if len(attention) != 1 or len(mlp) != 1:
@@ -58,7 +65,7 @@ def _blocks(layer: nn.Module, players: Players, name: str) -> list[nn.Module]:
 
 
 def _check_residual(model: PreTrainedModel, stack: Stack) -> None:
-    blocks = [block for layer in stack.layers for block in _blocks(layer, "sublayer", stack.path)]
+    blocks = [block for layer in stack.layers for block in blocks_of(layer, "sublayer", stack.path)]
     try:
         with patched({block: silent(block) for block in blocks}):
             calls = record_calls(model, stack)
