@@ -12,6 +12,7 @@ DIR keeps every observation and every answer: a run that was stopped goes on whe
 """
 
 import argparse
+import csv
 import json
 import platform
 from collections.abc import Callable, Sequence
@@ -116,7 +117,10 @@ def main() -> None:
                 remembered(answers, bench, "evolution", seed, by_evolution, budget),
             ]
         found += [plainly(bench, name) for name in PLAIN]
-        report(bench, found, budget)
+        table = report(bench, found, budget)
+    if options.figure is not None:
+        write_table(table, options.figure.with_suffix(".csv"))
+        draw(table, options.figure)
 
 
 def arguments() -> argparse.Namespace:
@@ -132,6 +136,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--share", type=float, default=0.1, help="of the paper's cost, for guided")
     parser.add_argument("--draws", type=int, help="the paper's draws (default: as published)")
+    parser.add_argument("--figure", type=Path, help="draw quality against cost (matplotlib), .csv")
     return parser.parse_args()
 
 
@@ -231,7 +236,21 @@ def plainly(bench: Bench, name: str) -> Found:
     return bench.found(name, 0, answers, ledger.layer_sequences)
 
 
-def report(bench: Bench, found: Sequence[Found], budget: float) -> None:
+@dataclass(frozen=True)
+class Point:
+    """One answer in the figure: loss in nats per token, its error paired with the full model's."""
+
+    method: str
+    seed: int
+    removed: int
+    layer_tokens: float
+    calibration_loss: float
+    held_out_loss: float
+    above_full: float
+    error: float
+
+
+def report(bench: Bench, found: Sequence[Found], budget: float) -> list[Point]:
     """Judge everything on the held-out texts; guided against each rival, cell by cell."""
     held_out = bench.table.play_held_out()
     rows = np.array([run.kept[r] for run in found for r in bench.removals])
@@ -268,6 +287,59 @@ def report(bench: Bench, found: Sequence[Found], budget: float) -> None:
         for r in bench.removals:
             overlaps = cut_overlaps(np.array([found[k].kept[r] for k in ours]))
             print(f"Jaccard of cut sets between seeds at −{r}: {overlaps.mean():.2f}")
+    grand = np.ones((1, bench.n_players), dtype=bool)
+    full = observe_all(held_out.game, grand).nll[0]
+    return [
+        Point(
+            run.method,
+            run.seed,
+            r,
+            run.layer_tokens,
+            float(chosen[k, at]),
+            float(judged[k, at].mean()),
+            *_paired(judged[k, at] - full, documents),
+        )
+        for k, run in enumerate(found)
+        for at, r in enumerate(bench.removals)
+    ]
+
+
+def _paired(difference: Vector, documents: Indices) -> tuple[float, float]:
+    mean, error = clustered_mean(difference, documents)
+    return mean, error or 0.0
+
+
+def write_table(points: Sequence[Point], path: Path) -> None:
+    """The table the figure is drawn from."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(vars(points[0])), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(vars(point) for point in points)
+
+
+def draw(points: Sequence[Point], path: Path) -> None:
+    """Held-out loss above the full model's against layer-tokens asked, a panel per removal."""
+    from matplotlib.figure import Figure
+
+    removals = sorted({point.removed for point in points})
+    figure = Figure(figsize=(4 * len(removals), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(removals), squeeze=False)
+    methods = list(dict.fromkeys(point.method for point in points))
+    for axis, removed in zip(axes[0], removals, strict=True):
+        for number, method in enumerate(methods):
+            here = [p for p in points if p.removed == removed and p.method == method]
+            axis.errorbar(
+                [p.layer_tokens / 1e6 for p in here],
+                [p.above_full for p in here],
+                yerr=[p.error for p in here],
+                fmt="osD^vP"[number % 6],
+                capsize=2,
+                label=method,
+            )
+        axis.set(xscale="log", xlabel="layer-tokens asked, millions", title=f"{removed} removed")
+    axes[0, 0].set_ylabel("held-out loss above the full model, nats")
+    axes[0, -1].legend(fontsize=8)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def best_known(bench: Bench) -> Vector:
