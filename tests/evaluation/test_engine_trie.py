@@ -45,13 +45,6 @@ def test_each_prefix_is_computed_once_and_each_row_read_from_its_own(
     assert not held
 
 
-def test_a_layer_is_marked_last_exactly_once(rng):
-    rows = drawn(rng, 40, 8)
-    steps = [step for step in schedule(rows, 0) if not isinstance(step, Finish)]
-    used = {step.layer for step in steps}
-    assert sorted(step.layer for step in steps if step.last) == sorted(used)
-
-
 def test_an_unbounded_walk_visits_each_layer_once(rng):
     rows = drawn(rng, 100, 10)
     layers = [step.layer for step in schedule(rows, 10**6) if not isinstance(step, Finish)]

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
+from coterie.evaluation.capture import leading
 from coterie.models.routing import input_device
 from coterie.models.stack import Stack, text_config
 
@@ -67,7 +67,7 @@ class ProjectionHead:
     def normed(self, states: Tensor) -> Tensor:
         """What stands between the last layer and the projection."""
         for module in self.norms:
-            states = _leaf(module(states))
+            states = leading(module(states))
         return states if self.factor == 1.0 else states * self.factor
 
     def logits(self, states: Tensor, start: int, stop: int) -> Tensor:
@@ -79,7 +79,7 @@ class ProjectionHead:
             if bias is not None:
                 logits += bias[start:stop]
         else:
-            logits = _leaf(self.projection(states))[:, start:stop].clone()
+            logits = leading(self.projection(states))[:, start:stop].clone()
         logits = logits.float()
         if self.scale != 1.0:
             logits *= self.scale
@@ -113,7 +113,7 @@ def find_head(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> Projectio
     watched = _watch(model, stack, projection, tokens)
     norms, factor = _chain(watched)
     with torch.no_grad():
-        raw = _leaf(projection(watched.projected))
+        raw = leading(projection(watched.projected))
     logits = watched.logits
     raw = raw[..., : logits.shape[-1]].float()
     scale, softcap = _transform(text_config(model.config), raw, logits.float())
@@ -144,12 +144,12 @@ def _watch(model: PreTrainedModel, stack: Stack, projection: nn.Module, tokens: 
     seen: dict[str, Tensor] = {}
 
     def after_layer(module: nn.Module, args: object, output: object) -> None:
-        seen["last"] = _leaf(output)
+        seen["last"] = leading(output)
         calls.clear()
 
     def after(module: nn.Module, args: tuple[object, ...], output: object) -> None:
         if "projected" not in seen and args and isinstance(args[0], Tensor):
-            calls.append(_Called(module, args[0], _leaf(output)))
+            calls.append(_Called(module, args[0], leading(output)))
 
     def before_projection(module: nn.Module, args: tuple[Tensor, ...]) -> None:
         seen["projected"] = args[0]
@@ -224,10 +224,3 @@ def _same(left: Tensor, right: Tensor) -> bool:
     left, right = left.float(), right.float().to(left.device)
     size = right.abs().amax().clamp_min(1e-6)
     return bool(((left - right).abs().amax() / size) < room)
-
-
-def _leaf(output: object) -> Tensor:
-    """The tensor that carries the state: the output itself, or the first of several."""
-    if isinstance(output, Tensor):
-        return output
-    return next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))

@@ -18,15 +18,13 @@ from coterie.game.coalitions import Coalitions, Indices
 class Run:
     """Apply one layer to several states: ``children[i]`` is the layer's output on ``parents[i]``.
 
-    ``freed`` are states nobody needs afterwards; ``last`` says the layer is applied to no other
-    state of this walk after this step.
+    ``freed`` are states nobody needs afterwards.
     """
 
     layer: int
     parents: list[int]
     children: list[int]
     freed: list[int]
-    last: bool
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,6 @@ def schedule(coalitions: Coalitions, width: int) -> Iterator[Run | Finish]:
     if not n_coalitions:
         return
     width = max(width, n_players + 1)
-    uses = _uses_per_layer(coalitions)
     waiting = [(0, [_Node(0, n_coalitions, 0)])]
     live, fresh = 1, 1
     while waiting:
@@ -105,9 +102,8 @@ def schedule(coalitions: Coalitions, width: int) -> Iterator[Run | Finish]:
             waiting.append((layer, group[fits:]))
             group, splits = group[:fits], splits[:fits]
         step, below = _descend(layer, group, splits, fresh)
-        uses[layer] -= len(step.children)
         if step.children:
-            yield Run(layer, step.parents, step.children, step.freed, uses[layer] == 0)
+            yield step
         live += len(step.children) - len(step.freed)
         fresh += len(step.children)
         waiting.append((layer + 1, below))
@@ -170,10 +166,4 @@ def _descend(
             below.append(_Node(split, node.stop, child))
             if node.start == split:
                 freed.append(node.state)
-    return Run(layer, parents, children, freed, False), below
-
-
-def _uses_per_layer(coalitions: Coalitions) -> list[int]:
-    """Layer executions of the whole walk, layer by layer."""
-    new = np.arange(coalitions.shape[1]) >= common_prefixes(coalitions)[:, None]
-    return [int(count) for count in (coalitions & new).sum(axis=0)]
+    return Run(layer, parents, children, freed), below
