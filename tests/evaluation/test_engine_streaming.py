@@ -126,6 +126,13 @@ def test_texts_are_divided_among_passes_where_that_moves_fewer_bytes(rng, tmp_pa
     assert 0 <= game.spilled < 4 * game.pass_bytes
 
 
+def test_layers_that_share_keys_and_values_are_refused(tmp_path):
+    tiny_model("gemma4_text", 6).save_pretrained(tmp_path / "model")
+    tokens = torch.arange(32).reshape(2, 16)
+    with pytest.raises(ModelError, match=r"cannot be streamed: its layers, run apart, differ"):
+        StreamedGame(resolve(str(tmp_path / "model")), tokens)
+
+
 def test_layers_that_differ_from_the_model_are_refused(tmp_path, monkeypatch):
     _, source = saved("llama", tmp_path)
     honest = LayerStack.run

@@ -249,6 +249,13 @@ def test_a_dense_allocation_gives_the_source_back_bit_by_bit(tmp_path):
         assert file.read_bytes() == (tmp_path / "sparse" / file.name).read_bytes()
 
 
+def test_layers_that_share_more_than_the_state_are_refused():
+    model = tiny_model("gemma4_text", 6)  # its last layers take keys and values of earlier ones
+    assert model.config.num_kv_shared_layers > 0
+    with pytest.raises(ModelError, match="cannot be pruned layer by layer .* differ"):
+        Calibration(model, find_stack(model), texts())
+
+
 def test_layers_brought_in_from_files_are_pruned_alike(tmp_path):
     source = resolve(str(save_llama(tmp_path / "dense", n_layers=N_LAYERS)), None)
     tokens, pruner = texts(), find_pruner("sparsegpt")

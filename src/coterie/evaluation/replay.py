@@ -4,7 +4,6 @@ Layers that share more than the state that is handed on (keys and values of an e
 do not, and nothing that runs them apart may be believed.
 """
 
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
 import torch
@@ -12,9 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from coterie.errors import UserError
-from coterie.evaluation.capture import LayerStack, NotReplayable, leading
+from coterie.evaluation.capture import LayerStack, NotReplayable, Prelude, leading
 from coterie.evaluation.memory import is_out_of_memory
-from coterie.evaluation.steps import Steps
 from coterie.models.routing import Forward, input_device, patched
 from coterie.models.stack import Stack
 
@@ -42,12 +40,13 @@ def replayed(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> LayerStack
 
 
 def check_replay(
-    model: PreTrainedModel, layers: Steps, tokens: Tensor, upto: int | None = None
+    model: PreTrainedModel, layers: LayerStack, tokens: Tensor, upto: int | None = None
 ) -> float:
-    """Hold layers run apart, one after the other, against the model's own forward.
+    """Hold each layer, run apart on one text after the other, against the model's own forward.
 
-    Each layer runs apart before it runs in the model, so it cannot live on what that leaves behind.
-    Weights that come from files are brought in once for both.
+    Each is given the state it has there, and runs apart before it runs in the model. So it can live
+    neither on what its model leaves behind nor, the texts being different, on what an earlier layer
+    did last. Weights that come from files are brought in once for both.
 
     Args:
         model: In evaluation mode.
@@ -64,17 +63,22 @@ def check_replay(
     stack, weights = layers.stack, layers.weights
     last = min(upto or stack.n_players, stack.n_players) - 1
     prelude = layers.prelude(tokens)
-    state, gaps = prelude.embedded.clone(), list[float]()  # some layers add to it in place
+    gaps, handed = list[float](), [prelude.embedded.clone()]  # some layers add to it in place
 
     def watched(layer: int, forward: Forward) -> Forward:
+        key = layers.carried[layer].sources[0]
+
         def run(*args: object, **kwargs: object) -> object:
-            nonlocal state
             if weights is not None:
                 weights.hold(layer)
+            given = kwargs[key] if isinstance(key, str) else args[key or 0]
+            assert isinstance(given, Tensor)
+            gaps.append(_gap(handed[0], given))
             with patched({stack.layers[layer]: forward}):
-                state = _apart(lambda: layers.run(prelude, layer, state, 0, 1))
+                apart = _apart(layers, prelude, layer, given)
             returned = forward(*args, **kwargs)
-            gaps.append(_gap(state, leading(returned)))
+            handed[0] = leading(returned).clone()
+            gaps.append(_gap(apart, handed[0]))
             if layer == last:
                 raise _SeenEnough
             return returned
@@ -91,11 +95,16 @@ def check_replay(
     return worst
 
 
-def _apart(run: Callable[[], Tensor]) -> Tensor:
-    """The state behind a layer that is run apart."""
+def _apart(layers: LayerStack, prelude: Prelude, layer: int, given: Tensor) -> Tensor:
+    """The states behind a layer that is run apart, text by text."""
     try:
-        return run()
-    except (UserError, NotReplayable):
+        return torch.cat(
+            [
+                layers.run(prelude, layer, given[one : one + 1].clone(), one, 1)
+                for one in range(len(given))
+            ]
+        )
+    except UserError:
         raise
     except Exception as error:  # whatever a layer that misses its model may raise
         if is_out_of_memory(error):

@@ -106,7 +106,8 @@ class StreamedGame:
         self.traffic = self._weights.traffic
         try:
             self._walker = self._prepared(model, shape, kl)
-            self.check_layers(CHECKED_LAYERS)
+            shared = getattr(config.get_text_config(decoder=True), "num_kv_shared_layers", 0)
+            self.check_layers(None if shared else CHECKED_LAYERS)  # those that share come last
         except (NotReplayable, TailNotFound) as reason:
             raise ModelError(
                 f"{source.name!r} cannot be streamed: {reason}; load it whole"
@@ -133,7 +134,9 @@ class StreamedGame:
         Raises:
             NotReplayable: they differ, so nothing streamed is to be believed.
         """
-        worst = check_replay(self.model, self._walker.layers, self.tokens[[0, -1]], upto)
+        layers = self._walker.layers
+        assert isinstance(layers, LayerStack)
+        worst = check_replay(self.model, layers, self.tokens[[0, -1]], upto)
         self._weights.forget()
         which = "all" if upto is None else f"the first {min(upto, self.n_players)}"
         rest = "" if upto is None else "; the others are not checked"

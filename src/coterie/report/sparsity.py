@@ -213,7 +213,8 @@ def _inputs(sparse: SparsityPart) -> str:
     if sparse["judged_on"] is None:
         return f"{sparse['pruner']} looks at weights alone: no text was read for pruning"
     fewest, most = sparse["judged_on"]
-    told = f"maps were judged on {fewest:,} to {most:,} calibration inputs each"
+    rows = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    told = f"maps were judged on {rows} calibration inputs each"
     if unseen := sparse["unseen"]:
         named = ", ".join(unseen[:NAMED]) + (", …" if len(unseen) > NAMED else "")
         told += (
