@@ -44,8 +44,6 @@ def test_a_device_that_cannot_names_what_can():
         find_scheme("int4", "cpu")
     with pytest.raises(SchemeError, match="there is int8"):
         find_scheme("int3", "cpu")
-    with pytest.raises(SchemeError, match="llm-compressor"):
-        find_scheme("gptq", "cpu")
 
 
 def test_a_folder_that_is_no_model(tmp_path, text):

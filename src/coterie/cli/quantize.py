@@ -14,7 +14,26 @@ Scheme = Annotated[
         "--scheme",
         metavar="NAME",
         help="`int8` (weights alone), `int8-dynamic` (activations too), `fp8`, `int4` (CUDA) by "
-        "torchao; `llm-int8`, `nf4` by bitsandbytes. They need the extra `quant`.",
+        "torchao; `llm-int8`, `nf4` by bitsandbytes. They need the extra `quant`. `gptq`, `awq` (4 "
+        "bits) by llm-compressor, see --environment.",
+    ),
+]
+Environment = Annotated[
+    str | None,
+    typer.Option(
+        "--environment",
+        metavar="PYTHON",
+        help="For `gptq` and `awq`: the Python of an environment that has llm-compressor, which "
+        "needs another transformers. Default: what COTERIE_LLMCOMPRESSOR names.",
+    ),
+]
+Text = Annotated[
+    str | None,
+    typer.Option(
+        "--text",
+        metavar="TEXT",
+        help="For `gptq` and `awq`: text that calibrates, as in `heal --text`. Documents that also "
+        "judge are left out.",
     ),
 ]
 Quantize = Annotated[
@@ -49,6 +68,8 @@ def command(
     model: o.Model,
     output: o.Output,
     scheme: Scheme = "int8",
+    environment: Environment = None,
+    text: Text = None,
     overwrite: o.Overwrite = False,
     calibration: Calibration = None,
     held_out: HeldOut = None,
@@ -63,7 +84,8 @@ def command(
     quantised checkpoint can be cut too, with `coterie prune OUT`.
 
     Examples: coterie quantize small --scheme int8 --output small-int8;
-    coterie quantize reference --scheme nf4 --output nf4
+    coterie quantize reference --scheme nf4 --output nf4;
+    coterie quantize small --scheme gptq --environment ENV/bin/python --output small-gptq
     """
     quiet()
     from coterie.cli.heal import quieted
@@ -71,7 +93,15 @@ def command(
     from coterie.pipeline.quantize import Quantising, quantize
     from coterie.report.healing import print_after
 
-    request = Quantising(model, scheme, Judges(calibration, held_out), device, trust_remote_code)
+    request = Quantising(
+        model,
+        scheme,
+        Judges(calibration, held_out),
+        device,
+        trust_remote_code,
+        text=text,
+        environment=environment,
+    )
     with quieted() as progress:
         done = quantize(request, output=output, overwrite=overwrite, progress=progress)
     if as_json:

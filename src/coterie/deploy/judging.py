@@ -40,6 +40,10 @@ def sequence_losses(
         logits = table[:, :-1].float()
         vocabulary = logits.shape[-1]
         parts.append(cross_entropy(logits.mT, ids[:, 1:], reduction="none").mean(1).double().cpu())
-    losses = torch.cat(parts).numpy()
+    return floored(torch.cat(parts).numpy(), vocabulary)
+
+
+def floored(losses: Vector, vocabulary: int) -> tuple[Vector, int]:
+    """The same losses, those that are not finite read as `floor_nll`, and how many these were."""
     bad = ~np.isfinite(losses)
     return np.where(bad, floor_nll(vocabulary), losses), int(bad.sum())

@@ -53,17 +53,26 @@ def write_quantised(source: Source, scheme: Scheme, device: torch.device, folder
         raise SchemeError(
             f"{scheme.library} cannot quantise {source.name!r} as {scheme.name}: {reason}"
         ) from error
-    ids = _tokens(source).to(device)
+    ids = checked_tokens(source).to(device)
     before = _logits(model, ids)
     model.save_pretrained(folder)
     carry(source.folder, folder)
     del model
     gc.collect()
     after = _logits(_load(folder, device, source.trust_remote_code, {}), ids)
+    return check_reloaded(source.name, scheme.name, before, after)
+
+
+def check_reloaded(name: str, scheme: str, before: Tensor, after: Tensor) -> Reloaded:
+    """Hold the logits of the reloaded checkpoint against those of the model that was quantised.
+
+    Raises:
+        VerificationError: they differ.
+    """
     found = Reloaded((after - before).abs().max().item(), before.abs().max().item())
     if not found.max_logit_difference <= TOLERANCE * found.largest_logit:
         raise VerificationError(
-            f"{scheme.name} of {source.name!r} reads back otherwise than saved: logits differ"
+            f"{scheme} of {name!r} reads back otherwise than saved: logits differ"
             f" by {found.max_logit_difference:.2e} of {found.largest_logit:.1f}; nothing was kept"
         )
     return found
@@ -102,7 +111,8 @@ def _load(
     ).eval()
 
 
-def _tokens(source: Source) -> Tensor:
+def checked_tokens(source: Source) -> Tensor:
+    """Random token ids on which the reloaded checkpoint is compared."""
     vocabulary = text_config(source.config()).vocab_size
     ids = np.random.default_rng(0).integers(0, vocabulary, size=CHECKED_TOKENS)
     return torch.from_numpy(ids)

@@ -82,10 +82,10 @@ SCHEMES = {
 """Every scheme by its name."""
 
 ELSEWHERE = {
-    "gptq": "GPTQ",
-    "awq": "AWQ",
+    "gptq": "4-bit weights by GPTQ, arXiv:2210.17323",
+    "awq": "4-bit weights by AWQ, arXiv:2306.00978",
 }
-"""Schemes of llm-compressor, which needs another transformers than Coterie, by our name."""
+"""What llm-compressor does in an environment of its own (`compressor`), by name."""
 
 
 def find_scheme(name: str, device: str) -> Scheme:
@@ -94,15 +94,11 @@ def find_scheme(name: str, device: str) -> Scheme:
     Raises:
         SchemeError: with the schemes that would do.
     """
-    if name in ELSEWHERE:
-        raise SchemeError(
-            f"--scheme {name} is llm-compressor's, which needs a transformers of its own: write the"
-            f" cut checkpoint first, then run its {ELSEWHERE[name]} recipe in an environment apart"
-            f"; here there is {', '.join(_running(device))}"
-        )
     scheme = SCHEMES.get(name)
     if scheme is None:
-        raise SchemeError(f"--scheme {name} is unknown: there is {', '.join(SCHEMES)}")
+        raise SchemeError(
+            f"--scheme {name} is unknown: there is {', '.join([*SCHEMES, *ELSEWHERE])}"
+        )
     if device not in scheme.devices:
         raise SchemeError(
             f"--scheme {name} does not run on {device}, only on {', '.join(scheme.devices)}:"

@@ -12,9 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
-from coterie.deploy.schemes import SchemeError, find_scheme
+from coterie.deploy.schemes import ELSEWHERE, SchemeError
 from coterie.errors import StudyMismatch, UserError
-from coterie.models.checkpoints import pick_device
 from coterie.models.sources import REFERENCE
 from coterie.pipeline.cut import cut
 from coterie.pipeline.folder import RECORD, as_read, check_output, read_record, write_record
@@ -40,7 +39,7 @@ class After:
         scheme: To quantise in, or None.
         quantise_first: The game is played on the quantised model.
         heal_steps: Steps of healing, or None.
-        text: To heal with; None is the default of `heal`.
+        text: To heal with, and to calibrate what needs that; None is the default of `heal`.
     """
 
     scheme: str | None = None
@@ -62,7 +61,12 @@ class After:
         if self.quantise_first and self.scheme is None:
             raise SchemeError("--quantize-first does not say how: add --quantize int8")
         if self.scheme is not None:
-            find_scheme(self.scheme, pick_device(request.device).type)
+            Quantising(request.model, self.scheme, device=request.device).maker()
+            if self.quantise_first and self.scheme in ELSEWHERE:
+                raise SchemeError(
+                    f"--quantize-first plays the game on the quantised model, and {self.scheme} is"
+                    " loaded by the environment of llm-compressor alone: quantise after the cut"
+                )
         if self.heal_steps is not None:
             Healing(request.model, steps=self.heal_steps).check()
 
@@ -125,6 +129,7 @@ class _Run:
             self.request.device,
             self.request.trust_remote_code,
             self.request.revision if model == self.request.model else None,
+            self.after.text if self.after.scheme in ELSEWHERE else None,
         )
         return quantize(request, output=output, progress=self.progress)
 

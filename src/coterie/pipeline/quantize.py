@@ -2,24 +2,29 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 
+from coterie.deploy.compressor import Environment, find_environment, write_compressed
 from coterie.deploy.judging import sequence_losses
 from coterie.deploy.quantise import Reloaded, check_plain, load_quantised, write_quantised
-from coterie.deploy.schemes import find_scheme
-from coterie.evaluation.calibration import TextSet
+from coterie.deploy.schemes import ELSEWHERE, Scheme, SchemeError, find_scheme
+from coterie.evaluation.calibration import TextSet, Tokens
 from coterie.game.coalitions import Vector
 from coterie.models.checkpoints import load_tokenizer, pick_device, resolve
 from coterie.models.sources import Source
 from coterie.pipeline.folder import as_read, check_output, read_record, written_aside
 from coterie.pipeline.heal_record import Parts, command_line, remember
-from coterie.pipeline.heal_texts import Judges, held_out_texts
+from coterie.pipeline.heal_texts import Judges, healing_texts, held_out_texts
 from coterie.pipeline.opening import Progress, Silent, text_part
 from coterie.pipeline.provenance import bare, machine, versions
 from coterie.pipeline.verdict import difference, n_bytes, perplexity
 from coterie.plain import Json
 from coterie.report.healing import AfterPart, ReloadPart
+
+CALIBRATING = 128
+"""Sequences that calibrate a scheme which needs any; as many as GPTQ's authors read."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,11 @@ class Quantising:
 
     Args:
         model: Hub id, local folder or ``"reference"``; cut or whole.
-        scheme: One of `coterie.deploy.schemes.SCHEMES`.
+        scheme: One of `coterie.deploy.schemes.SCHEMES`, or of `ELSEWHERE`.
         judges: Text that judges.
+        text: Text that calibrates a scheme of `ELSEWHERE`; None is what would heal the model.
+        environment: The Python that has llm-compressor, for those; None is what the environment
+            variable names.
     """
 
     model: str
@@ -38,11 +46,47 @@ class Quantising:
     device: str = "auto"
     trust_remote_code: bool = False
     revision: str | None = None
+    text: str | None = None
+    environment: str | None = None
+
+    def maker(self) -> Scheme | Environment:
+        """What quantises: a library that is here, or another Python.
+
+        Raises:
+            UserError: the scheme cannot be had, in one line that says what can.
+        """
+        device = pick_device(self.device).type
+        if self.scheme in ELSEWHERE:
+            return find_environment(self.environment, self.scheme)
+        scheme = find_scheme(self.scheme, device)
+        for name, value in (("text", self.text), ("environment", self.environment)):
+            if value is not None:
+                raise SchemeError(
+                    f"--{name} is for {' and '.join(ELSEWHERE)}: leave it out for {self.scheme}"
+                )
+        return scheme
 
     def as_json(self) -> dict[str, Json]:
         """The same as plain JSON; paths are reduced to their last part."""
         judges = {name: bare(text) for name, text in asdict(self.judges).items()}
-        return {**asdict(self), "model": bare(self.model), "judges": judges}
+        named = {name: bare(getattr(self, name)) for name in ("model", "text", "environment")}
+        return {**asdict(self), **named, "judges": judges}
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What came of it: losses on what judges, before and after, each with how many were no number.
+
+    Attributes:
+        group: Inputs that share a scale, where the maker chose it.
+        versions: Of packages that are not those Coterie runs on.
+    """
+
+    before: tuple[Vector, int]
+    after: tuple[Vector, int]
+    reloaded: Reloaded
+    group: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 def quantize(
@@ -64,7 +108,7 @@ def quantize(
     """
     progress, output = progress or Silent(), Path(output)
     device = pick_device(request.device)
-    scheme = find_scheme(request.scheme, device.type)
+    maker = request.maker()
     done = None if overwrite else read_record(output)
     if done is None:
         check_output(output, overwrite=overwrite)
@@ -73,12 +117,20 @@ def quantize(
     record = read_record(source.folder)
     named = record["model"]["name"] if record is not None and "model" in record else source.name
     progress.say(f"reading texts for {source.name}")
-    judges = held_out_texts(request.judges, record, named, source, load_tokenizer(source))
+    tokenizer = load_tokenizer(source)
+    judges, texts = held_out_texts(request.judges, record, named, source, tokenizer), None
+    if isinstance(maker, Environment):
+        length = judges.length
+        texts = healing_texts(
+            request.text, named, tokenizer, judges, sequences=CALIBRATING, length=length, seed=0
+        )
     identity = as_read(
         {
             **request.as_json(),
             "weights": source.fingerprint(),
             "held_out_sha256": judges.sha256,
+            "text_sha256": None if texts is None else texts.sha256,
+            "llmcompressor": maker.version if isinstance(maker, Environment) else None,
             "coterie": versions()["coterie"],
         }
     )
@@ -86,27 +138,57 @@ def quantize(
         progress.say(f"{output.name} holds the finished run of this very request")
         return parts
     check_output(output, overwrite=overwrite, source=source.folder)
-    before = sequence_losses(load_quantised(source, device), judges.tokens)
     with written_aside(output, overwrite=overwrite) as folder:
-        progress.say(f"quantising {source.name} as {scheme.name} ({scheme.what})")
-        reloaded = write_quantised(source, scheme, device, folder)
+        made: _Made
+        if isinstance(maker, Scheme):
+            progress.say(f"quantising {source.name} as {maker.name} ({maker.what})")
+            made = _here(source, maker, folder, judges, device)
+        else:
+            what = ELSEWHERE[request.scheme]
+            progress.say(f"llm-compressor {maker.version} quantises {source.name} ({what})")
+            tokens = (cast("TextSet", texts).tokens, judges.tokens)
+            made = _elsewhere(source, request.scheme, maker, folder, tokens, device)
         written = Source(output.name, folder, None, request.trust_remote_code)
-        after = sequence_losses(load_quantised(written, device), judges.tokens)
-        part = _part(request, (source, written), judges, (before, after), reloaded, output, device)
+        part = _part(request, (source, written), judges, made, output, device)
+        if texts is not None:
+            part["text"] = text_part(texts)
         return remember(folder, source.folder, record, part, identity)
+
+
+def _here(
+    source: Source, scheme: Scheme, folder: Path, judges: TextSet, device: torch.device
+) -> _Made:
+    """Quantise by a library of this environment."""
+    before = sequence_losses(load_quantised(source, device), judges.tokens)
+    reloaded = write_quantised(source, scheme, device, folder)
+    written = Source(folder.name, folder, None, source.trust_remote_code)
+    after = sequence_losses(load_quantised(written, device), judges.tokens)
+    return _Made(before, after, reloaded)
+
+
+def _elsewhere(
+    source: Source,
+    scheme: str,
+    environment: Environment,
+    folder: Path,
+    texts: tuple[Tokens, Tokens],
+    device: torch.device,
+) -> _Made:
+    """Quantise, read back and judge in another environment."""
+    found = write_compressed(source, scheme, environment, folder, texts, device)
+    return _Made(found.before, found.after, found.reloaded, found.group, found.versions)
 
 
 def _part(
     request: Quantising,
     sources: tuple[Source, Source],
     judges: TextSet,
-    losses: tuple[tuple[Vector, int], tuple[Vector, int]],
-    reloaded: Reloaded,
+    made: _Made,
     output: Path,
     device: torch.device,
 ) -> AfterPart:
-    (before, bad_before), (after, bad_after) = losses
-    return AfterPart(
+    (before, bad_before), (after, bad_after) = made.before, made.after
+    part = AfterPart(
         what="quantize",
         command=command_line("quantize", request.as_json(), output),
         settings=request.as_json(),
@@ -115,12 +197,15 @@ def _part(
         after=perplexity(after, judges.documents),
         difference=difference(before, after, judges),
         reloaded=ReloadPart(
-            max_logit_difference=reloaded.max_logit_difference,
-            largest_logit=reloaded.largest_logit,
+            max_logit_difference=made.reloaded.max_logit_difference,
+            largest_logit=made.reloaded.largest_logit,
         ),
         bytes_before=n_bytes(sources[0]),
         bytes_after=n_bytes(sources[1]),
         not_finite=bad_before + bad_after,
-        versions=versions(),
+        versions={**versions(), **made.versions},
         machine=machine(torch.get_num_threads(), str(device)),
     )
+    if made.group is not None:
+        part["group"] = made.group
+    return part

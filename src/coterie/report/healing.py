@@ -66,6 +66,8 @@ class AfterPart(TypedDict):
     """Share of the loss that the cut had cost."""
     learning: NotRequired[LearningPart]
     reloaded: NotRequired[ReloadPart]
+    group: NotRequired[int]
+    """Inputs that share a scale, where the scheme does not say."""
     bytes_before: int
     bytes_after: int
     not_finite: int
@@ -105,7 +107,8 @@ def _rows(part: AfterPart) -> list[tuple[str, str]]:
         if (cache := learning.get("cache")) is not None:
             rows.append(("teacher", _cache(cache)))
     else:
-        rows.append(("scheme", f"{part['settings']['scheme']}"))
+        group = f", scales for {part['group']} inputs each" if "group" in part else ""
+        rows.append(("scheme", f"{part['settings']['scheme']}{group}"))
     if "text" in part:
         rows.append(("from", _text(part["text"])))
     rows.append(("held-out", _text(part["held_out"])))
