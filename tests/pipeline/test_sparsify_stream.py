@@ -96,8 +96,8 @@ def test_rules_that_cannot_be_streamed_are_refused_before_anything_is_read(home,
 
 def test_a_checkpoint_that_does_otherwise_is_not_left(home, tmp_path, monkeypatch):
     honest = sparsify_stream._losses
-    monkeypatch.setattr(sparsify_stream, "_losses", lambda *given: honest(*given) + [0, 1e-3])
-    with pytest.raises(VerificationError, match=r"loss on sequence 1 .* of the pruned layers"):
+    monkeypatch.setattr(sparsify_stream, "_losses", lambda *given: honest(*given) + 1e-3)
+    with pytest.raises(VerificationError, match=r"loss on sequence . .* of the pruned layers"):
         sparsify(
             asking(home, stream=True, allocation="uniform"),
             output=tmp_path / "out",

@@ -252,7 +252,7 @@ def test_a_dense_allocation_gives_the_source_back_bit_by_bit(tmp_path):
 def test_layers_that_share_more_than_the_state_are_refused():
     model = tiny_model("gemma4_text", 6)  # its last layers take keys and values of earlier ones
     assert model.config.num_kv_shared_layers > 0
-    with pytest.raises(ModelError, match="cannot be pruned layer by layer .* differ"):
+    with pytest.raises(ModelError, match=r"cannot be pruned layer by layer .* differ"):
         Calibration(model, find_stack(model), texts())
 
 
