@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.tiny import save_llama
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -236,6 +237,24 @@ def test_sixteen_bit_checkpoints_stay_so_and_give_what_was_measured(name, tmp_pa
     assert torch.equal(logits(model), logits(again))
     check_written(layers, source, again, tmp_path / "sparse")
     assert (tmp_path / "sparse" / "tokenizer.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["magnitude", "wanda"])
+def test_weights_that_stay_are_not_rounded_to_the_dtype_they_were_judged_in(name, tmp_path):
+    source = saved(tmp_path / "dense", "llama")  # stored in float32
+    model, stack = opened(source, torch.bfloat16)
+    writer = SparseWriter(source, model, stack)
+    run = prune_layers(
+        model, stack, texts(), [0.5] * N_LAYERS, find_pruner(name), stored=writer.stored
+    )
+    layers = writer.write(run, tmp_path / "sparse")
+    dense, sparse = (load_file(tmp_path / one / "model.safetensors") for one in ("dense", "sparse"))
+    for key, weight in sparse.items():
+        kept = weight != 0
+        assert weight.dtype == torch.float32 and torch.equal(weight[kept], dense[key][kept])
+    again, _ = opened(resolve(str(tmp_path / "sparse"), None), torch.bfloat16)
+    assert torch.equal(logits(model), logits(again))
+    check_written(layers, source, again, tmp_path / "sparse")
 
 
 def test_a_dense_allocation_gives_the_source_back_bit_by_bit(tmp_path):

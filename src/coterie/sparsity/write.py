@@ -2,7 +2,8 @@
 
 Names, shapes and dtypes are those of the source, so its headers are too: files are copied byte by
 byte, and then the bytes of each pruned tensor are written over. What no pruner touched stays bit by
-bit; memory holds one layer. The checkpoint is an ordinary one, as large as its source.
+bit, in pruned tensors too, whatever the dtype they were pruned in. Memory holds one layer; the
+checkpoint is an ordinary one, as large as its source.
 """
 
 import shutil
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
@@ -69,7 +71,7 @@ class SparseWriter:
         done = []
         for pruned in layers:
             for entry, tensor in self._places(pruned.layer, pruned.tensors):
-                write_over(output / entry.file.name, entry, tensor)
+                write_over(output / entry.file.name, entry, _unrounded(entry, tensor))
             done.append(PrunedLayer(pruned.layer, {}, pruned.maps))
         return tuple(done)
 
@@ -118,6 +120,17 @@ class SparseWriter:
                 )
             found.append((entry, tensor))
         return found
+
+
+def _unrounded(entry: Entry, tensor: Tensor) -> Tensor:
+    """The tensor, and the source's own weight wherever that is what the tensor has of it.
+
+    A model may be pruned in a coarser dtype than it is stored in; what it keeps is not rounded.
+    """
+    with safe_open(entry.file, framework="pt") as file:
+        stored = file.get_tensor(entry.name)
+    same = (tensor.cpu() == stored.to(tensor.dtype)) & (tensor.cpu() != 0)
+    return torch.where(same, stored, tensor.cpu().to(stored.dtype))
 
 
 def _on_disk(model: PreTrainedModel, named: dict[str, Tensor]) -> dict[str, Tensor]:
