@@ -9,9 +9,10 @@ import torch
 from accelerate import cpu_offload
 
 from coterie.evaluation.engine import ModelGame
-from coterie.evaluation.replicas import Replicas
+from coterie.evaluation.replicas import Replicas, replicated
 from coterie.evaluation.shape import BatchShape
 from coterie.game.coalitions import observe_all
+from coterie.models.stack import find_stack
 from coterie.models.tiny import tiny_model
 
 SHAPE = BatchShape(2, 16, 64)
@@ -54,6 +55,40 @@ def test_two_replicas_answer_as_one(rng):
     ran = replicas.spent.layer_executions - first
     assert first <= ran <= 1.5 * first  # shared work is done twice only where the trie is cut
     assert replicas.spent.seconds > 0
+
+
+def test_counts_and_seconds_add_up(rng):
+    coalitions = np.unique(rng.random((40, 6)) < 0.6, axis=0)
+    games = pair()
+    replicas = Replicas(games)
+    blocks = list(replicas.observe(coalitions, np.arange(4)))
+    for name in ("layer_executions", "layer_tokens", "head_tokens", "setup_layer_tokens"):
+        parts = [getattr(game.spent, name) for game in games]
+        assert getattr(replicas.spent, name) == sum(parts)
+    assert replicas.spent.head_tokens == len(coalitions) * 4 * 8  # each is read once by one of them
+    assert sum(block.seconds for block in blocks) <= replicas.spent.seconds + 1e-9
+
+
+def test_the_first_copy_chooses_the_batch_shape_for_all():
+    model = lively()
+    copies = [(one, find_stack(one)) for one in (model, copy.deepcopy(model))]
+    alone = replicated(copies[:1], texts().numpy(), shape=SHAPE)
+    assert isinstance(alone, ModelGame) and alone.shape == SHAPE
+    together = replicated(copies, texts().numpy())
+    assert isinstance(together, Replicas)
+    assert {game.shape for game in together.games} == {together.shape}
+
+
+def test_what_goes_wrong_at_the_start_is_said_once_and_later_remarks_follow():
+    games = pair()
+    for game in games:
+        game.remarks.append("it is slow")
+    replicas = Replicas(games)
+    said = len(replicas.remarks)
+    for number, game in enumerate(games):
+        game.remarks.append(f"replica {number} broke down")
+    assert replicas.remarks[:said] == ["it is slow"]
+    assert replicas.remarks[said:] == ["replica 0 broke down", "replica 1 broke down"]
 
 
 def test_stopping_early_leaves_no_thread_behind(rng):

@@ -9,7 +9,13 @@ from safetensors.torch import save_file
 
 from coterie.errors import ModelError, UserError
 from coterie.models import download as downloading
-from coterie.models.checkpoints import default_dtype, load_model, load_tokenizer, pick_device
+from coterie.models.checkpoints import (
+    default_dtype,
+    load_model,
+    load_tokenizer,
+    pick_device,
+    pick_devices,
+)
 from coterie.models.sources import INDEX, resolve
 from coterie.models.tensorfile import read_header
 from coterie.models.tiny import tiny_model
@@ -202,3 +208,28 @@ def test_a_header_says_where_every_byte_is(folder):
     for entry in header.entries:
         assert content[entry.start : entry.stop] == tensors[entry.name].numpy().tobytes()
         assert entry.n_values == tensors[entry.name].numel()
+
+
+def test_several_devices_are_of_one_type_and_each_is_there_once(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    both = (torch.device("cuda:0"), torch.device("cuda:1"))
+    assert pick_devices("cuda:all") == pick_devices("cuda:0, cuda:1") == both
+    assert pick_devices("cpu") == (torch.device("cpu"),)
+    assert pick_devices("cpu,cpu") == (torch.device("cpu"),) * 2  # to try it out without a GPU
+    for asked, complaint in (
+        ("cpu,cuda:0", "mixes cpu and cuda"),
+        ("cuda,cuda:0", "names one twice"),
+        ("cuda:0,cuda:2", "'cuda:2' is not on this machine"),
+        ("cuda:0,gpu", "'gpu' is unknown"),
+        ("cpu,", "'' is unknown"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            pick_devices(asked)
+
+
+def test_all_of_no_gpus_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UserError, match="is not on this machine"):
+        pick_devices("cuda:all")

@@ -223,6 +223,14 @@ Limit = Annotated[
     int | None, typer.Option("--limit", metavar="N", help="Only the first N items of each task.")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cuda, mps or cpu.")]
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="auto, cuda, mps or cpu; or several, cuda:0,cuda:1 or cuda:all, that share the "
+        "coalitions out: each holds the whole model, its parameters × bytes of --dtype.",
+    ),
+]
 Dtype = Annotated[
     str,
     typer.Option(

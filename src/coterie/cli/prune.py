@@ -33,7 +33,7 @@ def command(
     seed: o.Seed = 0,
     store: o.StoreFile = None,
     study: o.Study = None,
-    device: o.Device = "auto",
+    device: o.Devices = "auto",
     dtype: o.Dtype = "auto",
     trust_remote_code: o.TrustRemoteCode = False,
     utility: Utility = None,

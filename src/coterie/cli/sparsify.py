@@ -104,7 +104,7 @@ def command(
     seed: o.Seed = 0,
     store: o.StoreFile = None,
     study: o.Study = None,
-    device: o.Device = "auto",
+    device: o.Devices = "auto",
     dtype: o.Dtype = "auto",
     trust_remote_code: o.TrustRemoteCode = False,
     as_json: o.AsJson = False,

@@ -1,7 +1,8 @@
 """One game played on several devices: a replica of the model on each, coalitions divided between.
 
 Coalitions are cut into subtrees of the trie of prefixes, a few for each replica, and whoever is
-free takes the next: neighbours stay together, so little shared work is done twice.
+free takes the next: neighbours stay together, so little shared work is done twice. Only the first
+replica chooses the batch shape; the others are given it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,16 @@ from threading import Event, Thread
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
 
-from coterie.evaluation.engine import ModelGame
+from coterie.evaluation.engine import FREE_SHARE, ModelGame
+from coterie.evaluation.memory import free_bytes
 from coterie.evaluation.planning import Spent
+from coterie.evaluation.shape import BatchShape
 from coterie.evaluation.trie import parts, prefix_order
 from coterie.game.coalitions import Block, Coalitions, Indices
+from coterie.models.stack import Stack
 
 PARTS_PER_REPLICA = 4
 """Subtrees for each replica: enough to even out their speeds, few enough to share prefixes."""
@@ -28,7 +34,7 @@ class Replicas:
         games: The same model and texts, each on its own device.
 
     Attributes:
-        mode: That of the first replica.
+        model: That of the first replica, as are stack and mode.
 
     Raises:
         ValueError: There is no game, or they differ in players or texts.
@@ -39,8 +45,15 @@ class Replicas:
             raise ValueError("replicas must be one or more games with the same players and texts")
         self.games = list(games)
         self.n_players, self.n_sequences = games[0].n_players, games[0].n_sequences
-        self.mode, self.vocabulary = games[0].mode, games[0].vocabulary
+        self.length, self.vocabulary = games[0].length, games[0].vocabulary
+        self.model, self.stack, self.mode = games[0].model, games[0].stack, games[0].mode
+        self._opening = [len(game.remarks) for game in games]
         self._seconds = 0.0
+
+    @property
+    def shape(self) -> BatchShape:
+        """The batch shape of the first replica."""
+        return self.games[0].shape
 
     @property
     def spent(self) -> Spent:
@@ -50,11 +63,16 @@ class Replicas:
 
     @property
     def remarks(self) -> list[str]:
-        """What went wrong on any of them."""
-        return [remark for game in self.games for remark in game.remarks]
+        """What went wrong on any of them; what was said of the model at the start, only once."""
+        opening = self.games[0].remarks[: self._opening[0]]
+        since = zip(self.games, self._opening, strict=True)
+        return opening + [remark for game, said in since for remark in game.remarks[said:]]
 
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
-        """Observe distinct coalitions on distinct sequences, block by block, as soon as known."""
+        """Observe distinct coalitions on distinct sequences, block by block, as soon as known.
+
+        A block's seconds are those of the wall since the one before it.
+        """
         coalitions = np.asarray(coalitions, dtype=bool)
         order = prefix_order(coalitions)
         waiting: Queue[Indices] = Queue()
@@ -82,14 +100,43 @@ class Replicas:
         running = len(self.games)
         while running:
             got = done.get()
-            self._seconds += perf_counter() - began
+            seconds = perf_counter() - began
+            self._seconds += seconds
             if isinstance(got, BaseException):
                 raise got
             if got is None:
                 running -= 1
             else:
-                yield got
+                yield replace(got, seconds=seconds)
             began = perf_counter()
+
+
+def replicated(
+    copies: Sequence[tuple[PreTrainedModel, Stack]],
+    tokens: NDArray[np.int64],
+    *,
+    shape: BatchShape | None = None,
+    state_memory: int | None = None,
+) -> ModelGame | Replicas:
+    """The game of one model, or of its copies on several devices.
+
+    Args:
+        copies: The same model on each device, with its players.
+        tokens: Token ids, ``(n_sequences, length)``.
+        shape: Batch shape of an earlier run; by default the first copy chooses it.
+        state_memory: Bytes for live states on each device, copies on one device sharing them; by
+            default half of what is free there.
+    """
+    games: list[ModelGame] = []
+    for model, stack in copies:
+        memory, sharing = state_memory, sum(one.device == model.device for one, _ in copies)
+        if sharing > 1:
+            whole = memory or int(FREE_SHARE * free_bytes(model.device))
+            memory = max(1, whole // sharing)
+        game = ModelGame(model, tokens, stack=stack, shape=shape, state_memory=memory)
+        shape = game.shape
+        games.append(game)
+    return games[0] if len(games) == 1 else Replicas(games)
 
 
 def _work(

@@ -68,13 +68,16 @@ def _probe_rows(layers: Steps, prelude: Prelude) -> int:
     length = prelude.embedded.shape[1]
     # A processor is busy with a few thousand tokens, and with a few hundred the overhead of calls
     # is small; a GPU is offered as many as it can hold.
-    on_cpu = prelude.embedded.device.type == "cpu"
+    device = prelude.embedded.device
+    on_cpu = device.type == "cpu"
     least, most = (max(1, 512 // length), max(1, 4096 // length)) if on_cpu else (1, 4096)
 
-    def call(rows: int) -> object:
+    def call(rows: int) -> None:
         copies = max(rows // 2, 1)
         state = torch.cat([prelude.embedded[: min(rows, 2)]] * copies)
-        return layers.run(prelude, middle, state, 0, copies)
+        layers.run(prelude, middle, state, 0, copies)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     widths = [2**power for power in range(13) if least <= 2**power <= most] or [most]
     seconds = _fastest({rows: partial(call, rows) for rows in widths})
@@ -138,6 +141,4 @@ def _seconds(call: Callable[[], object]) -> float | None:
         if is_out_of_memory(error):
             return None
         raise
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
     return perf_counter() - start

@@ -25,6 +25,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "pick_device",
+    "pick_devices",
     "resolve",
 ]
 
@@ -121,7 +122,7 @@ def pick_device(asked: str = "auto") -> torch.device:
         device = torch.device(asked)
     except RuntimeError as error:
         raise UserError(
-            f"device {asked!r} is unknown: give auto, cpu, cuda, cuda:0 or mps"
+            f"device {asked!r} is unknown: give one of auto, cpu, cuda, cuda:0, mps"
         ) from error
     there = {
         "cpu": True,
@@ -131,6 +132,28 @@ def pick_device(asked: str = "auto") -> torch.device:
     if not there.get(device.type, False):
         raise UserError(f"device {asked!r} is not on this machine: --device auto picks one that is")
     return device
+
+
+def pick_devices(asked: str) -> tuple[torch.device, ...]:
+    """The devices a user asked for, one or more of one type: ``"cuda:0,cuda:1"``, ``"cuda:all"``.
+
+    Raises:
+        UserError: One is unknown or not there, is named twice, or is of another type.
+    """
+    parts = asked.split(",")
+    if asked == "cuda:all":
+        parts = [f"cuda:{index}" for index in range(max(1, torch.cuda.device_count()))]
+    found = [pick_device(part.strip()) for part in parts]
+    types = sorted({device.type for device in found})
+    if len(types) > 1:
+        raise UserError(
+            f"--device {asked} mixes {' and '.join(types)}, which do not compute alike: name"
+            " devices of one type"
+        )
+    places = [device.index or 0 for device in found]
+    if types != ["cpu"] and len(set(places)) < len(places):
+        raise UserError(f"--device {asked} names one twice: a device holds one copy of the model")
+    return tuple(found)
 
 
 def default_dtype(device: torch.device | str) -> tuple[torch.dtype, str]:

@@ -241,11 +241,11 @@ def play(
         return contiguous(ledger, keeps, locked=locked), None
     if budget is not None:
         limit = min(limit, float(budget * max(keeps) * ledger.n_sequences))
-    found, each = [], limit / len(keeps)
+    evolved, each = [], limit / len(keeps)
     for keep in keeps:
         until = ledger.layer_sequences + each
-        found.append(evolve(ledger, keep, locked=locked, most_layer_sequences=until, rng=rng))
-    return found, None
+        evolved.append(evolve(ledger, keep, locked=locked, most_layer_sequences=until, rng=rng))
+    return evolved, None
 
 
 def admitted(

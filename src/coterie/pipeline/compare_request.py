@@ -68,6 +68,11 @@ class CompareRequest:
             raise UserError(f"--limit {self.limit} leaves no item to score: give at least 1")
         if self.base.players != "layer":
             raise UserError("compare removes layers: leave --players out")
+        if self.base.names_several:
+            raise UserError(
+                f"--device {self.base.device} names several devices, and compare measures seconds"
+                " and memory on one: name one of them"
+            )
         self.opening().check(cutting=True)
 
     def command(self) -> str:

@@ -58,6 +58,11 @@ class After:
                 "--stream never holds a whole model, as --quantize and --heal do: cut first, then "
                 "give the folder to `coterie quantize` or `coterie heal`"
             )
+        if request.names_several:
+            raise UserError(
+                f"--device {request.device} names several devices, and --quantize and --heal use"
+                " one: name one of them"
+            )
         if self.quantise_first and self.scheme is None:
             raise SchemeError("--quantize-first does not say how: add --quantize int8")
         if self.scheme is not None:

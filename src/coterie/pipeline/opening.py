@@ -14,6 +14,7 @@ from coterie.errors import TextError, UserError
 from coterie.evaluation.batches import Batches
 from coterie.evaluation.calibration import TextSet, choose_texts
 from coterie.evaluation.engine import ModelGame
+from coterie.evaluation.replicas import Replicas, replicated
 from coterie.evaluation.shape import BatchShape
 from coterie.evaluation.streaming import StreamedGame
 from coterie.game.coalitions import Indices
@@ -22,7 +23,7 @@ from coterie.models.checkpoints import (
     attention_of,
     load_model,
     load_tokenizer,
-    pick_device,
+    pick_devices,
     resolve,
 )
 from coterie.models.disk_names import find_disk_stack
@@ -32,10 +33,11 @@ from coterie.pipeline.defaults import context_of, default_calibration, dtype_of,
 from coterie.pipeline.provenance import versions
 from coterie.pipeline.request import HELD_OUT_SEQUENCES, LENGTH, Request
 from coterie.pipeline.settings import check_feasible, check_savable, sketch
-from coterie.pipeline.stream import suggestion, told
+from coterie.pipeline.stream import suggestion, told, weight_bytes
 from coterie.plain import Json
 from coterie.remembered import Remembered
 from coterie.report.record import TextPart
+from coterie.report.words import size
 from coterie.store import EVERY_GAME, Store, default_path
 
 ENGINE = 1
@@ -74,7 +76,8 @@ class Prepared:
     request: Request
     source: Source
     locked: tuple[int, ...]
-    device: torch.device
+    devices: tuple[torch.device, ...]
+    """Of one type; each holds a copy of the model where they are several."""
     dtype: torch.dtype
     dtype_reason: str
     calibration: TextSet
@@ -82,10 +85,22 @@ class Prepared:
     second: TextSet | None = None
     """Texts that decide between finalists, beside those that calibrate; none for some methods."""
 
+    @property
+    def device(self) -> torch.device:
+        """The first device: whatever is not the game runs there."""
+        return self.devices[0]
+
+    @property
+    def where(self) -> str:
+        """All devices, in words."""
+        return ", ".join(map(str, self.devices))
+
     def identity(self) -> dict[str, Json]:
         """What decides the answer: the request, the weights, the texts, the version."""
         asked = self.request.as_json()
         del asked["state_memory"]  # decides how it is run, not what comes out
+        if self.request.names_several:  # so does the number of devices
+            asked["device"] = self.device.type
         return {
             **asked,
             "weights": self.source.fingerprint(),
@@ -101,7 +116,7 @@ class Played:
     """One model on one set of texts: the engine, and the same behind the store."""
 
     texts: TextSet
-    engine: ModelGame | StreamedGame
+    engine: ModelGame | StreamedGame | Replicas
     game: Remembered
     said: int = 0
     """Remarks of the engine that were told when it was opened."""
@@ -168,17 +183,17 @@ def prepare(request: Request, *, progress: Progress, cutting: bool = False) -> P
     Raises:
         UserError: whatever cannot be used, in one line.
     """
+    devices = pick_devices(request.device)
     source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
     n_players, locked = sketch(request, source)
     if cutting:
         check_savable(request, source, n_players, locked)
     check_feasible(request, n_players, locked, cutting=cutting)
     find_disk_stack(source.entries, source.config())  # refuses what could not be cut afterwards
-    device = pick_device(request.device)
-    dtype, reason = dtype_of(request.dtype, device)
+    dtype, reason = dtype_of(request.dtype, devices[0])
     progress.say(f"reading texts for {source.name}")
     texts = _texts(request, source, cutting, progress)
-    return Prepared(request, source, locked, device, dtype, reason, *texts)
+    return Prepared(request, source, locked, devices, dtype, reason, *texts)
 
 
 def _texts(
@@ -287,7 +302,6 @@ def _player(
     book: Store, prepared: Prepared, games: list[Played], progress: Progress
 ) -> Callable[[TextSet], Played]:
     """What makes the game on some texts: of one loaded model, or of its files."""
-    source, dtype, device = prepared.source, prepared.dtype, prepared.device
     if prepared.request.stream:
 
         def stream(texts: TextSet) -> Played:
@@ -295,17 +309,31 @@ def _player(
             return games[-1]
 
         return stream
-    if (word := suggestion(source, dtype, device)) is not None:
-        progress.say(word)
-    progress.say(f"loading {source.name} in {name_of(dtype)} on {device}")
-    model = load_model(source, dtype=dtype, device=device)
-    stack = find_players(model, prepared.request.player_kind())
+    copies = _loaded(prepared, progress)
 
     def play(texts: TextSet) -> Played:
-        games.append(_play(book, prepared, model, stack, texts, progress))
+        games.append(_play(book, prepared, copies, texts, progress))
         return games[-1]
 
     return play
+
+
+def _loaded(prepared: Prepared, progress: Progress) -> list[tuple[PreTrainedModel, Stack]]:
+    """The model and its players, once on each device."""
+    source, dtype, devices = prepared.source, prepared.dtype, prepared.devices
+    for device in dict.fromkeys(devices):
+        word = suggestion(source, dtype, device, devices.count(device))
+        if word is not None:
+            progress.say(word)
+    if len(devices) > 1:
+        each = size(weight_bytes(source, dtype))
+        progress.say(f"a copy of the model on each of {prepared.where}: {each} of weights each")
+    copies = []
+    for device in devices:
+        progress.say(f"loading {source.name} in {name_of(dtype)} on {device}")
+        model = load_model(source, dtype=dtype, device=device)
+        copies.append((model, find_players(model, prepared.request.player_kind())))
+    return copies
 
 
 def _identity(
@@ -355,20 +383,19 @@ def _play_streamed(
 def _play(
     book: Store,
     prepared: Prepared,
-    model: PreTrainedModel,
-    stack: Stack,
+    copies: list[tuple[PreTrainedModel, Stack]],
     texts: TextSet,
     progress: Progress,
 ) -> Played:
-    number = book.game(_identity(prepared, model, stack, texts))
+    number = book.game(_identity(prepared, *copies[0], texts))
     memory = prepared.request.state_memory
     known = book.note(number, "shape")
     shape = BatchShape.from_dict(known) if isinstance(known, dict) else None
-    engine = ModelGame(model, texts.tokens, stack=stack, shape=shape, state_memory=memory)
+    engine = replicated(copies, texts.tokens, shape=shape, state_memory=memory)
     stands = book.write_note(number, "shape", engine.shape.to_dict())
     if isinstance(stands, dict) and stands != engine.shape.to_dict():  # another run was first
         shape = BatchShape.from_dict(stands)
-        engine = ModelGame(model, texts.tokens, stack=stack, shape=shape, state_memory=memory)
+        engine = replicated(copies, texts.tokens, shape=shape, state_memory=memory)
     for remark in engine.remarks:
         progress.say(f"warning: {remark}")
     remembered = Remembered(engine, book, number)

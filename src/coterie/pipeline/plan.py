@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from coterie.evaluation.planning import Plan, plan
+from coterie.evaluation.replicas import Replicas
 from coterie.evaluation.streaming import StreamedGame
 from coterie.game.coalitions import Coalitions, observe_all, to_text
 from coterie.game.search import plain_cost
@@ -81,7 +82,7 @@ def _of_design(table: Opened) -> PlanPart:
         head_tokens=work.head_tokens,
         memory_bytes=memory_of(table, work, asked),
         disk_bytes=_disk(table, keep),
-        seconds=seconds * (1 - known / len(asked)),
+        seconds=seconds * (1 - known / len(asked)) / _at_once(table),
     )
 
 
@@ -118,9 +119,14 @@ def _of_search(table: Opened) -> PlanPart:
         head_tokens=distinct * texts.n_sequences * (texts.length - 1),
         memory_bytes=memory_of(table, narrow, one_cut),
         disk_bytes=_disk(table, keep),
-        seconds=executions * layer + distinct * head,
+        seconds=(executions * layer + distinct * head) / _at_once(table),
         at_most=True,
     )
+
+
+def _at_once(table: Opened) -> int:
+    """Devices that share the work out; two copies on one device gain nothing."""
+    return len(set(table.prepared.devices))
 
 
 def _keep(table: Opened) -> int:
@@ -136,6 +142,8 @@ def times_of(table: Opened) -> tuple[float, float]:
     engine = table.calibration.engine
     if isinstance(engine, StreamedGame):
         return _streamed_seconds(engine) / engine.n_players, 0.0
+    if isinstance(engine, Replicas):
+        engine = engine.games[0]
     ends = np.stack([np.ones(engine.n_players, dtype=bool), np.zeros(engine.n_players, dtype=bool)])
     times = []
     for coalition in ends:
@@ -157,14 +165,15 @@ def _streamed_seconds(engine: StreamedGame) -> float:
 
 
 def memory_of(table: Opened, work: Plan, asked: Coalitions) -> int:
-    """Bytes of weights and states; streamed, ``asked`` all go along in one pass."""
+    """Bytes of weights and states on a device; streamed, ``asked`` all go along in one pass."""
     if table.streamed:
         return table.streamed[0].memory_bytes(asked)
     model = table.model
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     width = int(model.config.get_text_config(decoder=True).hidden_size)
     itemsize = torch.empty((), dtype=table.prepared.dtype).element_size()
-    return weights + work.state_bytes(width, itemsize)
+    copies = table.prepared.devices.count(table.prepared.device)
+    return copies * (weights + work.state_bytes(width, itemsize))
 
 
 def _disk(table: Opened, keep: int) -> int:

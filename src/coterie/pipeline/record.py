@@ -56,7 +56,7 @@ def opening_record(
         calibration=text_part(table.calibration.texts),
         search=_search(table, study),
         versions=versions(),
-        machine=machine(torch.get_num_threads(), str(table.prepared.device)),
+        machine=machine(torch.get_num_threads(), table.prepared.where),
     )
 
 
@@ -227,7 +227,7 @@ def _search(table: Opened, study: Study | None) -> SearchPart:
         utility=study.settings.utility if study else "none yet",
         settings=study.settings.as_json() if study else {},
         seed=table.request.seed,
-        device=str(table.prepared.device),
+        device=table.prepared.where,
         dtype=name_of(table.prepared.dtype),
         dtype_reason=table.prepared.dtype_reason,
         attention=table.attention,

@@ -52,6 +52,7 @@ class Request:
         length: Tokens of each; None is 128, or the model's context where that is shorter.
         budget: Most distinct coalitions to evaluate; ``time`` bounds the search in seconds.
         lock: Layers (0-based) that stay whatever happens, with all their blocks.
+        device: ``"auto"``, a device, or several of one type: ``"cuda:0,cuda:1"``, ``"cuda:all"``.
         study: Name to resume a study by; one name, one set of settings.
         state_memory: Bytes that live states may take; by default half of what is free.
         target_params: Parameters to keep at most: a number, or a fraction below one of them all.
@@ -130,6 +131,7 @@ class Request:
         self.player_kind()
         self._check_utility(cutting=cutting)
         self._check_stream()
+        self._check_devices()
         self.bos_policy()
         if self.revision is not None and Path(self.model).exists():
             raise UserError(f"--revision goes with a model of the Hub; {self.model} is a folder")
@@ -189,6 +191,20 @@ class Request:
             raise UserError("--target-speedup times a model in memory: leave out --stream")
         if self.utility is not None:
             raise UserError("--utility asks a model in memory: leave out --stream")
+
+    def _check_devices(self) -> None:
+        """Refuse several devices where one model is asked."""
+        for option in ("stream", "utility"):
+            if self.names_several and getattr(self, option):
+                raise UserError(
+                    f"--device {self.device} names several devices and --{option} uses one: name"
+                    " one of them"
+                )
+
+    @property
+    def names_several(self) -> bool:
+        """Whether a list of devices is asked for."""
+        return "," in self.device or self.device == "cuda:all"
 
     def plays(self, *, cutting: bool) -> str:
         """The method that is played: `values` estimates, unless it looks for coalitions too."""

@@ -49,7 +49,7 @@ def opening_part(
             choice=shared.told,
         ),
         versions=versions(),
-        machine=machine(torch.get_num_threads(), str(table.prepared.device)),
+        machine=machine(torch.get_num_threads(), table.prepared.where),
         dtype=name_of(table.prepared.dtype),
     )
 

@@ -126,10 +126,16 @@ def told(game: StreamedGame) -> str:
     )
 
 
-def suggestion(source: Source, dtype: torch.dtype, device: torch.device) -> str | None:
+def weight_bytes(source: Source, dtype: torch.dtype) -> int:
+    """Bytes that the weights take in memory."""
+    return sum(entry.n_values for entry in source.entries) * dtype.itemsize
+
+
+def suggestion(
+    source: Source, dtype: torch.dtype, device: torch.device, copies: int = 1
+) -> str | None:
     """A word to whoever loads a model that memory has no room for; None where there is room."""
-    needed = sum(entry.n_values for entry in source.entries) * dtype.itemsize
-    free = free_bytes(device)
+    needed, free = copies * weight_bytes(source, dtype), free_bytes(device)
     if needed <= free:
         return None
     return (
