@@ -4,9 +4,10 @@
 
 Every method chooses on the same calibration texts and is judged on the same held-out texts, whole
 documents apart. The cost is layer-tokens ASKED, each method charged as if alone. The paper's method
-asks its whole design on every text; guided search may ask a tenth of that and never more, and so
-may evolution. Plain answers cost what they cost; where that is more, a line says so. The best known
-coalition is the best of its size that anyone has asked about on every calibration text.
+asks its whole design on every text; guided search may ask a tenth of that and never more, the
+decision between its finalists on a second set of texts included, and so may evolution. Plain
+answers cost what they cost; where that is more, a line says so. The best known coalition is the
+best of its size that anyone has asked about on every calibration text.
 
 DIR keeps every observation and every answer: a run that was stopped goes on where it was.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coterie.evaluation.calibration import choose_texts
+from coterie.evaluation.calibration import TextSet, choose_texts
 from coterie.evaluation.planning import plan
 from coterie.game.coalitions import (
     Coalition,
@@ -32,11 +33,12 @@ from coterie.game.coalitions import (
     sizes,
     to_text,
 )
-from coterie.game.search import Answer, Ledger, by_race, contiguous, decide, evolve, greedy, guided
+from coterie.game.search import Answer, Ledger, contiguous, evolve, greedy
 from coterie.game.search import one_shot as one_at_a_time
 from coterie.game.stability import cut_overlaps
 from coterie.game.utilities import clustered_mean, floor_nll
 from coterie.models.checkpoints import load_tokenizer
+from coterie.pipeline.choosing import choose
 from coterie.pipeline.opening import Opened, Prepared, Silent, opened, prepare
 from coterie.pipeline.provenance import versions
 from coterie.pipeline.request import Request
@@ -131,6 +133,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--calibration", default="stdlib")
     parser.add_argument("--held-out", help="text that judges (default: documents set aside)")
     parser.add_argument("--sequences", type=int, default=32, help="calibration, all methods")
+    parser.add_argument("--second", type=int, default=32, help="more, for guided's finalists")
     parser.add_argument("--judging", type=int, default=256, help="held-out sequences at most")
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--seeds", type=int, default=3)
@@ -144,16 +147,31 @@ def texts_of(options: argparse.Namespace) -> Prepared:
     """The model with as many texts as asked, documents mixed."""
     request = Request(options.model, calibration=options.calibration, held_out=options.held_out)
     prepared = prepare(request, progress=Silent())
-    calibration, held_out = choose_texts(
-        load_tokenizer(prepared.source),
-        calibration=options.calibration,
-        held_out=options.held_out,
-        sequences=options.sequences,
-        held_out_sequences=options.judging,
-        length=options.length,
-        rng=np.random.default_rng([0, 1]),
-    )
-    return replace(prepared, calibration=calibration, held_out=held_out)
+    tokenizer = load_tokenizer(prepared.source)
+
+    def drawn(sequences: int, stream: int) -> tuple[TextSet, TextSet]:
+        return choose_texts(
+            tokenizer,
+            calibration=options.calibration,
+            held_out=options.held_out,
+            sequences=sequences,
+            held_out_sequences=options.judging,
+            length=options.length,
+            rng=np.random.default_rng([0, stream]),
+        )
+
+    calibration, held_out = drawn(options.sequences, 1)
+    more, _ = drawn(options.sequences + options.second, 6)
+    second = without(more, calibration.document_names, options.second)
+    return replace(prepared, calibration=calibration, second=second, held_out=held_out)
+
+
+def without(texts: TextSet, taken: Sequence[str], most: int) -> TextSet:
+    """At most so many sequences, of other documents than those taken."""
+    names = np.array(texts.document_names)[texts.documents]
+    rows = np.flatnonzero(~np.isin(names, taken))[:most]
+    left, own = np.unique(names[rows], return_inverse=True)
+    return replace(texts, tokens=texts.tokens[rows], documents=own, document_names=tuple(left))
 
 
 def remembered(
@@ -162,6 +180,8 @@ def remembered(
     """The answer of an earlier run with the same texts and settings, or a new one, written down."""
     texts = bench.table.calibration.texts.sha256[:16]
     key = f"{method} {seed} {list(bench.removals)} {texts} {bench.draws} {budget:.0f}"
+    if method == "guided" and (second := bench.table.prepared.second) is not None:
+        key += f" {second.sha256[:16]}"
     lines = path.read_text().splitlines() if path.exists() else []
     for line in map(json.loads, lines):
         if line["key"] == key:
@@ -198,20 +218,13 @@ def by_paper(bench: Bench, seed: int, _: float) -> Found:
 
 
 def by_guided(bench: Bench, seed: int, budget: float) -> Found:
-    """Guided search for all sizes, racing; the finalists are decided on all the texts."""
-    texts, ledger = bench.table.calibration.texts, bench.ledger()
-    found = guided(
-        ledger,
-        bench.keeps,
-        budget=5_000,
-        allowance=budget / texts.length,
-        judge=by_race,
-        rng=np.random.default_rng([seed, 3]),
+    """Guided search for all sizes as the tool runs it, its finalists decided on more texts."""
+    n = bench.n_players
+    found = choose(
+        bench.table, "guided", bench.keeps, most_layer_tokens=budget, seed=seed, progress=Silent()
     )
-    decisions = decide(ledger, found.finalists, texts.documents)
-    answers = [decision.winner for decision in decisions]
-    remark = found.remark or f"greedy descent {found.descent}"
-    return bench.found("guided", seed, answers, ledger.layer_sequences, remark)
+    kept = {r: found.keep(n - r) for r in bench.removals}
+    return Found("guided", seed, kept, found.layer_tokens_asked, found.remark or "")
 
 
 def by_evolution(bench: Bench, seed: int, budget: float) -> Found:
