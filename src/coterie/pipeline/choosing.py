@@ -32,7 +32,7 @@ from coterie.study import Settings, design
 MOST_COALITIONS = 2_000
 """Where guided search ends at the latest unless told otherwise; its layer-tokens end it sooner."""
 
-CLOSE = 3
+CLOSE = 8
 """Of each size, how many coalitions that the texts cannot tell apart guided search puts forward."""
 
 FINALISTS = 4 + CLOSE
