@@ -9,8 +9,9 @@ import torch
 from accelerate import cpu_offload
 
 from coterie.evaluation.engine import ModelGame
-from coterie.evaluation.replicas import Replicas, replicated
+from coterie.evaluation.replicas import Replicas, divided, replicated
 from coterie.evaluation.shape import BatchShape
+from coterie.evaluation.trie import prefix_order
 from coterie.game.coalitions import observe_all
 from coterie.models.stack import find_stack
 from coterie.models.tiny import tiny_model
@@ -67,6 +68,18 @@ def test_counts_and_seconds_add_up(rng):
         assert getattr(replicas.spent, name) == sum(parts)
     assert replicas.spent.head_tokens == len(coalitions) * 4 * 8  # each is read once by one of them
     assert sum(block.seconds for block in blocks) <= replicas.spent.seconds + 1e-9
+
+
+def test_a_question_is_cut_finer_the_less_that_costs(rng):
+    small = ~np.eye(12, dtype=bool)  # one player gone: the longest prefixes there can be
+    small = small[prefix_order(small)]
+    large = np.unique(rng.random((2000, 12)) < 0.5, axis=0)
+    large = large[prefix_order(large)]
+    assert len(divided(small, 2)) == 2
+    assert len(divided(large, 2)) == 8
+    for asked in (small, large):
+        rows = np.concatenate(divided(asked, 2))
+        assert rows.tolist() == list(range(len(asked)))
 
 
 def test_the_first_copy_chooses_the_batch_shape_for_all():

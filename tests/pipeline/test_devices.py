@@ -10,6 +10,7 @@ from tests.pipeline.test_breakdowns import load_fragile
 from tests.tiny import save_llama, save_text
 
 from coterie.cli import main
+from coterie.evaluation.shape import BatchShape
 from coterie.pipeline import opening
 from coterie.pipeline.prune import prune
 from coterie.pipeline.request import Request
@@ -41,7 +42,16 @@ def asked(home):
 
 @pytest.fixture(scope="module")
 def runs(home, asked):
-    """The record of `prune` on one device and on two, each with a store of its own."""
+    """The record of `prune` on one device and on two, each with a store of its own.
+
+    The batch shape is set, not timed: it decides the last bits, and those may turn a search.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("coterie.evaluation.engine.probe_shape", lambda *_: BatchShape(8, 64, 400))
+        return pruned(home, asked)
+
+
+def pruned(home, asked):
     return {
         device: prune(
             replace(asked, device=device),

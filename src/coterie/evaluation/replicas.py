@@ -19,12 +19,15 @@ from coterie.evaluation.engine import FREE_SHARE, ModelGame
 from coterie.evaluation.memory import free_bytes
 from coterie.evaluation.planning import Spent
 from coterie.evaluation.shape import BatchShape
-from coterie.evaluation.trie import parts, prefix_order
+from coterie.evaluation.trie import executions, parts, prefix_order
 from coterie.game.coalitions import Block, Coalitions, Indices
 from coterie.models.stack import Stack
 
-PARTS_PER_REPLICA = 4
-"""Subtrees for each replica: enough to even out their speeds, few enough to share prefixes."""
+PARTS_PER_REPLICA = (4, 2, 1)
+"""Subtrees for each replica, by preference: many even out speeds, few share more prefixes."""
+
+TWICE = 0.05
+"""Share of the work that may be done twice for the sake of even speeds."""
 
 
 class Replicas:
@@ -76,7 +79,7 @@ class Replicas:
         coalitions = np.asarray(coalitions, dtype=bool)
         order = prefix_order(coalitions)
         waiting: Queue[Indices] = Queue()
-        for part in parts(coalitions[order], PARTS_PER_REPLICA * len(self.games)):
+        for part in divided(coalitions[order], len(self.games)):
             waiting.put(order[part])
         done: Queue[Block | BaseException | None] = Queue()
         stop = Event()
@@ -109,6 +112,16 @@ class Replicas:
             else:
                 yield replace(got, seconds=seconds)
             began = perf_counter()
+
+
+def divided(ordered: Coalitions, n_replicas: int) -> list[Indices]:
+    """Subtrees of coalitions in `prefix_order` for replicas to take; of a small question, few."""
+    whole = executions(ordered).sum()
+    for each in PARTS_PER_REPLICA:
+        found = parts(ordered, each * n_replicas)
+        if sum(executions(ordered[part]).sum() for part in found) <= (1 + TWICE) * whole:
+            break
+    return found
 
 
 def replicated(
