@@ -18,7 +18,7 @@ demo: $(BIN)/.installed ## prune the reference model by 4 layers into out/
 	$(BIN)/coterie prune reference --remove 4 --budget 512 --output out --overwrite
 
 test: $(BIN)/.installed ## all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 check: $(BIN)/.installed ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
