@@ -6,7 +6,7 @@ import pytest
 from coterie.evaluation.calibration import TextSet
 from coterie.game.coalitions import observe_all
 from coterie.game.designs import NO_ONE
-from coterie.game.search import Ledger, close_to_best, least_layer_sequences
+from coterie.game.search import Ledger, close_to_best, descent_layers, greedy
 from coterie.game.toy import layer_like
 from coterie.pipeline.choosing import CLOSE, play
 from coterie.pipeline.clocked import Clocked, Joined, OutOfTime
@@ -55,20 +55,24 @@ def test_a_clocked_game_ends_when_its_seconds_are_spent():
 
 
 @pytest.mark.parametrize("share", [1.0, 1.5, 4.0])
-def test_guided_search_never_asks_more_than_its_limit_that_reaches(share):
+def test_guided_search_never_asks_more_than_its_limit_that_reaches_for_greedy(share):
     game = layer_like(10, rng=np.random.default_rng(3), n_sequences=24)
     ledger, keeps = Ledger(game, floor=8.0), [8, 6]
-    limit = share * least_layer_sequences(10, keeps, 24)
+    limit = share * (descent_layers(10, 6) + 3 * sum(keeps)) * 24
     finalists, _ = play(ledger, "guided", keeps, locked=NO_ONE, budget=None, limit=limit, seed=0)
     assert ledger.layer_sequences <= limit
     assert {int(answer.coalition.sum()) for answer in finalists} == set(keeps)
 
 
-def test_a_limit_that_does_not_reach_still_has_the_plain_answers():
-    game = layer_like(8, rng=np.random.default_rng(3), n_sequences=16)
-    ledger = Ledger(game, floor=8.0)
-    finalists, _ = play(ledger, "guided", [6], locked=NO_ONE, budget=None, limit=10, seed=0)
-    assert {"greedy", "one-shot"} <= {answer.method for answer in finalists}
+@pytest.mark.parametrize("limit", [10, 3_000, 9_000])
+def test_a_limit_below_greedy_s_cost_has_greedy_s_answers_all_the_same(limit):
+    game = layer_like(10, rng=np.random.default_rng(3), n_sequences=24)
+    finalists, remark = play(
+        Ledger(game, floor=8.0), "guided", [6], locked=NO_ONE, budget=None, limit=limit, seed=0
+    )
+    plain = greedy(Ledger(game, floor=8.0), [6])
+    found = [answer.coalition for answer in finalists if answer.method == "greedy"]
+    assert remark is None and np.array_equal(found[0], plain[0].coalition)
 
 
 def test_those_too_close_to_tell_are_finalists_too():

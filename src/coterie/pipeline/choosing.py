@@ -17,10 +17,10 @@ from coterie.game.search import (
     by_race,
     contiguous,
     decide,
+    descent_layers,
     evolve,
     greedy,
     guided,
-    least_layer_sequences,
     one_shot,
 )
 from coterie.game.utilities import floor_nll
@@ -102,8 +102,8 @@ def choose(
 
     Guided search and evolution ask about a tenth of the layer-tokens that the paper's method asks,
     the decision between finalists included, unless ``budget`` or ``most_layer_tokens`` says
-    otherwise. Greedy's answers are read by races where they would cost too much in full; a model so
-    small that a tenth does not reach even for that has its plain answers whatever they come to.
+    otherwise. Greedy's answers are found whatever they come to, by safe races where they would cost
+    too much in full: guided search is not to end below them.
 
     Args:
         method: One of `coterie.pipeline.request.METHODS`.
@@ -218,9 +218,11 @@ def play(
     """
     rng = np.random.default_rng([seed, 3])
     if method == "guided":
-        n, n_locked = ledger.n_players, len(locked)
-        least = least_layer_sequences(n, keeps, ledger.n_sequences, n_locked=n_locked)
-        reached = ledger.layer_sequences + least <= limit
+        # Never below greedy: where reading all of it costs more than the limit, only what comes
+        # after its descent is bounded, and the descent goes by races that are safe.
+        descent = descent_layers(ledger.n_players, min(keeps), n_locked=len(locked))
+        whole = (descent + 3 * sum(keeps)) * ledger.n_sequences
+        reached = ledger.layer_sequences + whole <= limit
         found = guided(
             ledger,
             keeps,
