@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from front import GAMES, game_of_table, table_of
+from front import REFERENCE, game_of_table, table_of
 
 from coterie.game.coalitions import Coalitions, Matrix, ValueFunction, Vector
 from coterie.game.controlled import controlled_semivalue
 from coterie.game.designs import draw_strata, enumerate_all, paper_sizes
 from coterie.game.interactions import every_size
-from coterie.game.regression import kernel_shapley
+from coterie.game.regression import kernel_shapley, sliding_window_shapley
 from coterie.game.sampling import permutation_shapley, sampled
 from coterie.game.semivalues import Estimate, exact, shapley
 from coterie.game.stability import rank_overlaps
@@ -32,6 +32,7 @@ from coterie.game.surrogates.fidelity import agreement
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.surrogates.process import Process
+from coterie.pipeline.request import Request
 
 N = 12
 
@@ -45,11 +46,11 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--budgets", default="100,400,1600")
-    parser.add_argument("--game", choices=GAMES, default=next(iter(GAMES)))
+    parser.add_argument("--game", choices=REFERENCE, default=next(iter(REFERENCE)))
     parser.add_argument("--figure", type=Path, help="draw the errors here (needs matplotlib)")
     options = parser.parse_args()
     budgets = [int(part) for part in options.budgets.split(",")]
-    losses = table_of(options.game, options.tables)
+    losses = table_of(options.game, options.tables, Request("reference"), REFERENCE[options.game])
     errors = accuracy(losses, budgets, options.seeds)
     if options.figure is not None:
         draw(errors, options.figure)
@@ -118,20 +119,27 @@ def accuracy(losses: Matrix, budgets: Sequence[int], seeds: int) -> dict[str, li
             )
             errors.setdefault(name, []).append(float(off))
     print()
+    windows(game.value, true)
     return errors
+
+
+def windows(value: ValueFunction, true: Vector) -> None:
+    """Print how the sliding-window approximation (arXiv:2505.01731) ranks, and what it asks."""
+    print("| window | coalitions, of 4,096 | Spearman with exact | without the first player |")
+    print("|---|---|---|---|")
+    for window in (1, 3, 5, 7, 9, 11, 12):
+        counted, asked = counting(value)
+        found = sliding_window_shapley(counted, N, window=window).values
+        ranks = [float(rank_overlaps(np.array([found[k:], true[k:]]))[0]) for k in (0, 1)]
+        print(f"| {window} | {len(asked)} | {ranks[0]:.3f} | {ranks[1]:.3f} |")
+    print()
 
 
 def one(
     estimator: Estimator, value: ValueFunction, dial: int, seed: int, true: Vector
 ) -> tuple[float, float, float, float]:
     """Distinct evaluations, relative error, rank correlation and coverage of one run."""
-    asked: set[bytes] = set()
-
-    def counted(coalitions: Coalitions) -> Vector:
-        coalitions = np.atleast_2d(np.asarray(coalitions, dtype=bool))  # shapiq asks single rows
-        asked.update(row.tobytes() for row in np.packbits(coalitions, axis=1))
-        return value(coalitions)
-
+    counted, asked = counting(value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # shapiq remarks on budgets
         found = estimator(counted, dial, np.random.default_rng([seed, 6]))
@@ -143,6 +151,18 @@ def one(
         covered = float(((low - 1e-12 <= true) & (true <= high + 1e-12)).mean())
     off = float(np.linalg.norm(values - true) / np.linalg.norm(true))
     return len(asked), off, float(rank_overlaps(np.array([values, true]))[0]), covered
+
+
+def counting(value: ValueFunction) -> tuple[ValueFunction, set[bytes]]:
+    """A value function that notes what it is asked, and the distinct coalitions asked so far."""
+    asked: set[bytes] = set()
+
+    def counted(coalitions: Coalitions) -> Vector:
+        coalitions = np.atleast_2d(np.asarray(coalitions, dtype=bool))  # shapiq asks single rows
+        asked.update(row.tobytes() for row in np.packbits(coalitions, axis=1))
+        return value(coalitions)
+
+    return counted, asked
 
 
 def affordable(estimator: Estimator, budget: int) -> int | None:
