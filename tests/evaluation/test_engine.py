@@ -3,21 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from tests.evaluation import oracle
+from tests.evaluation.oracle import SMALL, texts
 from torch import nn
 from transformers import AutoModelForCausalLM
 
 from coterie.errors import ModelError, TextError
 from coterie.evaluation.engine import ModelGame
-from coterie.evaluation.metrics import observations
-from coterie.evaluation.one_by_one import read_one_by_one
 from coterie.evaluation.shape import BatchShape
 from coterie.game.coalitions import Observations, observe_all
 from coterie.models.stack import find_stack
 from coterie.models.sublayers import find_players
 from coterie.models.surgery import cut_model
 from coterie.models.tiny import tiny_model
-
-SMALL = BatchShape(rows=2, head_tokens=7, head_block=50)
 
 FAMILIES = [
     "llama", "gpt2", "qwen3", "gemma3_text", "gemma2", "mixtral", "mamba", "mamba2", "falcon_h1",
@@ -26,36 +24,19 @@ FAMILIES = [
 
 
 def model_of(family, n_layers=5):
-    """A tiny model whose layers matter: fresh weights are too small to tell layers apart."""
-    model = tiny_model(family, n_layers)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(3)
-    return model
-
-
-def texts(n_sequences=5, length=9, vocabulary=128):
-    return torch.randint(vocabulary, (n_sequences, length), generator=torch.manual_seed(1))
+    return oracle.model_of(family, n_layers)
 
 
 def some_coalitions(rng, stack, n=8):
-    rows = rng.random((n, stack.n_players)) < 0.6
-    rows[:, list(stack.locks)] = True
-    return np.unique(rows, axis=0)
+    return oracle.some_coalitions(rng, stack, n)
 
 
 def plainly(model, coalitions, tokens):
-    """The oracle: the model's own forward, other layers skipped."""
-    read = read_one_by_one(model, find_stack(model), coalitions, tokens, kl=True)
-    seen = [vars(observations(reading)) for _, reading in read]
-    return Observations(*(np.concatenate([s[f] for s in seen]) for f in ("nll", "kl", "top1")))
+    return oracle.plainly(model, find_stack(model), coalitions, tokens)
 
 
 def assert_close(found, expected, room=1e-6):
-    np.testing.assert_allclose(found.nll, expected.nll, rtol=0, atol=room)
-    np.testing.assert_allclose(found.kl, expected.kl, rtol=0, atol=5 * room)
-    np.testing.assert_allclose(found.top1, expected.top1, rtol=0, atol=1e-12)
+    oracle.assert_close(found, expected, room)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

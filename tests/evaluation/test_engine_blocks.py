@@ -3,17 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from tests.evaluation import oracle
+from tests.evaluation.oracle import SMALL, plainly, texts
 
 from coterie.evaluation.engine import ModelGame
-from coterie.evaluation.metrics import observations
-from coterie.evaluation.one_by_one import read_one_by_one
 from coterie.evaluation.shape import BatchShape
 from coterie.evaluation.steps import BlockSteps
-from coterie.game.coalitions import Observations, observe_all
+from coterie.game.coalitions import observe_all
 from coterie.models.sublayers import find_players
-from coterie.models.tiny import tiny_model
-
-SMALL = BatchShape(rows=2, head_tokens=7, head_block=50)
 
 IN_TURN = [
     "llama", "mistral", "qwen2", "qwen3", "gpt2", "gemma2", "gemma3_text", "phi3", "mixtral",
@@ -23,35 +20,15 @@ IN_TURN = [
 
 
 def model_of(family, n_layers=4):
-    model = tiny_model(family, n_layers)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(3)
-    return model
-
-
-def texts(n_sequences=5, length=9):
-    return torch.randint(128, (n_sequences, length), generator=torch.manual_seed(1))
+    return oracle.model_of(family, n_layers)
 
 
 def some_coalitions(rng, stack, n=12):
-    rows = rng.random((n, stack.n_players)) < 0.6
-    rows[:, list(stack.locks)] = True
-    return np.unique(rows, axis=0)
-
-
-def plainly(model, stack, coalitions, tokens):
-    """The oracle: the model's own forward, other blocks silent."""
-    read = read_one_by_one(model, stack, coalitions, tokens, kl=True)
-    seen = [vars(observations(reading)) for _, reading in read]
-    return Observations(*(np.concatenate([s[f] for s in seen]) for f in ("nll", "kl", "top1")))
+    return oracle.some_coalitions(rng, stack, n)
 
 
 def assert_close(found, expected, room=5e-6):
-    np.testing.assert_allclose(found.nll, expected.nll, rtol=0, atol=room)
-    np.testing.assert_allclose(found.kl, expected.kl, rtol=0, atol=5 * room)
-    np.testing.assert_allclose(found.top1, expected.top1, rtol=0, atol=1e-12)
+    oracle.assert_close(found, expected, room)
 
 
 @pytest.mark.parametrize("family", IN_TURN)

@@ -6,7 +6,8 @@ import pytest
 from coterie.evaluation.calibration import TextSet
 from coterie.game.coalitions import observe_all
 from coterie.game.designs import NO_ONE
-from coterie.game.search import Ledger, close_to_best, descent_layers, greedy
+from coterie.game.search import Ledger, close_to_best, greedy
+from coterie.game.search.simple import descent_layers
 from coterie.game.toy import layer_like
 from coterie.pipeline.choosing import CLOSE, play
 from coterie.pipeline.clocked import Clocked, Joined, OutOfTime

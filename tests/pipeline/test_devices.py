@@ -20,14 +20,6 @@ CUT = ["--remove", "2", "--output", "out"]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    save_llama(home / "model", dtype=torch.float32)
-    save_text(home / "text.txt")
-    return home
-
-
-@pytest.fixture(scope="module")
 def asked(home):
     return Request(
         model=str(home / "model"),

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.tiny import save_llama, save_text
+from tests.tiny import save_llama
 
 from coterie.cli import main
 from coterie.errors import ModelError, UserError, VerificationError
@@ -19,14 +19,6 @@ from coterie.pipeline.plan import prune_plan
 from coterie.pipeline.prune import prune
 from coterie.pipeline.request import Request
 from coterie.pipeline.values import values
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    save_llama(home / "model", dtype=torch.float32)
-    save_text(home / "text.txt")
-    return home
 
 
 @pytest.fixture(scope="module")

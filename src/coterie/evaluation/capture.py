@@ -5,8 +5,8 @@ the state: masks, positions, rotary tables. Arguments that carry one row per seq
 two such forwards of different width: an axis that grows with the batch is the batch.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 from transformers import PreTrainedModel
 
+from coterie.errors import UserError
+from coterie.evaluation.memory import is_out_of_memory
 from coterie.models.routing import (
     ArgumentKey,
     Carried,
@@ -29,6 +31,22 @@ from coterie.models.stack import Stack
 
 class NotReplayable(Exception):
     """The layers of a model cannot be run apart from it; the message is the reason."""
+
+
+@contextmanager
+def running_apart() -> Iterator[None]:
+    """Whatever a layer that misses its model raises is `NotReplayable`.
+
+    A user's mistake and an end of memory say nothing about the layer, and pass.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise NotReplayable(f"a layer run apart from the model fails: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from coterie.errors import UserError
 from coterie.evaluation.asking import Question, checked_tokens, question
 from coterie.evaluation.breakdown import breakdowns, broken_layer
-from coterie.evaluation.capture import NotReplayable
+from coterie.evaluation.capture import NotReplayable, running_apart
 from coterie.evaluation.head import TailNotFound, find_head
-from coterie.evaluation.memory import free_bytes, is_out_of_memory
+from coterie.evaluation.memory import free_bytes
 from coterie.evaluation.metrics import observations, refuse_unless_finite
 from coterie.evaluation.one_by_one import read_one_by_one
 from coterie.evaluation.planning import Plan, Spent, plan
@@ -164,15 +163,9 @@ class ModelGame:
     def _verify(self, walker: Walker, known: "_Known") -> None:
         rows = known.coalitions[prefix_order(known.coalitions)]
         found = np.full(known.nll.shape, np.nan)
-        try:
+        with running_apart():
             for block in walker.observe(rows, known.sequences, free_bytes(walker.device)):
                 found[np.ix_(block.rows, block.columns)] = block.observations.nll
-        except UserError:
-            raise
-        except Exception as error:  # whatever a layer that misses its model may raise
-            if is_out_of_memory(error):
-                raise
-            raise NotReplayable(f"a layer run apart from the model fails: {error}") from error
         expected = known.nll[prefix_order(known.coalitions)]
         if not np.allclose(found, expected, 0, _room(self.model.dtype), equal_nan=True):
             raise NotReplayable(

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from coterie.errors import UserError
-from coterie.evaluation.capture import LayerStack, NotReplayable, Prelude, leading
-from coterie.evaluation.memory import is_out_of_memory
+from coterie.evaluation.capture import LayerStack, NotReplayable, Prelude, leading, running_apart
 from coterie.models.routing import Forward, input_device, patched
 from coterie.models.stack import Stack
 
@@ -97,19 +95,13 @@ def check_replay(
 
 def _apart(layers: LayerStack, prelude: Prelude, layer: int, given: Tensor) -> Tensor:
     """The states behind a layer that is run apart, text by text."""
-    try:
+    with running_apart():
         return torch.cat(
             [
                 layers.run(prelude, layer, given[one : one + 1].clone(), one, 1)
                 for one in range(len(given))
             ]
         )
-    except UserError:
-        raise
-    except Exception as error:  # whatever a layer that misses its model may raise
-        if is_out_of_memory(error):
-            raise
-        raise NotReplayable(f"a layer run apart from the model fails: {error}") from error
 
 
 def _gap(found: Tensor, expected: Tensor) -> float:

@@ -17,11 +17,11 @@ from coterie.game.search import (
     by_race,
     contiguous,
     decide,
-    descent_layers,
     evolve,
     greedy,
     guided,
     one_shot,
+    whole_layer_sequences,
 )
 from coterie.game.utilities import floor_nll
 from coterie.pipeline.clocked import Clocked, Joined, OutOfTime
@@ -220,8 +220,8 @@ def play(
     if method == "guided":
         # Never below greedy: where reading all of it costs more than the limit, only what comes
         # after its descent is bounded, and the descent goes by races that are safe.
-        descent = descent_layers(ledger.n_players, min(keeps), n_locked=len(locked))
-        whole = (descent + 3 * sum(keeps)) * ledger.n_sequences
+        n, n_locked = ledger.n_players, len(locked)
+        whole = whole_layer_sequences(n, keeps, ledger.n_sequences, n_locked=n_locked)
         reached = ledger.layer_sequences + whole <= limit
         found = guided(
             ledger,

@@ -20,13 +20,17 @@ from coterie.game.search.simple import (
     by_swaps,
     contiguous,
     cut_lowest,
-    descent_layers,
     exhaustive,
     greedy,
     nested,
     one_shot,
 )
-from coterie.game.search.start import Descent, least_layer_sequences, plain_cost
+from coterie.game.search.start import (
+    Descent,
+    least_layer_sequences,
+    plain_cost,
+    whole_layer_sequences,
+)
 
 __all__ = [
     "Answer",
@@ -43,7 +47,6 @@ __all__ = [
     "contiguous",
     "cut_lowest",
     "decide",
-    "descent_layers",
     "evolve",
     "exhaustive",
     "front_sizes",
@@ -54,4 +57,5 @@ __all__ = [
     "nested",
     "one_shot",
     "plain_cost",
+    "whole_layer_sequences",
 ]

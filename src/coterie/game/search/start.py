@@ -35,8 +35,22 @@ def least_layer_sequences(
 
     One-shot's and the ranked answers are read on every text too.
     """
+    texts = least_texts(n_sequences)
+    return _layer_sequences(n_players, keeps, n_sequences, texts=texts, n_locked=n_locked)
+
+
+def whole_layer_sequences(
+    n_players: int, keeps: Sequence[int], n_sequences: int, *, n_locked: int = 0
+) -> int:
+    """The same with every step of greedy on every text."""
+    return _layer_sequences(n_players, keeps, n_sequences, texts=n_sequences, n_locked=n_locked)
+
+
+def _layer_sequences(
+    n_players: int, keeps: Sequence[int], n_sequences: int, *, texts: int, n_locked: int
+) -> int:
     descent = descent_layers(n_players, min(keeps), n_locked=n_locked)
-    return least_texts(n_sequences) * descent + 3 * sum(keeps) * n_sequences
+    return texts * descent + 3 * sum(keeps) * n_sequences
 
 
 def check_reach(
