@@ -18,11 +18,15 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from coterie.evaluation.calibration import TextSet, choose_texts
 from coterie.game.coalitions import Vector
 from coterie.game.surrogates.fidelity import agreement
 from coterie.game.utilities import clustered_mean, floor_nll, read
+from coterie.models.checkpoints import load_tokenizer
 from coterie.models.stack import find_stack
+from coterie.pipeline.defaults import default_calibration
 from coterie.pipeline.opening import Opened, Silent, opened, prepare
+from coterie.pipeline.provenance import machine, versions
 from coterie.pipeline.request import Request
 from coterie.pipeline.sparsify_allocation import Judging, choose
 from coterie.pipeline.sparsify_request import SparsifyRequest
@@ -50,9 +54,10 @@ def main() -> None:
     parser.add_argument("--pruners", default=",".join(PRUNERS))
     parser.add_argument("--budget", type=int, default=256, help="coalitions of the surrogate")
     parser.add_argument("--truth", type=int, default=512, help="coalitions windows are held to")
-    parser.add_argument("--sequences", type=int, default=32, help="held-out sequences")
+    parser.add_argument("--sequences", type=int, default=256, help="held-out sequences")
     options = parser.parse_args()
     known = _lines(options.out)
+    print(machine(torch.get_num_threads(), "cpu"), versions(), "float32")
     for seed in range(options.seeds):
         cells = [
             (pruner, float(target))
@@ -71,6 +76,7 @@ def main() -> None:
             budget=options.budget,
             sequences=10,
             seed=seed,
+            dtype="float32",
         )
         store = options.out.with_suffix(".sqlite")
         prepared = prepare(base, progress=Silent())
@@ -109,7 +115,7 @@ def _seed(
             lines.append(_written(options.out, line))
     if not cells:
         return lines
-    found = _scores(table, asked)
+    found, held_out = _scores(table, asked), _held_out(table, options.sequences)
     for pruner in dict.fromkeys(pruner for pruner, _ in cells):
         with tempfile.TemporaryDirectory() as folder:
             judging = _judging(table, pruner, Path(folder))
@@ -117,7 +123,7 @@ def _seed(
                 request = replace(asked, sparsity=target, pruner=pruner)
                 allocations, costs = _allocations(judging, found, request)
                 line = {"seed": base.seed, "pruner": pruner, "target": target, "costs": costs}
-                line |= _judged(table, pruner, allocations, options.sequences)
+                line |= _judged(table, pruner, allocations, held_out)
                 lines.append(_written(options.out, line))
     return lines
 
@@ -194,10 +200,25 @@ def _allocations(
     return made, costs
 
 
-def _judged(table: Opened, pruner: str, made: dict[str, Vector], sequences: int) -> dict:
+def _held_out(table: Opened, sequences: int) -> TextSet:
+    """More texts than a run judges by: differences between good rules are small."""
+    source, base = table.prepared.source, table.request
+    texts = choose_texts(
+        load_tokenizer(source),
+        calibration=base.calibration or default_calibration(source),
+        held_out=base.held_out,
+        sequences=2 * len(table.calibration.texts.tokens),  # as a run reads them
+        held_out_sequences=sequences,
+        length=table.calibration.texts.length,
+        rng=np.random.default_rng([base.seed, 1]),
+    )[1]
+    assert not set(texts.document_names) & set(table.calibration.texts.document_names)
+    return texts
+
+
+def _judged(table: Opened, pruner: str, made: dict[str, Vector], held_out: TextSet) -> dict:
     """Each allocation pruned in sequence and read on the same held-out texts."""
     tokens = torch.from_numpy(table.calibration.texts.tokens)
-    held_out = table.prepared.held_out
     stack, began = find_stack(table.model), perf_counter()
     layers = []
     for sparsity in made.values():
@@ -209,7 +230,7 @@ def _judged(table: Opened, pruner: str, made: dict[str, Vector], sequences: int)
     game = ChoiceGame(
         table.model,
         stack,
-        torch.from_numpy(held_out.tokens[:sequences]),
+        torch.from_numpy(held_out.tokens),
         table.calibration.engine.shape,
         lambda layer, choice: layers[choice - 1][layer],
     )
@@ -217,7 +238,7 @@ def _judged(table: Opened, pruner: str, made: dict[str, Vector], sequences: int)
     vocabulary = table.calibration.engine.vocabulary
     losses, not_finite = read(game.observe(choices), "nll", vocabulary)
     assert losses.max() <= floor_nll(vocabulary)
-    documents = held_out.documents[:sequences]
+    documents = held_out.documents
     rules = {}
     for row, (rule, sparsity) in enumerate(made.items(), start=1):
         change, error = clustered_mean(losses[row] - losses[1], documents)
@@ -231,6 +252,7 @@ def _judged(table: Opened, pruner: str, made: dict[str, Vector], sequences: int)
         "dense": float(np.exp(losses[0].mean())),
         "rules": rules,
         "not_finite": not_finite,
+        "sequences": len(documents),
         "seconds_pruning_and_judging": perf_counter() - began,
     }
 
