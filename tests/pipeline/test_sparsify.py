@@ -1,18 +1,21 @@
 """`sparsify` on a tiny model: sparse as asked, proved, told again, refused in one line."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
-from tests.tiny import N_LAYERS, save_llama, save_text
-from transformers import AutoModelForCausalLM
+from rich.console import Console
+from tests.tiny import N_LAYERS, save_llama, save_text, tokenizer
+from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from coterie.errors import UserError
 from coterie.pipeline.request import Request
 from coterie.pipeline.sparsify import sparsify
 from coterie.pipeline.sparsify_request import SparsifyRequest
 from coterie.pipeline.sparsify_values import asked_by, way
+from coterie.report.sparsity import print_sparsity
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,40 @@ def test_the_same_request_is_only_told_again(home):
 def test_sparsegpt_tells_its_damping(home):
     record = done(home, "out-gpt", sparsity=0.5, allocation="uniform", pruner="sparsegpt")
     assert record["sparsity"]["damping"] > 0
+
+
+@pytest.mark.parametrize("pruner", ["wanda", "sparsegpt"])
+def test_experts_nobody_was_routed_to_are_named_and_pruned_all_the_same(tmp_path, pruner):
+    """Routers whose two chosen experts always score above zero, and a third that scores zero."""
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        vocab_size=400,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=5,
+        num_experts_per_tok=2,
+        initializer_range=0.15,
+    )
+    model = MixtralForCausalLM(config)
+    for layer in model.model.layers:
+        gate = layer.mlp.gate.weight.data
+        gate[1], gate[3], gate[4] = -gate[0], -gate[2], 0.0
+    model.save_pretrained(tmp_path / "model")
+    tokenizer().save_pretrained(tmp_path / "model")
+    save_text(tmp_path / "text.txt")
+    asked = {"sparsity": 0.5, "allocation": "uniform", "pruner": pruner}
+    record = done(tmp_path, "out", sequences=16, **asked)["sparsity"]
+    maps = ("gate_up_proj", "down_proj")
+    named = {name for name in record["unseen"] if "[4]" in name}
+    assert named == {f"{layer}.mlp.experts.{one}[4]" for layer in range(2) for one in maps}
+    assert named == set(record["unseen"]) and record["judged_on"][0] == 0
+    assert record["realised"] == pytest.approx(0.5, abs=0.01)
+    told = io.StringIO()
+    print_sparsity(json.loads((tmp_path / "out" / "coterie.json").read_text()), Console(file=told))
+    assert "none reached 4 of them" in " ".join(told.getvalue().split())
 
 
 @pytest.mark.parametrize(
