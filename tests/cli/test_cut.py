@@ -31,6 +31,20 @@ def test_named_layers_are_cut_and_the_rest_loads(folder, tmp_path, capsys):
     assert "not empty" in capsys.readouterr().err
 
 
+def test_a_cut_says_of_which_model_it_is_and_can_be_made_again(folder, tmp_path, capsys):
+    one, again = tmp_path / "one", tmp_path / "again"
+    assert main(["cut", str(folder), "--layers", "2,4", "--output", str(one)]) == 0
+    record = one / "coterie.json"
+    assert str(tmp_path) not in record.read_text()
+    assert json.loads(record.read_text())["model"]["name"] == folder.name
+    assert main(["cut", str(folder), "--list", str(record), "--output", str(again)]) == 0
+    weights = "model.safetensors"
+    assert (one / weights).read_bytes() == (again / weights).read_bytes()
+    capsys.readouterr()
+    assert main(["heal", str(one), "--output", str(tmp_path / "healed")]) == 2
+    assert f"cut from a local folder '{folder.name}'" in capsys.readouterr().err
+
+
 def test_a_list_of_another_tool_is_read(folder, tmp_path, capsys):
     lines = ["none", "none", "attn+mlp", "none", "none", "none"]
     (tmp_path / "list.txt").write_text("\n".join(lines))

@@ -1,7 +1,9 @@
 """`cut`: write the checkpoint without some named layers, shard by shard, and check it."""
 
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,8 +19,11 @@ from coterie.models.shards import Progress
 from coterie.models.sources import Source, resolve
 from coterie.models.stack import find_stack
 from coterie.models.streaming import Written, write_cut
-from coterie.pipeline.folder import check_output, written_aside
+from coterie.pipeline.folder import check_output, write_record, written_aside
 from coterie.pipeline.inspect import complement
+from coterie.pipeline.provenance import bare, versions
+from coterie.pipeline.record import cut_part, named_part
+from coterie.report.record import Record
 
 CHECKED_TOKENS = (2, 32)
 """Random token ids on which the checkpoint is compared: sequences, length."""
@@ -81,8 +86,27 @@ def cut(
     kept = complement(gone, n_players)
     with written_aside(output) as folder:
         written = write_cut(source, kept, folder, progress=progress)
-        verification = _check(source, kept, folder)
-    return Cut(gone, kept, written, verification)
+        done = Cut(gone, kept, written, _check(source, kept, folder))
+        write_record(folder, _record(source, done, output))
+    return done
+
+
+def _record(source: Source, done: Cut, output: Path) -> Record:
+    """What `coterie.json` says of a cut nobody searched for: of which model, and which layers."""
+    stack = find_disk_stack(source.entries, source.config())
+    architecture = (source.config().architectures or ["unknown"])[0]
+    coalition = np.isin(np.arange(stack.n_players), done.kept)
+    layers = ",".join(map(str, done.layers))
+    words = ["coterie", "cut", bare(source.name) or "", "--layers", layers, "--output", output.name]
+    part = {
+        "kind": "cut",
+        "command": shlex.join(words),
+        "model": named_part(source, architecture, stack.path, stack.n_players, "layer"),
+        "cut": cut_part(coalition, None, "layer"),
+        "verification": None if done.verification is None else asdict(done.verification),
+        "versions": versions(),
+    }
+    return cast("Record", part)
 
 
 def _check(source: Source, kept: tuple[int, ...], folder: Path) -> Verification | None:

@@ -103,7 +103,7 @@ class _Run:
     def plain_again(self, chosen: Path, output: Path) -> None:
         """The layers that were chosen on the quantised model, taken out of the plain one."""
         record = read_record(chosen)
-        if record is None or (output / RECORD).is_file():
+        if record is None or read_record(output) == record:
             return
         shutil.rmtree(output, ignore_errors=True)
         model, revision = self.request.model, self.request.revision

@@ -12,7 +12,7 @@ from coterie.game.search import nested
 from coterie.game.semivalues import Estimate
 from coterie.game.surrogates.fidelity import Agreement, Fidelity
 from coterie.game.utilities import clustered_mean
-from coterie.models.sources import REFERENCE
+from coterie.models.sources import REFERENCE, Source
 from coterie.pipeline.around import Around
 from coterie.pipeline.choosing import Found
 from coterie.pipeline.defaults import name_of
@@ -202,20 +202,29 @@ def _closest(kept: Indices, removed: Indices, estimate: Estimate) -> ClosestPart
 
 def model_part(table: Opened) -> ModelPart:
     """The model as the record names it."""
-    source, stack = table.prepared.source, table.stack
-    local = source.revision is None
-    kind = table.request.player_kind()
-    reasons = {label(kind, one): stack.locks.get(one, "as asked") for one in table.locked}
+    stack, kind = table.stack, table.request.player_kind()
+    part = named_part(
+        table.prepared.source, type(table.model).__name__, stack.path, stack.n_players, kind
+    )
+    part["locked"] = {label(kind, one): stack.locks.get(one, "as asked") for one in table.locked}
+    return part
+
+
+def named_part(
+    source: Source, architecture: str, stack: str, n_players: int, kind: Kind
+) -> ModelPart:
+    """A source as a record names it, none of its players locked."""
+    nowhere_else = source.revision is None or source.name == REFERENCE
     return ModelPart(
         name=source.name,
-        hub_id=None if local or source.name == REFERENCE else source.name,
+        hub_id=None if nowhere_else else source.name,
         revision=source.revision,
         fingerprint=source.fingerprint(),
-        architecture=type(table.model).__name__,
-        stack=stack.path,
-        players=stack.n_players,
+        architecture=architecture,
+        stack=stack,
+        players=n_players,
         player_kind=kind,
-        locked=reasons,
+        locked={},
         dtype=", ".join(sorted({entry.dtype for entry in source.entries})),
     )
 
