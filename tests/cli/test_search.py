@@ -7,6 +7,7 @@ import pytest
 from tests.tiny import N_LAYERS, save_llama, save_text
 
 from coterie.cli import main
+from coterie.pipeline import opening
 
 QUICK = ["--length", "16", "--sequences", "8", "--json"]
 
@@ -107,11 +108,16 @@ def test_interactions_and_surrogates(home, capsys):
     assert len(record["interactions"]["pairs"]) == N_LAYERS * (N_LAYERS - 1) // 2
 
 
-def test_stability_compares_seeds_and_texts(home, capsys):
+def test_stability_compares_seeds_and_texts_of_one_model_loaded_once(home, capsys, monkeypatch):
+    loaded, load = [], opening.load_model
+    monkeypatch.setattr(
+        opening, "load_model", lambda *args, **options: loaded.append(1) or load(*args, **options)
+    )
     more = ("--repeats", "2", "--remove", "2", "--method", "greedy", "--surrogate", "pairwise")
     seeds, texts = run(home, capsys, "values", *more)["stability"]["overlaps"]
     assert seeds["cuts"] == [1.0] and seeds["runs"] == texts["runs"] == 2
     assert len(texts["cuts"]) == 1 and 0 <= texts["cuts"][0] <= 1
+    assert len(loaded) == 1
 
 
 def test_a_dry_run_of_a_search_states_its_limits(home, capsys):

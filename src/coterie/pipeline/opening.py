@@ -135,12 +135,22 @@ class Opened:
     """Without any weights where it is streamed."""
     stack: Stack
     calibration: Played
-    play_held_out: Callable[[], Played]
-    """Makes the game on the held-out texts, which the search never sees."""
-    second: Callable[[], Played | None] = lambda: None
-    """Makes the game on the texts that decide between finalists; None where there are none."""
+    play: Callable[[TextSet], Played]
+    """Makes the game of this model on some texts."""
     played: list[Played] = field(default_factory=list)
     """Every game made so far."""
+
+    def play_held_out(self) -> Played:
+        """The game on the held-out texts, which the search never sees."""
+        return self.play(self.prepared.held_out)
+
+    def second(self) -> Played | None:
+        """The game on the texts that decide between finalists; None where there are none."""
+        return None if self.prepared.second is None else self.play(self.prepared.second)
+
+    def on(self, prepared: Prepared) -> "Opened":
+        """The same model, loaded once, on the texts of another request."""
+        return replace(self, prepared=prepared, calibration=self.play(prepared.calibration))
 
     @property
     def request(self) -> Request:
@@ -279,16 +289,8 @@ def opened(
         games: list[Played] = []
         play = _player(book, prepared, games, progress)
         calibration = play(prepared.calibration)
-        second = prepared.second
-        table = Opened(
-            prepared,
-            calibration.engine.model,
-            calibration.engine.stack,
-            calibration,
-            lambda: play(prepared.held_out),
-            lambda: None if second is None else play(second),
-            games,
-        )
+        model, stack = calibration.engine.model, calibration.engine.stack
+        table = Opened(prepared, model, stack, calibration, play, games)
         yield table
         _warn(table.breakdowns, progress)
     except UserError:

@@ -1,9 +1,6 @@
 """How much of an answer comes back: the same search by other seeds, and on other texts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +8,7 @@ from coterie.game.coalitions import Coalition, Vector
 from coterie.game.stability import cut_overlaps, rank_overlaps
 from coterie.pipeline.around import around_found
 from coterie.pipeline.choosing import choose
-from coterie.pipeline.opening import Opened, Progress, opened, prepare
+from coterie.pipeline.opening import Opened, Progress, prepare
 from coterie.pipeline.record import finite
 from coterie.report.record import OverlapPart, StabilityPart
 
@@ -22,9 +19,7 @@ class _Run:
     contributions: Vector | None
 
 
-def stability(
-    table: Opened, keep: int, *, store: Path | str | None, progress: Progress
-) -> StabilityPart:
+def stability(table: Opened, keep: int, *, progress: Progress) -> StabilityPart:
     """Run the asked method again, by other seeds on the same texts, then on other texts.
 
     Other texts are those that another seed draws; the search itself then keeps its seed.
@@ -37,8 +32,9 @@ def stability(
         seeds.append(_run(table, keep, request.seed + number, progress))
     for number in range(1, request.repeats):
         progress.say(f"repeat {number + 1} of {request.repeats}: other texts, the same seed")
-        with _other_texts(table, request.seed + number, store, progress) as other:
-            texts.append(_run(other, keep, request.seed, progress))
+        drawn = replace(request, seed=request.seed + number, study=None)
+        other = table.on(prepare(drawn, progress=progress))
+        texts.append(_run(other, keep, request.seed, progress))
     return StabilityPart(
         removed=table.stack.n_players - keep,
         method=request.method,
@@ -61,16 +57,6 @@ def _run(table: Opened, keep: int, seed: int, progress: Progress) -> _Run:
         return _Run(found.keep(keep), found.searched.study.contributions.estimate.values)
     near = around_found(table, found, progress)
     return _Run(found.keep(keep), None if near is None else near.estimate.values)
-
-
-@contextmanager
-def _other_texts(
-    table: Opened, seed: int, store: Path | str | None, progress: Progress
-) -> Iterator[Opened]:
-    """The same model on the texts that another seed draws."""
-    request = replace(table.request, seed=seed, study=None)
-    with opened(prepare(request, progress=progress), store=store, progress=progress) as other:
-        yield other
 
 
 def _overlap(over: str, runs: list[_Run]) -> OverlapPart:

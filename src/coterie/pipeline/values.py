@@ -74,7 +74,7 @@ def values(
                 progress.say("asking the surrogate about every pair")
                 record["interactions"] = interactions_part(searched.study, request.player_kind())
         if request.repeats > 1 and keep is not None:
-            record["stability"] = stability(table, keep, store=store, progress=progress)
+            record["stability"] = stability(table, keep, progress=progress)
         return Result(with_running(record, table))
 
 
