@@ -26,7 +26,7 @@ def home(tmp_path_factory):
     return home
 
 
-def asking(home, *, players="layer", lock=(), sequences=8, seed=0, **own):
+def asking(home, *, players="layer", lock=(), sequences=8, seed=0, budget=None, **own):
     base = Request(
         str(home / "model"),
         calibration=str(home / "text.txt"),
@@ -35,6 +35,7 @@ def asking(home, *, players="layer", lock=(), sequences=8, seed=0, **own):
         players=players,
         lock=lock,
         seed=seed,
+        budget=budget,
     )
     own = {"window": 3, "contributions": "window"} | own
     return SparsifyRequest(base, **own)
@@ -113,6 +114,25 @@ def test_the_same_request_is_only_told_again(home):
         done(home, "out-again", sparsity=0.4, allocation="uniform")
 
 
+def test_bounds_between_two_steps_of_the_grid_are_kept(home):
+    asked = {"sparsity": 0.51, "least": 0.505, "most": 0.52, "allocation": "guided"}
+    sparse = done(home, "out-narrow", **asked)["sparsity"]
+    assert sparse["asked"] == pytest.approx(0.51, abs=1e-6)
+    assert all(0.505 <= unit["asked"] <= 0.52 for unit in sparse["units"])
+
+
+def test_a_budget_is_kept(home):
+    asked = {"sparsity": 0.5, "contributions": "auto", "budget": 40}
+    assert done(home, "out-budget", **asked)["cost"]["coalitions"] <= 40
+    assert done(home, "out-exact", sparsity=0.5, contributions="auto")["cost"]["coalitions"] == 64
+
+
+def test_a_rule_that_chooses_nothing_needs_nothing_to_choose_from(home):
+    everyone = tuple(range(N_LAYERS))
+    record = done(home, "out-locked", sparsity=0.5, allocation="uniform", lock=everyone)
+    assert record["sparsity"]["asked"] == pytest.approx(0.5)
+
+
 def test_sparsegpt_tells_its_damping(home):
     record = done(home, "out-gpt", sparsity=0.5, allocation="uniform", pruner="sparsegpt")
     assert record["sparsity"]["damping"] > 0
@@ -167,6 +187,8 @@ def test_experts_nobody_was_routed_to_are_named_and_pruned_all_the_same(tmp_path
         ({"sparsity": 0.5, "allocation": "mixed", "players": "sublayer"}, "mixed"),
         ({"sparsity": 0.5, "pruner": "sparsegpt", "sequences": 2}, "too few"),
         ({"sparsity": 0.5, "window": 40}, "window"),
+        ({"sparsity": 0.5, "most": 1.0}, "below 1"),
+        ({"sparsity": 0.5, "contributions": "surrogate", "budget": 8}, "at least 26"),
     ],
 )
 def test_what_cannot_be_had_is_refused_and_nothing_is_written(home, asked, message):

@@ -122,6 +122,37 @@ def test_patterns_keep_the_total_to_half_a_step_and_the_order(rng):
     np.testing.assert_array_equal(to_pattern(np.full(3, 0.5), np.ones(3), 4), [2, 2, 2])
 
 
+@pytest.mark.parametrize("bounds", [Bounds(0.3, 0.55), Bounds(0.0, 0.6), Bounds(0.45, 0.9)])
+def test_patterns_stay_within_the_bounds_and_keep_the_total(rng, bounds):
+    for _ in range(50):
+        weights = rng.integers(1, 9, size=12).astype(float)
+        middle = round((bounds.least + bounds.most) * 4) / 8
+        sparsity = allocate(rng.normal(size=12), weights, middle, spread=0.1, bounds=bounds)
+        steps = 8 - to_pattern(sparsity, weights, 8, bounds)
+        assert bounds.least - 1e-6 <= steps.min() / 8 and steps.max() / 8 <= bounds.most + 1e-6
+        assert abs(mean_of(steps / 8, weights) - middle) <= weights.max() / weights.sum() / 8
+    np.testing.assert_array_equal(
+        to_pattern(np.full(3, 0.51), np.ones(3), 4, Bounds(0.51, 0.52)), 2
+    )
+
+
+@pytest.mark.parametrize("of_small", [4.0, 0.25])
+def test_guided_search_exchanges_weights_where_units_differ_in_size(of_small):
+    """As with attention and feed-forward blocks; the loss is separable, so its least is known."""
+    weights, cost = np.tile([1.0, 2.7], 8), np.tile([of_small, 1.0], 8)
+
+    def loss(levels):
+        return (cost * weights * np.exp(levels / 8)).sum(axis=-1)
+
+    start, none = np.full((1, 16), 24, dtype=np.intp), np.zeros(16, dtype=np.intp)
+    space = Space(weights, none, none + 38)
+    rng = np.random.default_rng(0)
+    found = guided(lambda levels, share: loss(levels), start, space, rng=rng, rounds=20)
+    best = 40 * allocate(np.log(cost) / 5, weights, 0.6, spread=1.0, bounds=Bounds(0.0, 0.95))
+    assert loss(found.levels) < loss(best) * 1.005
+    assert found.levels @ weights == pytest.approx(24 * weights.sum(), abs=1.35)
+
+
 def test_guided_search_finds_the_best_allocation_of_a_separable_loss():
     cost = np.array([8.0, 1.0, 4.0, 2.0, 1.0, 6.0])
     weights = np.ones(6)

@@ -113,6 +113,17 @@ def test_no_router_norm_or_embedding_is_a_map():
         ]
 
 
+def test_gates_that_choose_no_expert_are_maps_like_others():
+    for kind, gate in {
+        "minimax": "self_attn.output_gate",
+        "kimi_linear": "self_attn.forget_gate.f_a_proj",
+        "xlstm": "ffn.proj_up_gate",
+    }.items():
+        _, stack = made(kind)
+        names = {found.name for layer in range(N_LAYERS) for found in linear_maps(stack, layer)}
+        assert gate in names and not any("router" in name for name in names)
+
+
 def test_what_cannot_be_told_apart_is_refused():
     _, stack = made("dbrx")
     with pytest.raises(ModelError, match=r"experts in a form \(DbrxExpertGLU\)"):

@@ -184,11 +184,14 @@ class Opened:
         return attention_of(self.model)
 
 
-def prepare(request: Request, *, progress: Progress, cutting: bool = False) -> Prepared:
+def prepare(
+    request: Request, *, progress: Progress, cutting: bool = False, choosing: bool = True
+) -> Prepared:
     """Resolve the model, choose the texts, and refuse whatever needs no weights to be refused.
 
     Args:
         cutting: A cut follows, so what could not be saved is refused too.
+        choosing: Players are chosen from, so there must be some, and a budget that suffices.
 
     Raises:
         UserError: whatever cannot be used, in one line.
@@ -198,7 +201,8 @@ def prepare(request: Request, *, progress: Progress, cutting: bool = False) -> P
     n_players, locked = sketch(request, source)
     if cutting:
         check_savable(request, source, n_players, locked)
-    check_feasible(request, n_players, locked, cutting=cutting)
+    if choosing:
+        check_feasible(request, n_players, locked, cutting=cutting)
     find_disk_stack(source.entries, source.config())  # refuses what could not be cut afterwards
     dtype, reason = dtype_of(request.dtype, devices[0])
     progress.say(f"reading texts for {source.name}")

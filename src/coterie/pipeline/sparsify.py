@@ -59,7 +59,7 @@ def sparsify(
     done = None if overwrite else _finished(output)
     if done is None:
         check_output(output, overwrite=overwrite)
-    prepared = prepare(request.base, progress=progress)
+    prepared = prepare(request.base, progress=progress, choosing=False)
     identity = {**prepared.identity(), **request.as_json(), "verb": "sparsify"}
     del identity["state_memory"]  # decides how it is run, not what comes out
     if done is not None and done.get("identity") == as_read(identity):

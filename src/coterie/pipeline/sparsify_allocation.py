@@ -24,6 +24,7 @@ from coterie.sparsity.allocation import (
     allocate,
     importance_of,
     mean_of,
+    steps_within,
     to_pattern,
 )
 from coterie.sparsity.choices import ChoiceGame
@@ -100,10 +101,10 @@ class Judging:
         self.candidates += len(levels)
         return read(seen, "kl", self.vocabulary)[0].mean(axis=1)
 
-    def levels(self, sparsity: Vector) -> Levels:
+    def levels(self, sparsity: Vector, bounds: Bounds) -> Levels:
         """Sparsities ``(n, n_units)`` on the grid, totals kept as nearly as it allows."""
-        steps = self.units.steps
-        return np.stack([steps - to_pattern(row, self.units.weights, steps) for row in sparsity])
+        steps, weights = self.units.steps, self.units.weights
+        return np.stack([steps - to_pattern(row, weights, steps, bounds) for row in sparsity])
 
 
 def share_out(table: Opened, request: SparsifyRequest, progress: Progress) -> Shared:
@@ -130,7 +131,7 @@ def share_out(table: Opened, request: SparsifyRequest, progress: Progress) -> Sh
     else:
         found = _by_contributions(table, request, stack, units, progress)
     if units.is_pattern:
-        kept = to_pattern(found.sparsity, units.weights, units.steps)
+        kept = to_pattern(found.sparsity, units.weights, units.steps, bounds)
         found.sparsity = 1 - kept / units.steps
     return found
 
@@ -187,7 +188,7 @@ def choose(
     spreads = np.stack(
         [allocate(importance, units.weights, target, spread=s, bounds=bounds) for s in SPREADS]
     )
-    levels = judging.levels(spreads)
+    levels = judging.levels(spreads, bounds)
     losses = judging(levels)
     best = int(losses.argmin())
     everyone = np.ones(len(units.names), dtype=bool)
@@ -205,10 +206,13 @@ def choose(
 
 def _searched(judging: Judging, starts: Levels, found: Shared, request: SparsifyRequest) -> Shared:
     units, bounds = judging.units, request.bounds()
-    least = np.full(len(units.weights), int(np.ceil(bounds.least * units.steps - 1e-9)))
-    most = np.full(len(units.weights), int(np.floor(bounds.most * units.steps + 1e-9)))
+    least, most = (np.full(len(units.weights), step) for step in steps_within(bounds, units.steps))
     rng = np.random.default_rng([request.base.seed, 6])
-    answer = guided(judging, starts, Space(units.weights, least, most), rng=rng)
+    space = Space(units.weights, least, most)
+    if not space.allowed(starts, float(starts[0] @ units.weights)).any():
+        found.told |= {"search": f"no steps of 1/{units.steps} lie within the bounds: not searched"}
+        return found
+    answer = guided(judging, starts, space, rng=rng)
     sparse = answer.levels / units.steps
     # The grid meets the target to within half a step of one unit; one shift meets it exactly.
     found.sparsity = allocate(-sparse, units.weights, request.target(), spread=1.0, bounds=bounds)
@@ -241,7 +245,7 @@ def _mixed(
         sparsity[rest] = allocate(
             importance[rest], weights[rest], left, spread=spread, bounds=bounds
         )
-        levels = judging.levels(sparsity[None])
+        levels = judging.levels(sparsity[None], bounds)
         levels[0, gone] = GONE
         tried[str(n_cut)] = float(judging(levels)[0])
         if float(str(tried[str(n_cut)])) < loss:

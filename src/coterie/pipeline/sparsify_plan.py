@@ -47,7 +47,7 @@ def sparsify_plan(
     request.check()
     progress, output = progress or Silent(), Path(output)
     check_output(output, overwrite=overwrite)
-    prepared = prepare(request.base, progress=progress)
+    prepared = prepare(request.base, progress=progress, choosing=False)
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
     with opened(prepared, store=store, progress=progress, read_only=True) as table:
         refuse_unless_possible(table, request)

@@ -79,6 +79,10 @@ class SparsifyRequest:
             )
         if not 1 <= self.window <= 16:
             raise SparsityError(f"--window {self.window} must lie between 1 and 16 layers")
+        if not self.most < 1:
+            raise SparsityError(
+                f"--most {self.most:g} must be below 1: a layer that is all zeros is better cut"
+            )
         self.bounds().check(self.target())
         if self.allocation == "mixed" and (self.pattern or self.base.players != "layer"):
             raise SparsityError(

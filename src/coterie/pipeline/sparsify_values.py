@@ -175,7 +175,13 @@ def way(request: SparsifyRequest, n_players: int, locked: Locked) -> tuple[str, 
                 "--contributions surrogate or window"
             )
         return f"exact Shapley values, {_RATIO}", lambda value: _exact(value, n_players, stay)
-    draws = max(2 * n_free, (request.base.budget or PER_PLAYER * n_free) // 2)
+    budget, fewest = request.base.budget or PER_PLAYER * n_free, 4 * n_free + 2
+    if budget < fewest:
+        raise SparsityError(
+            f"--budget {budget} is too small for a surrogate of {n_free} players: give at least"
+            f" {fewest} coalitions, or --contributions window"
+        )
+    draws = (budget - 2) // 2  # in pairs, beside the full and the empty coalition
     seed = np.random.SeedSequence([request.base.seed, 5])
     return (
         "Shapley values of an additive surrogate",
@@ -205,7 +211,8 @@ def _kind(request: SparsifyRequest, n_free: int) -> Measuring:
     kind = request.measuring()
     if kind != "auto":
         return kind
-    return "exact" if n_free <= EXACT_UP_TO else "surrogate"
+    most = 2**EXACT_UP_TO if request.base.budget is None else request.base.budget
+    return "exact" if n_free <= EXACT_UP_TO and 2**n_free <= most else "surrogate"
 
 
 def _exact(value: ValueFunction, n_players: int, locked: Indices) -> Vector:

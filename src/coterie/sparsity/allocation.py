@@ -59,6 +59,10 @@ class Bounds:
             )
 
 
+FREE = Bounds(0.0, 1.0)
+"""Any sparsity at all."""
+
+
 def allocate(
     importance: Vector, weights: Vector, target: float, *, spread: float, bounds: Bounds
 ) -> Vector:
@@ -137,19 +141,32 @@ def in_proportion(scores: Vector, weights: Vector, target: float, *, bounds: Bou
     return bounds.most - given / weights
 
 
-def to_pattern(sparsity: Vector, weights: Vector, group: int) -> Indices:
+def to_pattern(
+    sparsity: Vector, weights: Vector, group: int, bounds: Bounds | None = None
+) -> Indices:
     """Weights kept in every group of ``group``, unit by unit: N of N:M, ``(n_units,)``.
 
-    Sparsities are rounded down to multiples of 1/M, then raised by one step where most was lost,
-    as far as that brings the total nearer to what it was; the order of sparsities is kept.
+    Sparsities are rounded down to multiples of 1/M that lie within the bounds, if any do; then
+    single steps are given where most was lost, or taken where most was added, as far as that brings
+    the total nearer to what it was. The order of sparsities is kept.
     """
-    steps = np.floor(sparsity * group + 1e-9).astype(np.intp)
+    least, most = steps_within(bounds or FREE, group)
+    if least > most:
+        least, most = steps_within(FREE, group)
+    steps = np.clip(np.floor(sparsity * group + 1e-9).astype(np.intp), least, most)
     lost = sparsity * group - steps
-    order = np.lexsort([-sparsity, -lost])
     gap = float(lost @ weights)
-    gaps = gap - np.concatenate([[0.0], np.cumsum(weights[order])])
-    steps[order[: int(np.abs(gaps).argmin())]] += 1
-    return group - np.minimum(steps, group)
+    sign, limit = (1, most) if gap >= 0 else (-1, least)
+    order = np.lexsort([-sign * sparsity, -sign * lost])
+    order = order[steps[order] != limit]
+    gaps = abs(gap) - np.concatenate([[0.0], np.cumsum(weights[order])])
+    steps[order[: int(np.abs(gaps).argmin())]] += sign
+    return group - steps
+
+
+def steps_within(bounds: Bounds, group: int) -> tuple[int, int]:
+    """Fewest and most steps of 1/M that lie within bounds; the fewest may be more than the most."""
+    return int(np.ceil(bounds.least * group - 1e-6)), int(np.floor(bounds.most * group + 1e-6))
 
 
 def mean_of(sparsity: Vector, weights: Vector) -> float:

@@ -5,7 +5,7 @@ weights w moved by ± ε z, z standard normal, and the mean of the squared slope
 A unit scores ‖w‖ · ‖∇L‖, first order what zeroing it would do, and is kept in proportion.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,17 +15,20 @@ from transformers import PreTrainedModel
 from coterie.evaluation.planning import Spent
 from coterie.evaluation.shape import BatchShape
 from coterie.game.coalitions import Vector
+from coterie.game.utilities import read
+from coterie.models.layer_fields import text_config
 from coterie.models.stack import Stack
 from coterie.sparsity.allocation import Bounds, in_proportion
 from coterie.sparsity.choices import AS_IT_IS, ChoiceGame
 from coterie.sparsity.linears import LinearMap, linear_maps
 from coterie.sparsity.units import Units
 
-STEP = 1e-3
-"""ε, in units of the root mean square weight of the unit."""
+STEP, COARSE_STEP = 1e-3, 0.05
+"""ε, in units of the root mean square weight of the unit; the coarse one where weights have 16 bits
+and a finer move would be rounded away."""
 
-NOISES = 4
-"""Directions z per unit; each costs two losses."""
+NOISES = 16
+"""Directions z per unit; each costs two losses. A score has a relative error of 1/√(2 · NOISES)."""
 
 HEADROOM = 0.1
 """The sparsest unit is this much above the target, as theirs is (0.6 at 0.5)."""
@@ -57,7 +60,8 @@ def zeroth_order_scores(
     for layer in range(n_layers):
         choices[layer, :, layer] = 1 + np.arange(per_layer * width)
     game = ChoiceGame(model, stack, tokens, shape, moved)
-    losses = game.observe(choices.reshape(-1, n_layers)).nll.mean(axis=1)
+    seen = game.observe(choices.reshape(-1, n_layers))
+    losses = read(seen, "nll", text_config(model.config).vocab_size)[0].mean(axis=1)
     pairs = losses.reshape(len(units.weights), NOISES, 2)
     sizes = np.array(
         [
@@ -66,7 +70,7 @@ def zeroth_order_scores(
             for name in units.names[layer] or ("",)
         ]
     )
-    step = STEP * sizes / np.sqrt(units.weights)
+    step = _step(maps[0]) * sizes / np.sqrt(units.weights)
     slopes = (pairs[..., 0] - pairs[..., 1]) / (2 * step[:, None])
     return sizes * np.sqrt((slopes**2).mean(axis=1)), game.spent
 
@@ -77,15 +81,19 @@ def ecoflap(scores: Vector, weights: Vector, target: float, *, bounds: Bounds) -
     return in_proportion(scores, weights, target, bounds=Bounds(bounds.least, most))
 
 
+def _step(maps: Sequence[LinearMap]) -> float:
+    return STEP if maps[0].whole.dtype.itemsize > 2 else COARSE_STEP
+
+
 def _norm(maps: list[LinearMap]) -> float:
     return float(sum(one.weight.double().square().sum() for one in maps) ** 0.5)
 
 
 def _moved(maps: list[LinearMap], generator: torch.Generator, sign: float) -> dict[str, Tensor]:
-    size = _norm(maps) / sum(one.n_weights for one in maps) ** 0.5
+    step = _step(maps) * _norm(maps) / sum(one.n_weights for one in maps) ** 0.5
     tensors: dict[str, Tensor] = {}
     for one in maps:
         whole = tensors.setdefault(one.parameter, one.whole.clone())
         noise = torch.randn(one.weight.shape, generator=generator)
-        one.within(whole).add_(noise.to(whole), alpha=sign * STEP * size)
+        one.within(whole).add_(noise.to(whole), alpha=sign * step)
     return tensors

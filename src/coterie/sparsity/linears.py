@@ -15,7 +15,7 @@ from coterie.errors import ModelError
 from coterie.models.stack import Stack
 from coterie.sparsity.interface import LayerLevel, Level, SparsityError
 
-_ROUTER = re.compile(r"(^|\.)(gate|\w*_gate|\w*router\w*)(\.|$)", re.IGNORECASE)
+_ROUTER = re.compile(r"(^|\.)(gate|\w*expert\w*_gate|\w*router\w*)(\.|$)", re.IGNORECASE)
 _EXPERTS = re.compile(r"expert", re.IGNORECASE)
 
 _EXPERTS_TRANSPOSED = {"Llama4TextExperts": True, "JetMoeParallelExperts": False}

@@ -58,11 +58,13 @@ def owl(
 
 
 def _ratio(pairs: Sequence[tuple[LinearMap, Statistics]]) -> float:
-    scores = []
-    for found, known in pairs:
-        score = found.weight.abs().float()
-        if known.squares is not None:  # no input reached it: all inputs alike
-            score = score * known.squares.sqrt()
-        scores.append(score.flatten())
+    norms = [None if known.squares is None else known.squares.sqrt() for _, known in pairs]
+    reached = [norm for norm in norms if norm is not None]
+    usual = torch.stack([norm.mean() for norm in reached]).mean() if reached else 1.0
+    scores = [
+        # What no input reached is taken to be reached by usual ones.
+        (found.weight.abs().float() * (usual if norm is None else norm)).flatten()
+        for (found, _), norm in zip(pairs, norms, strict=True)
+    ]
     together = torch.cat(scores)
     return float((together > OUTLIER * together.mean()).double().mean())

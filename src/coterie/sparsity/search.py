@@ -69,9 +69,22 @@ class Space:
     most: Levels
 
     def allowed(self, candidates: Levels, total: float) -> NDArray[np.bool_]:
-        """Which candidates are in range and as sparse in all as the first, within half a step."""
+        """Which candidates are in range and as sparse in all, to half a step of the largest unit.
+
+        One shift of all units makes up for that in the end; what it is judged by stays near enough.
+        """
         inside = ((candidates >= self.least) & (candidates <= self.most)).all(axis=1)
-        return inside & (candidates @ self.weights >= total - 0.5 * self.weights.min())
+        return inside & (np.abs(candidates @ self.weights - total) <= 0.5 * self.weights.max())
+
+    def switched(
+        self, levels: NDArray[np.intp], up: int, down: int, stride: int
+    ) -> NDArray[np.intp]:
+        """One unit sparser, another denser by as many weights: the larger one by ``stride``."""
+        larger = max(self.weights[up], self.weights[down])
+        child = levels.copy()
+        child[up] += max(1, round(stride * larger / self.weights[up]))
+        child[down] -= max(1, round(stride * larger / self.weights[down]))
+        return child
 
 
 def most_judged(n_units: int, n_starts: int) -> float:
@@ -139,16 +152,13 @@ def _switched(
         if used[one] or used[other]:
             continue
         used[[one, other]] = True
-        child = child.copy()
-        child[one] += stride
-        child[other] -= stride
+        child = space.switched(child, one, other, stride)
         candidates.append(child)
     for _ in range(OFFSPRING):
         child = parent.copy()
         for _ in range(int(min(rng.integers(1, 4, size=2)))):  # fewer switches are likelier
             one, other = rng.choice(n_units, 2, replace=False) if n_units > 1 else (0, 0)
-            child[one] += stride
-            child[other] -= stride
+            child = space.switched(child, one, other, stride)
         candidates.append(child)
     made = np.unique(np.array(candidates), axis=0)
     fresh = (made != parent).any(axis=1)

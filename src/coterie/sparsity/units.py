@@ -97,6 +97,11 @@ def find_units(
     weights = []
     for layer, blocks in enumerate(names):
         maps = linear_maps(stack, layer)
+        if blocks and (outside := [found.name for found in maps if found.block not in blocks]):
+            raise SparsityError(
+                f"layer {stack.path}.{layer} has linear maps outside its attention and feed-forward"
+                f" blocks ({', '.join(outside[:3])}): give --players layer"
+            )
         for block in blocks or (None,):
             mine = [found for found in maps if block is None or found.block == block]
             weights.append(float(sum(found.n_weights for found in mine)))
