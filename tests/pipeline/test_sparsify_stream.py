@@ -31,7 +31,7 @@ def asking(home, *, stream=False, players="layer", **own):
         sequences=8,
         length=16,
         dtype="float32",
-        budget=24,
+        budget=26,
         stream=stream,
         players=players,
     )
