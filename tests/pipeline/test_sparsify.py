@@ -1,5 +1,6 @@
 """`sparsify` on a tiny model: sparse as asked, proved, told again, refused in one line."""
 
+import gc
 import io
 import json
 
@@ -8,14 +9,23 @@ import pytest
 import torch
 from rich.console import Console
 from tests.tiny import N_LAYERS, save_llama, save_text, tokenizer
-from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    PreTrainedModel,
+)
 
 from coterie.errors import UserError
+from coterie.models import safety
+from coterie.pipeline import opening, sparsify_apply
 from coterie.pipeline.request import Request
 from coterie.pipeline.sparsify import sparsify
+from coterie.pipeline.sparsify_allocation import Judging
 from coterie.pipeline.sparsify_request import SparsifyRequest
 from coterie.pipeline.sparsify_values import asked_by, way
 from coterie.report.sparsity import print_sparsity
+from coterie.sparsity.units import GONE
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +221,40 @@ def test_the_cost_that_is_stated_is_the_cost(home, how):
     found = values(value)
     np.testing.assert_allclose(found, [1.0, np.nan, 2.0, 3.0, 0.25], atol=1e-9)
     assert len(np.unique(np.concatenate(asked), axis=0)) == len(stated)
+
+
+class Census:
+    """Wraps what loads a model: counts the ones with weights that are alive when it is called."""
+
+    def __init__(self, monkeypatch):
+        self.alive, load = [], self._counting(opening.load_model)
+        monkeypatch.setattr(opening, "load_model", load)
+        monkeypatch.setattr(sparsify_apply, "load_model", load)
+        monkeypatch.setattr(safety, "_reload", self._counting(safety._reload))
+
+    @staticmethod
+    def count():
+        models = [one for one in gc.get_objects() if issubclass(type(one), PreTrainedModel)]
+        return sum(any(not part.is_meta for part in one.parameters()) for one in models)
+
+    def _counting(self, load):
+        def counted(*given, **named):
+            self.alive.append(self.count())
+            return load(*given, **named)
+
+        return counted
+
+
+@pytest.mark.parametrize(("rule", "loads"), [("uniform", 3), ("sv-nup", 3), ("mixed", 4)])
+def test_two_copies_of_a_model_never_coexist(home, tmp_path, monkeypatch, rule, loads):
+    judged = Judging.__call__
+
+    def cutting_pays(self, levels, share=1.0):
+        return judged(self, levels, share) - (levels == GONE).sum(axis=1)
+
+    monkeypatch.setattr(Judging, "__call__", cutting_pays)
+    gc.collect()
+    census, already = Census(monkeypatch), Census.count()
+    record = done(home, tmp_path / "out", sparsity=0.6, allocation=rule)
+    assert any(unit["cut"] for unit in record["sparsity"]["units"]) == (rule == "mixed")
+    assert census.alive == [already] * loads

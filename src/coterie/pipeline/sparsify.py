@@ -2,7 +2,9 @@
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -15,21 +17,51 @@ from coterie.models.sources import Source
 from coterie.models.stack import find_stack
 from coterie.pipeline.folder import as_read, check_output, written_aside
 from coterie.pipeline.licence import licence_of
-from coterie.pipeline.opening import Opened, Progress, Silent, opened, prepare
+from coterie.pipeline.opening import Opened, Prepared, Progress, Silent, opened, prepare
 from coterie.pipeline.sparsify_allocation import Shared, share_out
-from coterie.pipeline.sparsify_apply import applied
+from coterie.pipeline.sparsify_apply import (
+    Outcome,
+    Whole,
+    Written,
+    judged_whole,
+    let_go,
+    proved,
+    pruned_cut,
+    pruned_here,
+)
 from coterie.pipeline.sparsify_record import opening_part, sparsity_part
 from coterie.pipeline.sparsify_request import SparsifyRequest
 from coterie.pipeline.sparsify_stream import applied_streamed, streaming_part
 from coterie.pipeline.verdict import verdict_part
+from coterie.plain import Json
 from coterie.report.record import SizePart
 from coterie.report.sparsity import SparsityRecord, sparsity_card
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.sequential import check_allocation, check_tokens, refused_unless_replayed
-from coterie.sparsity.units import find_units
+from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.write import SparseWriter
 
 RECORD = "coterie.json"
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Everything known when the source model is let go.
+
+    Attributes:
+        vocabulary: Tokens of the model, for losses that are not finite.
+        folder: Where the checkpoint is, or will be, until it takes its place.
+        began: When pruning and judging began, by the monotonic clock.
+        done: How far they have come.
+    """
+
+    record: SparsityRecord
+    shared: Shared
+    units: Units
+    vocabulary: int
+    folder: Path
+    began: float
+    done: Whole | Written | Outcome
 
 
 def sparsify(
@@ -66,37 +98,71 @@ def sparsify(
         progress.say(f"{output.name} holds the finished run of this very request")
         return done
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
-    with opened(prepared, store=store, progress=progress) as table, ExitStack() as stack:
+    with ExitStack() as ending:
+
+        def begin() -> Path:
+            return ending.enter_context(written_aside(output, overwrite=overwrite))
+
+        found = let_go(lambda: _found(prepared, request, identity, output, store, begin, progress))
+        _finish(found, _outcome(found, prepared, request, progress), prepared, request)
+    return found.record
+
+
+def _found(
+    prepared: Prepared,
+    request: SparsifyRequest,
+    identity: dict[str, Json],
+    output: Path,
+    store: Path | str | None,
+    begin: Callable[[], Path],
+    progress: Progress,
+) -> _Found:
+    """Share out, judge the full model, and prune it if it stays whole; it is let go on return.
+
+    Args:
+        begin: Makes the folder for the checkpoint: nothing is written before it is needed.
+    """
+    with opened(prepared, store=store, progress=progress) as table:
         refuse_unless_possible(table, request)
         shared = share_out(table, request, progress)
-        record = opening_part(table, request, shared, identity, output)
-        folder = stack.enter_context(written_aside(output, overwrite=overwrite))
-        _finish(record, table, request, shared, folder, progress)
-    return record
+        units = find_units(
+            table.model, find_stack(table.model), table.stack.players, request.group()
+        )
+        record = opening_part(table, request, shared, units, identity, output)
+        folder, began = begin(), time.monotonic()
+        done: Whole | Written | Outcome
+        if table.streamed:
+            done = applied_streamed(table, request, shared, folder, progress)
+            record["streaming"] = streaming_part(table, record["cost"]["coalitions"])
+        else:
+            done = judged_whole(table, progress)
+            if shared.kept.all():
+                done = pruned_here(table, request, shared, done, folder, progress)
+        vocabulary = table.calibration.engine.vocabulary
+        return _Found(record, shared, units, vocabulary, folder, began, done)
 
 
-def _finish(
-    record: SparsityRecord,
-    table: Opened,
-    request: SparsifyRequest,
-    shared: Shared,
-    folder: Path,
-    progress: Progress,
-) -> None:
-    """Prune, write, judge and verify; put record and card beside the weights."""
-    began = time.monotonic()
-    done = (applied_streamed if table.streamed else applied)(
-        table, request, shared, folder, progress
+def _outcome(
+    found: _Found, prepared: Prepared, request: SparsifyRequest, progress: Progress
+) -> Outcome:
+    """What is left to do when the full model is gone."""
+    if isinstance(found.done, Whole):
+        return pruned_cut(prepared, request, found.shared, found.done, found.folder, progress)
+    if isinstance(found.done, Written):
+        return proved(found.done, prepared.source, found.folder, progress)
+    return found.done
+
+
+def _finish(found: _Found, done: Outcome, prepared: Prepared, request: SparsifyRequest) -> None:
+    """Complete the record; put it and the card beside the weights."""
+    record, source, folder = found.record, prepared.source, found.folder
+    record["cost"]["seconds"]["pruning, judging and checking"] = time.monotonic() - found.began
+    record["sparsity"] = sparsity_part(
+        request, found.shared, found.units, done.layers, done.counted
     )
-    record["cost"]["seconds"]["pruning, judging and checking"] = time.monotonic() - began
-    record["sparsity"] = sparsity_part(table, request, shared, done.layers, done.counted)
-    if table.streamed:
-        record["streaming"] = streaming_part(table, record["cost"]["coalitions"])
-    vocabulary = table.calibration.engine.vocabulary
-    full, _ = read(done.before, "nll", vocabulary)
-    sparse, not_finite = read(done.after, "nll", vocabulary)
-    held_out, source = table.prepared.held_out, table.prepared.source
-    record["verdict"] = verdict_part(full[0], sparse[0], done.after, held_out, not_finite)
+    full, _ = read(done.before, "nll", found.vocabulary)
+    sparse, not_finite = read(done.after, "nll", found.vocabulary)
+    record["verdict"] = verdict_part(full[0], sparse[0], done.after, prepared.held_out, not_finite)
     record["size"] = _sizes(source, folder)
     record["verification"] = done.verification
     card = sparsity_card(record, licence_of(source.folder / "README.md"))

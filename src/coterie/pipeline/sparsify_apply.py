@@ -1,29 +1,39 @@
-"""Prune a model in memory into a folder, judge it on held-out text, and prove what was written."""
+"""Prune a model in memory into a folder, judge it on held-out text, and prove what was written.
 
+One model is in memory at a time. What is kept of the full one is what it did on the held-out texts;
+what is kept of the pruned one is what its checkpoint must do when it is read back.
+"""
+
+import gc
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from coterie.evaluation.shape import BatchShape
 from coterie.game.coalitions import Observations
 from coterie.models.checkpoints import load_model
 from coterie.models.safety import Expectation, Verification, expect, verify
 from coterie.models.sources import Source, resolve
 from coterie.models.stack import Stack, find_stack
 from coterie.models.streaming import write_cut
-from coterie.pipeline.opening import Opened, Progress
+from coterie.pipeline.opening import Opened, Prepared, Progress
 from coterie.pipeline.sparsify_allocation import Shared
 from coterie.pipeline.sparsify_request import SparsifyRequest
 from coterie.plain import Json
-from coterie.sparsity.choices import AS_IT_IS, ChoiceGame, Choices
+from coterie.sparsity.choices import AS_IT_IS, ChoiceGame, Choices, Readings
 from coterie.sparsity.interface import PrunedLayer
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.sequential import prune_layers
 from coterie.sparsity.units import find_units
 from coterie.sparsity.write import SparseWriter, Sparsity, check_written
+
+Result = TypeVar("Result")
 
 VERIFIED_SEQUENCES = 2
 """Calibration sequences on which the reloaded checkpoint must do what the pruned model did."""
@@ -48,41 +58,113 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class _Opened:
-    """What is pruned: the source, or the source without the layers that were cut."""
+class Whole:
+    """What is kept of the full model when it is let go.
 
-    source: Source
-    model: PreTrainedModel
-    stack: Stack
-    judge: ChoiceGame
+    Attributes:
+        before: What it did on the held-out texts, ``(1, n_sequences)``.
+        readings: What it predicted there, for others to be compared with.
+        shape: How much was computed at once.
+    """
+
     before: Observations
+    readings: Readings
+    shape: BatchShape
 
 
 @dataclass(frozen=True, eq=False)
-class _Pruned:
-    """A model that was pruned and written, measured on held-out text."""
+class Written:
+    """A pruned checkpoint, and what the model that it was written from did; that one may go.
+
+    Attributes:
+        layers: What became of each layer, without tensors.
+        expected: What the checkpoint must do when it is read back.
+        before: The full model on the held-out texts; ``after`` the pruned one.
+    """
 
     layers: tuple[PrunedLayer, ...]
     expected: Expectation
+    before: Observations
     after: Observations
 
 
-def applied(
-    table: Opened, request: SparsifyRequest, shared: Shared, folder: Path, progress: Progress
+def judged_whole(table: Opened, progress: Progress) -> Whole:
+    """The full model on the held-out texts."""
+    progress.say("judging the full model on held-out text")
+    stack, shape = find_stack(table.model), table.calibration.engine.shape
+    judge = _judge(table.prepared, table.model, stack, shape)
+    return Whole(judge.observe(as_it_is(stack)), judge.readings, shape)
+
+
+def pruned_here(
+    table: Opened,
+    request: SparsifyRequest,
+    shared: Shared,
+    whole: Whole,
+    folder: Path,
+    progress: Progress,
+) -> Written:
+    """Prune the opened model itself, all of its layers; its weights are changed."""
+    source, model = table.prepared.source, table.model
+    return _pruned(source, model, table.prepared, request, shared, whole, folder, progress)
+
+
+def pruned_cut(
+    prepared: Prepared,
+    request: SparsifyRequest,
+    shared: Shared,
+    whole: Whole,
+    folder: Path,
+    progress: Progress,
 ) -> Outcome:
-    """Prune in sequence, write and judge; then reload and verify.
+    """Prune the model without the layers that are cut, and prove what was written.
+
+    It is read from files of its own, so the full model must have been let go before.
 
     Raises:
         VerificationError: the reloaded checkpoint is not the model that was measured.
     """
+    source = prepared.source
     with tempfile.TemporaryDirectory() as scratch:
-        work = _measured(table, shared, Path(scratch), progress)
-        pruned = _pruned(table, request, shared, work, folder, progress)
-        progress.say("reading the checkpoint back")
-        checked, counted = _reloaded(work, pruned, folder)
-    return Outcome(
-        pruned.layers, counted, work.before, pruned.after, _verification(checked, counted)
-    )
+        write_cut(source, np.flatnonzero(shared.kept).tolist(), Path(scratch) / "cut")
+        trust = source.trust_remote_code
+        cut = resolve(str(Path(scratch) / "cut"), None, trust_remote_code=trust)
+
+        def written() -> Written:
+            model = load_model(cut, dtype=prepared.dtype, device=prepared.device)
+            return _pruned(cut, model, prepared, request, shared, whole, folder, progress)
+
+        return proved(let_go(written), cut, folder, progress)
+
+
+def let_go(work: Callable[[], Result]) -> Result:
+    """What some work gives, when the model that it had in memory is really gone.
+
+    Objects that refer to each other outlast the last name for them until they are collected.
+    """
+    done = work()
+    gc.collect()
+    return done
+
+
+def proved(written: Written, source: Source, folder: Path, progress: Progress) -> Outcome:
+    """Read the checkpoint back and hold it against what was pruned; its model must be gone.
+
+    Args:
+        source: What was pruned, layers that were cut not in it.
+
+    Raises:
+        VerificationError: the reloaded checkpoint is not the model that was measured.
+    """
+    progress.say("reading the checkpoint back")
+    trusted = source.trust_remote_code
+    checked = verify(written.expected, folder, trust_remote_code=trusted)
+    gc.collect()
+    sparse = resolve(str(folder), None, trust_remote_code=trusted)
+    model = load_model(sparse, dtype=None, device="cpu")
+    counted = check_written(written.layers, source, model, folder)
+    told = _verification(checked, counted)
+    return Outcome(written.layers, counted, written.before, written.after, told)
 
 
 def as_it_is(stack: Stack) -> Choices:
@@ -95,43 +177,37 @@ def nothing(layer: int, choice: int) -> dict[str, torch.Tensor]:
     raise LookupError(f"layer {layer} has no variant {choice}")
 
 
-def _measured(table: Opened, shared: Shared, scratch: Path, progress: Progress) -> _Opened:
-    """The model to prune, and the full model's losses on the held-out texts."""
-    progress.say("judging the full model on held-out text")
-    shape = table.calibration.engine.shape
-    stack = find_stack(table.model)
-    tokens = torch.from_numpy(table.prepared.held_out.tokens)
-    judge = ChoiceGame(table.model, stack, tokens, shape, nothing)
-    before = judge.observe(as_it_is(stack))
-    source = table.prepared.source
-    if shared.kept.all():
-        return _Opened(source, table.model, stack, judge, before)
-    kept = np.flatnonzero(shared.kept).tolist()
-    write_cut(source, kept, scratch / "cut")
-    cut = resolve(str(scratch / "cut"), None, trust_remote_code=source.trust_remote_code)
-    model = load_model(cut, dtype=table.prepared.dtype, device=table.prepared.device)
-    fewer = find_stack(model)
-    return _Opened(
-        cut, model, fewer, ChoiceGame(model, fewer, tokens, shape, nothing, like=judge), before
-    )
+def _judge(
+    prepared: Prepared,
+    model: PreTrainedModel,
+    stack: Stack,
+    shape: BatchShape,
+    like: Readings | None = None,
+) -> ChoiceGame:
+    """What a model as it is does on the held-out texts."""
+    tokens = torch.from_numpy(prepared.held_out.tokens)
+    return ChoiceGame(model, stack, tokens, shape, nothing, like=like)
 
 
 def _pruned(
-    table: Opened,
+    source: Source,
+    model: PreTrainedModel,
+    prepared: Prepared,
     request: SparsifyRequest,
     shared: Shared,
-    work: _Opened,
+    whole: Whole,
     folder: Path,
     progress: Progress,
-) -> _Pruned:
+) -> Written:
     """Prune in sequence into the folder, then measure the model as it now is."""
-    units = find_units(work.model, work.stack, table.stack.players, request.group())
+    stack = find_stack(model)
+    units = find_units(model, stack, request.base.player_kind(), request.group())
     kept = np.repeat(shared.kept, units.per_layer)
-    writer = SparseWriter(work.source, work.model, work.stack)
-    calibration = torch.from_numpy(table.calibration.texts.tokens)
+    writer = SparseWriter(source, model, stack)
+    calibration = torch.from_numpy(prepared.calibration.tokens)
     layers = prune_layers(
-        work.model,
-        work.stack,
+        model,
+        stack,
         calibration,
         units.allocation(shared.sparsity[kept]),
         find_pruner(request.pruner),
@@ -140,19 +216,10 @@ def _pruned(
     )
     written = writer.write(layers, folder)
     progress.say("judging the sparse model on held-out text")
-    after = work.judge.observe(as_it_is(work.stack))
-    everyone = [True] * work.stack.n_players
-    expected = expect(work.model, work.stack, everyone, calibration[:VERIFIED_SEQUENCES])
-    return _Pruned(written, expected, after)
-
-
-def _reloaded(work: _Opened, pruned: _Pruned, folder: Path) -> tuple[Verification, Sparsity]:
-    trusted = work.source.trust_remote_code
-    checked = verify(pruned.expected, folder, trust_remote_code=trusted)
-    model = load_model(
-        resolve(str(folder), None, trust_remote_code=trusted), dtype=None, device="cpu"
-    )
-    return checked, check_written(pruned.layers, work.source, model, folder)
+    after = _judge(prepared, model, stack, whole.shape, whole.readings).observe(as_it_is(stack))
+    everyone = [True] * stack.n_players
+    expected = expect(model, stack, everyone, calibration[:VERIFIED_SEQUENCES])
+    return Written(written, expected, whole.before, after)
 
 
 def _verification(checked: Verification, counted: Sparsity) -> dict[str, Json]:

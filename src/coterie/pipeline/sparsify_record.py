@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from coterie.game.coalitions import Vector
-from coterie.models.stack import find_stack
 from coterie.pipeline.defaults import name_of
 from coterie.pipeline.opening import Opened, text_part
 from coterie.pipeline.provenance import machine, versions
@@ -19,7 +18,7 @@ from coterie.report.sparsity import CostPart, SparsityPart, SparsityRecord, Unit
 from coterie.report.words import label
 from coterie.sparsity.interface import PrunedLayer
 from coterie.sparsity.pruners import find_pruner
-from coterie.sparsity.units import Units, find_units
+from coterie.sparsity.units import Units
 from coterie.sparsity.write import Sparsity
 
 
@@ -27,6 +26,7 @@ def opening_part(
     table: Opened,
     request: SparsifyRequest,
     shared: Shared,
+    units: Units,
     identity: dict[str, Json],
     output: Path,
 ) -> SparsityRecord:
@@ -40,7 +40,7 @@ def opening_part(
         model=model_part(table),
         calibration=text_part(table.calibration.texts),
         held_out=text_part(table.prepared.held_out),
-        sparsity=sparsity_part(table, request, shared, (), None),
+        sparsity=sparsity_part(request, shared, units, (), None),
         cost=CostPart(
             coalitions=measured.distinct if measured else 0,
             layer_tokens_asked=measured.layer_tokens if measured else 0,
@@ -55,20 +55,19 @@ def opening_part(
 
 
 def sparsity_part(
-    table: Opened,
     request: SparsifyRequest,
     shared: Shared,
+    units: Units,
     layers: Sequence[PrunedLayer],
     counted: Sparsity | None,
 ) -> SparsityPart:
     """The sparsities of all units, asked and realised; cut layers count as zeros throughout."""
-    units = find_units(table.model, find_stack(table.model), table.stack.players, request.group())
     weights, sparsity = units.weights, shared.sparsity
     gone = np.repeat(~shared.kept, units.per_layer)
     zeros = _zeros(units, shared, layers) if layers else sparsity * weights
     dampings = [m.damping for layer in layers for m in layer.maps if m.damping is not None]
     values = shared.measured.values if shared.measured else np.full(len(weights), np.nan)
-    kind = table.request.player_kind()
+    kind = request.base.player_kind()
     return SparsityPart(
         target=request.target(),
         pattern=request.pattern,

@@ -22,7 +22,7 @@ from coterie.pipeline.sparsify_request import SparsifyRequest
 from coterie.pipeline.stream import Observed, reopened
 from coterie.plain import Json
 from coterie.report.record import StreamPart
-from coterie.sparsity.choices import ChoiceGame
+from coterie.sparsity.choices import ChoiceGame, Readings
 from coterie.sparsity.interface import PrunedLayer
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.sequential import Calibration, prune_layers
@@ -65,7 +65,7 @@ def applied_streamed(
     weights = sparse.batches.layers.weights
     counted = check_written(pruned.layers, prepared.source, sparse.model, folder, weights)
     progress.say("judging the sparse model on held-out text")
-    after = _judge(sparse, tokens, judge).observe(as_it_is(sparse.stack))
+    after = _judge(sparse, tokens, judge.readings).observe(as_it_is(sparse.stack))
     verification = _verification(gap, len(pruned.losses), counted)
     return Outcome(pruned.layers, counted, before, after, verification)
 
@@ -85,7 +85,7 @@ def streaming_part(table: Opened, distinct: int) -> StreamPart:
     )
 
 
-def _judge(game: StreamedGame, tokens: torch.Tensor, like: ChoiceGame | None) -> ChoiceGame:
+def _judge(game: StreamedGame, tokens: torch.Tensor, like: Readings | None) -> ChoiceGame:
     return ChoiceGame(
         game.model, game.stack, tokens, game.shape, nothing, like=like, batches=game.batches
     )

@@ -37,6 +37,9 @@ CUT, AS_IT_IS = -1, 0
 Variant = Callable[[int, int], Mapping[str, Tensor]]
 """Gives the tensors of a layer's variant, by their names inside the layer."""
 
+Readings = dict[tuple[int, ...], FullModel]
+"""What the full model predicts, by the numbers of the texts that were read together."""
+
 _FREE_SHARE = 0.5
 
 
@@ -64,10 +67,14 @@ class ChoiceGame:
         shape: How much to compute at once.
         variant: Gives the tensors of a layer's variants, choices from 1 on.
         state_memory: Bytes that live states may take; by default half of what is free.
-        like: A game on the same texts; whatever full model it was compared with, so is this one.
+        like: What a full model predicted on the same texts; without it, this model's own
+            predictions are what candidates are compared with.
         batches: The model, taken apart already; its weights may come from files.
         arrived: Called with a layer when its own weights are in place, before its variants are
             asked for.
+
+    Attributes:
+        readings: What candidates are compared with, as far as it has been read.
 
     Raises:
         ModelError: The layers of this model cannot be run apart from it.
@@ -82,7 +89,7 @@ class ChoiceGame:
         variant: Variant,
         *,
         state_memory: int | None = None,
-        like: "ChoiceGame | None" = None,
+        like: Readings | None = None,
         batches: Batches | None = None,
         arrived: Callable[[int], None] | None = None,
     ) -> None:
@@ -93,7 +100,7 @@ class ChoiceGame:
         one = self._layers.prelude(tokens[:1]).embedded
         self._memory = state_memory or int(_FREE_SHARE * free_bytes(one.device))
         self._state_bytes = one[0].numel() * max(one.element_size(), 4)
-        self._full: dict[tuple[int, ...], FullModel] = {} if like is None else like._full
+        self.readings: Readings = {} if like is None else like
 
     def observe(self, choices: Choices, sequences: Indices | None = None) -> Observations:
         """Observe candidates on some sequences: tables ``(n_candidates, n_sequences)``."""
@@ -110,10 +117,10 @@ class ChoiceGame:
         for rows in np.array_split(np.arange(len(distinct)), -(-len(distinct) // at_once)):
             states = self._walk(prelude, self._with_full(distinct[rows], key))
             with self._batches.ending():
-                if key not in self._full:
-                    self._full[key] = self._read_full(states.pop(), tokens, key)
+                if key not in self.readings:
+                    self.readings[key] = self._read_full(states.pop(), tokens, key)
                 for row, state in zip(rows, states, strict=True):
-                    read = observations(self._batches.read([state], tokens, self._full[key]))
+                    read = observations(self._batches.read([state], tokens, self.readings[key]))
                     seen.nll[row], seen.kl[row], seen.top1[row] = read.nll, read.kl, read.top1
                     self.spent.head_tokens += len(tokens) * (tokens.shape[1] - 1)
         self.spent.seconds += perf_counter() - began
@@ -149,7 +156,7 @@ class ChoiceGame:
 
     def _with_full(self, choices: Choices, key: tuple[int, ...]) -> Choices:
         """The same, and the unpruned model behind them if it has not been read on these texts."""
-        if key in self._full:
+        if key in self.readings:
             return choices
         return np.vstack([choices, np.full(choices.shape[1], AS_IT_IS)])
 
