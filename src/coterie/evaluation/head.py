@@ -75,7 +75,7 @@ class ProjectionHead:
         if self.readable:
             bias = self._matrix.bias
             rows = self._matrix.weight[start:stop]
-            logits = torch.mm(states, rows.T)
+            logits = torch.mm(states.to(rows.dtype), rows.T)
             if bias is not None:
                 logits += bias[start:stop]
         else:
