@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from rich.console import Console
 from tests.tiny import N_LAYERS, save_llama, save_text, tokenizer
 from transformers import (
     AutoModelForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
     PreTrainedModel,
 )
 
 from coterie.errors import UserError
+from coterie.evaluation.head import ProjectionHead
 from coterie.models import safety
 from coterie.pipeline import opening, sparsify_apply
 from coterie.pipeline.request import Request
@@ -180,6 +184,47 @@ def test_experts_nobody_was_routed_to_are_named_and_pruned_all_the_same(tmp_path
     told = io.StringIO()
     print_sparsity(json.loads((tmp_path / "out" / "coterie.json").read_text()), Console(file=told))
     assert "none reached 4 of them" in " ".join(told.getvalue().split())
+
+
+def test_states_wider_than_the_head_are_read(tmp_path):
+    """Mamba keeps its states in float32 whatever the dtype of its weights."""
+    torch.manual_seed(0)
+    config = MambaConfig(
+        vocab_size=400, hidden_size=32, state_size=4, num_hidden_layers=2, initializer_range=0.15
+    )
+    MambaForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "model")
+    tokenizer().save_pretrained(tmp_path / "model")
+    save_text(tmp_path / "text.txt")
+    request = asking(tmp_path, sparsity=0.5, allocation="sv-nup", window=2)
+    request = replace(request, base=replace(request.base, dtype="bfloat16"))
+    record = sparsify(request, output=tmp_path / "out", store=tmp_path / "store.sqlite")
+    assert record["dtype"] == "bfloat16"
+    assert record["sparsity"]["realised"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_head_that_fails_is_told_before_anything_is_played(home, tmp_path, monkeypatch):
+    def failing(*_):
+        raise RuntimeError("two dtypes do not multiply")
+
+    monkeypatch.setattr(ProjectionHead, "logits", failing)
+    monkeypatch.setattr("coterie.pipeline.sparsify.share_out", None)
+    with pytest.raises(UserError, match=r"layer by layer .*two dtypes") as caught:
+        done(home, tmp_path / "out", sparsity=0.5)
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_zeros_are_counted_in_the_dtype_they_are_stored_in(tmp_path):
+    """Weights of 1e-9, stored in float32 under a config that says float16, are no zeros."""
+    save_llama(tmp_path / "model", n_layers=2, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[:, :40] = 1e-9
+    model.save_pretrained(tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"dtype": "float16"}))
+    save_text(tmp_path / "text.txt")
+    record = done(tmp_path, "out", sparsity=0.3, allocation="uniform")
+    assert record["sparsity"]["realised"] == pytest.approx(0.3, abs=0.01)
 
 
 @pytest.mark.parametrize(

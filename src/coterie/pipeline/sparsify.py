@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from coterie.evaluation.replay import replayed
+from coterie.evaluation.capture import running_apart
 from coterie.game.utilities import read
 from coterie.models.sources import Source
 from coterie.models.stack import find_stack
@@ -23,8 +23,10 @@ from coterie.pipeline.sparsify_apply import (
     Outcome,
     Whole,
     Written,
+    as_it_is,
     judged_whole,
     let_go,
+    nothing,
     proved,
     pruned_cut,
     pruned_here,
@@ -36,6 +38,7 @@ from coterie.pipeline.verdict import verdict_part
 from coterie.plain import Json
 from coterie.report.record import SizePart
 from coterie.report.sparsity import SparsityRecord, sparsity_card
+from coterie.sparsity.choices import ChoiceGame
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.sequential import check_allocation, check_tokens, refused_unless_replayed
 from coterie.sparsity.units import Units, find_units
@@ -172,7 +175,7 @@ def _finish(found: _Found, done: Outcome, prepared: Prepared, request: SparsifyR
 
 
 def refuse_unless_possible(table: Opened, request: SparsifyRequest) -> None:
-    """Whatever the pruner could not do is told before anything is asked of the model.
+    """Whatever could not be done is told before the game: one text goes through layers and head.
 
     Raises:
         UserError: one line about the first thing.
@@ -187,8 +190,11 @@ def refuse_unless_possible(table: Opened, request: SparsifyRequest) -> None:
     with refused_unless_replayed(table.model):
         if table.streamed:
             table.streamed[0].check_layers()
-        else:
-            replayed(table.model, stack, tokens[[0, -1]])
+            return
+        with running_apart():
+            shape, few = table.calibration.engine.shape, tokens[[0, -1]]
+            game = ChoiceGame(table.model, stack, few, shape, nothing)
+            game.observe(as_it_is(stack), np.arange(1))
 
 
 def _finished(output: Path) -> SparsityRecord | None:

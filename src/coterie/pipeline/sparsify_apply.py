@@ -8,6 +8,7 @@ import gc
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from coterie.evaluation.shape import BatchShape
 from coterie.game.coalitions import Observations
 from coterie.models.checkpoints import load_model
 from coterie.models.safety import Expectation, Verification, expect, verify
+from coterie.models.shards import DTYPES
 from coterie.models.sources import Source, resolve
 from coterie.models.stack import Stack, find_stack
 from coterie.models.streaming import write_cut
@@ -161,10 +163,17 @@ def proved(written: Written, source: Source, folder: Path, progress: Progress) -
     checked = verify(written.expected, folder, trust_remote_code=trusted)
     gc.collect()
     sparse = resolve(str(folder), None, trust_remote_code=trusted)
-    model = load_model(sparse, dtype=None, device="cpu")
+    # Zeros are counted in the widest dtype on disk: what a narrower one rounds to zero is none.
+    model = load_model(sparse, dtype=_widest(sparse), device="cpu")
     counted = check_written(written.layers, source, model, folder)
     told = _verification(checked, counted)
     return Outcome(written.layers, counted, written.before, written.after, told)
+
+
+def _widest(source: Source) -> torch.dtype | None:
+    """The dtype that holds every floating-point weight of a checkpoint exactly, if it has any."""
+    found = {DTYPES[entry.dtype] for entry in source.entries if entry.dtype in DTYPES}
+    return reduce(torch.promote_types, found) if found else None
 
 
 def as_it_is(stack: Stack) -> Choices:
