@@ -1,5 +1,6 @@
 """Sequences: equal length, many documents, the asked shares, and no text on both sides."""
 
+import string
 from collections import Counter
 
 import numpy as np
@@ -8,7 +9,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from coterie.errors import TextError
-from coterie.evaluation.calibration import choose_texts, pack, split_documents, without
+from coterie.evaluation.calibration import (
+    choose_texts,
+    more_texts,
+    pack,
+    split_documents,
+    without,
+)
 from coterie.evaluation.texts import Document, Source
 
 SOURCE = Source("corpus.txt")
@@ -231,3 +238,49 @@ def test_bos_cannot_be_asked_of_a_tokenizer_without_one(rng):
 def test_one_document_cannot_be_split():
     with pytest.raises(TextError, match="single document, so none can be set aside"):
         split_documents([document("a", "same"), document("b", " SAME ")], seed=0)
+
+
+@pytest.mark.parametrize("held_out", [None, "other.txt"])
+@pytest.mark.parametrize("wanted", [2, 4, 12, 30, 10_000])
+def test_more_texts_begin_with_those_that_calibrate_and_never_meet_those_that_judge(
+    tokenizer, tmp_path, held_out, wanted
+):
+    def text(letters):
+        return "<|endoftext|>".join("".join(f"{a}{n}" for n in range(40)) for a in letters)
+
+    (tmp_path / "text.txt").write_text(text(string.ascii_letters))
+    (tmp_path / "other.txt").write_text(text("qrstuvwxyzABCDEFGHIJ%&"))
+    asked = {
+        "calibration": str(tmp_path / "text.txt"),
+        "held_out": held_out and str(tmp_path / held_out),
+        "sequences": 4,
+        "held_out_sequences": 3,
+    }
+    calibration, held = choose_texts(
+        tokenizer, **asked, length=16, rng=np.random.default_rng([5, 1])
+    )
+    more = more_texts(
+        calibration, tokenizer, **asked, wanted=wanted, rng=np.random.default_rng([5, 1])
+    )
+    n = min(wanted, 4)
+    np.testing.assert_array_equal(more.tokens[:n], calibration.tokens[:n])
+    read = [set(tokenizer.decode(texts.tokens.ravel())) for texts in (more, held)]
+    assert not read[0] & read[1] - set("0123456789")
+    assert more.n_sequences == wanted or wanted == 10_000
+    assert len(np.unique(more.documents)) == len(more.document_names) >= min(wanted, 4)
+    assert more.description == calibration.description
+    if wanted == 10_000:  # as many as there are
+        assert 100 < more.n_sequences < 52 * 7 + 4
+
+
+def test_more_of_a_text_that_is_read_whole_goes_on_where_the_first_ones_stopped(
+    tokenizer, tmp_path
+):
+    words = " ".join(str(number) for number in range(1000))
+    (tmp_path / "text.txt").write_text(words + "<|endoftext|>" + words[::-1])
+    asked = {"calibration": str(tmp_path / "text.txt"), "held_out": None}
+    asked |= {"sequences": 4, "held_out_sequences": None}
+    calibration, _ = choose_texts(tokenizer, **asked, length=16, rng=np.random.default_rng(3))
+    more = more_texts(calibration, tokenizer, **asked, wanted=50, rng=np.random.default_rng(3))
+    assert more.n_sequences == 50
+    assert len({row.tobytes() for row in more.tokens}) == 50

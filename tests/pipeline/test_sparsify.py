@@ -22,13 +22,16 @@ from transformers import (
 from coterie.errors import UserError
 from coterie.evaluation.head import ProjectionHead
 from coterie.models import safety
-from coterie.pipeline import opening, sparsify_apply
+from coterie.pipeline import opening, sparsify_apply, sparsify_texts
 from coterie.pipeline.request import Request
 from coterie.pipeline.sparsify import sparsify
 from coterie.pipeline.sparsify_allocation import Judging
 from coterie.pipeline.sparsify_request import SparsifyRequest
+from coterie.pipeline.sparsify_texts import with_pruning_texts
 from coterie.pipeline.sparsify_values import asked_by, way
 from coterie.report.sparsity import print_sparsity
+from coterie.sparsity.choices import ChoiceGame
+from coterie.sparsity.shelf import PassingShelf, Shelf
 from coterie.sparsity.units import GONE
 
 
@@ -240,10 +243,12 @@ def test_zeros_are_counted_in_the_dtype_they_are_stored_in(tmp_path):
         ({"sparsity": 0.5, "allocation": "fair"}, "unknown"),
         ({"sparsity": 0.5, "pruner": "scissors"}, "unknown"),
         ({"sparsity": 0.5, "allocation": "mixed", "players": "sublayer"}, "mixed"),
-        ({"sparsity": 0.5, "pruner": "sparsegpt", "sequences": 2}, "too few"),
+        ({"sparsity": 0.5, "pruner": "sparsegpt", "pruning_sequences": 2}, "too few"),
         ({"sparsity": 0.5, "window": 40}, "window"),
         ({"sparsity": 0.5, "most": 1.0}, "below 1"),
         ({"sparsity": 0.5, "contributions": "surrogate", "budget": 8}, "at least 26"),
+        ({"sparsity": 0.5, "pruning_sequences": 0}, "at least 1"),
+        ({"sparsity": 0.5, "pruning_sequences": 9, "pruner": "magnitude"}, "weights alone"),
     ],
 )
 def test_what_cannot_be_had_is_refused_and_nothing_is_written(home, asked, message):
@@ -303,3 +308,74 @@ def test_two_copies_of_a_model_never_coexist(home, tmp_path, monkeypatch, rule, 
     record = done(home, tmp_path / "out", sparsity=0.6, allocation=rule)
     assert any(unit["cut"] for unit in record["sparsity"]["units"]) == (rule == "mixed")
     assert census.alive == [already] * loads
+
+
+def test_pruners_measure_on_more_sequences_than_the_game_is_played_on(home, tmp_path):
+    wide = done(home, tmp_path / "wide", sparsity=0.5, allocation="uniform")
+    assert wide["calibration"]["sequences"] == 8 and wide["pruning"]["sequences"] == 128
+    assert wide["sparsity"]["judged_on"] == [128 * 16] * 2
+    few = done(home, tmp_path / "few", sparsity=0.5, allocation="owl", pruning_sequences=8)
+    assert few["pruning"]["sha256"] == few["calibration"]["sha256"]
+    assert few["sparsity"]["judged_on"] == [8 * 16] * 2
+    assert "--pruning-sequences 8" in few["command"]
+    assert few["identity"]["pruning_sha256"] != wide["identity"]["pruning_sha256"]
+    none = done(home, tmp_path / "none", sparsity=0.5, allocation="uniform", pruner="magnitude")
+    assert none["pruning"] is None and none["identity"]["pruning_sha256"] is None
+
+
+def test_a_hessian_is_measured_on_ten_tokens_for_every_input_by_default(home):
+    request = asking(home, sparsity=0.5, pruner="sparsegpt", allocation="uniform")
+    prepared = opening.prepare(request.base, progress=opening.Silent())
+    said = []
+    told = type("Told", (opening.Silent,), {"say": lambda self, line: said.append(line)})()
+    many = sparsify_texts.PER_INPUT, sparsify_texts.MOST
+    assert with_pruning_texts(prepared, request, told).pruning.n_sequences == 128  # 64 inputs
+    assert many == (10, 2048) and not said
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparsify_texts, "PER_INPUT", 40)
+        assert with_pruning_texts(prepared, request, told).pruning.n_sequences == 160 and not said
+        patch.setattr(sparsify_texts, "PER_INPUT", 10_000)
+        found = with_pruning_texts(prepared, request, told).pruning
+    assert 160 < found.n_sequences < 2048 and said[0].startswith("warning: the calibration text")
+    held_out = {row.tobytes() for row in prepared.held_out.tokens}
+    assert not held_out & {row.tobytes() for row in found.tokens}
+
+
+def test_too_little_text_for_a_hessian_is_told_before_weights_are_loaded(home, monkeypatch):
+    monkeypatch.setattr(opening, "load_model", None)
+    with pytest.raises(UserError, match=r"32 calibration tokens .*--pruning-sequences"):
+        done(home, "none", sparsity=0.5, pruner="sparsegpt", pruning_sequences=2)
+    with pytest.raises(UserError, match="where 5000 are asked"):
+        done(home, "none", sparsity=0.5, pruning_sequences=5000)
+
+
+def test_what_state_memory_allows_reaches_every_walk(home, tmp_path, monkeypatch):
+    given, begin = [], ChoiceGame.__init__
+
+    def noted(self, *args, state_memory=None, **named):
+        given.append(state_memory)
+        begin(self, *args, state_memory=state_memory, **named)
+
+    monkeypatch.setattr(ChoiceGame, "__init__", noted)
+    for rule, stream in (("mixed", False), ("ecoflap", False), ("sv-nup", True)):
+        request = asking(home, sparsity=0.5, allocation=rule)
+        base = replace(request.base, state_memory=10**6, stream=stream)
+        request = replace(request, base=base)
+        sparsify(request, output=tmp_path / rule, store=tmp_path / "store.sqlite")
+    assert given == [10**6] * len(given) and len(given) >= 4 + 4 + 3
+
+
+@pytest.mark.parametrize("rule", ["sv-nup", "guided"])
+def test_statistics_are_kept_only_where_variants_are_made_again(home, tmp_path, monkeypatch, rule):
+    made = []
+    for kind in (Shelf, PassingShelf):
+        begin = kind.__init__
+        monkeypatch.setattr(
+            kind,
+            "__init__",
+            lambda self, *given, begin=begin, **named: (
+                made.append((type(self), given[2].shape[0])) or begin(self, *given, **named)
+            ),
+        )
+    done(home, tmp_path / "out", sparsity=0.5, allocation=rule)
+    assert made == [(PassingShelf if rule == "sv-nup" else Shelf, 128)]

@@ -8,12 +8,13 @@ from tests.tiny import N_LAYERS, save_llama, save_text
 
 from coterie.errors import UserError, VerificationError
 from coterie.models.sources import resolve
-from coterie.pipeline import opening, sparsify_apply, sparsify_stream
+from coterie.pipeline import opening, sparsify_apply, sparsify_room, sparsify_stream
 from coterie.pipeline.request import Request
 from coterie.pipeline.sparsify import sparsify
 from coterie.pipeline.sparsify_plan import sparsify_plan
 from coterie.pipeline.sparsify_request import SparsifyRequest
 from coterie.report.sparsity_plan import print_sparsity_plan
+from coterie.sparsity import shelf
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,43 @@ def test_what_a_rule_asks_stays_within_what_was_stated(home, tmp_path, rule):
     spent = record["cost"]["choice"].get("layer_tokens_executed", 0)
     # The unpruned model goes along once for every share of the texts.
     assert spent <= plan["sharing"]["layer_tokens"] + 3 * N_LAYERS * 8 * 16
+
+
+@pytest.mark.parametrize("rule", ["sv-nup", "guided", "mixed"])
+@pytest.mark.parametrize("pruner", ["magnitude", "wanda", "sparsegpt"])
+def test_temporary_files_stay_within_what_was_stated(home, tmp_path, monkeypatch, rule, pruner):
+    written, save = [], shelf.save_file
+    monkeypatch.setitem(shelf.Shelf.__init__.__kwdefaults__, "room", 0)
+    monkeypatch.setattr(sparsify_room, "ROOM", 0)
+
+    def counted(tensors, file):
+        written.append(sum(tensor.nbytes for tensor in tensors.values()))
+        save(tensors, file)
+
+    monkeypatch.setattr(shelf, "save_file", counted)
+    asked = asking(home, allocation=rule, pruner=pruner, contributions="window", window=3)
+    plan = sparsify_plan(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite")
+    sparsify(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite")
+    assert sum(written) <= plan["temporary_bytes"]
+    assert (plan["temporary_bytes"] > 0) == (len(written) > 0) == (rule != "sv-nup")
+
+
+def test_pruning_is_stated_by_the_texts_it_is_done_on(home, tmp_path):
+    few, many = (
+        sparsify_plan(
+            asking(home, allocation="sv-nup", pruner=pruner, pruning_sequences=sequences),
+            output=tmp_path / "out",
+            store=tmp_path / "s.sqlite",
+        )
+        for pruner, sequences in (("wanda", 32), ("sparsegpt", 64))
+    )
+    assert few["pruning_layer_tokens"] == 2 * N_LAYERS * 32 * 16
+    assert few["sharing"]["measuring_layer_tokens"] == few["pruning_layer_tokens"]
+    assert many["pruning"]["sequences"] == 64 and few["calibration"]["sequences"] == 8
+    hessians = 4 * (6 * 32**2 + 64**2)
+    states = 4 * 64 * 16 * 32
+    assert many["pruning_memory_bytes"] - few["pruning_memory_bytes"] > hessians + states
+    print_sparsity_plan(many)
 
 
 def test_more_coalitions_read_no_more_from_disk(home, tmp_path):

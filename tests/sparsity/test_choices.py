@@ -1,6 +1,7 @@
 """Variants observed together are what the model would do with those weights; nothing is changed."""
 
 import copy
+import weakref
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from coterie.sparsity.ecoflap import ecoflap, zeroth_order_scores
 from coterie.sparsity.interface import Pattern, SparsityError
 from coterie.sparsity.owl import outlier_ratios
 from coterie.sparsity.pruners import find_pruner
-from coterie.sparsity.sequential import prune_layer, put
-from coterie.sparsity.shelf import Shelf
+from coterie.sparsity.sequential import Calibration, prune_layer, prune_layers, put
+from coterie.sparsity.shelf import PassingShelf, Shelf
 from coterie.sparsity.units import GONE, find_units
 
 SHAPE = BatchShape(4, 64, 64)
@@ -96,7 +97,7 @@ def test_prefixes_are_run_once_and_no_weight_changes(model, tokens, tmp_path):
     assert game.spent.layer_executions - done == 1 + 1 + 2 + 3
     made = shelf.made
     again = game.observe(units.choices(levels))
-    assert shelf.made == made and len(list(tmp_path.iterdir())) == made  # all came from files
+    assert shelf.made == made and len(list(tmp_path.glob("[0-9]*"))) == made  # all from files
     np.testing.assert_array_equal(first.nll, again.nll)
     for name, parameter in model.named_parameters():
         assert id(parameter) == objects[name] and torch.equal(parameter, before[name])
@@ -126,6 +127,59 @@ def test_patterns_have_an_n_of_their_own(model, tokens, tmp_path):
     assert units.of_choice(1, 3) == Pattern(5, 8)
     weight = shelf(1, 3)["mlp.up_proj.weight"].reshape(-1, 8)
     assert ((weight == 0).sum(dim=1) == 3).all()
+
+
+@pytest.mark.parametrize("pruner", ["wanda", "sparsegpt"])
+def test_statistics_and_variants_are_the_same_from_memory_and_from_files(
+    model, tokens, tmp_path, pruner
+):
+    (tmp_path / "files").mkdir()
+    many = torch.cat([tokens, tokens.flip(1)])
+    units, held, _ = shelf_game(model, many, tmp_path, pruner)
+    _, filed, _ = shelf_game(model, many, tmp_path / "files", pruner, room=0)
+    passing = PassingShelf(model, held.stack, many, held.pruner, units)
+    assert not list(tmp_path.glob("*.safetensors"))
+    assert len(list((tmp_path / "files").iterdir())) == 4
+    for layer in range(4):
+        passing.arrived(layer)
+        for one, other in zip(held.statistics(layer), filed.statistics(layer), strict=True):
+            assert one.rows == other.rows > 0 and torch.equal(one.squares, other.squares)
+            assert pruner == "wanda" or torch.equal(one.hessian, other.hessian)
+        variants = [shelf(layer, 24) for shelf in (held, filed, passing)]
+        for name, tensor in variants[0].items():
+            assert all(torch.equal(tensor, variant[name]) for variant in variants[1:])
+
+
+def test_statistics_of_one_layer_are_held_at_a_time(model, tokens, monkeypatch):
+    alive, measure = [], Calibration.measure
+
+    def counted(self, *given):
+        alive.append(sum(one() is not None for one in known))
+        found = measure(self, *given)
+        known.extend(weakref.ref(one) for one in found)
+        return found
+
+    known = []
+    monkeypatch.setattr(Calibration, "measure", counted)
+    stack = find_stack(model)
+    shelf = PassingShelf(model, stack, tokens, find_pruner("sparsegpt"), find_units(model, stack))
+    for layer in range(4):
+        shelf.arrived(layer)
+    assert len(known) == 4 * 7
+    del shelf
+    list(prune_layers(model, stack, tokens.repeat(2, 1), [0.0] * 4, find_pruner("sparsegpt")))
+    assert alive == [0] * 8
+
+
+def test_state_memory_bounds_the_candidates_walked_together(model, tokens, tmp_path):
+    units, _, game = shelf_game(model, tokens, tmp_path)
+    choices = units.choices(np.random.default_rng(3).integers(0, 36, size=(9, 4)))
+    seen, alone = game.observe(choices), []
+    few = ChoiceGame(model, game.stack, tokens, SHAPE, game.variant, state_memory=1)
+    walk = few._walk
+    few._walk = lambda prelude, rows: alone.append(len(rows)) or walk(prelude, rows)
+    np.testing.assert_allclose(few.observe(choices).nll, seen.nll, atol=1e-6)
+    assert max(alone) <= 2  # one, and once the unpruned model beside it
 
 
 def test_outliers_raise_their_layers_ratio(model, tokens):
@@ -201,7 +255,7 @@ def test_a_layer_put_into_the_model_is_what_the_shelf_showed(model, tokens, tmp_
     seen = game.observe(units.choices(np.array([[24, 0, 0, 0]]))).nll
     other = copy.deepcopy(model)
     stack = find_stack(other)
-    put(stack, prune_layer(stack, 0, 0.6, shelf.pruner, shelf._known[0]))
+    put(stack, prune_layer(stack, 0, 0.6, shelf.pruner, shelf.statistics(0)))
     with torch.no_grad():
         loss = other(input_ids=tokens, labels=tokens).loss.item()
     assert seen.mean() == pytest.approx(loss, abs=1e-5)

@@ -7,6 +7,7 @@ both.
 
 import hashlib
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -53,6 +54,16 @@ class TextSet:
     def length(self) -> int:
         """Tokens in every sequence, BOS counted; one fewer is predicted."""
         return self.tokens.shape[1]
+
+    def some(self, rows: NDArray[np.intp]) -> "TextSet":
+        """These sequences of it, with the documents they come from."""
+        names, own = np.unique(self.documents[rows], return_inverse=True)
+        return replace(
+            self,
+            tokens=self.tokens[rows],
+            documents=own.reshape(-1),
+            document_names=tuple(self.document_names[name] for name in names),
+        )
 
     @cached_property
     def sha256(self) -> str:
@@ -242,6 +253,66 @@ def choose_texts(
         )
         judges = replace(judges, description=f"{judges.description}, less {what}")
     return chosen, judges
+
+
+def more_texts(
+    texts: TextSet,
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    calibration: str,
+    held_out: str | None,
+    sequences: int,
+    held_out_sequences: int | None,
+    wanted: int,
+    rng: np.random.Generator,
+    bos: BosPolicy = "auto",
+    context: int | None = None,
+) -> TextSet:
+    """The sequences that calibrate and further ones of the same text, by the same rule and seed.
+
+    Documents that judge are read again and left out, so that what was kept apart stays apart.
+
+    Args:
+        texts: What `choose_texts` chose to calibrate, by the other arguments.
+        sequences: Sequences that it was asked for.
+        wanted: Sequences in all; fewer come back where the text has no more.
+        rng: As `choose_texts` was given it, unused.
+
+    Raises:
+        TextError: a text that cannot be read.
+    """
+    if wanted <= texts.n_sequences:
+        return texts.some(np.arange(wanted))
+    reading, cutting = rng.spawn(2)
+    again = deepcopy(reading)
+    length = texts.length
+    _, judging, _ = _read_both(
+        tokenizer, calibration, held_out, (sequences, held_out_sequences), length, reading
+    )
+    both = None if held_out_sequences is None else 2 * max(wanted, held_out_sequences)
+    wider = read_documents(calibration, tokenizer, rng=again, sequences=both, length=length)
+    documents, _ = without(wider, judging)
+    if not documents:
+        return texts
+    more = pack(
+        documents, tokenizer, length=length, rng=cutting, at_most=wanted, bos=bos, context=context
+    )
+    known = {row.tobytes() for row in texts.tokens}
+    new = np.array([row.tobytes() not in known for row in more.tokens])
+    return _joined(texts, more.some(np.flatnonzero(new)[: wanted - texts.n_sequences]))
+
+
+def _joined(first: TextSet, then: TextSet) -> TextSet:
+    """Sequences of the same sources, one set after the other; equal names are one document."""
+    names = tuple(dict.fromkeys([*first.document_names, *then.document_names]))
+    own = [
+        names.index(texts.document_names[document])
+        for texts in (first, then)
+        for document in texts.documents
+    ]
+    tokens = np.concatenate([first.tokens, then.tokens])
+    documents = np.array(own, dtype=np.intp)
+    return replace(first, tokens=tokens, documents=documents, document_names=names)
 
 
 def _read_both(

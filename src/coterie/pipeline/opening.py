@@ -17,7 +17,6 @@ from coterie.evaluation.engine import ModelGame
 from coterie.evaluation.replicas import Replicas, replicated
 from coterie.evaluation.shape import BatchShape
 from coterie.evaluation.streaming import StreamedGame
-from coterie.game.coalitions import Indices
 from coterie.models.checkpoints import (
     Source,
     attention_of,
@@ -84,6 +83,13 @@ class Prepared:
     held_out: TextSet
     second: TextSet | None = None
     """Texts that decide between finalists, beside those that calibrate; none for some methods."""
+    pruning: TextSet | None = None
+    """Texts on which a pruner measures what layers are given; none where no layer is pruned."""
+
+    @property
+    def measured(self) -> TextSet:
+        """The texts that are pruned on: the calibration texts where there are no others."""
+        return self.pruning or self.calibration
 
     @property
     def device(self) -> torch.device:
@@ -254,18 +260,8 @@ def divided(texts: TextSet, n: int) -> tuple[TextSet, TextSet | None]:
     enough = int(np.searchsorted(counts[order].cumsum(), n)) + 1
     first = np.isin(texts.documents, order[:enough])
     rest = ~first
-    return _part(texts, np.flatnonzero(first)[:n]), (
-        _part(texts, np.flatnonzero(rest)) if rest.any() else None
-    )
-
-
-def _part(texts: TextSet, rows: Indices) -> TextSet:
-    names, own = np.unique(texts.documents[rows], return_inverse=True)
-    return replace(
-        texts,
-        tokens=texts.tokens[rows],
-        documents=own.reshape(-1),
-        document_names=tuple(texts.document_names[name] for name in names),
+    return texts.some(np.flatnonzero(first)[:n]), (
+        texts.some(np.flatnonzero(rest)) if rest.any() else None
     )
 
 

@@ -34,6 +34,7 @@ from coterie.pipeline.sparsify_apply import (
 from coterie.pipeline.sparsify_record import opening_part, sparsity_part
 from coterie.pipeline.sparsify_request import SparsifyRequest
 from coterie.pipeline.sparsify_stream import applied_streamed, streaming_part
+from coterie.pipeline.sparsify_texts import with_pruning_texts
 from coterie.pipeline.verdict import verdict_part
 from coterie.plain import Json
 from coterie.report.record import SizePart
@@ -95,7 +96,9 @@ def sparsify(
     if done is None:
         check_output(output, overwrite=overwrite)
     prepared = prepare(request.base, progress=progress, choosing=False)
+    prepared = with_pruning_texts(prepared, request, progress)
     identity = {**prepared.identity(), **request.as_json(), "verb": "sparsify"}
+    identity["pruning_sha256"] = prepared.pruning.sha256 if prepared.pruning else None
     del identity["state_memory"]  # decides how it is run, not what comes out
     if done is not None and done.get("identity") == as_read(identity):
         progress.say(f"{output.name} holds the finished run of this very request")
@@ -186,14 +189,17 @@ def refuse_unless_possible(table: Opened, request: SparsifyRequest) -> None:
     allocation = units.allocation(np.full(len(units.weights), request.target()))
     check_allocation(stack, allocation)
     tokens = torch.from_numpy(table.calibration.texts.tokens)
-    check_tokens(stack, allocation, find_pruner(request.pruner), tokens)
+    check_tokens(
+        stack, allocation, find_pruner(request.pruner), table.prepared.measured.tokens.size
+    )
     with refused_unless_replayed(table.model):
         if table.streamed:
             table.streamed[0].check_layers()
             return
         with running_apart():
             shape, few = table.calibration.engine.shape, tokens[[0, -1]]
-            game = ChoiceGame(table.model, stack, few, shape, nothing)
+            memory = request.base.state_memory
+            game = ChoiceGame(table.model, stack, few, shape, nothing, state_memory=memory)
             game.observe(as_it_is(stack), np.arange(1))
 
 

@@ -15,7 +15,7 @@ from coterie.game.coalitions import Coalition, Vector
 from coterie.game.utilities import read
 from coterie.models.stack import Stack, find_stack
 from coterie.pipeline.opening import Opened, Progress
-from coterie.pipeline.sparsify_request import SparsifyRequest
+from coterie.pipeline.sparsify_request import JUDGED_AGAIN, SparsifyRequest
 from coterie.pipeline.sparsify_values import Measured, measure
 from coterie.plain import Json
 from coterie.sparsity.allocation import (
@@ -56,11 +56,15 @@ class Shared:
 
 
 class Judging:
-    """Judges allocations on calibration texts, with layers pruned one by one and kept.
+    """Judges allocations on calibration texts, with layers pruned one by one.
 
     Args:
-        folder: An empty folder for variants that memory has no room for.
-        batches: The model taken apart, where its weights come from files: then no variant is kept.
+        tokens: The texts that allocations are judged on.
+        folder: An empty folder for what memory has no room for. None where each variant is used
+            once: then no variant is kept, and statistics are those of one layer at a time.
+        pruning: The texts that the pruner measures on; those that are judged on, if None.
+        batches: The model taken apart, where its weights come from files; then without a folder.
+        state_memory: Bytes that live states may take; by default half of what is free.
     """
 
     def __init__(
@@ -72,23 +76,32 @@ class Judging:
         shape: BatchShape,
         pruner: str,
         vocabulary: int,
-        folder: Path,
+        folder: Path | None,
         *,
+        pruning: torch.Tensor | None = None,
         batches: Batches | None = None,
+        state_memory: int | None = None,
     ) -> None:
         self.units, self.vocabulary = units, vocabulary
         self.candidates = 0
         self.shelf: Shelf | PassingShelf
-        if batches is None:
-            self.shelf = Shelf(model, stack, tokens, find_pruner(pruner), units, folder=folder)
-            self.game = ChoiceGame(model, stack, tokens, shape, self.shelf)
-            return
-        weights = batches.layers.weights
-        self.shelf = passing = PassingShelf(
-            model, stack, tokens, find_pruner(pruner), units, weights
-        )
+        measured, found = tokens if pruning is None else pruning, find_pruner(pruner)
+        arrived = None
+        if folder is None:
+            weights = None if batches is None else batches.layers.weights
+            self.shelf = passing = PassingShelf(model, stack, measured, found, units, weights)
+            arrived = passing.arrived
+        else:
+            self.shelf = Shelf(model, stack, measured, found, units, folder=folder)
         self.game = ChoiceGame(
-            model, stack, tokens, shape, passing, batches=batches, arrived=passing.arrived
+            model,
+            stack,
+            tokens,
+            shape,
+            self.shelf,
+            state_memory=state_memory,
+            batches=batches,
+            arrived=arrived,
         )
 
     def __call__(self, levels: Levels, share: float = 1.0) -> Vector:
@@ -121,7 +134,7 @@ def share_out(table: Opened, request: SparsifyRequest, progress: Progress) -> Sh
     if rule == "uniform":
         found = Shared(np.full(len(units.weights), target), everyone)
     elif rule == "owl":
-        tokens = torch.from_numpy(table.calibration.texts.tokens)
+        tokens = torch.from_numpy(table.prepared.measured.tokens)
         weights = None if table.batches is None else table.batches.layers.weights
         ratios = outlier_ratios(table.model, stack, tokens, units, weights)
         found = Shared(owl(ratios, units.weights, target, bounds=bounds), everyone)
@@ -141,7 +154,10 @@ def _by_zeroth_order(
 ) -> Shared:
     tokens = torch.from_numpy(table.calibration.texts.tokens)
     shape, seed = table.calibration.engine.shape, table.request.seed
-    scores, spent = zeroth_order_scores(table.model, stack, tokens, shape, units, seed)
+    memory = table.request.state_memory
+    scores, spent = zeroth_order_scores(
+        table.model, stack, tokens, shape, units, seed, state_memory=memory
+    )
     found = Shared(
         ecoflap(scores, units.weights, target, bounds=bounds), np.ones(stack.n_players, dtype=bool)
     )
@@ -154,7 +170,8 @@ def _by_contributions(
 ) -> Shared:
     measured = measure(table, request, progress)
     importance = importance_of(measured.values, units.weights)
-    played = table.calibration
+    played, prepared = table.calibration, table.prepared
+    again = request.allocation in JUDGED_AGAIN
     with tempfile.TemporaryDirectory() as folder:
         progress.say("judging allocations on the calibration texts")
         began = perf_counter()
@@ -166,8 +183,10 @@ def _by_contributions(
             played.engine.shape,
             request.pruner,
             played.engine.vocabulary,
-            Path(folder),
+            Path(folder) if again else None,
+            pruning=torch.from_numpy(prepared.measured.tokens),
             batches=table.batches,
+            state_memory=prepared.request.state_memory,
         )
         found = choose(judging, importance, measured.values, request)
         found.told |= {

@@ -195,7 +195,8 @@ def _judge(
 ) -> ChoiceGame:
     """What a model as it is does on the held-out texts."""
     tokens = torch.from_numpy(prepared.held_out.tokens)
-    return ChoiceGame(model, stack, tokens, shape, nothing, like=like)
+    memory = prepared.request.state_memory
+    return ChoiceGame(model, stack, tokens, shape, nothing, state_memory=memory, like=like)
 
 
 def _pruned(
@@ -213,11 +214,11 @@ def _pruned(
     units = find_units(model, stack, request.base.player_kind(), request.group())
     kept = np.repeat(shared.kept, units.per_layer)
     writer = SparseWriter(source, model, stack)
-    calibration = torch.from_numpy(prepared.calibration.tokens)
+    measured = torch.from_numpy(prepared.measured.tokens)
     layers = prune_layers(
         model,
         stack,
-        calibration,
+        measured,
         units.allocation(shared.sparsity[kept]),
         find_pruner(request.pruner),
         stored=writer.stored,
@@ -227,7 +228,8 @@ def _pruned(
     progress.say("judging the sparse model on held-out text")
     after = _judge(prepared, model, stack, whole.shape, whole.readings).observe(as_it_is(stack))
     everyone = [True] * stack.n_players
-    expected = expect(model, stack, everyone, calibration[:VERIFIED_SEQUENCES])
+    few = torch.from_numpy(prepared.calibration.tokens[:VERIFIED_SEQUENCES])
+    expected = expect(model, stack, everyone, few)
     return Written(written, expected, whole.before, after)
 
 

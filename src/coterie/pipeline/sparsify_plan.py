@@ -13,6 +13,8 @@ from coterie.pipeline.plan import memory_of, times_of
 from coterie.pipeline.record import model_part
 from coterie.pipeline.sparsify import refuse_unless_possible
 from coterie.pipeline.sparsify_request import BY_CONTRIBUTIONS, SparsifyRequest
+from coterie.pipeline.sparsify_room import room_of
+from coterie.pipeline.sparsify_texts import with_pruning_texts
 from coterie.pipeline.sparsify_values import Asking, asking
 from coterie.report.sparsity_plan import (
     ContributionsCostPart,
@@ -24,11 +26,11 @@ from coterie.report.words import label
 from coterie.sparsity.allocation import SPREADS
 from coterie.sparsity.ecoflap import losses_read
 from coterie.sparsity.pruners import find_pruner
-from coterie.sparsity.search import most_judged
+from coterie.sparsity.search import SHARE, most_judged
 from coterie.sparsity.units import Units, find_units
 
 PASSES = 2
-"""Of the calibration texts through a layer that is pruned: to measure it, and to go on."""
+"""Of the texts for pruning through a layer that is pruned: to measure it, and to go on."""
 
 
 def sparsify_plan(
@@ -48,6 +50,7 @@ def sparsify_plan(
     progress, output = progress or Silent(), Path(output)
     check_output(output, overwrite=overwrite)
     prepared = prepare(request.base, progress=progress, choosing=False)
+    prepared = with_pruning_texts(prepared, request, progress)
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
     with opened(prepared, store=store, progress=progress, read_only=True) as table:
         refuse_unless_possible(table, request)
@@ -58,13 +61,17 @@ def _stated(table: Opened, request: SparsifyRequest, output: Path) -> SparsityPl
     stack, texts = find_stack(table.model), table.calibration.texts
     units = find_units(table.model, stack, table.stack.players, request.group())
     bounds, held_out = request.bounds(), table.prepared.held_out
+    measured = table.prepared.measured
     tokens = stack.n_players * texts.n_sequences * texts.length
     work = None
     if request.allocation in BY_CONTRIBUTIONS:
         work = asking(request, table.stack.n_players, table.locked, texts)
     contributions = None if work is None else _contributions(table, work)
-    sharing = _sharing(table, request, units, tokens)
-    passes = 0 if find_pruner(request.pruner).needs == "nothing" else PASSES
+    measuring = PASSES * stack.n_players * measured.tokens.size
+    needed = find_pruner(request.pruner).needs != "nothing"
+    sharing = _sharing(table, request, units, tokens, measuring)
+    judged = 0.0 if sharing is None else sharing["candidates"] / SHARE
+    room = room_of(table.prepared, request, stack, units, judged)
     judging = 2 * stack.n_players * held_out.n_sequences * held_out.length
     everyone = ~np.eye(table.stack.n_players, dtype=bool)
     asked = everyone if work is None else work.coalitions
@@ -74,6 +81,7 @@ def _stated(table: Opened, request: SparsifyRequest, output: Path) -> SparsityPl
         request=request.as_json(),
         model=model_part(table),
         calibration=text_part(texts),
+        pruning=None if table.prepared.pruning is None else text_part(measured),
         held_out=text_part(held_out),
         target=request.target(),
         pattern=request.pattern,
@@ -81,10 +89,12 @@ def _stated(table: Opened, request: SparsifyRequest, output: Path) -> SparsityPl
         units=_sizes(table, units),
         contributions=contributions,
         sharing=sharing,
-        pruning_layer_tokens=passes * tokens,
+        pruning_layer_tokens=measuring if needed else 0,
         judging_layer_tokens=judging,
         memory_bytes=memory_of(table, plan(asked, texts.n_sequences, texts.length), asked),
+        pruning_memory_bytes=room.memory,
         disk_bytes=sum(entry.n_bytes for entry in table.prepared.source.entries),
+        temporary_bytes=room.disk,
         seconds=0.0,
     )
     found["seconds"] = _seconds(table, found)
@@ -106,14 +116,23 @@ def _contributions(table: Opened, work: Asking) -> ContributionsCostPart:
 
 
 def _sharing(
-    table: Opened, request: SparsifyRequest, units: Units, tokens: int
+    table: Opened, request: SparsifyRequest, units: Units, tokens: int, measuring: int
 ) -> SharingCostPart | None:
-    """What a rule asks beyond contributions; ``tokens`` are those of one candidate."""
-    n_units, rule = len(units.weights), request.allocation
+    """What a rule asks beyond contributions.
+
+    Args:
+        tokens: Layer-tokens of one candidate.
+        measuring: Of the texts that are measured on their way through the unpruned layers.
+    """
+    n_units, rule, measured = len(units.weights), request.allocation, 0
     if rule == "uniform":
         return None
+    if rule == "owl" or (
+        rule in BY_CONTRIBUTIONS and find_pruner(request.pruner).needs != "nothing"
+    ):
+        measured = measuring
     if rule == "owl":
-        what, candidates = "outliers measured in one pass of the calibration texts", float(PASSES)
+        what, candidates = "outliers measured in one pass of the texts for pruning", 0.0
     elif rule == "ecoflap":
         candidates = float(losses_read(n_units))
         what = f"the loss of {candidates:,.0f} variants of the model"
@@ -124,8 +143,12 @@ def _sharing(
         n_free = table.stack.n_players - len(table.locked)
         candidates = float(len(SPREADS) + (max(0, n_free - 1) if rule == "mixed" else 0))
         what = f"{candidates:,.0f} allocations judged, their layers pruned for it"
-    asked = round(candidates * tokens)
-    return SharingCostPart(what=what, candidates=candidates, layer_tokens=asked)
+    return SharingCostPart(
+        what=what,
+        candidates=candidates,
+        layer_tokens=round(candidates * tokens),
+        measuring_layer_tokens=measured,
+    )
 
 
 def _sizes(table: Opened, units: Units) -> list[UnitSizePart]:
@@ -142,8 +165,10 @@ def _seconds(table: Opened, found: SparsityPlan) -> float:
     texts = table.calibration.texts
     whole = layer * table.stack.n_players  # one candidate through all layers
     tokens = find_stack(table.model).n_players * texts.n_sequences * texts.length
-    seconds = whole * (found["pruning_layer_tokens"] + found["judging_layer_tokens"]) / tokens
+    run = found["pruning_layer_tokens"] + found["judging_layer_tokens"]
+    seconds = whole * run / tokens
     if (sharing := found["sharing"]) is not None:
+        seconds += whole * sharing["measuring_layer_tokens"] / tokens
         seconds += sharing["candidates"] * (whole + head)
     if (game := found["contributions"]) is not None:
         spare = 1 - game["known"] / max(1, game["coalitions"])

@@ -19,6 +19,9 @@ ALLOCATIONS: tuple[Allocating, ...] = get_args(Allocating)
 BY_CONTRIBUTIONS: tuple[Allocating, ...] = ("sv-nup", "sv-nup-window", "guided", "mixed")
 """Rules that begin with what layers contribute."""
 
+JUDGED_AGAIN: tuple[Allocating, ...] = ("guided", "mixed")
+"""Rules that judge in several rounds, so that a pruned variant of a layer is used again."""
+
 STREAMED: tuple[Allocating, ...] = ("uniform", "owl", "sv-nup", "sv-nup-window")
 """Rules that a few passes over the layers suffice for."""
 
@@ -43,6 +46,9 @@ class SparsifyRequest:
         contributions: Exact, by surrogate (an additive game fitted in Shapley's kernel), or by
             sliding windows; ``"auto"`` is exact for up to 10 layers, else by surrogate.
         least: Least sparsity of a layer; ``most`` the most.
+        pruning_sequences: Sequences of the calibration text that a pruner and OWL measure on, those
+            of the game among them; None is 128, and ten tokens for every input of the widest map
+            where Hessians are measured (at most 2,048 sequences).
     """
 
     base: Request
@@ -54,6 +60,7 @@ class SparsifyRequest:
     window: int = WINDOW
     least: float = LEAST
     most: float = MOST
+    pruning_sequences: int | None = None
 
     def check(self) -> None:
         """Refuse what can be refused before anything is loaded.
@@ -84,11 +91,29 @@ class SparsifyRequest:
                 f"--most {self.most:g} must be below 1: a layer that is all zeros is better cut"
             )
         self.bounds().check(self.target())
+        self._check_pruning_sequences()
         if self.allocation == "mixed" and (self.pattern or self.base.players != "layer"):
             raise SparsityError(
                 "--allocation mixed cuts whole layers and leaves any share of zeros in the others: "
                 "give --sparsity, and --players layer"
             )
+
+    def _check_pruning_sequences(self) -> None:
+        if self.pruning_sequences is None:
+            return
+        if self.pruning_sequences < 1:
+            raise SparsityError(
+                f"--pruning-sequences {self.pruning_sequences} must be at least 1: a pruner"
+                " measures on them"
+            )
+        if not self.measures():
+            raise SparsityError(
+                f"--pruner {self.pruner} looks at weights alone: leave out --pruning-sequences"
+            )
+
+    def measures(self) -> bool:
+        """Whether what layers are given is measured: for the pruner, or for OWL's outliers."""
+        return find_pruner(self.pruner).needs != "nothing" or self.allocation == "owl"
 
     def target(self) -> float:
         """The share of zeros asked for in all."""
@@ -130,7 +155,7 @@ class SparsifyRequest:
         for one in fields(self)[1:]:
             value = getattr(self, one.name)
             if value != one.default:
-                words += [f"--{one.name}", str(value)]
+                words += [f"--{one.name.replace('_', '-')}", str(value)]
         return f"{self.base.command('sparsify')} {shlex.join([*words, '--output', output.name])}"
 
     def as_json(self) -> dict[str, Json]:

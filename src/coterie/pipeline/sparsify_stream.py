@@ -49,7 +49,8 @@ def applied_streamed(
     game, prepared = table.streamed[0], table.prepared
     tokens = torch.from_numpy(prepared.held_out.tokens)
     progress.say("judging the full model on held-out text")
-    judge = _judge(game, tokens, None)
+    memory = prepared.request.state_memory
+    judge = _judge(game, tokens, memory, None)
     before = judge.observe(as_it_is(game.stack))
     pruned = _pruned(table, request, shared, folder, progress)
     progress.say("reading the checkpoint back")
@@ -58,14 +59,14 @@ def applied_streamed(
         pruned.losses,
         prepared.dtype,
         prepared.device,
-        prepared.request.state_memory,
+        memory,
     )
     trust = prepared.source.trust_remote_code
     sparse, gap = reopened(observed, folder, "of the pruned layers", trust_remote_code=trust)
     weights = sparse.batches.layers.weights
     counted = check_written(pruned.layers, prepared.source, sparse.model, folder, weights)
     progress.say("judging the sparse model on held-out text")
-    after = _judge(sparse, tokens, judge.readings).observe(as_it_is(sparse.stack))
+    after = _judge(sparse, tokens, memory, judge.readings).observe(as_it_is(sparse.stack))
     verification = _verification(gap, len(pruned.losses), counted)
     return Outcome(pruned.layers, counted, before, after, verification)
 
@@ -85,9 +86,18 @@ def streaming_part(table: Opened, distinct: int) -> StreamPart:
     )
 
 
-def _judge(game: StreamedGame, tokens: torch.Tensor, like: Readings | None) -> ChoiceGame:
+def _judge(
+    game: StreamedGame, tokens: torch.Tensor, memory: int | None, like: Readings | None
+) -> ChoiceGame:
     return ChoiceGame(
-        game.model, game.stack, tokens, game.shape, nothing, like=like, batches=game.batches
+        game.model,
+        game.stack,
+        tokens,
+        game.shape,
+        nothing,
+        state_memory=memory,
+        like=like,
+        batches=game.batches,
     )
 
 
@@ -97,13 +107,13 @@ def _pruned(
     model, stack, batches = table.model, table.stack, table.streamed[0].batches
     units = find_units(model, stack, stack.players, request.group())
     writer = SparseWriter(table.prepared.source, model, stack)
-    calibration = torch.from_numpy(table.calibration.texts.tokens)
-    few = calibration[:VERIFIED_SEQUENCES]
+    measured = torch.from_numpy(table.prepared.measured.tokens)
+    few = torch.from_numpy(table.calibration.texts.tokens[:VERIFIED_SEQUENCES])
     witness = Calibration(model, stack, few, batches.layers.weights)
     layers = prune_layers(
         model,
         stack,
-        calibration,
+        measured,
         units.allocation(shared.sparsity),
         find_pruner(request.pruner),
         weights=batches.layers.weights,

@@ -80,6 +80,8 @@ class SparsityRecord(TypedDict):
     identity: dict[str, Json]
     model: ModelPart
     calibration: TextPart
+    pruning: TextPart | None
+    """What maps were measured on, the calibration's sequences among it; null where none was."""
     held_out: TextPart
     sparsity: SparsityPart
     cost: CostPart
@@ -178,7 +180,7 @@ Held-out: {_text(record["held_out"])}, {record["dtype"]}. The loss per token cha
 
 - calibration: {_text(record["calibration"])}
 - contributions: {sparse["contributions"] or "none were needed"}
-- pruning: {_inputs(sparse)}
+- pruning: {_inputs(sparse)}{_measured(record["pruning"])}
 - command: `{record["command"]}`
 
 Everything else is in `coterie.json` beside this card. Licence and notices of the source model
@@ -204,6 +206,8 @@ def _verdict(record: SparsityRecord, out: Console) -> None:
     )
     if sparse["damping"] is not None:
         out.print(f"Hessians damped by up to {sparse['damping']:g} of their mean diagonal")
+    if (pruning := record["pruning"]) is not None:
+        out.print(f"measured on: {_text(pruning)}")
     out.print(_inputs(sparse))
     out.print(f"reloaded: {record['verification']['summary']}")
 
@@ -219,9 +223,13 @@ def _inputs(sparse: SparsityPart) -> str:
         named = ", ".join(unseen[:NAMED]) + (", …" if len(unseen) > NAMED else "")
         told += (
             f"; none reached {len(unseen)} of them, in which weights alone decided ({named}): "
-            "more --sequences would reach more"
+            "more --pruning-sequences would reach more"
         )
     return told
+
+
+def _measured(pruning: TextPart | None) -> str:
+    return "" if pruning is None else f" ({_text(pruning)})"
 
 
 def _asked(sparse: SparsityPart) -> str:

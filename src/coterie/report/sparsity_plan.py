@@ -38,6 +38,8 @@ class SharingCostPart(TypedDict):
     """Variants of the whole model judged at most, each weighted with its share of the texts."""
     layer_tokens: int
     """Asked at most, each candidate as if alone."""
+    measuring_layer_tokens: int
+    """Of the texts for pruning on their way through the unpruned layers, measured for it."""
 
 
 class SparsityPlan(TypedDict):
@@ -48,6 +50,8 @@ class SparsityPlan(TypedDict):
     request: dict[str, Json]
     model: ModelPart
     calibration: TextPart
+    pruning: TextPart | None
+    """What layers are measured on, where they are."""
     held_out: TextPart
     target: float
     pattern: str | None
@@ -57,10 +61,16 @@ class SparsityPlan(TypedDict):
     contributions: ContributionsCostPart | None
     sharing: SharingCostPart | None
     pruning_layer_tokens: int
-    """Of the calibration texts on their way through the layers, measured and then pruned."""
+    """Of the texts for pruning on their way through the layers, measured and then pruned."""
     judging_layer_tokens: int
     memory_bytes: int
+    """Weights, and states of the game."""
+    pruning_memory_bytes: int
+    """Beside the weights: states of the texts for pruning, statistics, pruned layers."""
     disk_bytes: int
+    temporary_bytes: int
+    """Of files that are gone when the run ends: variants and statistics that memory had no room
+    for, the model without the layers that are cut."""
     seconds: float
     """Of running layers; what the pruner itself computes is not foreseen."""
     pass_bytes: NotRequired[int]
@@ -97,18 +107,28 @@ def _rows(plan: SparsityPlan) -> list[tuple[str, str]]:
             ("  layer-tokens to run", w.count(game["layer_tokens_executed"])),
         ]
     if (sharing := plan["sharing"]) is not None:
-        told = f"{sharing['what']}, {w.count(sharing['layer_tokens'])} layer-tokens asked"
+        asked = sharing["layer_tokens"] + sharing["measuring_layer_tokens"]
+        told = f"{sharing['what']}, {w.count(asked)} layer-tokens asked"
         rows.append(("sharing out", told))
     rows += [
-        ("pruning", f"{w.count(plan['pruning_layer_tokens'])} layer-tokens"),
+        ("pruning", _pruning(plan)),
         ("judging", f"{w.count(plan['judging_layer_tokens'])} layer-tokens, before and after"),
-        ("memory", f"{w.size(plan['memory_bytes'])} (weights and states)"),
+        ("memory", f"{w.size(plan['memory_bytes'])} (weights and states of the game)"),
+        ("  to prune", f"{w.size(plan['pruning_memory_bytes'])} beside the weights, at most"),
         ("disk", f"{w.size(plan['disk_bytes'])} for the checkpoint, as large as its source"),
+        ("  for a while", f"{w.size(plan['temporary_bytes'])} of temporary files, at most"),
         ("estimated time", f"{w.seconds(plan['seconds'])} of running layers, the pruner's own not"),
     ]
     if "pass_bytes" in plan:
         rows.append(("read from disk", f"{w.size(plan['pass_bytes'])} of layers for every pass"))
     return rows
+
+
+def _pruning(plan: SparsityPlan) -> str:
+    told = f"{w.count(plan['pruning_layer_tokens'])} layer-tokens"
+    if (texts := plan["pruning"]) is None:
+        return told
+    return f"{told}, on {texts['sequences']:,} × {texts['length']} tokens of calibration text"
 
 
 def _sizes(units: list[UnitSizePart]) -> str:

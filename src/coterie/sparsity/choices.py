@@ -98,7 +98,9 @@ class ChoiceGame:
         self._batches = batches or _taken_apart(model, stack, tokens[[0, -1]], shape)
         self._layers = self._batches.layers
         one = self._layers.prelude(tokens[:1]).embedded
-        self._memory = state_memory or int(_FREE_SHARE * free_bytes(one.device))
+        self._memory = int(_FREE_SHARE * free_bytes(one.device))
+        if state_memory is not None:
+            self._memory = state_memory
         self._state_bytes = one[0].numel() * max(one.element_size(), 4)
         self.readings: Readings = {} if like is None else like
 

@@ -40,7 +40,14 @@ def losses_read(n_units: int) -> int:
 
 
 def zeroth_order_scores(
-    model: PreTrainedModel, stack: Stack, tokens: Tensor, shape: BatchShape, units: Units, seed: int
+    model: PreTrainedModel,
+    stack: Stack,
+    tokens: Tensor,
+    shape: BatchShape,
+    units: Units,
+    seed: int,
+    *,
+    state_memory: int | None = None,
 ) -> tuple[Vector, Spent]:
     """Score of each unit, ``(n_units,)``, and what reading the losses cost."""
     maps = [linear_maps(stack, layer) for layer in range(stack.n_players)]
@@ -59,7 +66,7 @@ def zeroth_order_scores(
     choices = np.full((n_layers, per_layer * width, n_layers), AS_IT_IS, dtype=np.intp)
     for layer in range(n_layers):
         choices[layer, :, layer] = 1 + np.arange(per_layer * width)
-    game = ChoiceGame(model, stack, tokens, shape, moved)
+    game = ChoiceGame(model, stack, tokens, shape, moved, state_memory=state_memory)
     seen = game.observe(choices.reshape(-1, n_layers))
     losses = read(seen, "nll", text_config(model.config).vocab_size)[0].mean(axis=1)
     pairs = losses.reshape(len(units.weights), NOISES, 2)

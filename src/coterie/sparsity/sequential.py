@@ -82,18 +82,19 @@ class Calibration:
         if self._layers.weights is not None:
             self._layers.weights.hold(layer)
         with experts_one_by_one(maps), Watch(maps, pruner.needs) as watch:
-            self._pass(layer)
+            for _ in self._pass(layer):
+                pass
         found = watch.statistics()
         checked(found, maps, f"{self.stack.path}.{layer}")
         return found
 
     def advance(self, layer: int) -> None:
         """Run ``layer`` as its weights are now; `states` become what it hands on."""
-        self.states = torch.cat(self._pass(layer))
+        self.states = torch.cat(list(self._pass(layer)))
 
-    def _pass(self, layer: int) -> list[Tensor]:
-        starts = range(0, len(self.states), self._rows)
-        return [self._run(layer, slice(start, start + self._rows)) for start in starts]
+    def _pass(self, layer: int) -> Iterator[Tensor]:
+        for start in range(0, len(self.states), self._rows):
+            yield self._run(layer, slice(start, start + self._rows))
 
     def _run(self, layer: int, rows: slice) -> Tensor:
         with torch.no_grad():
@@ -197,7 +198,7 @@ def prune_layers(
         ModelError: The layers cannot be pruned.
     """
     check_allocation(stack, allocation)
-    check_tokens(stack, allocation, pruner, tokens)
+    check_tokens(stack, allocation, pruner, tokens.numel())
     return _in_turn(model, stack, tokens, allocation, pruner, weights, stored, progress)
 
 
@@ -220,6 +221,7 @@ def _in_turn(
         maps = linear_maps(stack, layer)
         known = None if texts is None else texts.measure(layer, maps, pruner)
         pruned = prune_layer(stack, layer, level, pruner, known, stored=stored)
+        del known  # before those of the next layer are gathered
         put(stack, pruned)
         if texts is not None and layer + 1 < stack.n_players:
             texts.advance(layer)
@@ -265,7 +267,13 @@ def check_layer(stack: Stack, layer: int, level: LayerLevel, maps: Sequence[Line
         check_level(level_of(level, found), found.weight.shape[1], f"{where}.{found.name}")
 
 
-def check_tokens(stack: Stack, allocation: Allocation, pruner: Pruner, tokens: Tensor) -> None:
+def widest_input(stack: Stack) -> int:
+    """Inputs of the widest linear map in any layer; weights are not looked at."""
+    maps = [found for layer in range(stack.n_players) for found in linear_maps(stack, layer)]
+    return max(found.weight.shape[1] for found in maps)
+
+
+def check_tokens(stack: Stack, allocation: Allocation, pruner: Pruner, tokens: int) -> None:
     """Refuse texts that are too short for a Hessian of full rank.
 
     An expert sees only the tokens routed to it, so of experts only what all of them get is asked;
@@ -284,11 +292,11 @@ def check_tokens(stack: Stack, allocation: Allocation, pruner: Pruner, tokens: T
         if share(level_of(level, found)) > 0
     }
     widest = max(widths, default=0)
-    if tokens.numel() < widest:
+    if tokens < widest:
         damping = getattr(pruner, "damping", 0.0)
         raise SparsityError(
-            f"{tokens.numel()} calibration tokens are too few for {pruner.name}: {widths[widest]}"
+            f"{tokens} calibration tokens are too few for {pruner.name}: {widths[widest]}"
             f" has {widest} inputs, and from fewer tokens than inputs its Hessian would be made up"
-            f" by the damping ({damping:g} of its mean diagonal); calibrate on at least {widest}"
-            " tokens, better ten times as many, or prune by wanda"
+            f" by the damping ({damping:g} of its mean diagonal); prune on at least {widest}"
+            " tokens (--pruning-sequences), better ten times as many, or by wanda"
         )

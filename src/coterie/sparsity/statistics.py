@@ -64,7 +64,7 @@ class Watch(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def statistics(self) -> list[Statistics]:
-        """What was gathered, map by map."""
+        """What was gathered, map by map; it is given away."""
         return [sums.means() for sums in self._sums]
 
     def _look(self, given: Tensor, weight: Tensor) -> None:
@@ -102,9 +102,10 @@ class _Sums:
         self.total = new.clone() if self.total is None else self.total.add_(new)
 
     def means(self) -> Statistics:
+        """The sums become means where they lie, so that there is no second Hessian."""
         if self.total is None:
             return Statistics(self.rows)
-        mean = self.total / self.rows
+        mean, self.total = self.total.div_(self.rows), None
         if self.need == "norms":
             return Statistics(self.rows, mean)
         return Statistics(self.rows, mean.diagonal(), mean)

@@ -1,0 +1,76 @@
+"""The texts a pruner measures on: more than the game is played on, and never those that judge.
+
+A game of layers is decided on few sequences; what the inputs of a map are like is not known from
+them. Wanda and SparseGPT were published with 128 sequences of 2,048 tokens, and a Hessian of fewer
+tokens than inputs has no inverse.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from coterie.errors import TextError
+from coterie.evaluation.calibration import TextSet, more_texts
+from coterie.models.checkpoints import load_tokenizer
+from coterie.models.stack import Stack, find_stack
+from coterie.models.structure import meta_model
+from coterie.pipeline.defaults import context_of, default_calibration
+from coterie.pipeline.opening import Prepared, Progress
+from coterie.pipeline.request import HELD_OUT_SEQUENCES
+from coterie.pipeline.sparsify_request import SparsifyRequest
+from coterie.sparsity.pruners import find_pruner
+from coterie.sparsity.sequential import check_tokens, widest_input
+
+SEQUENCES = 128
+"""Sequences that are measured on by default, as published; as many as the game's if it has more."""
+
+PER_INPUT = 10
+"""Tokens for every input of the widest map that a Hessian is measured on by default."""
+
+MOST = 2048
+"""Most sequences that this comes to."""
+
+
+def with_pruning_texts(
+    prepared: Prepared, request: SparsifyRequest, progress: Progress
+) -> Prepared:
+    """The same, and the texts that the pruner or OWL measures on, where either does.
+
+    Raises:
+        TextError: fewer sequences than were asked for.
+        SparsityError: too few tokens for the pruner; told before a weight is loaded.
+    """
+    if not request.measures():
+        return prepared
+    source, base = prepared.source, request.base
+    layers = find_stack(meta_model(source.config(), trust_remote_code=source.trust_remote_code))
+    wanted = request.pruning_sequences or _enough(prepared.calibration, request, layers)
+    texts = more_texts(
+        prepared.calibration,
+        load_tokenizer(source),
+        calibration=base.calibration or default_calibration(source),
+        held_out=base.held_out,
+        sequences=base.sequences_of(cutting=False),
+        held_out_sequences=HELD_OUT_SEQUENCES,
+        wanted=wanted,
+        rng=np.random.default_rng([base.seed, 1]),
+        bos=base.bos_policy(),
+        context=context_of(source),
+    )
+    if texts.n_sequences < wanted:
+        told = f"the calibration text has {texts.n_sequences} sequences for pruning where {wanted}"
+        if request.pruning_sequences is not None:
+            raise TextError(f"{told} are asked: give more text or fewer --pruning-sequences")
+        progress.say(f"warning: {told} were wanted: more text would prune better")
+    allocation = [request.target()] * layers.n_players
+    check_tokens(layers, allocation, find_pruner(request.pruner), texts.tokens.size)
+    return replace(prepared, pruning=texts)
+
+
+def _enough(texts: TextSet, request: SparsifyRequest, layers: Stack) -> int:
+    """Sequences to measure on unless another number is asked for."""
+    least = max(SEQUENCES, texts.n_sequences)
+    if find_pruner(request.pruner).needs != "hessian":
+        return least
+    tokens = PER_INPUT * widest_input(layers)
+    return max(least, min(MOST, -(-tokens // texts.length)))
