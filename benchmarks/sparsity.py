@@ -30,6 +30,7 @@ from coterie.pipeline.provenance import machine, versions
 from coterie.pipeline.request import Request
 from coterie.pipeline.sparsify_allocation import Judging, choose
 from coterie.pipeline.sparsify_request import SparsifyRequest
+from coterie.pipeline.sparsify_texts import judged_on, with_pruning_texts
 from coterie.pipeline.sparsify_values import Measured, measure
 from coterie.sparsity.allocation import Bounds, importance_of
 from coterie.sparsity.choices import ChoiceGame
@@ -50,15 +51,17 @@ def main() -> None:
     parser.add_argument("--calibration", help="text, where the model has no default")
     parser.add_argument("--held-out", help="text that judges")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--targets", default="0.5,0.6,0.7")
     parser.add_argument("--pruners", default=",".join(PRUNERS))
     parser.add_argument("--budget", type=int, default=256, help="coalitions of the surrogate")
     parser.add_argument("--truth", type=int, default=512, help="coalitions windows are held to")
-    parser.add_argument("--sequences", type=int, default=256, help="held-out sequences")
+    parser.add_argument("--sequences", type=int, default=128, help="held-out sequences")
+    parser.add_argument("--pruning-sequences", type=int, default=32)
     options = parser.parse_args()
     known = _lines(options.out)
     print(machine(torch.get_num_threads(), "cpu"), versions(), "float32")
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         cells = [
             (pruner, float(target))
             for pruner in options.pruners.split(",")
@@ -79,7 +82,13 @@ def main() -> None:
             dtype="float32",
         )
         store = options.out.with_suffix(".sqlite")
-        prepared = prepare(base, progress=Silent())
+        prepared = with_pruning_texts(
+            prepare(base, progress=Silent()),
+            SparsifyRequest(
+                base, 0.5, pruner="sparsegpt", pruning_sequences=options.pruning_sequences
+            ),
+            Silent(),
+        )
         with opened(prepared, store=store, progress=Silent()) as table:
             known += _seed(table, base, options, missing, bool(windows))
     _tables(known)
@@ -136,16 +145,19 @@ class _Scores:
     outliers: Vector
     zeroth: Vector
     zeroth_tokens: int
+    measured_tokens: int
 
 
 def _scores(table: Opened, asked: SparsifyRequest) -> _Scores:
     found, model, stack = _Scores(), table.model, find_stack(table.model)
     units, tokens = find_units(model, stack), torch.from_numpy(table.calibration.texts.tokens)
+    measured_on = torch.from_numpy(table.prepared.measured.tokens)
     found.shapley = measure(table, asked, Silent())
     found.window = measure(table, replace(asked, allocation="sv-nup-window"), Silent())
-    found.outliers = outlier_ratios(model, stack, tokens, units)
+    found.outliers = outlier_ratios(model, stack, measured_on, units)
     shape = table.calibration.engine.shape
     scores = zeroth_order_scores(model, stack, tokens, shape, units, table.request.seed)
+    found.measured_tokens = measured_on.numel()
     found.zeroth, found.zeroth_tokens = scores[0], scores[1].layer_tokens
     return found
 
@@ -156,11 +168,12 @@ def _judging(table: Opened, pruner: str, folder: Path) -> Judging:
         table.model,
         stack,
         find_units(table.model, stack),
-        torch.from_numpy(played.texts.tokens),
+        torch.from_numpy(judged_on(table.prepared).tokens),
         played.engine.shape,
         pruner,
         played.engine.vocabulary,
         folder,
+        pruning=torch.from_numpy(table.prepared.measured.tokens),
     )
 
 
@@ -169,7 +182,7 @@ def _allocations(
 ) -> tuple[dict[str, Vector], dict[str, dict]]:
     """Sparsities by rule, and what each rule cost beyond what others share."""
     weights, target, bounds = judging.units.weights, request.target(), Bounds()
-    tokens = judging.game.tokens.numel() * len(weights)
+    tokens = found.measured_tokens * len(weights)
     made = {
         "uniform": np.full(len(weights), target),
         "owl": owl(found.outliers, weights, target, bounds=bounds),
@@ -218,7 +231,7 @@ def _held_out(table: Opened, sequences: int) -> TextSet:
 
 def _judged(table: Opened, pruner: str, made: dict[str, Vector], held_out: TextSet) -> dict:
     """Each allocation pruned in sequence and read on the same held-out texts."""
-    tokens = torch.from_numpy(table.calibration.texts.tokens)
+    tokens = torch.from_numpy(table.prepared.measured.tokens)
     stack, began = find_stack(table.model), perf_counter()
     layers = []
     for sparsity in made.values():

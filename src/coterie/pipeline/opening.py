@@ -84,7 +84,8 @@ class Prepared:
     second: TextSet | None = None
     """Texts that decide between finalists, beside those that calibrate; none for some methods."""
     pruning: TextSet | None = None
-    """Texts on which a pruner measures what layers are given; none where no layer is pruned."""
+    """The calibration texts and more of them: a pruner measures what layers are given on all, and
+    allocations are judged on some; none where nothing of the kind is done."""
 
     @property
     def measured(self) -> TextSet:

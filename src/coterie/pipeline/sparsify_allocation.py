@@ -16,6 +16,7 @@ from coterie.game.utilities import read
 from coterie.models.stack import Stack, find_stack
 from coterie.pipeline.opening import Opened, Progress
 from coterie.pipeline.sparsify_request import JUDGED_AGAIN, SparsifyRequest
+from coterie.pipeline.sparsify_texts import judged_on
 from coterie.pipeline.sparsify_values import Measured, measure
 from coterie.plain import Json
 from coterie.sparsity.allocation import (
@@ -179,7 +180,7 @@ def _by_contributions(
             table.model,
             stack,
             units,
-            torch.from_numpy(played.texts.tokens),
+            torch.from_numpy(judged_on(prepared).tokens),
             played.engine.shape,
             request.pruner,
             played.engine.vocabulary,
@@ -191,6 +192,7 @@ def _by_contributions(
         found = choose(judging, importance, measured.values, request)
         found.told |= {
             "candidates": judging.candidates,
+            "sequences": len(judging.game.tokens),
             "variants": judging.shelf.made,
             "layer_tokens_executed": judging.game.spent.layer_tokens,
             "seconds": perf_counter() - began,

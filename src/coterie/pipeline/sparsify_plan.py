@@ -14,7 +14,7 @@ from coterie.pipeline.record import model_part
 from coterie.pipeline.sparsify import refuse_unless_possible
 from coterie.pipeline.sparsify_request import BY_CONTRIBUTIONS, SparsifyRequest
 from coterie.pipeline.sparsify_room import room_of
-from coterie.pipeline.sparsify_texts import with_pruning_texts
+from coterie.pipeline.sparsify_texts import judged_on, with_pruning_texts
 from coterie.pipeline.sparsify_values import Asking, asking
 from coterie.report.sparsity_plan import (
     ContributionsCostPart,
@@ -62,7 +62,10 @@ def _stated(table: Opened, request: SparsifyRequest, output: Path) -> SparsityPl
     units = find_units(table.model, stack, table.stack.players, request.group())
     bounds, held_out = request.bounds(), table.prepared.held_out
     measured = table.prepared.measured
-    tokens = stack.n_players * texts.n_sequences * texts.length
+    judged = (
+        table.calibration.texts if request.allocation == "ecoflap" else judged_on(table.prepared)
+    )
+    tokens = stack.n_players * judged.tokens.size
     work = None
     if request.allocation in BY_CONTRIBUTIONS:
         work = asking(request, table.stack.n_players, table.locked, texts)
@@ -70,8 +73,8 @@ def _stated(table: Opened, request: SparsifyRequest, output: Path) -> SparsityPl
     measuring = PASSES * stack.n_players * measured.tokens.size
     needed = find_pruner(request.pruner).needs != "nothing"
     sharing = _sharing(table, request, units, tokens, measuring)
-    judged = 0.0 if sharing is None else sharing["candidates"] / SHARE
-    room = room_of(table.prepared, request, stack, units, judged)
+    candidates = 0.0 if sharing is None else sharing["candidates"] / SHARE
+    room = room_of(table.prepared, request, stack, units, candidates)
     judging = 2 * stack.n_players * held_out.n_sequences * held_out.length
     everyone = ~np.eye(table.stack.n_players, dtype=bool)
     asked = everyone if work is None else work.coalitions

@@ -1,8 +1,8 @@
-"""The texts a pruner measures on: more than the game is played on, and never those that judge.
+"""The texts a pruner measures on: more than the game is played on, and never those of the verdict.
 
 A game of layers is decided on few sequences; what the inputs of a map are like is not known from
-them. Wanda and SparseGPT were published with 128 sequences of 2,048 tokens, and a Hessian of fewer
-tokens than inputs has no inverse.
+them, and a search among many allocations learns them by heart. Wanda and SparseGPT were published
+with 128 sequences of 2,048 tokens, and a Hessian of fewer tokens than inputs has no inverse.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ from coterie.models.structure import meta_model
 from coterie.pipeline.defaults import context_of, default_calibration
 from coterie.pipeline.opening import Prepared, Progress
 from coterie.pipeline.request import HELD_OUT_SEQUENCES
-from coterie.pipeline.sparsify_request import SparsifyRequest
+from coterie.pipeline.sparsify_request import BY_CONTRIBUTIONS, SparsifyRequest
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.sequential import check_tokens, widest_input
 
@@ -27,6 +27,9 @@ SEQUENCES = 128
 PER_INPUT = 10
 """Tokens for every input of the widest map that a Hessian is measured on by default."""
 
+JUDGED = 32
+"""Sequences that allocations are judged on; ten proved too few to search on (see the log)."""
+
 MOST = 2048
 """Most sequences that this comes to."""
 
@@ -34,13 +37,13 @@ MOST = 2048
 def with_pruning_texts(
     prepared: Prepared, request: SparsifyRequest, progress: Progress
 ) -> Prepared:
-    """The same, and the texts that the pruner or OWL measures on, where either does.
+    """The same, and more texts where a pruner or OWL measures, or allocations are judged.
 
     Raises:
         TextError: fewer sequences than were asked for.
         SparsityError: too few tokens for the pruner; told before a weight is loaded.
     """
-    if not request.measures():
+    if not (request.measures() or request.allocation in BY_CONTRIBUTIONS):
         return prepared
     source, base = prepared.source, request.base
     layers = find_stack(meta_model(source.config(), trust_remote_code=source.trust_remote_code))
@@ -69,8 +72,15 @@ def with_pruning_texts(
 
 def _enough(texts: TextSet, request: SparsifyRequest, layers: Stack) -> int:
     """Sequences to measure on unless another number is asked for."""
-    least = max(SEQUENCES, texts.n_sequences)
+    least = max(SEQUENCES if request.measures() else JUDGED, texts.n_sequences)
     if find_pruner(request.pruner).needs != "hessian":
         return least
     tokens = PER_INPUT * widest_input(layers)
     return max(least, min(MOST, -(-tokens // texts.length)))
+
+
+def judged_on(prepared: Prepared) -> TextSet:
+    """The texts that allocations are judged on: those of the game, and more if there are."""
+    texts = prepared.measured
+    n_sequences = max(JUDGED, prepared.calibration.n_sequences)
+    return texts.some(np.arange(min(n_sequences, texts.n_sequences)))

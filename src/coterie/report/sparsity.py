@@ -180,7 +180,7 @@ Held-out: {_text(record["held_out"])}, {record["dtype"]}. The loss per token cha
 
 - calibration: {_text(record["calibration"])}
 - contributions: {sparse["contributions"] or "none were needed"}
-- pruning: {_inputs(sparse)}{_measured(record["pruning"])}
+- pruning: {_inputs(sparse)}{_measured(record)}
 - command: `{record["command"]}`
 
 Everything else is in `coterie.json` beside this card. Licence and notices of the source model
@@ -206,7 +206,7 @@ def _verdict(record: SparsityRecord, out: Console) -> None:
     )
     if sparse["damping"] is not None:
         out.print(f"Hessians damped by up to {sparse['damping']:g} of their mean diagonal")
-    if (pruning := record["pruning"]) is not None:
+    if (pruning := record["pruning"]) is not None and sparse["judged_on"] is not None:
         out.print(f"measured on: {_text(pruning)}")
     out.print(_inputs(sparse))
     out.print(f"reloaded: {record['verification']['summary']}")
@@ -228,8 +228,11 @@ def _inputs(sparse: SparsityPart) -> str:
     return told
 
 
-def _measured(pruning: TextPart | None) -> str:
-    return "" if pruning is None else f" ({_text(pruning)})"
+def _measured(record: SparsityRecord) -> str:
+    pruning = record["pruning"]
+    if pruning is None or record["sparsity"]["judged_on"] is None:
+        return ""
+    return f" ({_text(pruning)})"
 
 
 def _asked(sparse: SparsityPart) -> str:
