@@ -55,3 +55,22 @@ def test_a_mistake_is_one_line_and_exit_code_2(home, capsys, more):
     assert main(arguments(home, "wrong", *more)) == 2
     told = capsys.readouterr().err.strip().splitlines()
     assert told[-1].startswith("coterie: ") and not (home / "wrong").exists()
+
+
+def test_help_speaks_of_sparsify_and_of_what_is_kept(capsys):
+    assert main(["sparsify", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "goes on with the coalitions observed so far" in told
+    assert "--pruning-sequences" in told and "pruned all the same" in told
+    for method_of_prune in ("published design", "paper's method", "finalists"):
+        assert method_of_prune not in told
+
+
+def test_pruning_sequences_are_passed_on(home, capsys):
+    more = ("--sparsity", "0.5", "--pruning-sequences", "20", "--json", *OWL)
+    assert main(arguments(home, "few", *more, "--dry-run")) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["calibration"]["sequences"], plan["pruning"]["sequences"]) == (6, 20)
+    assert main(arguments(home, "few", *more)) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["sparsity"]["judged_on"] == [20 * 16] * 2

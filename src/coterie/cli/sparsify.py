@@ -48,8 +48,58 @@ Contributions = Annotated[
     typer.Option(
         "--contributions",
         metavar="HOW",
-        help="Of `sv-nup`, `guided`, `mixed`: `exact`, `surrogate` (see --budget), `window`; "
-        "`auto` is exact for up to 10 players, else by surrogate. The cost is stated first.",
+        help="Of `sv-nup`, `guided`, `mixed`: `exact`, `surrogate` (see --budget), `window` (see "
+        "--window); `auto` is `exact` for up to 10 layers (or blocks) that are not locked, else "
+        "`surrogate`.",
+    ),
+]
+Sequences = Annotated[
+    int | None,
+    typer.Option(
+        "--sequences",
+        metavar="N",
+        help="Calibration sequences that contributions are measured and allocations judged on. "
+        "Default: 10.",
+    ),
+]
+PruningSequences = Annotated[
+    int | None,
+    typer.Option(
+        "--pruning-sequences",
+        metavar="N",
+        help="Sequences of the calibration text that `wanda`, `sparsegpt` and `owl` measure on, "
+        "those of --sequences among them. Default: 128; for `sparsegpt` ten tokens for every input "
+        "of the widest map where that is more, up to 2,048 sequences; all there are where the text "
+        "has fewer.",
+    ),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        "--budget",
+        metavar="N",
+        help="Coalitions that contributions by `surrogate` are fitted to, 4 for every layer (or "
+        "block) that is not locked at the least. Default: 32 for each. `exact` and `window` ask "
+        "what they must.",
+    ),
+]
+Lock = Annotated[
+    str | None,
+    typer.Option(
+        "--lock",
+        metavar="LIST",
+        help="Layers that no coalition leaves out and `mixed` never cuts, 0-based: 0,1,31. They "
+        "are pruned all the same; where contributions decide, as the most important ones.",
+    ),
+]
+StateMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--state-memory",
+        metavar="BYTES",
+        help="Memory that the states of coalitions and allocations may take that are walked "
+        "together: 500M, 8G. Default: half of what is free. What pruning takes is beside it: see "
+        "--dry-run.",
     ),
 ]
 Window = Annotated[
@@ -59,6 +109,14 @@ Least = Annotated[
     float, typer.Option("--least", metavar="S", help="Least sparsity a layer may have.")
 ]
 Most = Annotated[float, typer.Option("--most", metavar="S", help="Most sparsity a layer may have.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="In which coalitions are observed and layers pruned and judged: auto, float32, "
+        "bfloat16. The checkpoint keeps its own, and a weight no pruner changes all its bits.",
+    ),
+]
 Stream = Annotated[
     bool,
     typer.Option(
@@ -94,18 +152,19 @@ def command(
     revision: o.Revision = None,
     calibration: o.Calibration = None,
     held_out: o.HeldOut = None,
-    sequences: o.Sequences = None,
+    sequences: Sequences = None,
+    pruning_sequences: PruningSequences = None,
     length: o.Length = None,
     bos: o.Bos = "auto",
-    budget: o.Budget = None,
-    lock: o.Lock = None,
+    budget: Budget = None,
+    lock: Lock = None,
     stream: Stream = False,
-    state_memory: o.StateMemory = None,
+    state_memory: StateMemory = None,
     seed: o.Seed = 0,
     store: o.StoreFile = None,
     study: o.Study = None,
     device: o.Devices = "auto",
-    dtype: o.Dtype = "auto",
+    dtype: Dtype = "auto",
     trust_remote_code: o.TrustRemoteCode = False,
     as_json: o.AsJson = False,
     dry_run: o.DryRun = False,
@@ -119,7 +178,8 @@ def command(
 
     Observes coalitions of layers on a calibration text, turns contributions into sparsities,
     prunes layer by layer, reloads and counts, and judges on held-out text. Stopped at any moment,
-    the same command goes on with everything observed so far; --dry-run states the cost first.
+    the same command goes on with the coalitions observed so far; allocations are judged and layers
+    pruned again. --dry-run states the cost first.
 
     Examples: coterie sparsify reference --sparsity 0.6 --output sparse;
     coterie sparsify reference --pattern 2:4 --pruner sparsegpt --allocation uniform --output s24
@@ -150,7 +210,16 @@ def command(
         state_memory=o.parse_bytes(state_memory),
     )
     request = SparsifyRequest(
-        base, sparsity, pattern, allocation, pruner, contributions, window, least, most
+        base,
+        sparsity,
+        pattern,
+        allocation,
+        pruner,
+        contributions,
+        window,
+        least,
+        most,
+        pruning_sequences,
     )
     request.check()
 

@@ -79,7 +79,8 @@ def sparsify(
     """Share the sparsity out, prune layer by layer, write the checkpoint, and prove it.
 
     A run that has finished in ``output`` with the same request and weights is reported again. The
-    game is played through the store, so a run that was stopped goes on there.
+    game is played through the store, so a run that was stopped goes on with what was observed of
+    it; allocations that were judged and layers that were pruned are not kept.
 
     Args:
         output: Folder for the checkpoint; written aside and renamed when all is well.
