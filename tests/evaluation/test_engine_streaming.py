@@ -6,11 +6,14 @@ import torch
 from safetensors.torch import save_file
 
 from coterie.errors import ModelError
+from coterie.evaluation import streaming
 from coterie.evaluation.capture import LayerStack
 from coterie.evaluation.engine import ModelGame
+from coterie.evaluation.head import find_head
 from coterie.evaluation.places import empty_model
 from coterie.evaluation.streaming import StreamedGame
 from coterie.game.coalitions import observe_all
+from coterie.models.checkpoints import load_model
 from coterie.models.sources import resolve
 from coterie.models.tiny import tiny_model
 
@@ -43,6 +46,29 @@ def test_streaming_changes_no_value(family, rng, tmp_path):
     np.testing.assert_allclose(found.nll, expected.nll, rtol=0, atol=5e-6)
     np.testing.assert_allclose(found.kl, expected.kl, rtol=0, atol=2e-5)
     np.testing.assert_array_equal(found.top1, expected.top1)
+
+
+@pytest.mark.parametrize("family", ["llama", "bloom", "modernbert-decoder"])
+def test_streaming_in_half_precision_changes_no_value(family, rng, tmp_path):
+    _, source = saved(family, tmp_path)  # the last two normalise their embeddings
+    streamed = StreamedGame(source, texts(), dtype=torch.bfloat16)
+    whole = ModelGame(load_model(source, dtype=torch.bfloat16, device="cpu"), texts())
+    coalitions = some_coalitions(rng, 4)
+    found, expected = observe_all(streamed, coalitions), observe_all(whole, coalitions)
+    np.testing.assert_allclose(found.nll, expected.nll, rtol=0, atol=1e-4)
+
+
+def test_the_head_is_found_on_few_tokens(tmp_path, monkeypatch):
+    _, source = saved("llama", tmp_path)
+    shapes = []
+
+    def seen(model, stack, tokens):
+        shapes.append(tuple(tokens.shape))
+        return find_head(model, stack, tokens)
+
+    monkeypatch.setattr(streaming, "find_head", seen)
+    StreamedGame(source, texts().repeat(1, 20))
+    assert shapes == [(2, streaming.HEAD_TOKENS)]
 
 
 def test_every_layer_is_read_once_for_all_coalitions(rng, tmp_path):

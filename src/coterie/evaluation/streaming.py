@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from transformers import PreTrainedModel
 
 from coterie.errors import ModelError
@@ -42,6 +43,9 @@ TOKENS_AT_ONCE = 2048
 """Tokens of one call of a layer: enough to keep a device busy, little enough to fit beside it."""
 
 FREE_SHARE = 0.5
+
+HEAD_TOKENS = 64
+"""Tokens of a text from which the head is found: its logits are tables as wide as the vocabulary."""
 
 CHECKED_LAYERS = 2
 """First layers held against the model's own forward at once: more would read more."""
@@ -286,14 +290,29 @@ class StreamedGame:
             return Walker(layers, head, self.tokens, shape, self.spent, kl=kl)
 
     def _head(self, model: PreTrainedModel, few: Tensor) -> ProjectionHead:
-        """Find the head by a forward in which no layer does anything."""
-        through: dict[nn.Module, Forward] = {
-            layer: partial(_through, carried)
-            for layer, carried in zip(self.stack.layers, self._weights.carried, strict=True)
+        """Find the head by a forward in which no layer does anything but the last.
+
+        That one returns random states: an embedding may be normalised already, and a norm that is
+        given its own result changes nothing that coarse numbers would show.
+        """
+        carried = self._weights.carried
+        forwards: dict[nn.Module, Forward] = {
+            layer: partial(_through, how)
+            for layer, how in zip(self.stack.layers, carried, strict=True)
         }
-        with self._weights.ending(list(model.modules())), patched(through):
-            return find_head(model, self.stack, few)
+        forwards[self.stack.layers[-1]] = partial(_random, carried[-1])
+        with self._weights.ending(list(model.modules())), patched(forwards):
+            return find_head(model, self.stack, few[:, :HEAD_TOKENS])
 
 
 def _through(carried: Carried, *args: object, **kwargs: object) -> object:
     return carried.through(args, kwargs)
+
+
+def _random(carried: Carried, *args: object, **kwargs: object) -> object:
+    """What the layer would return, its state random and of a different size at every token."""
+    leaves, spec = tree_flatten(carried.through(args, kwargs))
+    state = leaves[0]
+    values = torch.randn(state.shape, generator=torch.Generator().manual_seed(0))
+    sizes = torch.linspace(0.3, 3, values[..., 0].numel()).view(*state.shape[:-1], 1)
+    return tree_unflatten([(values * sizes).to(state), *leaves[1:]], spec)
