@@ -1,16 +1,19 @@
 """A model read layer by layer has the values of the model in memory, in one pass over weights."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from coterie.errors import ModelError
-from coterie.evaluation import streaming
+from coterie.evaluation import shards, streaming
 from coterie.evaluation.capture import LayerStack
 from coterie.evaluation.engine import ModelGame
 from coterie.evaluation.head import find_head
 from coterie.evaluation.places import empty_model
+from coterie.evaluation.spill import Spill
 from coterie.evaluation.streaming import StreamedGame
 from coterie.game.coalitions import observe_all
 from coterie.models.checkpoints import load_model
@@ -102,6 +105,62 @@ def test_between_questions_no_weight_of_a_layer_is_held(rng, tmp_path):
         for _ in game.observe(some_coalitions(rng, 4), np.arange(2)):
             pass
         assert all(p.is_meta for layer in game.stack.layers for p in layer.parameters())
+
+
+def test_a_file_that_became_shorter_is_named(tmp_path):
+    _, source = saved("llama", tmp_path, shard="1GB")
+    game = StreamedGame(source, texts())
+    file = tmp_path / "model.safetensors"
+    last = max(source.entries, key=lambda entry: entry.start)
+    os.truncate(file, last.start + 8)
+    with pytest.raises(ModelError, match=f"model.safetensors ended inside {last.name}"):
+        observe_all(game, np.ones((1, 4), dtype=bool))
+
+
+def test_a_state_whose_file_became_shorter_is_not_believed(tmp_path):
+    spill = Spill(0, tmp_path)
+    spilled = spill.keep(torch.ones(2, 3))
+    torch.testing.assert_close(spilled.load(), torch.ones(2, 3))
+    os.truncate(spilled.file, 20)
+    with pytest.raises(OSError, match="became shorter"):
+        spilled.load()
+
+
+@pytest.mark.parametrize("layer", [0, 1, 3])
+def test_after_a_failed_reading_the_next_question_is_answered(layer, rng, tmp_path, monkeypatch):
+    _, source = saved("llama", tmp_path)
+    game, coalitions = StreamedGame(source, texts()), some_coalitions(rng, 4)
+    expected = observe_all(game, coalitions)
+    honest = game._weights._read_into
+
+    def gone(entry, raw):
+        if f"layers.{layer}." in entry.name:
+            raise OSError("the drive is gone")
+        honest(entry, raw)
+
+    monkeypatch.setattr(game._weights, "_read_into", gone)
+    with pytest.raises(OSError, match="the drive is gone"):
+        observe_all(game, coalitions)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(observe_all(game, coalitions).nll, expected.nll)
+
+
+def test_a_layer_that_was_not_wholly_there_is_let_go_of(tmp_path, monkeypatch):
+    _, source = saved("llama", tmp_path)
+    game = StreamedGame(source, texts())
+    honest, placed = shards._assign, []
+
+    def interrupted(place, tensor):
+        placed.append(place)
+        if len(placed) == 12:  # inside the second layer
+            raise KeyboardInterrupt
+        honest(place, tensor)
+
+    monkeypatch.setattr(shards, "_assign", interrupted)
+    game._weights.hold(0)
+    with pytest.raises(KeyboardInterrupt):
+        game._weights.hold(1)
+    assert all(p.is_meta for p in game.model.parameters())
 
 
 def test_an_empty_model_has_its_buffers_and_no_weights():

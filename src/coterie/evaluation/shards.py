@@ -6,7 +6,7 @@ Both live in buffers that are used again for every layer.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 from transformers import PreTrainedModel
 
+from coterie.errors import ModelError
 from coterie.evaluation.places import DiskNames, Place, find_places
+from coterie.evaluation.spill import read_fully
 from coterie.models.routing import Carried, Forward, patched
 from coterie.models.shards import DTYPES
 from coterie.models.sources import Source
@@ -112,16 +114,12 @@ class ShardedWeights:
         self.release()
         self._make_room()
         self._await(layer)
-        began = perf_counter()
-        offset, at = 0, 0
-        for place in self._layers[layer]:
-            kept = self._ready[at : at + place.entry.n_values].view(place.entry.shape)
-            kept.copy_(_view(self._raw, offset, place.entry))
-            _assign(place, kept)
-            offset += _padded(place.entry.n_bytes)
-            at += _values(place, self._dtype)
-        self.traffic.seconds_converting += perf_counter() - began
-        self._current = layer
+        self._current = layer  # from here on `release` lets go of it
+        try:
+            self._put(layer)
+        except BaseException:  # Ctrl-C among others: half a layer is none
+            self.release()
+            raise
         if layer + 1 < len(self._layers):
             self._coming = (layer + 1, self._reader.submit(self._read, layer + 1))
 
@@ -136,7 +134,7 @@ class ShardedWeights:
         """Give the buffers back; the next `hold` makes new ones."""
         self.release()
         if self._coming is not None:
-            self._coming[1].result()
+            wait([self._coming[1]])  # what it read, or why it could not, is of no use any more
         self._coming = None
         self._raw = self._ready = torch.empty(0)
 
@@ -213,17 +211,31 @@ class ShardedWeights:
         self._raw = torch.empty(raw, dtype=torch.uint8, pin_memory=pinned)
         self._ready = torch.empty(ready, dtype=self._dtype, device=self._device)
 
+    def _put(self, layer: int) -> None:
+        """Give the model the layer that has been read, converted."""
+        began = perf_counter()
+        offset, at = 0, 0
+        for place in self._layers[layer]:
+            kept = self._ready[at : at + place.entry.n_values].view(place.entry.shape)
+            kept.copy_(_view(self._raw, offset, place.entry))
+            _assign(place, kept)
+            offset += _padded(place.entry.n_bytes)
+            at += _values(place, self._dtype)
+        self.traffic.seconds_converting += perf_counter() - began
+
     def _await(self, layer: int) -> None:
+        """Wait until the layer has been read; a reading that fails is begun anew when asked again.
+
+        Both readings fill the same buffer, so one of another layer has to end first.
+        """
         began = perf_counter()
         if self._coming is not None:
-            coming, future = self._coming
-            future.result()
-            if coming == layer:
-                self.traffic.seconds_waiting += perf_counter() - began
-                self._coming = None
-                return
-        self._coming = None
-        self._read(layer)
+            wait([self._coming[1]])
+        coming, self._coming = self._coming, None
+        if coming is not None and coming[0] == layer:
+            coming[1].result()
+        else:
+            self._read(layer)
         self.traffic.seconds_waiting += perf_counter() - began
 
     def _read(self, layer: int) -> None:
@@ -243,12 +255,13 @@ class ShardedWeights:
         return _view(raw, 0, entry).to(self._device, self._dtype)
 
     def _read_into(self, entry: Entry, raw: Tensor) -> None:
-        target = raw.numpy().data
         with entry.file.open("rb", buffering=0) as stream:
             stream.seek(entry.start)
-            done = 0
-            while done < entry.n_bytes:
-                done += stream.readinto(target[done:])
+            if read_fully(stream, raw) < entry.n_bytes:
+                raise ModelError(
+                    f"{entry.file.name} ended inside {entry.name}: was it changed since it was"
+                    " opened?"
+                )
             if hasattr(os, "posix_fadvise"):  # we shall not come back to these pages soon
                 advice = os.POSIX_FADV_DONTNEED
                 os.posix_fadvise(stream.fileno(), entry.start, entry.n_bytes, advice)

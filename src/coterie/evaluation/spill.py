@@ -3,6 +3,7 @@
 import tempfile
 import weakref
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 
 import torch
@@ -19,10 +20,20 @@ class Spilled:
 
     def load(self) -> Tensor:
         """The state, read back."""
-        raw = torch.empty(self.shape, dtype=self.dtype)
-        with self.file.open("rb") as stream:
-            stream.readinto(raw.view(torch.uint8).numpy().data)
-        return raw
+        state = torch.empty(self.shape, dtype=self.dtype)
+        raw = state.flatten().view(torch.uint8)
+        with self.file.open("rb", buffering=0) as stream:
+            if read_fully(stream, raw) < len(raw):
+                raise OSError(f"{self.file} became shorter than the state that was written to it")
+        return state
+
+
+def read_fully(stream: RawIOBase, raw: Tensor) -> int:
+    """Fill a buffer of bytes from a file; what was read is less only where the file ends."""
+    target, done = raw.numpy().data, 0
+    while done < len(target) and (more := stream.readinto(target[done:])):
+        done += more
+    return done
 
 
 class Spill:

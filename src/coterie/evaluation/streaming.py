@@ -45,7 +45,7 @@ TOKENS_AT_ONCE = 2048
 FREE_SHARE = 0.5
 
 HEAD_TOKENS = 64
-"""Tokens of a text from which the head is found: its logits are tables as wide as the vocabulary."""
+"""Tokens of a text from which the head is found: each brings logits as wide as the vocabulary."""
 
 CHECKED_LAYERS = 2
 """First layers held against the model's own forward at once: more would read more."""
