@@ -1,6 +1,7 @@
 """A model read layer by layer has the values of the model in memory, in one pass over weights."""
 
 import os
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from coterie.errors import ModelError
 from coterie.evaluation import shards, streaming
 from coterie.evaluation.capture import LayerStack
 from coterie.evaluation.engine import ModelGame
-from coterie.evaluation.head import find_head
+from coterie.evaluation.head import ProjectionHead, find_head
 from coterie.evaluation.places import empty_model
 from coterie.evaluation.spill import Spill
 from coterie.evaluation.streaming import StreamedGame
@@ -126,6 +127,14 @@ def test_a_state_whose_file_became_shorter_is_not_believed(tmp_path):
         spilled.load()
 
 
+def test_a_file_that_is_gone_is_named(tmp_path):
+    _, source = saved("llama", tmp_path, shard="1GB")
+    game = StreamedGame(source, texts())
+    (tmp_path / "model.safetensors").rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match=r"cannot be read: .*model.safetensors"):
+        observe_all(game, np.ones((1, 4), dtype=bool))
+
+
 @pytest.mark.parametrize("layer", [0, 1, 3])
 def test_after_a_failed_reading_the_next_question_is_answered(layer, rng, tmp_path, monkeypatch):
     _, source = saved("llama", tmp_path)
@@ -216,6 +225,38 @@ def test_layers_that_share_keys_and_values_are_refused(tmp_path):
     tokens = torch.arange(32).reshape(2, 16)
     with pytest.raises(ModelError, match=r"cannot be streamed: its layers, run apart, differ"):
         StreamedGame(resolve(str(tmp_path / "model")), tokens)
+
+
+@pytest.mark.parametrize("family", ["mllama", "reformer"])
+def test_layers_that_are_called_in_a_way_of_their_own_are_refused(family, tmp_path):
+    tiny_model(family, 4).save_pretrained(tmp_path / "model")
+    with pytest.raises(ModelError, match=r"cannot be streamed: .*; load it whole"):
+        StreamedGame(resolve(str(tmp_path / "model")), texts())
+
+
+def test_a_head_that_fails_is_refused_before_a_pass(tmp_path, monkeypatch):
+    _, source = saved("llama", tmp_path)
+
+    def fail(*_):
+        raise RuntimeError("expected m1 and m2 to have the same dtype")
+
+    monkeypatch.setattr(ProjectionHead, "logits", fail)
+    with pytest.raises(ModelError, match=r"cannot be streamed: .* the same dtype; load it"):
+        StreamedGame(source, texts())
+
+
+def test_the_head_is_tried_on_states_as_the_last_layer_hands_them_on(tmp_path, monkeypatch):
+    _, source = saved("mamba2", tmp_path)  # its states stay float32
+    honest, seen = ProjectionHead.normed, []
+
+    def normed(head, states):
+        seen.append(states.dtype)
+        return honest(head, states)
+
+    monkeypatch.setattr(ProjectionHead, "normed", normed)
+    with suppress(ModelError):
+        StreamedGame(source, texts(), dtype=torch.bfloat16)
+    assert seen == [torch.float32]
 
 
 def test_layers_that_differ_from_the_model_are_refused(tmp_path, monkeypatch):

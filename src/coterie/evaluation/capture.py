@@ -37,11 +37,12 @@ class NotReplayable(Exception):
 def running_apart() -> Iterator[None]:
     """Whatever a layer that misses its model raises is `NotReplayable`.
 
-    A user's mistake and an end of memory say nothing about the layer, and pass.
+    A user's mistake and an end of memory say nothing about the layer, and pass; so does a reason
+    that is known already.
     """
     try:
         yield
-    except UserError:
+    except (UserError, NotReplayable):
         raise
     except Exception as error:
         if is_out_of_memory(error):

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_flatten
 from transformers import PreTrainedModel
 
 from coterie.errors import ModelError
+from coterie.evaluation.capture import NotReplayable, leading
 from coterie.evaluation.places import DiskNames, Place, find_places
 from coterie.evaluation.spill import read_fully
 from coterie.models.routing import Carried, Forward, patched
@@ -59,6 +60,7 @@ class ShardedWeights:
 
     Attributes:
         carried: How state travels through each layer.
+        last_dtype: In which the last layer hands on its state; it may be wider than the weights.
         traffic: What reading took so far.
 
     Raises:
@@ -75,6 +77,7 @@ class ShardedWeights:
     ) -> None:
         self.traffic = Traffic()
         self.carried: list[Carried] = []
+        self.last_dtype = dtype
         self._model, self._dtype, self._device = model, dtype, device
         places = find_places(source, model)
         inside = f"{stack.path}."
@@ -168,8 +171,13 @@ class ShardedWeights:
                 place.owner._parameters[place.name] = place.empty  # type: ignore[assignment]
 
     def learn(self, stack: Stack, tokens: Tensor) -> None:
-        """Learn how state travels through the layers; one layer of each class is run for it."""
+        """Learn how state travels through the layers; one layer of each class is run for it.
+
+        Raises:
+            NotReplayable: The layers do not all run, or one of them runs twice.
+        """
         known: dict[type[nn.Module], Carried] = {}
+        dtypes: dict[type[nn.Module], torch.dtype] = {}
         learnt: list[Carried] = []
 
         def watch(layer: int, forward: Forward) -> Forward:
@@ -177,7 +185,9 @@ class ShardedWeights:
                 kind = type(stack.layers[layer])
                 if kind not in known:
                     self.hold(layer)
-                    known[kind] = _carried(forward(*args, **kwargs), kwargs)
+                    returned = forward(*args, **kwargs)
+                    known[kind] = _carried(returned, kwargs)
+                    dtypes[kind] = leading(returned).dtype
                 learnt.append(known[kind])
                 if layer == stack.n_players - 1:
                     raise _Enough
@@ -189,7 +199,9 @@ class ShardedWeights:
         with self.beginning(), patched(layers), torch.no_grad(), suppress(_Enough):
             self._model(input_ids=tokens.to(self._device), use_cache=False)
         self.forget()
-        self.carried = learnt
+        if len(learnt) != stack.n_players:
+            raise NotReplayable("its layers do not run in order, each once, in a forward")
+        self.carried, self.last_dtype = learnt, dtypes[type(stack.layers[-1])]
 
     def _fill_buffers(self, source: Source) -> None:
         """Buffers that the checkpoint holds, such as the routers' biases, are small: read them."""
@@ -255,16 +267,17 @@ class ShardedWeights:
         return _view(raw, 0, entry).to(self._device, self._dtype)
 
     def _read_into(self, entry: Entry, raw: Tensor) -> None:
-        with entry.file.open("rb", buffering=0) as stream:
-            stream.seek(entry.start)
-            if read_fully(stream, raw) < entry.n_bytes:
-                raise ModelError(
-                    f"{entry.file.name} ended inside {entry.name}: was it changed since it was"
-                    " opened?"
-                )
-            if hasattr(os, "posix_fadvise"):  # we shall not come back to these pages soon
-                advice = os.POSIX_FADV_DONTNEED
-                os.posix_fadvise(stream.fileno(), entry.start, entry.n_bytes, advice)
+        try:
+            with entry.file.open("rb", buffering=0) as stream:
+                stream.seek(entry.start)
+                read = read_fully(stream, raw)
+                if hasattr(os, "posix_fadvise"):  # we shall not come back to these pages soon
+                    advice = os.POSIX_FADV_DONTNEED
+                    os.posix_fadvise(stream.fileno(), entry.start, entry.n_bytes, advice)
+        except OSError as error:
+            raise ModelError(f"{entry.name} cannot be read: {error}") from error
+        if read < entry.n_bytes:
+            raise ModelError(f"{entry.file.name} ended inside {entry.name}: was it changed?")
         self.traffic.bytes_read += entry.n_bytes
 
 

@@ -24,7 +24,7 @@ from coterie.errors import ModelError
 from coterie.evaluation.asking import checked_tokens, question
 from coterie.evaluation.batches import Batches
 from coterie.evaluation.breakdown import Watch, breakdowns
-from coterie.evaluation.capture import LayerStack, NotReplayable
+from coterie.evaluation.capture import LayerStack, NotReplayable, running_apart
 from coterie.evaluation.head import ProjectionHead, TailNotFound, find_head
 from coterie.evaluation.memory import free_main_memory
 from coterie.evaluation.places import empty_model
@@ -112,7 +112,7 @@ class StreamedGame:
             self._walker = self._prepared(model, shape, kl)
             shared = getattr(config.get_text_config(decoder=True), "num_kv_shared_layers", 0)
             self.check_layers(None if shared else CHECKED_LAYERS)  # those that share come last
-        except (NotReplayable, TailNotFound) as reason:
+        except NotReplayable as reason:
             raise ModelError(
                 f"{source.name!r} cannot be streamed: {reason}; load it whole"
             ) from reason
@@ -140,7 +140,8 @@ class StreamedGame:
         """
         layers = self._walker.layers
         assert isinstance(layers, LayerStack)
-        worst = check_replay(self.model, layers, self.tokens[[0, -1]], upto)
+        with running_apart():
+            worst = check_replay(self.model, layers, self.tokens[[0, -1]], upto)
         self._weights.forget()
         which = "all" if upto is None else f"the first {min(upto, self.n_players)}"
         rest = "" if upto is None else "; the others are not checked"
@@ -278,11 +279,12 @@ class StreamedGame:
 
     def _prepared(self, model: PreTrainedModel, shape: BatchShape | None, kl: bool) -> Walker:
         few = self.tokens[[0, -1]]
-        self._weights.learn(self.stack, few)
-        head = self._head(model, few)
-        rows = max(1, TOKENS_AT_ONCE // self.length)
-        shape = shape or BatchShape(rows, 1024, min(4096, head.vocabulary))
-        return self._apart(head, shape, kl)
+        with running_apart():
+            self._weights.learn(self.stack, few)
+            head = self._head(model, few)
+            rows = max(1, TOKENS_AT_ONCE // self.length)
+            shape = shape or BatchShape(rows, 1024, min(4096, head.vocabulary))
+            return self._apart(head, shape, kl)
 
     def _apart(self, head: ProjectionHead, shape: BatchShape, kl: bool) -> Walker:
         with self._weights.beginning():
@@ -290,29 +292,38 @@ class StreamedGame:
             return Walker(layers, head, self.tokens, shape, self.spent, kl=kl)
 
     def _head(self, model: PreTrainedModel, few: Tensor) -> ProjectionHead:
-        """Find the head by a forward in which no layer does anything but the last.
+        """Find the head by a forward in which no layer does anything but the last, and try it.
 
         That one returns random states: an embedding may be normalised already, and a norm that is
         given its own result changes nothing that coarse numbers would show.
         """
-        carried = self._weights.carried
+        carried, few = self._weights.carried, few[:, :HEAD_TOKENS]
+        returned: list[Tensor] = []
+
+        def last(*args: object, **kwargs: object) -> object:
+            leaves, spec = tree_flatten(carried[-1].through(args, kwargs))
+            returned.append(_random(leaves[0]).to(leaves[0].device, self._weights.last_dtype))
+            return tree_unflatten([returned[-1], *leaves[1:]], spec)
+
         forwards: dict[nn.Module, Forward] = {
             layer: partial(_through, how)
             for layer, how in zip(self.stack.layers, carried, strict=True)
         }
-        forwards[self.stack.layers[-1]] = partial(_random, carried[-1])
-        with self._weights.ending(list(model.modules())), patched(forwards):
-            return find_head(model, self.stack, few[:, :HEAD_TOKENS])
+        forwards[self.stack.layers[-1]] = last
+        with self._weights.ending(list(model.modules())), patched(forwards), torch.no_grad():
+            try:
+                head = find_head(model, self.stack, few)
+            except TailNotFound as reason:
+                raise NotReplayable(str(reason)) from reason
+            head.logits(head.normed(returned[-1]).flatten(0, -2), 0, 1)
+        return head
 
 
 def _through(carried: Carried, *args: object, **kwargs: object) -> object:
     return carried.through(args, kwargs)
 
 
-def _random(carried: Carried, *args: object, **kwargs: object) -> object:
-    """What the layer would return, its state random and of a different size at every token."""
-    leaves, spec = tree_flatten(carried.through(args, kwargs))
-    state = leaves[0]
-    values = torch.randn(state.shape, generator=torch.Generator().manual_seed(0))
-    sizes = torch.linspace(0.3, 3, values[..., 0].numel()).view(*state.shape[:-1], 1)
-    return tree_unflatten([(values * sizes).to(state), *leaves[1:]], spec)
+def _random(like: Tensor) -> Tensor:
+    """Random states, of a different size at every token."""
+    values = torch.randn(like.shape, generator=torch.Generator().manual_seed(0))
+    return values * torch.linspace(0.3, 3, values[..., 0].numel()).view(*like.shape[:-1], 1)
