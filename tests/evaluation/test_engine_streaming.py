@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
 
 from coterie.errors import ModelError
 from coterie.evaluation import shards, streaming
@@ -19,6 +20,7 @@ from coterie.evaluation.streaming import StreamedGame
 from coterie.game.coalitions import observe_all
 from coterie.models.checkpoints import load_model
 from coterie.models.sources import resolve
+from coterie.models.stack import find_stack
 from coterie.models.tiny import tiny_model
 
 
@@ -52,9 +54,18 @@ def test_streaming_changes_no_value(family, rng, tmp_path):
     np.testing.assert_array_equal(found.top1, expected.top1)
 
 
-@pytest.mark.parametrize("family", ["llama", "bloom", "modernbert-decoder"])
+HALF_FAMILIES = [
+    "llama",
+    "bloom",  # normalises its embeddings
+    "modernbert-decoder",  # so does this one
+    "gptj",  # computes its rotary tables in float32
+    "inkling_text",  # keeps some weights in float32
+]
+
+
+@pytest.mark.parametrize("family", HALF_FAMILIES)
 def test_streaming_in_half_precision_changes_no_value(family, rng, tmp_path):
-    _, source = saved(family, tmp_path)  # the last two normalise their embeddings
+    _, source = saved(family, tmp_path)
     streamed = StreamedGame(source, texts(), dtype=torch.bfloat16)
     whole = ModelGame(load_model(source, dtype=torch.bfloat16, device="cpu"), texts())
     coalitions = some_coalitions(rng, 4)
@@ -180,6 +191,68 @@ def test_an_empty_model_has_its_buffers_and_no_weights():
         empty.named_buffers(), model.named_buffers(), strict=True
     ):
         torch.testing.assert_close(buffer, expected, msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", ["gptj", "codegen", "inkling_text", "deepseek_v3", "gpt_oss"])
+def test_an_empty_model_has_the_dtypes_and_buffers_of_a_loaded_one(family, dtype, tmp_path):
+    _, source = saved(family, tmp_path)
+    loaded = load_model(source, dtype=dtype, device="cpu")
+    empty = empty_model(source.config(), dtype, trust_remote_code=False)
+    dtypes = {name: parameter.dtype for name, parameter in empty.named_parameters()}
+    assert {n: p.dtype for n, p in loaded.named_parameters()}.items() <= dtypes.items()
+    computed = dict(loaded.named_non_persistent_buffers())
+    for name, buffer in empty.named_buffers():
+        assert buffer.dtype == loaded.get_buffer(name).dtype, name
+        if name in computed:
+            torch.testing.assert_close(buffer, computed[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_buffer_of_the_checkpoint_is_read_in_its_own_dtype(tmp_path):
+    model = tiny_model("gemma3_text", 4)
+    model.register_buffer("steps", torch.tensor([1.0, 1.001]))
+    weights = model.state_dict()
+    weights = {name: weights[name].contiguous() for name in weights if name != "lm_head.weight"}
+    model.save_pretrained(tmp_path)
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    source = resolve(str(tmp_path))
+    empty = empty_model(source.config(), torch.bfloat16, trust_remote_code=False)
+    empty.register_buffer("steps", torch.zeros(2))
+    shards.ShardedWeights(source, empty, find_stack(empty), torch.device("cpu"))
+    torch.testing.assert_close(empty.steps, model.steps, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_memory_is_foretold(tied, tmp_path, monkeypatch):
+    config = tiny_model("llama", 3).config
+    config.vocab_size, config.tie_word_embeddings = 2000, tied
+    AutoModelForCausalLM.from_config(config).bfloat16().save_pretrained(tmp_path)
+    load, put, seen = shards.ShardedWeights._load, shards.ShardedWeights._put, []
+
+    def live(weights):
+        tensors = [weights._raw, weights._ready, *weights._model.parameters()]
+        sizes = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+        return sum(sizes[place] for place in sizes if place)  # a weight that is not there has none
+
+    def loaded(weights, entry, dtype):
+        weight = load(weights, entry, dtype)
+        seen.append(live(weights) + entry.n_bytes + weight.nbytes)
+        return weight
+
+    def ready(weights, layer):
+        put(weights, layer)
+        seen.append(live(weights))
+
+    monkeypatch.setattr(shards.ShardedWeights, "_load", loaded)
+    monkeypatch.setattr(shards.ShardedWeights, "_put", ready)
+    game = StreamedGame(resolve(str(tmp_path)), texts())
+    weights = game._weights
+    assert max(seen) == pytest.approx(weights.opening_bytes, rel=0.02)
+    seen.clear()
+    observe_all(game, np.array([[True, False, True]]))
+    assert max(seen) <= weights.peak_bytes <= weights.opening_bytes
+    everyone = np.ones((1, 3), dtype=bool)
+    assert game.memory_bytes(everyone) >= weights.opening_bytes
 
 
 def test_a_checkpoint_whose_tensors_are_built_from_others_is_refused(tmp_path):

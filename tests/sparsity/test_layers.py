@@ -297,7 +297,7 @@ def test_layers_brought_in_from_files_are_pruned_alike(tmp_path):
 
     empty = empty_model(source.config(), torch.float32, trust_remote_code=False)
     layers = find_stack(empty)
-    weights = ShardedWeights(source, empty, layers, torch.float32, torch.device("cpu"))
+    weights = ShardedWeights(source, empty, layers, torch.device("cpu"))
     weights.learn(layers, tokens[[0, -1]])
     writer = SparseWriter(source, empty, layers)
     with weights.beginning():

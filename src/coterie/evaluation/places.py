@@ -1,5 +1,6 @@
 """Where each parameter of a model lies in the files of a checkpoint; models without any weights."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,15 +15,39 @@ from coterie.models.shards import DTYPES
 from coterie.models.sources import Source
 from coterie.models.tensorfile import Entry
 
+_HALF = (torch.float16, torch.bfloat16)
+
 
 @dataclass(frozen=True)
 class Place:
-    """A parameter of a layer: where it belongs in the model and where it lies on disk."""
+    """A parameter of a layer: where it belongs in the model and where it lies on disk.
+
+    Attributes:
+        owner: The module that it is a parameter of.
+        name: Under which name.
+        entry: Its bytes on disk.
+        empty: What stands for it while it is not there; its dtype is the one to compute in.
+    """
 
     owner: nn.Module
     name: str
     entry: Entry
     empty: nn.Parameter | Tensor
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the parameter is computed in."""
+        return self.empty.dtype
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the parameter as it is computed with."""
+        return self.entry.n_values * self.dtype.itemsize
+
+    @property
+    def converted(self) -> bool:
+        """Whether it is computed in another dtype than it has on disk."""
+        return DTYPES[self.entry.dtype] != self.dtype
 
 
 @contextmanager
@@ -46,11 +71,43 @@ def weightless() -> Iterator[None]:
 def empty_model(
     config: PretrainedConfig, dtype: torch.dtype, *, trust_remote_code: bool
 ) -> PreTrainedModel:
-    """The model of a config with every parameter on the meta device."""
+    """The model of a config with every parameter on the meta device.
+
+    Parameters have the dtypes, and buffers the values, that they have where the model is loaded.
+    """
     with weightless():
         kind = auto_class(config)
         model = kind.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
+    _fill_buffers_again(model)
+    _keep_in_float32(model, dtype)
     return model.eval()
+
+
+def _fill_buffers_again(model: PreTrainedModel) -> None:
+    """Compute buffers as loading does: in float32, where `from_config` computes in the dtype."""
+    for module in model.modules():
+        module.__dict__.pop("_is_hf_initialized", None)
+    model.initialize_weights()
+
+
+def _keep_in_float32(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Give tensors float32 that loading keeps in float32 whatever dtype is asked for."""
+    names = set(model._keep_in_fp32_modules_strict or ()) if dtype in _HALF else set()
+    if dtype == torch.float16:
+        names |= set(model._keep_in_fp32_modules or ())
+    if not names:
+        return
+    kept = re.compile("|".join(name.replace("*", ".*") for name in sorted(names)))
+    tied = _tied_names(model)
+    for path, module in model.named_modules():
+        for name, parameter in module._parameters.items():
+            full = f"{path}.{name}"
+            if parameter is not None and kept.search(tied.get(full, full)):
+                module._parameters[name] = nn.Parameter(parameter.float(), requires_grad=False)
+        for name, buffer in module._buffers.items():
+            loaded = name not in module._non_persistent_buffers_set
+            if buffer is not None and loaded and kept.search(f"{path}.{name}"):
+                module._buffers[name] = buffer.float()
 
 
 class DiskNames:
@@ -87,7 +144,7 @@ def find_places(source: Source, model: PreTrainedModel) -> dict[str, Place]:
         for name, parameter in owner._parameters.items():
             if parameter is None:
                 continue
-            full = f"{path}.{name}"
+            full = f"{path}.{name}".removeprefix(".")
             entry = names.find(full)
             if entry is None:
                 raise ModelError(

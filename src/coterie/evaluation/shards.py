@@ -55,7 +55,6 @@ class ShardedWeights:
         source: The checkpoint.
         model: From `empty_model`.
         stack: Its layers.
-        dtype: What to compute in.
         device: What to compute on.
 
     Attributes:
@@ -72,13 +71,12 @@ class ShardedWeights:
         source: Source,
         model: PreTrainedModel,
         stack: Stack,
-        dtype: torch.dtype,
         device: torch.device,
     ) -> None:
         self.traffic = Traffic()
         self.carried: list[Carried] = []
-        self.last_dtype = dtype
-        self._model, self._dtype, self._device = model, dtype, device
+        self.last_dtype = model.dtype
+        self._model, self._device = model, device
         places = find_places(source, model)
         inside = f"{stack.path}."
         self._outside = {n: p for n, p in places.items() if not n.startswith(inside)}
@@ -86,7 +84,11 @@ class ShardedWeights:
             [p for n, p in places.items() if n.startswith(f"{inside}{layer}.")]
             for layer in range(stack.n_players)
         ]
-        self._raw = self._ready = torch.empty(0)
+        self._raw_bytes = max(
+            sum(_padded(p.entry.n_bytes) for p in places) for places in self._layers
+        )
+        self._ready_bytes = max(sum(_padded(p.n_bytes) for p in places) for places in self._layers)
+        self._raw = self._ready = torch.empty(0, dtype=torch.uint8)
         self._fill_buffers(source)
         self._current: int | None = None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="weights")
@@ -98,17 +100,20 @@ class ShardedWeights:
         return sum(place.entry.n_bytes for layer in self._layers for place in layer)
 
     @property
+    def opening_bytes(self) -> int:
+        """Bytes that weights take at most before the first pass, when the model is looked at."""
+        head = self._model.get_output_embeddings()
+        before = [place for place in self._outside.values() if place.owner is not head]
+        two_layers = self._raw_bytes + self._ready_bytes
+        return max(_loaded_bytes(before) + two_layers, self.peak_bytes)
+
+    @property
     def peak_bytes(self) -> int:
-        """Bytes that weights take at most at once: two layers, or what lies outside of them."""
-        pair = max(
-            sum(
-                _padded(p.entry.n_bytes) + _values(p, self._dtype) * self._dtype.itemsize
-                for p in own
-            )
-            for own in self._layers
-        )
-        outside = {p.entry.name: p.entry.n_values for p in self._outside.values()}
-        return max(pair, sum(outside.values()) * self._dtype.itemsize)
+        """Bytes that weights take at most in a pass: two layers, or what lies outside of them."""
+        outside = list(self._outside.values())
+        converted = [place.entry.n_bytes for place in outside if place.converted]
+        two_layers = self._raw_bytes + self._ready_bytes
+        return max(two_layers, _loaded_bytes(outside) + max(converted, default=0))
 
     def hold(self, layer: int) -> None:
         """Have the weights of ``layer`` ready, and begin to read those of the next."""
@@ -139,7 +144,7 @@ class ShardedWeights:
         if self._coming is not None:
             wait([self._coming[1]])  # what it read, or why it could not, is of no use any more
         self._coming = None
-        self._raw = self._ready = torch.empty(0)
+        self._raw = self._ready = torch.empty(0, dtype=torch.uint8)
 
     def beginning(self) -> AbstractContextManager[None]:
         """Inside, all that comes before the layers is there: everything outside but the head."""
@@ -162,7 +167,8 @@ class ShardedWeights:
         made: dict[str, nn.Parameter] = {}  # one for all that are tied together
         for place in places:
             if place.entry.name not in made:
-                made[place.entry.name] = nn.Parameter(self._load(place.entry), requires_grad=False)
+                weight = self._load(place.entry, place.dtype)
+                made[place.entry.name] = nn.Parameter(weight, requires_grad=False)
             place.owner._parameters[place.name] = made[place.entry.name]
         try:
             yield
@@ -206,10 +212,18 @@ class ShardedWeights:
     def _fill_buffers(self, source: Source) -> None:
         """Buffers that the checkpoint holds, such as the routers' biases, are small: read them."""
         names = DiskNames(source, self._model)
-        for name, buffer in self._model.named_buffers():
-            entry = names.find(name)
-            if entry is not None:
-                buffer.copy_(self._load(entry))
+        for path, module in self._model.named_modules():
+            for name, buffer in module._buffers.items():
+                entry = names.find(f"{path}.{name}".removeprefix("."))
+                computed = name in module._non_persistent_buffers_set
+                if buffer is None or computed or entry is None:
+                    continue
+                if entry.dtype not in DTYPES:
+                    raise ModelError(
+                        f"{source.name!r} cannot be streamed: its buffer {entry.name!r} is"
+                        f" {entry.dtype}; load it whole"
+                    )
+                buffer.copy_(self._load(entry, buffer.dtype))
         for module in self._model.modules():
             for name, own in module._buffers.items():
                 module._buffers[name] = None if own is None else own.to(self._device)
@@ -218,21 +232,19 @@ class ShardedWeights:
         if len(self._raw):
             return
         pinned = self._device.type == "cuda"
-        raw = max(sum(_padded(p.entry.n_bytes) for p in places) for places in self._layers)
-        ready = max(sum(_values(p, self._dtype) for p in places) for places in self._layers)
-        self._raw = torch.empty(raw, dtype=torch.uint8, pin_memory=pinned)
-        self._ready = torch.empty(ready, dtype=self._dtype, device=self._device)
+        self._raw = torch.empty(self._raw_bytes, dtype=torch.uint8, pin_memory=pinned)
+        self._ready = torch.empty(self._ready_bytes, dtype=torch.uint8, device=self._device)
 
     def _put(self, layer: int) -> None:
         """Give the model the layer that has been read, converted."""
         began = perf_counter()
         offset, at = 0, 0
         for place in self._layers[layer]:
-            kept = self._ready[at : at + place.entry.n_values].view(place.entry.shape)
+            kept = self._ready[at : at + place.n_bytes].view(place.dtype).view(place.entry.shape)
             kept.copy_(_view(self._raw, offset, place.entry))
             _assign(place, kept)
             offset += _padded(place.entry.n_bytes)
-            at += _values(place, self._dtype)
+            at += _padded(place.n_bytes)
         self.traffic.seconds_converting += perf_counter() - began
 
     def _await(self, layer: int) -> None:
@@ -258,13 +270,13 @@ class ShardedWeights:
             offset += _padded(place.entry.n_bytes)
         self.traffic.seconds_reading += perf_counter() - began
 
-    def _load(self, entry: Entry) -> Tensor:
+    def _load(self, entry: Entry, dtype: torch.dtype) -> Tensor:
         began = perf_counter()
         raw = torch.empty(entry.n_bytes, dtype=torch.uint8)
         self._read_into(entry, raw)
         self.traffic.seconds_reading += perf_counter() - began
         self.traffic.seconds_waiting += perf_counter() - began
-        return _view(raw, 0, entry).to(self._device, self._dtype)
+        return _view(raw, 0, entry).to(self._device, dtype)
 
     def _read_into(self, entry: Entry, raw: Tensor) -> None:
         try:
@@ -285,9 +297,9 @@ def _padded(n_bytes: int) -> int:
     return -(-n_bytes // ALIGNMENT) * ALIGNMENT
 
 
-def _values(place: Place, dtype: torch.dtype) -> int:
-    """Entries a parameter takes in the buffer it computes from, rounded up for alignment."""
-    return _padded(place.entry.n_values * dtype.itemsize) // dtype.itemsize
+def _loaded_bytes(places: Sequence[Place]) -> int:
+    """Bytes of these parameters, one for all that are tied together."""
+    return sum({place.entry.name: place.n_bytes for place in places}.values())
 
 
 def _view(raw: Tensor, offset: int, entry: Entry) -> Tensor:

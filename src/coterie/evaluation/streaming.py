@@ -106,7 +106,7 @@ class StreamedGame:
         self._memory, self._spill_folder = state_memory, spill_folder
         model = empty_model(config, dtype, trust_remote_code=source.trust_remote_code)
         self.model, self.stack = model, find_stack(model)
-        self._weights = ShardedWeights(source, model, self.stack, dtype, torch.device(device))
+        self._weights = ShardedWeights(source, model, self.stack, torch.device(device))
         self.traffic = self._weights.traffic
         try:
             self._walker = self._prepared(model, shape, kl)
@@ -181,9 +181,10 @@ class StreamedGame:
         return self._weights.layer_bytes
 
     def memory_bytes(self, coalitions: Coalitions) -> int:
-        """Bytes that weights and states take at most while observing on every text."""
+        """Bytes that weights and states take at most, from opening to observing on every text."""
         states = self.plan(coalitions).widest_states * self._walker.state_bytes * self.n_sequences
-        return self._weights.peak_bytes + min(states, self._room())
+        passing = self._weights.peak_bytes + min(states, self._room())
+        return max(self._weights.opening_bytes, passing)
 
     def plan(self, coalitions: Coalitions, n_sequences: int | None = None) -> Plan:
         """The work that observing ``coalitions`` will take, the full model's pass included."""
