@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from coterie.errors import ModelError
 from coterie.evaluation import shards, streaming
@@ -298,6 +299,41 @@ def test_layers_that_share_keys_and_values_are_refused(tmp_path):
     tokens = torch.arange(32).reshape(2, 16)
     with pytest.raises(ModelError, match=r"cannot be streamed: its layers, run apart, differ"):
         StreamedGame(resolve(str(tmp_path / "model")), tokens)
+
+
+@pytest.mark.parametrize("giver", [0, 3])
+def test_a_last_layer_that_takes_from_an_earlier_one_is_refused(giver, tmp_path, monkeypatch):
+    _, source = saved("llama", tmp_path, n_layers=6)
+    honest, left = LlamaDecoderLayer.forward, {}
+
+    def forward(layer, hidden_states, **given):
+        out = honest(layer, hidden_states, **given)
+        number = layer.self_attn.layer_idx
+        left[number] = out
+        return out + left[giver][: len(out)] if number == 5 else out
+
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", forward)
+    with pytest.raises(ModelError, match=r"cannot be streamed: .*run apart"):
+        StreamedGame(source, texts())
+
+
+def test_few_layers_are_read_to_check_one_of_each_class_and_the_last(tmp_path, monkeypatch):
+    _, source = saved("llama", tmp_path, n_layers=6)
+    game = StreamedGame(source, texts())
+    assert game.checked.startswith("the first 2 layers, one of each class and the last on two")
+    game.stack.layers[3].__class__ = type("Other", (LlamaDecoderLayer,), {})
+    honest, read = game._weights._read_into, []
+
+    def seen(entry, raw):
+        read.append(entry.name)
+        honest(entry, raw)
+
+    monkeypatch.setattr(game._weights, "_read_into", seen)
+    game.check_layers(game._telling())
+    layers = {name.split(".")[2] for name in read if ".layers." in name}
+    assert layers == {"0", "1", "3", "5"}
+    game.check_layers()
+    assert game.checked.startswith("all layers on two sequences")
 
 
 @pytest.mark.parametrize("family", ["mllama", "reformer"])

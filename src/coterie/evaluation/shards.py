@@ -115,8 +115,8 @@ class ShardedWeights:
         two_layers = self._raw_bytes + self._ready_bytes
         return max(two_layers, _loaded_bytes(outside) + max(converted, default=0))
 
-    def hold(self, layer: int) -> None:
-        """Have the weights of ``layer`` ready, and begin to read those of the next."""
+    def hold(self, layer: int, following: int | None = None) -> None:
+        """Have the weights of ``layer`` ready, and begin to read those of the one that follows."""
         if layer == self._current:
             return
         self.release()
@@ -128,8 +128,9 @@ class ShardedWeights:
         except BaseException:  # Ctrl-C among others: half a layer is none
             self.release()
             raise
-        if layer + 1 < len(self._layers):
-            self._coming = (layer + 1, self._reader.submit(self._read, layer + 1))
+        following = layer + 1 if following is None else following
+        if following < len(self._layers):
+            self._coming = (following, self._reader.submit(self._read, following))
 
     def release(self) -> None:
         """Let go of the layer that is held; its buffer is used again."""

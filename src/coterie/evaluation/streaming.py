@@ -6,7 +6,8 @@ memory holds two layers and the states. Where the states of all texts do not fit
 in files or the texts are divided among passes, whichever moves fewer bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -48,7 +49,7 @@ HEAD_TOKENS = 64
 """Tokens of a text from which the head is found: each brings logits as wide as the vocabulary."""
 
 CHECKED_LAYERS = 2
-"""First layers held against the model's own forward at once: more would read more."""
+"""First layers held against the model's own forward, beside one of each class and the last."""
 
 
 class StreamedGame:
@@ -111,7 +112,7 @@ class StreamedGame:
         try:
             self._walker = self._prepared(model, shape, kl)
             shared = getattr(config.get_text_config(decoder=True), "num_kv_shared_layers", 0)
-            self.check_layers(None if shared else CHECKED_LAYERS)  # those that share come last
+            self.check_layers(None if shared else self._telling())
         except NotReplayable as reason:
             raise ModelError(
                 f"{source.name!r} cannot be streamed: {reason}; load it whole"
@@ -132,23 +133,37 @@ class StreamedGame:
         other._walker = other._apart(head, self._walker.shape, kl)
         return other
 
-    def check_layers(self, upto: int | None = None) -> None:
-        """Hold the first layers, or all, against the model's own forward; reads them once.
+    def check_layers(self, chosen: Sequence[int] | None = None) -> None:
+        """Hold some layers, or all, against the model's own forward; reads these and no others.
+
+        Those that are not chosen hand on what they are given, apart and in the model.
 
         Raises:
             NotReplayable: they differ, so nothing streamed is to be believed.
         """
-        layers = self._walker.layers
+        everyone = list(range(self.n_players))
+        chosen = sorted(everyone if chosen is None else chosen)
+        layers = copy(self._walker.layers)
         assert isinstance(layers, LayerStack)
-        with running_apart():
-            worst = check_replay(self.model, layers, self.tokens[[0, -1]], upto)
+        layers.weights = _SomeWeights(self._weights, chosen)
+        others: dict[nn.Module, Forward] = {
+            self.stack.layers[other]: partial(_through, layers.carried[other])
+            for other in set(everyone) - set(chosen)
+        }
+        with running_apart(), patched(others):
+            worst = check_replay(self.model, layers, self.tokens[[0, -1]])
         self._weights.forget()
-        which = "all" if upto is None else f"the first {min(upto, self.n_players)}"
-        rest = "" if upto is None else "; the others are not checked"
+        some = f"the first {CHECKED_LAYERS} layers, one of each class and the last"
         self.checked = (
-            f"{which} layers on two sequences, as in the model's own forward to {worst:.0e} of the"
-            f" state{rest}"
+            f"{some if others else 'all layers'} on two sequences, as in the model's own forward to"
+            f" {worst:.0e} of the state{'; the others are not checked' if others else ''}"
         )
+
+    def _telling(self) -> list[int]:
+        """The layers that tell most of the others: those that share something come late."""
+        first_of = {type(self.stack.layers[i]): i for i in reversed(range(self.n_players))}
+        first = range(min(CHECKED_LAYERS, self.n_players))
+        return sorted({*first, *first_of.values(), self.n_players - 1})
 
     @property
     def batches(self) -> Batches:
@@ -318,6 +333,24 @@ class StreamedGame:
                 raise NotReplayable(str(reason)) from reason
             head.logits(head.normed(returned[-1]).flatten(0, -2), 0, 1)
         return head
+
+
+class _SomeWeights:
+    """Brings in the weights of some layers; the others do not run."""
+
+    def __init__(self, weights: ShardedWeights, chosen: Sequence[int]) -> None:
+        self.carried, self._weights, self._chosen = weights.carried, weights, chosen
+
+    def hold(self, layer: int) -> None:
+        if layer in self._chosen:
+            later = [other for other in self._chosen if other > layer]
+            self._weights.hold(layer, later[0] if later else None)
+
+    def beginning(self) -> AbstractContextManager[None]:
+        return self._weights.beginning()
+
+    def ending(self, modules: Sequence[nn.Module]) -> AbstractContextManager[None]:
+        return self._weights.ending(modules)
 
 
 def _through(carried: Carried, *args: object, **kwargs: object) -> object:
