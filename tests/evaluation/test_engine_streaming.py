@@ -256,9 +256,21 @@ def test_memory_is_foretold(tied, tmp_path, monkeypatch):
     assert game.memory_bytes(everyone) >= weights.opening_bytes
 
 
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe", "deepseek_v3"])
+def test_a_mixture_whose_experts_are_merged_is_refused(family, tmp_path):
+    _, source = saved(family, tmp_path)
+    words = (
+        r"hold no tensor 'model.*\.experts\..*', for transformers merges the experts of mixtures"
+    )
+    with pytest.raises(ModelError, match=rf"cannot be streamed: its files {words}"):
+        StreamedGame(source, texts())
+
+
 def test_a_checkpoint_whose_tensors_are_built_from_others_is_refused(tmp_path):
-    _, source = saved("mixtral", tmp_path)
-    with pytest.raises(ModelError, match=r"cannot be streamed: its files hold no tensor 'model"):
+    _, source = saved("bert", tmp_path)
+    with pytest.raises(
+        ModelError, match=r"cannot be streamed: its files hold no tensor '.* builds"
+    ):
         StreamedGame(source, texts())
 
 

@@ -176,7 +176,9 @@ Stream = Annotated[
         help="For a model larger than memory: read its layers from disk, each once for all "
         "coalitions of a question; the model is never whole, and the cut one is proved the same "
         "way. Methods that ask in many small questions (`greedy`, `guided`) read all layers for "
-        "each; `--method paper` asks at once. What a pass observes is kept when it ends.",
+        "each; `--method paper` asks at once. What a pass observes is kept when it ends. Not for "
+        "most mixtures of experts (Mixtral, Qwen MoE, DeepSeek): transformers merges their experts "
+        "as it loads them.",
     ),
 ]
 TargetParams = Annotated[

@@ -122,7 +122,9 @@ Stream = Annotated[
     typer.Option(
         "--stream",
         help="For a model larger than memory: its layers are read from disk, played, pruned and "
-        "judged one after the other; with `uniform`, `owl`, `sv-nup` and `sv-nup-window`.",
+        "judged one after the other; with `uniform`, `owl`, `sv-nup` and `sv-nup-window`. Not for "
+        "most mixtures of experts (Mixtral, Qwen MoE, DeepSeek): transformers merges their experts "
+        "as it loads them.",
     ),
 ]
 Players = Annotated[

@@ -137,9 +137,13 @@ def _tied_names(model: PreTrainedModel) -> dict[str, str]:
 
 
 def find_places(source: Source, model: PreTrainedModel) -> dict[str, Place]:
-    """Where each parameter belongs and where it lies; every one has to be found."""
+    """Where each parameter belongs and where it lies; every one has to be found.
+
+    Raises:
+        ModelError: The files lack one, or hold it in another shape or kind of number.
+    """
     names = DiskNames(source, model)
-    places = {}
+    places, missing = {}, list[str]()
     for path, owner in model.named_modules():
         for name, parameter in owner._parameters.items():
             if parameter is None:
@@ -147,10 +151,8 @@ def find_places(source: Source, model: PreTrainedModel) -> dict[str, Place]:
             full = f"{path}.{name}".removeprefix(".")
             entry = names.find(full)
             if entry is None:
-                raise ModelError(
-                    f"{source.name!r} cannot be streamed: its files hold no tensor {full!r}, for"
-                    " transformers builds it from others; load it whole"
-                )
+                missing.append(full)
+                continue
             if entry.dtype not in DTYPES or entry.shape != tuple(parameter.shape):
                 raise ModelError(
                     f"{source.name!r} cannot be streamed: {full!r} is {entry.dtype}"
@@ -158,4 +160,20 @@ def find_places(source: Source, model: PreTrainedModel) -> dict[str, Place]:
                     " it whole"
                 )
             places[full] = Place(owner, name, entry, parameter)
+    if missing:
+        raise ModelError(
+            f"{source.name!r} cannot be streamed: its files hold no tensor {_why(missing)}; load it"
+            " whole"
+        )
     return places
+
+
+def _why(missing: list[str]) -> str:
+    """A tensor that the files lack, and what became of it; merged experts say it best."""
+    experts = [name for name in missing if ".experts." in name]
+    if experts:
+        return (
+            f"{experts[0]!r}, for transformers merges the experts of mixtures such as Mixtral,"
+            " Qwen MoE and DeepSeek as it loads them"
+        )
+    return f"{missing[0]!r}, for transformers builds it from others"
