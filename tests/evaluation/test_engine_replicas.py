@@ -111,6 +111,22 @@ def test_stopping_early_leaves_no_thread_behind(rng):
     assert threading.active_count() == before
 
 
+def test_a_stop_while_replicas_start_leaves_no_thread_behind(rng, monkeypatch):
+    replicas, before = Replicas(pair()), threading.active_count()
+    start, started = threading.Thread.start, []
+
+    def interrupted(thread):
+        if started:
+            raise KeyboardInterrupt
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        observe_all(replicas, np.unique(rng.random((40, 6)) < 0.6, axis=0))
+    assert threading.active_count() == before and len(started) == 1
+
+
 def test_what_fails_on_one_replica_is_raised_to_the_caller(rng):
     games = pair()
 

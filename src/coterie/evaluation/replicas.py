@@ -88,14 +88,15 @@ class Replicas:
             for game in self.games
         ]
         began = perf_counter()
-        for worker in workers:
-            worker.start()
         try:
+            for worker in workers:
+                worker.start()
             yield from self._gathered(done, began)
         finally:  # the caller may have stopped, or a replica failed: let the others end
             stop.set()
             for worker in workers:
-                worker.join()
+                if worker.ident is not None:  # it was started
+                    worker.join()
 
     def _gathered(
         self, done: "Queue[Block | BaseException | None]", began: float
