@@ -362,7 +362,7 @@ def test_a_head_that_fails_is_refused_before_a_pass(tmp_path, monkeypatch):
         raise RuntimeError("expected m1 and m2 to have the same dtype")
 
     monkeypatch.setattr(ProjectionHead, "logits", fail)
-    with pytest.raises(ModelError, match=r"cannot be streamed: .* the same dtype; load it"):
+    with pytest.raises(ModelError, match=r"its head run apart .* the same dtype; load it"):
         StreamedGame(source, texts())
 
 

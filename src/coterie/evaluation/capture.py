@@ -34,8 +34,8 @@ class NotReplayable(Exception):
 
 
 @contextmanager
-def running_apart() -> Iterator[None]:
-    """Whatever a layer that misses its model raises is `NotReplayable`.
+def running_apart(part: str = "a layer") -> Iterator[None]:
+    """Whatever a layer, or another part, that misses its model raises is `NotReplayable`.
 
     A user's mistake and an end of memory say nothing about the layer, and pass; so does a reason
     that is known already.
@@ -47,7 +47,7 @@ def running_apart() -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise NotReplayable(f"a layer run apart from the model fails: {error}") from error
+        raise NotReplayable(f"{part} run apart from the model fails: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -331,7 +331,8 @@ class StreamedGame:
                 head = find_head(model, self.stack, few)
             except TailNotFound as reason:
                 raise NotReplayable(str(reason)) from reason
-            head.logits(head.normed(returned[-1]).flatten(0, -2), 0, 1)
+            with running_apart("its head"):
+                head.logits(head.normed(returned[-1]).flatten(0, -2), 0, 1)
         return head
 
 
