@@ -1,9 +1,12 @@
 """The end of a model, from the last layer to logits, found by watching it run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from coterie.evaluation.capture import leading
@@ -12,6 +15,9 @@ from coterie.models.stack import Stack, text_config
 
 CAP_FIELDS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 SCALE_FIELDS = ("logit_scale", "lm_head_multiplier", "logits_scaling", "output_multiplier_scale")
+
+ENOUGH_TOKENS = 64
+"""Of a text, to find the head by: it treats all places alike, and a table of logits is large."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +31,7 @@ class ProjectionHead:
         factor: Factor on the state before the projection.
         scale: Factor on the logits.
         softcap: Bound c of ``c · tanh(logit / c)``; None leaves logits as they are.
+        dtype: What logits are scaled and capped in; None is what the projection gives.
     """
 
     norms: tuple[nn.Module, ...]
@@ -33,6 +40,7 @@ class ProjectionHead:
     factor: float = 1.0
     scale: float = 1.0
     softcap: float | None = None
+    dtype: torch.dtype | None = None
 
     @property
     def vocabulary(self) -> int:
@@ -42,7 +50,11 @@ class ProjectionHead:
     @property
     def readable(self) -> bool:
         """Whether the projection is a plain matrix whose rows can be read where they lie."""
-        return type(self.projection) is nn.Linear and not self._matrix.weight.is_meta
+        return self._plain and not self._matrix.weight.is_meta
+
+    @property
+    def _plain(self) -> bool:
+        return type(self.projection) is nn.Linear
 
     @property
     def _matrix(self) -> nn.Linear:
@@ -65,27 +77,23 @@ class ProjectionHead:
         return full_precision and self.softcap is None
 
     def normed(self, states: Tensor) -> Tensor:
-        """What stands between the last layer and the projection."""
+        """What stands between the last layer and the projection, in the projection's dtype."""
         for module in self.norms:
             states = leading(module(states))
-        return states if self.factor == 1.0 else states * self.factor
+        states = states if self.factor == 1.0 else states * self.factor
+        # A norm in float32 may stand before a projection in half precision.
+        return states.to(self._matrix.weight.dtype) if self._plain else states
 
     def logits(self, states: Tensor, start: int, stop: int) -> Tensor:
         """Float32 logits ``(n_tokens, stop - start)``; the caller may overwrite them."""
         if self.readable:
             bias = self._matrix.bias
-            rows = self._matrix.weight[start:stop]
-            logits = torch.mm(states.to(rows.dtype), rows.T)
-            if bias is not None:
-                logits += bias[start:stop]
+            part = None if bias is None else bias[start:stop]
+            logits = linear(states, self._matrix.weight[start:stop], part)
         else:
-            logits = leading(self.projection(states))[:, start:stop].clone()
-        logits = logits.float()
-        if self.scale != 1.0:
-            logits *= self.scale
-        if self.softcap is not None:
-            logits = logits.div_(self.softcap).tanh_().mul_(self.softcap)
-        return logits
+            logits = leading(self.projection(states))[:, start:stop]
+        logits = logits if self.dtype is None else logits.to(self.dtype)
+        return transformed(logits, self.scale, self.softcap).float()
 
     def mean_rows(self, weights: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Weighted sums of the rows and biases of the projection."""
@@ -97,12 +105,19 @@ class ProjectionHead:
         return summed, (weights @ bias[start:stop].float()) * self.scale
 
 
+def transformed(raw: Tensor, scale: float, softcap: float | None) -> Tensor:
+    """Scale or cap raw logits where they lie, rounding after every step as models do."""
+    if scale != 1.0:
+        raw = raw.mul_(scale)
+    return raw if softcap is None else raw.div_(softcap).tanh_().mul_(softcap)
+
+
 class TailNotFound(Exception):
     """The end of the model is not a chain of modules, a projection and a scale; says why."""
 
 
 def find_head(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> ProjectionHead:
-    """Find the head by running the model once on `tokens` and reproducing its logits.
+    """Find the head by running the model once on the first of `tokens`, reproducing its logits.
 
     Raises:
         TailNotFound: No chain of the modules that ran after the last layer gives the same logits.
@@ -110,14 +125,17 @@ def find_head(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> Projectio
     projection = model.get_output_embeddings()
     if projection is None:
         raise TailNotFound("it names no output embedding")
-    watched = _watch(model, stack, projection, tokens)
-    norms, factor = _chain(watched)
+    watched = _watch(model, stack, projection, tokens[:, :ENOUGH_TOKENS])
+    found = _chain(watched.last_state, watched.calls, watched.projected)
+    if found is None:
+        raise TailNotFound("more than a chain of modules stands between last layer and head")
+    norms, factor = found
     with torch.no_grad():
         raw = leading(projection(watched.projected))
     logits = watched.logits
-    raw = raw[..., : logits.shape[-1]].float()
-    scale, softcap = _transform(text_config(model.config), raw, logits.float())
-    return ProjectionHead(norms, projection, logits.shape[-1], factor, scale, softcap)
+    raw = raw[..., : logits.shape[-1]]
+    scale, softcap = _transform(text_config(model.config), raw, logits)
+    return ProjectionHead(norms, projection, logits.shape[-1], factor, scale, softcap, logits.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,54 +191,78 @@ def _watch(model: PreTrainedModel, stack: Stack, projection: nn.Module, tokens: 
     return _Watched(seen["last"], calls, seen["projected"], logits)
 
 
-def _chain(watched: _Watched) -> tuple[tuple[nn.Module, ...], float]:
-    """The modules, and a factor, that lead from the last layer to the projection."""
-    state, chain = watched.last_state, list[nn.Module]()
-    calls = watched.calls
-    while True:
-        if (factor := _ratio(state, watched.projected)) is not None:
-            return tuple(chain), factor
-        # A module that contains others returns after them: the last to return is the outermost.
-        following = [at for at, call in enumerate(calls) if _is_given(call, state)]
-        if not following:
-            raise TailNotFound("more than a chain of modules stands between last layer and head")
-        chain.append(calls[following[-1]].module)
-        state, calls = calls[following[-1]].returned, calls[following[-1] + 1 :]
+def _chain(
+    state: Tensor, calls: list[_Called], projected: Tensor
+) -> tuple[tuple[nn.Module, ...], float] | None:
+    """The modules, and a factor, that lead from a state to what is projected.
+
+    A module that was given this very tensor comes before a state that is nearly the same: the norm
+    of a state that has unit size already changes little, and is there all the same.
+    """
+    if state is projected:
+        return (), 1.0
+    if (found := _through(state, calls, projected, lambda given: given is state)) is not None:
+        return found
+    if (factor := _ratio(state, projected)) is not None:
+        return (), factor
+    return _through(state, calls, projected, partial(_nearly, state))
 
 
-def _is_given(call: _Called, state: Tensor) -> bool:
-    return call.given is state or (call.given.shape == state.shape and _same(call.given, state))
+def _through(
+    state: Tensor, calls: list[_Called], projected: Tensor, follows: Callable[[Tensor], bool]
+) -> tuple[tuple[nn.Module, ...], float] | None:
+    """The chain that begins with one of the modules that were given the state."""
+    # A module that contains others returns after them: the last to return is the outermost.
+    for at in reversed([at for at, call in enumerate(calls) if follows(call.given)]):
+        rest = _chain(calls[at].returned, calls[at + 1 :], projected)
+        if rest is not None:
+            return (calls[at].module, *rest[0]), rest[1]
+    return None
+
+
+def _nearly(state: Tensor, given: Tensor) -> bool:
+    if given is state or given.shape != state.shape:
+        return False
+    return _error(given, state) < _room(state)
 
 
 def _ratio(state: Tensor, projected: Tensor) -> float | None:
     """The factor that makes one state the other, if there is one."""
     if state.shape != projected.shape:
         return None
-    if _same(state, projected):
-        return 1.0
-    factor = float((state * projected).sum() / (state * state).sum())
-    return factor if _same(state * factor, projected) else None
+    given, wanted = state.float(), projected.float().to(state.device)
+    factor = float((given * wanted).sum() / (given * given).sum())
+    factor = 1.0 if abs(factor - 1) < _room(projected) / 20 else factor  # no more than rounding
+    return factor if _error(given * factor, wanted) < _room(projected) else None
 
 
 def _transform(config: object, raw: Tensor, logits: Tensor) -> tuple[float, float | None]:
-    """The scale and the soft cap that turn ``raw`` projections into the model's logits."""
+    """The scale and the soft cap that come nearest to making ``raw`` projections the logits.
+
+    Each is tried in the dtype of the logits. The nearest, for in half precision a cap far above the
+    logits and no cap at all are both near.
+    """
     options: list[tuple[float, float | None]] = [(1.0, None)]
     for value in (getattr(config, field, None) for field in SCALE_FIELDS):
         if isinstance(value, int | float) and not isinstance(value, bool) and value:
             options += [(float(value), None), (1.0 / value, None)]
     caps = (getattr(config, field, None) for field in CAP_FIELDS)
     options += [(1.0, float(cap)) for cap in caps if cap]
-    for scale, softcap in options:
-        made = raw * scale
-        if softcap is not None:
-            made = softcap * torch.tanh(made / softcap)
-        if _same(made, logits):
-            return scale, softcap
-    raise TailNotFound("its logits are neither its projection nor a known scale or soft cap of it")
+    made = (transformed(raw.to(logits.dtype, copy=True), *option) for option in options)
+    errors = [_error(one, logits) for one in made]
+    nearest = min(range(len(options)), key=lambda at: errors[at])  # of equals, the first
+    if not errors[nearest] < max(_room(raw), _room(logits)):
+        raise TailNotFound(
+            "its logits are neither its projection nor a known scale or soft cap of it"
+        )
+    return options[nearest]
 
 
-def _same(left: Tensor, right: Tensor) -> bool:
-    room = 1e-5 if right.dtype in (torch.float32, torch.float64) else 2e-2
-    left, right = left.float(), right.float().to(left.device)
-    size = right.abs().amax().clamp_min(1e-6)
-    return bool(((left - right).abs().amax() / size) < room)
+def _room(expected: Tensor) -> float:
+    """How far two tensors that should be the same may differ, as a share of their largest entry."""
+    return 1e-5 if expected.dtype in (torch.float32, torch.float64) else 2e-2
+
+
+def _error(found: Tensor, expected: Tensor) -> float:
+    found, expected = found.float(), expected.float().to(found.device)
+    return float((found - expected).abs().amax() / expected.abs().amax().clamp_min(1e-6))
