@@ -37,35 +37,41 @@ class Batches:
         self.layers, self.head, self.shape, self.device = layers, head, shape, device
 
     def apply(self, prelude: Prelude, layer: int, state: Tensor, first: int, copies: int) -> Tensor:
-        """Run a layer on ``copies`` states of the same sequences, from ``first`` on.
+        """Run a layer on ``copies`` states of the same sequences, from ``first`` on."""
+        return _joined(self.apply_each(prelude, layer, list(state.chunk(copies)), first))
+
+    def apply_each(
+        self, prelude: Prelude, layer: int, states: list[Tensor], first: int
+    ) -> list[Tensor]:
+        """Run a layer on several states of the same sequences, from ``first`` on; one output each.
 
         Where memory does not suffice, the batch is halved for good.
         """
-        if copies == 1 and len(state) > self.shape.rows:
-            cut = len(state) // 2
-            return torch.cat(
-                [
-                    self.apply(prelude, layer, state[:cut], first, 1),
-                    self.apply(prelude, layer, state[cut:], first + cut, 1),
-                ]
-            )
+        copies, width = len(states), len(states[0])
+        if copies * width > max(1, self.shape.rows):
+            return self._divided(prelude, layer, states, first)
         try:
             with torch.no_grad():
-                return self.layers.run(prelude, layer, state, first, copies).to(self.device)
+                out = self.layers.run(prelude, layer, _joined(states), first, copies)
+                return _parted(out.to(self.device), copies)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or len(state) == 1:
+            if not is_out_of_memory(error) or copies * width == 1:
                 raise
-        self.shape = replace(self.shape, rows=max(1, len(state) // 2))
-        if copies == 1:
-            return self.apply(prelude, layer, state, first, 1)
-        width = len(state) // copies
-        left = copies // 2
-        return torch.cat(
-            [
-                self.apply(prelude, layer, state[: left * width], first, left),
-                self.apply(prelude, layer, state[left * width :], first, copies - left),
-            ]
-        )
+        self.shape = replace(self.shape, rows=copies * width // 2)
+        return self._divided(prelude, layer, states, first)
+
+    def _divided(
+        self, prelude: Prelude, layer: int, states: list[Tensor], first: int
+    ) -> list[Tensor]:
+        """Half of the states and then the others; of a single one, half of its sequences first."""
+        if len(states) > 1:
+            half = len(states) // 2
+            early = self.apply_each(prelude, layer, states[:half], first)
+            return early + self.apply_each(prelude, layer, states[half:], first)
+        state, half = states[0], len(states[0]) // 2
+        upper = self.apply_each(prelude, layer, [state[:half]], first)
+        lower = self.apply_each(prelude, layer, [state[half:]], first + half)
+        return [torch.cat(upper + lower)]
 
     def read(self, states: list[Tensor], tokens: Tensor, full: FullModel) -> Reading:
         """Read final states of the same texts: ``(n_states, n_sequences, n_predicted)``."""
@@ -119,3 +125,12 @@ class Batches:
                 if not is_out_of_memory(error) or self.shape.head_tokens == 1:
                     raise
             self.shape = replace(self.shape, head_tokens=self.shape.head_tokens // 2)
+
+
+def _joined(states: list[Tensor]) -> Tensor:
+    return states[0] if len(states) == 1 else torch.cat(states)
+
+
+def _parted(out: Tensor, n: int) -> list[Tensor]:
+    # Copies: a view would keep the memory of the whole batch for as long as one state lives.
+    return [out] if n == 1 else [part.clone() for part in out.chunk(n)]

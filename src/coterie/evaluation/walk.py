@@ -197,8 +197,8 @@ class Walker:
             parents, children = step.parents[at : at + n], step.children[at : at + n]
             for piece, (first, _) in enumerate(now.pieces):
                 given = [self._held(now.states[parent][piece]) for parent in parents]
-                out = self.batches.apply(now.prelude, step.layer, _joined(given), first, n)
-                for parent, child, part in zip(parents, children, _parted(out, n), strict=True):
+                made = self.batches.apply_each(now.prelude, step.layer, given, first)
+                for parent, child, part in zip(parents, children, made, strict=True):
                     if self.watch is not None:
                         self.watch.made(parent, child, step.layer, first, part)
                     now.states.setdefault(child, []).append(self._kept(part))
@@ -237,12 +237,3 @@ class Walker:
 def _batches(n: int, together: int) -> Iterator[tuple[int, int]]:
     """Start and length of runs of at most ``together``."""
     return ((at, min(together, n - at)) for at in range(0, n, together))
-
-
-def _joined(given: list[Tensor]) -> Tensor:
-    return given[0] if len(given) == 1 else torch.cat(given)
-
-
-def _parted(out: Tensor, n: int) -> list[Tensor]:
-    # Copies: a view would keep the memory of the whole batch for as long as one state lives.
-    return [out] if n == 1 else [part.clone() for part in out.chunk(n)]
