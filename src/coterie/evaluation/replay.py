@@ -8,6 +8,7 @@ from contextlib import nullcontext, suppress
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 from transformers import PreTrainedModel
 
 from coterie.evaluation.capture import LayerStack, NotReplayable, Prelude, leading, running_apart
@@ -43,8 +44,9 @@ def check_replay(
     """Hold each layer, run apart on one text after the other, against the model's own forward.
 
     Each is given the state it has there, and runs apart before it runs in the model. So it can live
-    neither on what its model leaves behind nor, the texts being different, on what an earlier layer
-    did last. Weights that come from files are brought in once for both.
+    neither on what its model leaves behind nor on what earlier layers do, and, the texts being
+    different, not on what it did last itself. Weights that come from files are brought in once for
+    both.
 
     Args:
         model: In evaluation mode.
@@ -58,9 +60,11 @@ def check_replay(
     Raises:
         NotReplayable: they differ, or a layer does not run apart.
     """
+    tokens = _different(tokens)
     stack, weights = layers.stack, layers.weights
     last = min(upto or stack.n_players, stack.n_players) - 1
     prelude = layers.prelude(tokens)
+    contents = _Contents(prelude)
     gaps, handed = list[float](), [prelude.embedded.clone()]  # some layers add to it in place
 
     def watched(layer: int, forward: Forward) -> Forward:
@@ -72,6 +76,7 @@ def check_replay(
             given = kwargs[key] if isinstance(key, str) else args[key or 0]
             assert isinstance(given, Tensor)
             gaps.append(_gap(handed[0], given))
+            contents.restore()  # what earlier layers have left there must not be needed
             with patched({stack.layers[layer]: forward}):
                 apart = _apart(layers, prelude, layer, given)
             returned = forward(*args, **kwargs)
@@ -95,13 +100,47 @@ def check_replay(
 
 def _apart(layers: LayerStack, prelude: Prelude, layer: int, given: Tensor) -> Tensor:
     """The states behind a layer that is run apart, text by text."""
-    with running_apart():
-        return torch.cat(
-            [
-                layers.run(prelude, layer, given[one : one + 1].clone(), one, 1)
-                for one in range(len(given))
-            ]
-        )
+    try:
+        with running_apart():
+            return torch.cat(
+                [
+                    layers.run(prelude, layer, given[one : one + 1].clone(), one, 1)
+                    for one in range(len(given))
+                ]
+            )
+    except NotReplayable as error:
+        raise NotReplayable(
+            f"its layers, run apart, differ from the model: layer {layer} fails"
+            f" ({error.__cause__!r})"
+        ) from error
+
+
+def _different(tokens: Tensor) -> Tensor:
+    """The texts, the last one turned around where it is the first: alike, they would hide much."""
+    if len(tokens) < 2 or not torch.equal(tokens[0], tokens[-1]):
+        return tokens
+    return torch.cat([tokens[:-1], tokens[-1:].flip(1)])
+
+
+class _Contents:
+    """What is inside the objects, no tensors, that layers are given: keys for later layers, say."""
+
+    def __init__(self, prelude: Prelude) -> None:
+        leaves = [leaf for given in prelude.inputs for leaf in given.leaves]
+        objects = {id(leaf): leaf for leaf in leaves if not isinstance(leaf, Tensor)}
+        held = [vars(one) for one in objects.values() if hasattr(one, "__dict__")]
+        self._held = [(inside, _copied(inside)) for inside in held]
+
+    def restore(self) -> None:
+        """Put back what was inside before any layer ran."""
+        for inside, before in self._held:
+            inside.clear()
+            inside.update(_copied(before))
+
+
+def _copied(inside: dict[str, object]) -> dict[str, object]:
+    """The same things in containers of their own."""
+    return tree_map(lambda leaf: leaf, inside)  # type: ignore[no-any-return]
 
 
 def _gap(found: Tensor, expected: Tensor) -> float:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from coterie.evaluation.capture import LayerStack, LayerWeights, NotReplayable, Prelude
+from coterie.evaluation.capture import LayerWeights, NotReplayable, Prelude
 from coterie.evaluation.memory import is_out_of_memory
+from coterie.evaluation.replay import replayed
 from coterie.game.coalitions import Coalitions
 from coterie.models.routing import patched, silent
 from coterie.models.stack import Stack, find_stack
@@ -57,7 +58,7 @@ class BlockSteps:
     def __init__(self, model: PreTrainedModel, stack: Stack, tokens: Tensor) -> None:
         layers = find_stack(model)
         self.stack = stack
-        self._whole = LayerStack(model, layers, tokens)
+        self._whole = replayed(model, layers, tokens)
         pairs = [blocks_of(layer, "sublayer", layers.path) for layer in layers.layers]
         self.plays = np.array([block in set(stack.layers) for pair in pairs for block in pair])
         self._without = [{other: silent(other)} for pair in pairs for other in reversed(pair)]
@@ -99,10 +100,10 @@ def steps_of(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> Steps:
     """The parts of a model that its players are, or lie between.
 
     Raises:
-        NotReplayable: They cannot be run apart from the model.
+        NotReplayable: They cannot be run apart from the model, or differ from it there.
     """
     if stack.players == "layer":
-        return LayerStack(model, stack, tokens)
+        return replayed(model, stack, tokens)
     return BlockSteps(model, stack, tokens)
 
 
