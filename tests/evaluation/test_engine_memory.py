@@ -1,10 +1,12 @@
 """Where memory is short the engine computes less at once, and changes no value."""
 
+import numpy as np
+import pytest
 import torch
 from tests.evaluation import oracle
 from tests.evaluation.oracle import assert_close, plainly, some_coalitions, texts
 
-from coterie.evaluation import batches
+from coterie.evaluation import batches, engine
 from coterie.evaluation.engine import ModelGame
 from coterie.evaluation.shape import BatchShape
 from coterie.game.coalitions import observe_all
@@ -63,3 +65,65 @@ def test_a_batch_is_divided_before_it_is_tried_once_it_is_known_not_to_fit():
         walker.batches.apply(prelude, 0, prelude.embedded.repeat(16, 1, 1), 0, 16)
     assert sorted(set(tried)) == [1, 2, 4, 8, 16]
     assert tried.count(2) == tried.count(16) == 1 and game.shape.rows == 1
+
+
+def out_of_chain(model):
+    """A head that no chain of modules gives: coalitions go one at a time."""
+    forward = model.forward
+
+    def squared(*given, **named):
+        output = forward(*given, **named)
+        output.logits = output.logits**2
+        return output
+
+    model.forward = squared
+    return model
+
+
+@pytest.mark.parametrize("broken_off", [0, 3])
+def test_one_at_a_time_fewer_texts_are_read_at_once_where_memory_is_short(broken_off, rng):
+    model, tokens = out_of_chain(oracle.model_of("llama", 5)), texts(6)
+    game = ModelGame(model, tokens)
+    assert game.shape.rows == 6
+    coalitions = some_coalitions(rng, game.stack, 8)
+    expected = plainly(model, game.stack, coalitions, tokens)
+    forward, calls = model.forward, []
+
+    def narrow(*given, input_ids, **named):
+        calls.append(len(input_ids))
+        # The full model and the first coalitions may have gone well.
+        return (
+            full()
+            if len(input_ids) > 2 and len(calls) > broken_off
+            else forward(*given, input_ids=input_ids, **named)
+        )
+
+    model.forward = narrow
+    seen = np.zeros((len(coalitions), 6), dtype=int)
+    before = game.spent.layer_tokens
+    for block in game.observe(coalitions, np.arange(6)):
+        corner = np.ix_(block.rows, block.columns)
+        seen[corner] += 1
+        np.testing.assert_allclose(block.observations.nll, expected.nll[corner], atol=1e-6)
+    assert (seen == 1).all()
+    assert sum(n > 2 for n in calls[broken_off:]) == 2 and game.shape.rows <= 2
+    assert game.spent.layer_tokens - before == game.plan(coalitions).layer_tokens_asked
+    assert game.spent.layer_executions == coalitions.sum()
+
+
+def test_one_at_a_time_no_more_texts_are_read_at_once_than_tables_of_logits_fit(monkeypatch):
+    model = out_of_chain(oracle.model_of("llama", 3))
+    table = 4 * 9 * 128
+    for free, rows in ((1, 1), (18 * table, 3), (10**9, 6)):
+        monkeypatch.setattr(engine, "free_bytes", lambda device, free=free: free)
+        assert ModelGame(model, texts(6)).shape.rows == rows
+
+
+@pytest.mark.parametrize("n_sequences", [1, 3])
+def test_to_set_up_no_table_of_logits_is_larger_than_one_of_a_part_of_a_text(n_sequences):
+    model, places = oracle.model_of("llama", 3), []
+    model.lm_head.register_forward_pre_hook(
+        lambda _, given: places.append(given[0].shape[0] * given[0].shape[1])
+    )
+    ModelGame(model, texts(n_sequences, 400))
+    assert max(places) <= 256

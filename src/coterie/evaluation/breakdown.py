@@ -4,7 +4,7 @@ Nobody looks until a loss is not finite. In memory the text is then run once mor
 layer. A pass over weights on disk looks at the states it makes, for a second pass would cost more.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -21,17 +21,54 @@ Where = Callable[[int, int], int | None]
 """The layer where a coalition of `Question.ordered` breaks down on the sequence of a column."""
 
 
-def breakdowns(asked: Question, block: Block, where: Where) -> Iterator[str]:
-    """One line for every loss of a block that is not finite; its rows are those of `ordered`."""
-    nll = block.observations.nll
-    for row, column in np.argwhere(~np.isfinite(nll)):
-        asked_row, asked_column = int(block.rows[row]), int(block.columns[column])
-        layer = where(asked_row, asked_column)
+class Breakdowns:
+    """Says of each coalition of a question, once, where it breaks down and on how many texts.
+
+    Looking costs a forward, so only the first text is looked at; its line is rewritten as more
+    texts are read.
+
+    Args:
+        asked: The question.
+        remarks: Where the lines go.
+    """
+
+    def __init__(self, asked: Question, remarks: list[str]) -> None:
+        self.asked, self.remarks = asked, remarks
+        self._read = np.zeros(len(asked.ordered), dtype=np.intp)
+        self._broken = np.zeros(len(asked.ordered), dtype=np.intp)
+        self._told: dict[int, tuple[int, str]] = {}
+
+    def note(self, block: Block, where: Where) -> None:
+        """Look at a block of the answer; its rows are those of `Question.ordered`."""
+        broken = ~np.isfinite(block.observations.nll)
+        self._read[block.rows] += len(block.columns)
+        self._broken[block.rows] += broken.sum(axis=1)
+        for at in np.flatnonzero(self._broken[block.rows]):
+            row = int(block.rows[at])
+            if row not in self._told:
+                column = int(broken[at].argmax())
+                self._told[row] = len(self.remarks), self._place(block, int(at), column, where)
+                self.remarks.append("")
+            line, place = self._told[row]
+            self.remarks[line] = place.format(self._broken[row], self._read[row])
+
+    def _place(self, block: Block, row: int, column: int, where: Where) -> str:
+        """The line, with room for the number of texts that broke down and that were read."""
+        layer = where(int(block.rows[row]), int(block.columns[column]))
         place = "in the head" if layer is None else f"first not finite after layer {layer}"
-        yield (
-            f"coalition {to_text(asked.ordered[asked_row])} has loss {nll[row, column]} on sequence"
-            f" {asked.sequences[asked_column]}, {place}: stored as it is, read as the floor"
+        return (
+            f"coalition {to_text(self.asked.ordered[block.rows[row]])} has loss"
+            f" {block.observations.nll[row, column]} on {{}} of {{}} sequences, on sequence"
+            f" {self.asked.sequences[block.columns[column]]} {place}: stored as it is, read as the"
+            " floor"
         )
+
+
+def breakdowns(asked: Question, block: Block, where: Where) -> list[str]:
+    """The lines of a question that one block answers."""
+    lines: list[str] = []
+    Breakdowns(asked, lines).note(block, where)
+    return lines
 
 
 class _Found(Exception):

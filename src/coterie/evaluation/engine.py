@@ -12,24 +12,31 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from coterie.evaluation.asking import Question, checked_tokens, question
-from coterie.evaluation.breakdown import breakdowns, broken_layer
+from coterie.evaluation.breakdown import Breakdowns, broken_layer
 from coterie.evaluation.capture import NotReplayable, running_apart
 from coterie.evaluation.head import TailNotFound, find_head
-from coterie.evaluation.memory import free_bytes
+from coterie.evaluation.memory import free_bytes, is_out_of_memory
 from coterie.evaluation.metrics import observations, refuse_unless_finite
-from coterie.evaluation.one_by_one import read_one_by_one
+from coterie.evaluation.one_by_one import TOKENS_AT_ONCE, read_one_by_one
 from coterie.evaluation.planning import Plan, Spent, plan
 from coterie.evaluation.shape import BatchShape, probe_shape
 from coterie.evaluation.steps import steps_of
 from coterie.evaluation.trie import prefix_order
 from coterie.evaluation.walk import Walker
 from coterie.game.coalitions import Block, Coalitions, Indices
+from coterie.models.routing import input_device
 from coterie.models.stack import Stack, find_stack
 
 SHARED = "shared prefixes"
 
 FREE_SHARE = 0.5
 """Share of the free memory that live states may take unless `state_memory` says otherwise."""
+
+TABLES = 3
+"""Tables of logits of one text that may be alive when coalitions go one at a time."""
+
+CHECKED_TOKENS = 256
+"""Of two texts, to hold losses against the model's own: its logits are one table of all of them."""
 
 
 class ModelGame:
@@ -74,7 +81,7 @@ class ModelGame:
         self.remarks: list[str] = []
         self._state_memory = state_memory
         self.walker: Walker | None = None
-        self._one_by_one_shape = shape
+        self._plain_shape = shape
         known = self._known_readings()
         try:
             self.walker = self._prepared(shape, known)
@@ -107,7 +114,12 @@ class ModelGame:
         """The batch shape in use; store it, and give it back to resume."""
         if self.walker is not None:
             return self.walker.shape
-        return self._one_by_one_shape or BatchShape(min(8, self.n_sequences), 256, self.vocabulary)
+        if self._plain_shape is None:
+            table = 4 * self.length * self.vocabulary
+            fit = int(FREE_SHARE * free_bytes(input_device(self.model)) / (TABLES * table))
+            rows = max(1, min(8, self.n_sequences, fit))
+            self._plain_shape = BatchShape(rows, TOKENS_AT_ONCE, self.vocabulary)
+        return self._plain_shape
 
     def plan(self, coalitions: Coalitions, n_sequences: int | None = None) -> Plan:
         """The work that observing ``coalitions`` will take."""
@@ -122,11 +134,12 @@ class ModelGame:
         if asked.empty:
             return
         blocks = self._plainly if self.walker is None else self._shared
+        broken = Breakdowns(asked, self.remarks)
         started = perf_counter()
         for block in blocks(asked):
             seconds = perf_counter() - started
             self.spent.seconds += seconds
-            self.remarks.extend(breakdowns(asked, block, partial(self._breakdown, asked)))
+            broken.note(block, partial(self._breakdown, asked))
             yield replace(block, rows=asked.order[block.rows], seconds=seconds)
             started = perf_counter()
 
@@ -137,16 +150,22 @@ class ModelGame:
         return broken_layer(self.model, self.stack, coalition, text)
 
     def _known_readings(self) -> "_Known":
-        """The full model and one coalition on two sequences, read through the model itself."""
+        """The full model and one coalition on parts of two texts, through the model itself."""
         keep = np.ones((2, self.n_players), dtype=bool)
         unlocked = np.array(self.stack.unlocked, dtype=np.intp)
         stride = 3 if self.stack.players == "sublayer" else 2  # blocks of either kind go
         keep[1, unlocked[len(unlocked) // 3 :: stride]] = False
         keep = np.unique(keep, axis=0)
         few = np.unique([0, self.n_sequences - 1])
-        read = list(read_one_by_one(self.model, self.stack, keep, self.tokens[few], kl=False))
-        refuse_unless_finite(read[0][0].nll, few.tolist())
-        return _Known(keep, few, np.concatenate([observations(seen).nll for _, seen in read]))
+        tokens = self.tokens[few, :CHECKED_TOKENS]
+        nll = np.empty((len(keep), len(few)))
+        for column, text in enumerate(few):
+            one = tokens[column : column + 1]
+            read = read_one_by_one(self.model, self.stack, keep, one, kl=False)
+            for row, (full, seen) in enumerate(read):
+                refuse_unless_finite(full.nll, [int(text)])
+                nll[row, column] = observations(seen).nll.item()
+        return _Known(keep, tokens, nll)
 
     def _prepared(self, shape: BatchShape | None, known: "_Known") -> Walker:
         """Take the model apart and check, on two sequences, that the parts give the whole."""
@@ -154,7 +173,7 @@ class ModelGame:
         head = find_head(self.model, find_stack(self.model), few)
         layers = steps_of(self.model, self.stack, few)
         first = shape or BatchShape(1, 256, min(1024, head.vocabulary))
-        self._verify(Walker(layers, head, self.tokens, first, Spent(), kl=self.kl), known)
+        self._verify(Walker(layers, head, known.tokens, first, Spent(), kl=self.kl), known)
         walker = Walker(layers, head, self.tokens, first, self.spent, kl=self.kl)
         if shape is None:
             walker.shape = probe_shape(layers, head, layers.prelude(few))
@@ -162,9 +181,9 @@ class ModelGame:
 
     def _verify(self, walker: Walker, known: "_Known") -> None:
         rows = known.coalitions[prefix_order(known.coalitions)]
-        found = np.full(known.nll.shape, np.nan)
+        found, everything = np.full(known.nll.shape, np.nan), np.arange(len(known.tokens))
         with running_apart():
-            for block in walker.observe(rows, known.sequences, free_bytes(walker.device)):
+            for block in walker.observe(rows, everything, free_bytes(walker.device)):
                 found[np.ix_(block.rows, block.columns)] = block.observations.nll
         expected = known.nll[prefix_order(known.coalitions)]
         if not np.allclose(found, expected, 0, _room(self.model.dtype), equal_nan=True):
@@ -181,27 +200,39 @@ class ModelGame:
         yield from self.walker.observe(asked.ordered, asked.sequences, memory)
 
     def _plainly(self, asked: Question) -> Iterator[Block]:
-        rows = self.shape.rows
-        for at in range(0, len(asked.sequences), rows):
-            columns = np.arange(at, min(at + rows, len(asked.sequences)))
-            sequences = asked.sequences[columns]
-            tokens = self.tokens[sequences]
-            read = read_one_by_one(self.model, self.stack, asked.ordered, tokens, kl=self.kl)
-            for row, (full, reading) in enumerate(read):
+        yield from self._one_by_one(asked, np.arange(len(asked.sequences)), 0)
+
+    def _one_by_one(self, asked: Question, columns: Indices, first: int) -> Iterator[Block]:
+        """Coalitions from ``first`` on, on as many texts at once as memory has room for."""
+        while len(columns) > (rows := max(1, self.shape.rows)):
+            yield from self._one_by_one(asked, columns[:rows], first)
+            columns = columns[rows:]
+        sequences = asked.sequences[columns]
+        tokens, row = self.tokens[sequences], first
+        read = read_one_by_one(self.model, self.stack, asked.ordered[first:], tokens, kl=self.kl)
+        try:
+            for full, reading in read:
                 refuse_unless_finite(full.nll, sequences.tolist())
                 kept = int(asked.ordered[row].sum())
-                self.spent.layer_executions += kept if at == 0 else 0
+                self.spent.layer_executions += kept if columns[0] == 0 else 0
                 self.spent.layer_tokens += kept * tokens.numel()
                 self.spent.head_tokens += len(columns) * (self.length - 1)
                 yield Block(np.array([row]), columns, observations(reading))
+                row += 1
+            return
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(columns) == 1:
+                raise
+        self._plain_shape = replace(self.shape, rows=len(columns) // 2)
+        yield from self._one_by_one(asked, columns, row)
 
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """Losses ``(n_coalitions, n_sequences)`` measured the plain way, to check the fast one."""
+    """Losses ``(n_coalitions, n_texts)`` measured the plain way, to check the fast one."""
 
     coalitions: Coalitions
-    sequences: Indices
+    tokens: Tensor
     nll: NDArray[np.float64]
 
 
@@ -212,4 +243,4 @@ def vocabulary_of(model: PreTrainedModel) -> int:
 
 def _room(dtype: torch.dtype) -> float:
     """Nats per token by which two orders of the same sums may differ."""
-    return 1e-4 if dtype in (torch.float32, torch.float64) else 0.1
+    return 1e-4 if dtype in (torch.float32, torch.float64) else 1e-2

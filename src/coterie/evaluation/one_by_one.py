@@ -12,9 +12,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from coterie.evaluation.metrics import FullModel, Reading, read_full, read_states
-from coterie.game.coalitions import Coalitions
+from coterie.game.coalitions import Coalition, Coalitions
 from coterie.models.routing import input_device, routed
 from coterie.models.stack import Stack
+
+TOKENS_AT_ONCE = 256
+"""Rows of ready logits that are read, and for that copied, at once."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class ReadyLogits:
 
 
 def routed_logits(
-    model: PreTrainedModel, stack: Stack, coalition: Coalitions, tokens: Tensor
+    model: PreTrainedModel, stack: Stack, coalition: Coalition, tokens: Tensor
 ) -> Tensor:
     """Logits of the predicted places under one coalition ``(n_players,)``.
 
@@ -55,19 +58,41 @@ def read_one_by_one(
 ) -> Iterator[tuple[FullModel, Reading]]:
     """Read coalitions on a few sequences, one after the other, and the full model beside each.
 
+    At most two tables of logits are alive, and one where KL is not asked for.
+
     Yields:
-        The full model ``(n_sequences, n_predicted, …)`` and a reading
-        ``(n_sequences, n_predicted)``, in the order of ``coalitions``.
+        The full model ``(n_sequences, n_predicted)`` and a reading of the same shape, in the order
+        of ``coalitions``.
     """
     everyone = np.ones(stack.n_players, dtype=bool)
-    whole = routed_logits(model, stack, everyone, tokens)
-    shape = whole.shape[:2]
-    head = ReadyLogits(whole.shape[-1])
-    targets = tokens[:, 1:].to(whole.device).flatten()
-    sizes = {"tokens": 256, "block": head.vocabulary}
-    full = read_full(head, whole.flatten(0, 1), targets, kl=kl, **sizes)
+    full = [
+        read_full(ReadyLogits(table.shape[-1]), table, targets, kl=kl, **_sizes(table))
+        for table, targets in _tables(model, stack, everyone, tokens)
+    ]
+    beside = FullModel(
+        torch.stack([one.nll for one in full]), torch.stack([one.likeliest for one in full])
+    )
     for coalition in coalitions:
-        logits = routed_logits(model, stack, coalition, tokens).flatten(0, 1)
-        reading = read_states(head, logits[None], targets, full, **sizes)
-        nll, kl_, agrees = (part.view(shape) for part in vars(reading).values())
-        yield FullModel(full.nll.view(shape), full.likeliest.view(shape)), Reading(nll, kl_, agrees)
+        tables = _tables(model, stack, coalition, tokens)
+        read = [
+            vars(
+                read_states(
+                    ReadyLogits(table.shape[-1]), table[None], targets, own, **_sizes(table)
+                )
+            )
+            for (table, targets), own in zip(tables, full, strict=True)
+        ]
+        yield beside, Reading(*(torch.cat([one[name] for one in read]) for name in read[0]))
+
+
+def _tables(
+    model: PreTrainedModel, stack: Stack, coalition: Coalition, tokens: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits of each text where it is predicted, and what is to be predicted there."""
+    # Text by text, for to flatten the table of all of them would be to copy it.
+    for table, text in zip(routed_logits(model, stack, coalition, tokens), tokens, strict=True):
+        yield table, text[1:].to(table.device)
+
+
+def _sizes(table: Tensor) -> dict[str, int]:
+    return {"tokens": TOKENS_AT_ONCE, "block": table.shape[-1]}

@@ -43,7 +43,7 @@ ENGINE = 1
 """Raised whenever the engine observes differently, so that old facts answer no new question."""
 
 WARNINGS = 5
-"""Losses that were not finite which are named on the screen, one line each."""
+"""Coalitions without a finite loss which are named on the screen, one line each."""
 
 
 class Progress(Protocol):
@@ -177,7 +177,7 @@ class Opened:
 
     @property
     def breakdowns(self) -> list[str]:
-        """Every loss so far that was not finite: which coalition, on what text, in which layer."""
+        """Every coalition so far without a finite loss: on how many texts, and in which layer."""
         return [remark for one in self.played for remark in one.engine.remarks[one.said :]]
 
     @property
@@ -410,7 +410,7 @@ def _warn(breakdowns: list[str], progress: Progress) -> None:
     for remark in breakdowns[:WARNINGS]:
         progress.say(f"warning: {remark}")
     if len(breakdowns) > WARNINGS:
-        progress.say(f"warning: {len(breakdowns) - WARNINGS:,} more losses were not finite")
+        progress.say(f"warning: {len(breakdowns) - WARNINGS:,} more coalitions broke down")
 
 
 def text_part(texts: TextSet) -> TextPart:

@@ -393,6 +393,6 @@ class Record(TypedDict):
     """What loads a checkpoint that lacks single blocks; absent where it is an ordinary one."""
     budget: NotRequired[BudgetPart]
     breakdowns: NotRequired[list[str]]
-    """Losses seen in this run that were not finite: the coalition, the text, and the layer."""
+    """Coalitions without a finite loss in this run: on how many texts, and in which layer."""
     streaming: NotRequired[StreamPart]
     plan: NotRequired[PlanPart]
