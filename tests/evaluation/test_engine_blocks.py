@@ -6,9 +6,11 @@ import torch
 from tests.evaluation import oracle
 from tests.evaluation.oracle import SMALL, plainly, texts
 
+from coterie.errors import ModelError
 from coterie.evaluation.engine import ModelGame
 from coterie.evaluation.shape import BatchShape
 from coterie.evaluation.steps import BlockSteps
+from coterie.evaluation.trie import prefix_order
 from coterie.game.coalitions import observe_all
 from coterie.models.sublayers import find_players
 
@@ -64,6 +66,18 @@ def test_executions_are_the_distinct_prefixes_that_end_in_a_kept_block(players, 
     assert game.spent.layer_executions == len(prefixes) < coalitions.sum()
     assert game.spent.layer_tokens == len(prefixes) * game.tokens.numel()
     assert game.plan(coalitions).layer_tokens_executed == game.spent.layer_tokens
+
+
+@pytest.mark.parametrize("players", ["layer", "sublayer", "attention", "mlp"])
+def test_a_walk_has_enough_of_the_fewest_states_it_is_said_to_need(players, rng):
+    model = model_of("llama", 8)
+    game = ModelGame(model, texts(2), stack=find_players(model, players), shape=SMALL)
+    coalitions = some_coalitions(rng, game.stack, 40)
+    coalitions = coalitions[prefix_order(coalitions)]
+    needed = game.plan(coalitions).narrowest_states * game.walker.state_bytes
+    list(game.walker.observe(coalitions, np.arange(1), needed))
+    with pytest.raises(ModelError, match="states of one sequence take"):
+        list(game.walker.observe(coalitions, np.arange(1), needed - 1))
 
 
 @pytest.mark.parametrize("shape", [None, SMALL, BatchShape(64, 4096, 128)])

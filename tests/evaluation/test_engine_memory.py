@@ -6,9 +6,10 @@ import torch
 from tests.evaluation import oracle
 from tests.evaluation.oracle import assert_close, plainly, some_coalitions, texts
 
-from coterie.evaluation import batches, engine
+from coterie.evaluation import batches, engine, memory
 from coterie.evaluation.engine import ModelGame
 from coterie.evaluation.shape import BatchShape
+from coterie.evaluation.trie import prefix_order
 from coterie.game.coalitions import observe_all
 
 WIDE = BatchShape(32, 256, 128)
@@ -127,3 +128,43 @@ def test_to_set_up_no_table_of_logits_is_larger_than_one_of_a_part_of_a_text(n_s
     )
     ModelGame(model, texts(n_sequences, 400))
     assert max(places) <= 256
+
+
+@pytest.mark.parametrize("share", [0.2, 0.7, 3.0])
+def test_the_full_models_vectors_count_as_memory_or_are_not_kept(share, rng):
+    model, tokens = oracle.model_of("llama", 5), texts(12)
+    game = ModelGame(model, tokens, shape=WIDE)
+    walker = game.walker
+    coalitions = some_coalitions(rng, game.stack, 10)
+    coalitions = coalitions[prefix_order(coalitions)]
+    every = walker.state_bytes * len(tokens)
+    narrowest = game.plan(coalitions).narrowest_states
+    most = int(share * narrowest * every)
+    expected = plainly(model, game.stack, coalitions, tokens)
+    for _ in range(2):
+        for block in walker.observe(coalitions, np.arange(12), most):
+            kept = [vars(own).values() for own in walker._full.values()]
+            held = sum(field.nbytes for own in kept for field in own if field is not None)
+            assert held + len(block.columns) * walker.state_bytes * narrowest <= most
+            assert held <= walker.held_bytes
+            found = block.observations
+            corner = np.ix_(block.rows, block.columns)
+            np.testing.assert_allclose(found.nll, expected.nll[corner], atol=1e-6)
+            np.testing.assert_allclose(found.kl, expected.kl[corner], atol=5e-6)
+    assert len(walker._full) == (12 if share > 0.2 else 0)
+
+
+def in_a_container(folder, limit, used, **stat):
+    (folder / "memory.max").write_text(str(limit))
+    (folder / "memory.current").write_text(str(used))
+    (folder / "memory.stat").write_text("".join(f"{k} {v}\n" for k, v in stat.items()))
+
+
+def test_files_that_a_container_has_read_do_not_count_as_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "_available", lambda: 10**12)
+    assert memory.free_main_memory() == 10**12  # no limit
+    in_a_container(tmp_path, 1000, 990, anon=90, file=900, inactive_file=700, active_file=200)
+    assert memory.free_main_memory() == 710
+    in_a_container(tmp_path, 1000, 400, inactive_file=900)
+    assert memory.free_main_memory() == 1000

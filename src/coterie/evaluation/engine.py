@@ -123,7 +123,8 @@ class ModelGame:
 
     def plan(self, coalitions: Coalitions, n_sequences: int | None = None) -> Plan:
         """The work that observing ``coalitions`` will take."""
-        return plan(coalitions, n_sequences or self.n_sequences, self.length)
+        sequences = n_sequences or self.n_sequences
+        return plan(coalitions, sequences, self.length, self.stack.players)
 
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe distinct coalitions on distinct sequences, block by block, as soon as known.
@@ -196,7 +197,8 @@ class ModelGame:
         assert self.walker is not None
         memory = self._state_memory
         if memory is None:
-            memory = int(FREE_SHARE * free_bytes(self.walker.device))
+            free = free_bytes(self.walker.device) + self.walker.held_bytes
+            memory = int(FREE_SHARE * free)
         yield from self.walker.observe(asked.ordered, asked.sequences, memory)
 
     def _plainly(self, asked: Question) -> Iterator[Block]:

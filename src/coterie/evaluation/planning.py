@@ -1,11 +1,25 @@
 """What an evaluation will cost and what it has cost, counted and not timed."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coterie.evaluation.trie import executions, peak_states, prefix_order
+from coterie.evaluation.trie import (
+    BESIDE_THE_WALK,
+    executions,
+    kept_steps,
+    peak_states,
+    prefix_order,
+)
 from coterie.game.coalitions import Coalitions
+
+if TYPE_CHECKING:
+    from coterie.models.stack import Players
+
+
+_STEPS = {"attention": [True, False], "mlp": [False, True]}
+"""Of each layer, the steps that are players; of other kinds of players, every step is one."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,7 @@ class Plan:
     layer_tokens_executed: int
     head_tokens: int
     narrowest_states: int
-    """States alive at once when memory is scarce: what a walk cannot go below."""
+    """States held at once when memory is scarce: what a walk cannot go below."""
     widest_states: int
     """States alive at once when memory is no matter."""
 
@@ -64,19 +78,23 @@ class Spent:
         return Spent(*(mine + theirs for mine, theirs in pairs))
 
 
-def plan(coalitions: Coalitions, n_sequences: int, length: int) -> Plan:
+def plan(
+    coalitions: Coalitions, n_sequences: int, length: int, players: "Players" = "layer"
+) -> Plan:
     """Count the work of observing `coalitions` on sequences of ``length`` tokens, without a model.
 
     Args:
         coalitions: Shape ``(n_coalitions, n_players)``; repeats are counted once.
         n_sequences: Sequences each coalition is observed on.
         length: Tokens of a sequence.
+        players: What a player is. Between blocks of one kind, those of the other always run.
     """
     distinct = np.unique(coalitions, axis=0)
     distinct = distinct[prefix_order(distinct)]
     layer_executions = int(executions(distinct).sum())
     tokens = n_sequences * length
     n_players = coalitions.shape[1]
+    kept = kept_steps(np.tile(_STEPS.get(players, [True]), n_players), distinct)
     return Plan(
         distinct_coalitions=len(distinct),
         n_sequences=n_sequences,
@@ -87,6 +105,6 @@ def plan(coalitions: Coalitions, n_sequences: int, length: int) -> Plan:
         layer_tokens_asked=int(distinct.sum()) * tokens,
         layer_tokens_executed=layer_executions * tokens,
         head_tokens=len(distinct) * n_sequences * (length - 1),
-        narrowest_states=peak_states(distinct, 0),
-        widest_states=peak_states(distinct, len(distinct) + n_players + 1),
+        narrowest_states=peak_states(kept, 0) + BESIDE_THE_WALK,
+        widest_states=peak_states(kept, sum(kept.shape) + 1),
     )

@@ -17,7 +17,6 @@ from transformers import PreTrainedModel
 from coterie.evaluation.capture import LayerWeights, NotReplayable, Prelude
 from coterie.evaluation.memory import is_out_of_memory
 from coterie.evaluation.replay import replayed
-from coterie.game.coalitions import Coalitions
 from coterie.models.routing import patched, silent
 from coterie.models.stack import Stack, find_stack
 from coterie.models.sublayers import blocks_of
@@ -105,10 +104,3 @@ def steps_of(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> Steps:
     if stack.players == "layer":
         return replayed(model, stack, tokens)
     return BlockSteps(model, stack, tokens)
-
-
-def kept_steps(plays: NDArray[np.bool_], coalitions: Coalitions) -> Coalitions:
-    """The steps that coalitions of players keep, ``(n_coalitions, n_steps)``, in the same order."""
-    kept = np.ones((len(coalitions), len(plays)), dtype=bool)
-    kept[:, plays] = coalitions
-    return kept

@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coterie.game.coalitions import Coalitions, Indices
+
+BESIDE_THE_WALK = 2
+"""States held beside those of `schedule`: the embedding's and the full model's own vectors."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,18 @@ def schedule(coalitions: Coalitions, width: int) -> Iterator[Run | Finish]:
         live += len(step.children) - len(step.freed)
         fresh += len(step.children)
         waiting.append((layer + 1, below))
+
+
+def kept_steps(plays: NDArray[np.bool_], coalitions: Coalitions) -> Coalitions:
+    """The steps that coalitions of players keep, ``(n_coalitions, n_steps)``, in the same order.
+
+    Args:
+        plays: ``(n_steps,)``; True marks the steps that are players, the others always run.
+        coalitions: ``(n_coalitions, n_players)``.
+    """
+    kept = np.ones((len(coalitions), len(plays)), dtype=bool)
+    kept[:, plays] = coalitions
+    return kept
 
 
 def peak_states(coalitions: Coalitions, width: int) -> int:

@@ -16,8 +16,15 @@ from coterie.evaluation.metrics import FullModel, observations, refuse_unless_fi
 from coterie.evaluation.planning import Spent
 from coterie.evaluation.shape import BatchShape
 from coterie.evaluation.spill import Spill, Spilled
-from coterie.evaluation.steps import Steps, kept_steps
-from coterie.evaluation.trie import Finish, Run, peak_states, schedule
+from coterie.evaluation.steps import Steps
+from coterie.evaluation.trie import (
+    BESIDE_THE_WALK,
+    Finish,
+    Run,
+    kept_steps,
+    peak_states,
+    schedule,
+)
 from coterie.game.coalitions import Block, Coalitions, Indices, Observations
 
 State = list[Tensor | Spilled]
@@ -69,11 +76,14 @@ class Walker:
         self.layers, self.head, self.tokens = layers, head, tokens
         self.spent, self.kl = spent, kl
         self._full: dict[int, FullModel] = {}
+        self._keeps = True
         one = layers.prelude(tokens[:1]).embedded
         self.device = one.device
         self.batches = Batches(layers, head, shape, one.device)
         # A layer may hand on a wider dtype than it was given, up to float32.
         self.state_bytes = one[0].numel() * max(one.element_size(), 4)
+        # Per place five numbers, and where KL is read a vector as wide as the state.
+        self._full_bytes = 28 * one.shape[1] + (self.state_bytes if kl else 0)
 
     @property
     def shape(self) -> BatchShape:
@@ -93,21 +103,38 @@ class Walker:
             memory: Bytes that live states may take.
         """
         kept = kept_steps(self.layers.plays, ordered)
-        # Beside the walk: the embedding's and the full model's own vectors.
-        narrowest = peak_states(kept, 0) + 2
-        at_once = int(memory // (narrowest * self.state_bytes))
+        narrowest = (peak_states(kept, 0) + BESIDE_THE_WALK) * self.state_bytes
+        memory -= self._set_aside(sequences, memory, narrowest)
+        at_once = int(memory // narrowest)
         if at_once < 1:
             raise ModelError(
-                f"the states of one sequence take {narrowest * self.state_bytes:,} bytes,"
-                f" {memory:,} are free for them: use shorter sequences, or allow more"
-                " (state_memory)"
+                f"the states of one sequence take {narrowest:,} bytes, {memory:,} are free for"
+                " them: use shorter sequences, or allow more (state_memory)"
             )
         for columns in np.array_split(np.arange(len(sequences)), -(-len(sequences) // at_once)):
-            room = int(memory // (len(columns) * self.state_bytes)) - 3
+            room = int(memory // (len(columns) * self.state_bytes)) - BESIDE_THE_WALK - 1
             copies = max(1, self.shape.rows // len(columns))
             # Wide enough to fill the batches, and no wider: blocks are then known early.
             width = min(room, kept.shape[1] + 1 + max(4 * copies, 8))
             yield from self._walk(kept, sequences, columns, width)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of what is kept of the full model on the texts it has been read on."""
+        return len(self._full) * self._full_bytes
+
+    def _set_aside(self, sequences: Indices, memory: int, narrowest: int) -> int:
+        """Bytes for keeping the full model on all texts of a question, and on those before.
+
+        Where that would leave less than half, it is read again for every question instead.
+        """
+        known = len(self._full) + sum(int(s) not in self._full for s in sequences)
+        aside = known * self._full_bytes
+        self._keeps = memory - aside >= max(memory // 2, narrowest)
+        if self._keeps:
+            return aside
+        self._full.clear()
+        return 0
 
     def observe_in_one_pass(self, ordered: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe coalitions layer by layer, every state alive at once, each layer visited once.
@@ -134,7 +161,10 @@ class Walker:
             yield block
 
     def full(self, sequences: Indices) -> FullModel:
-        """The full model on some texts, computed once for each: ``(n_sequences, n_predicted)``."""
+        """The full model on some texts: ``(n_sequences, n_predicted)``.
+
+        It is computed once for each text, if memory allows to keep it.
+        """
         missing = [int(s) for s in sequences if int(s) not in self._full]
         for at in range(0, len(missing), max(1, self.shape.rows)):
             chunk = missing[at : at + max(1, self.shape.rows)]
@@ -148,7 +178,10 @@ class Walker:
             read = self.batches.read_full(state, tokens, kl=self.kl)
             refuse_unless_finite(read.nll, chunk)
             self._full |= {sequence: read[row] for row, sequence in enumerate(chunk)}
-        return FullModel.gathered(torch.stack, [self._full[int(s)] for s in sequences])
+        gathered = FullModel.gathered(torch.stack, [self._full[int(s)] for s in sequences])
+        if not self._keeps:
+            self._full.clear()
+        return gathered
 
     def _walk(
         self, kept: Coalitions, sequences: Indices, columns: Indices, width: int

@@ -67,7 +67,7 @@ def _of_design(table: Opened) -> PlanPart:
     settings = settings_for(request, n_players, table.locked, keep)
     asked = checked(settings, n_players, generator(request))
     texts = table.calibration.texts
-    work = plan(asked, texts.n_sequences, texts.length)
+    work = plan(asked, texts.n_sequences, texts.length, table.stack.players)
     held = table.calibration.known_coalitions()
     known = sum(to_text(row) in held for row in asked)
     layer, head = times_of(table)
@@ -105,7 +105,7 @@ def _of_search(table: Opened) -> PlanPart:
             most = request.budget * n_players * texts.n_sequences
         layers = most if request.method == "evolve" else max(most, layers)
     one_cut = ~np.eye(n_players, dtype=bool)
-    narrow = plan(one_cut, texts.n_sequences, texts.length)
+    narrow = plan(one_cut, texts.n_sequences, texts.length, table.stack.players)
     executions = -(-layers // texts.n_sequences)
     distinct = -(-executions // keep)
     layer, head = times_of(table)
