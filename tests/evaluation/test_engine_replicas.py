@@ -160,6 +160,22 @@ def test_a_model_that_accelerate_offloads_has_the_same_values(rng):
     assert {n for n, m in model.named_modules() if "forward" in vars(m)} == hooked
 
 
+def test_a_projection_that_cannot_be_read_runs_once_for_all_of_the_vocabulary(monkeypatch):
+    model = tiny_model("llama", 3)
+    model.resize_token_embeddings(5000)
+    cpu_offload(model.lm_head, execution_device="cpu")
+    game = ModelGame(model, texts())
+    assert game.mode == "shared prefixes" and game.shape.head_block == 5000
+    forward, ran = model.lm_head.forward, []
+    monkeypatch.setattr(
+        model.lm_head, "forward", lambda *given: (ran.append(len(given[0])), forward(*given))[1]
+    )
+    observe_all(game, np.array([[True, False, True]]))
+    predicted = texts()[:, 1:].numel()
+    # The full model twice, for its loss and its entropy; the coalition beside the full model.
+    assert ran == [predicted] * 4 or sum(ran) == 4 * predicted
+
+
 def test_a_model_dispatched_to_disk_has_the_same_values(rng, tmp_path):
     lively().save_pretrained(tmp_path / "model")
     coalitions = np.unique(rng.random((10, 6)) < 0.6, axis=0)

@@ -173,7 +173,8 @@ class ModelGame:
         few = self.tokens[[0, -1]]
         head = find_head(self.model, find_stack(self.model), few)
         layers = steps_of(self.model, self.stack, few)
-        first = shape or BatchShape(1, 256, min(1024, head.vocabulary))
+        block = min(1024, head.vocabulary) if head.readable else head.vocabulary
+        first = shape or BatchShape(1, 256, block)
         self._verify(Walker(layers, head, known.tokens, first, Spent(), kl=self.kl), known)
         walker = Walker(layers, head, self.tokens, first, self.spent, kl=self.kl)
         if shape is None:

@@ -87,6 +87,8 @@ def _probe_rows(layers: Steps, prelude: Prelude) -> int:
 def _probe_head(head: ProjectionHead, embedded: Tensor) -> tuple[int, int]:
     if embedded.device.type != "cpu":
         return max(64, 2**28 // head.vocabulary), head.vocabulary
+    if not head.readable:  # every block would run the whole projection
+        return max(16, 2**25 // head.vocabulary), head.vocabulary
     probed = replace(head, width=min(head.vocabulary, PROBED_VOCABULARY))
     with torch.no_grad():
         states = head.normed(embedded).flatten(0, 1)
