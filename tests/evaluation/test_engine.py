@@ -304,6 +304,20 @@ def test_tokens_that_are_not_the_models_are_refused(tokens, complaint):
         ModelGame(tiny_model("llama", 2), tokens)
 
 
+@pytest.mark.parametrize(
+    ("family", "longest"), [("gpt2", 256), ("opt", 256), ("xlm-roberta", 254), ("gptj", 256)]
+)
+def test_texts_longer_than_a_model_has_places_for_are_refused_with_the_limit(family, longest):
+    model = tiny_model(family, 2)
+    assert ModelGame(model, texts(1, longest)).length == longest
+    with pytest.raises(TextError, match=rf"{longest + 1} tokens, .* places for {longest}:"):
+        ModelGame(model, texts(1, longest + 1))
+
+
+def test_rotary_positions_have_no_limit():
+    assert ModelGame(tiny_model("llama", 2), texts(1, 300)).length == 300
+
+
 def test_what_is_not_a_coalition_of_this_game_is_refused():
     game = ModelGame(tiny_model("llama", 2), texts())
     with pytest.raises(ValueError, match=r"wants \(n_coalitions, 2\)"):

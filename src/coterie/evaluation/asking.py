@@ -1,15 +1,23 @@
 """What may be asked of a model game, and how the question is put in order."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from coterie.errors import TextError
 from coterie.evaluation.trie import common_prefixes, prefix_order
 from coterie.game.coalitions import Coalitions, Indices
+from coterie.models.stack import ELSEWHERE
+
+PLACES = re.compile(
+    r"(^|\.)(wpe|position_embeddings?|positions_embed|embed_positions|pos_encoding)(\.embedding)?$"
+)
+"""Names that models give to a table with a row for every place of a text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +68,40 @@ def question(
     return Question(ordered, order, sequences)
 
 
-def checked_tokens(tokens: NDArray[np.int64] | Tensor, vocabulary: int) -> Tensor:
+def longest_text(model: PreTrainedModel) -> int | None:
+    """Most tokens of a text that the model has places for; None where its positions are computed.
+
+    Positions it has learned, or tabulated, end somewhere; rotary ones do not.
+    """
+    tables = [
+        (name, module.num_embeddings - _unused(module))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding)
+    ]
+    tables += [(name, len(table)) for name, table in model.named_buffers() if table.dim() == 2]
+    here = [size for name, size in tables if PLACES.search(name) and not ELSEWHERE.search(name)]
+    return min(here, default=None)
+
+
+def _unused(table: nn.Embedding) -> int:
+    """Rows at the beginning of a table of places that no token is given."""
+    padding = -1 if table.padding_idx is None else table.padding_idx
+    offset = getattr(table, "offset", 0)
+    return padding + 1 + (offset if isinstance(offset, int) else 0)
+
+
+def checked_tokens(
+    tokens: NDArray[np.int64] | Tensor, vocabulary: int, longest: int | None = None
+) -> Tensor:
     """The texts as one table of token ids ``(n_sequences, length)``.
 
+    Args:
+        tokens: The texts.
+        vocabulary: Number of token ids the model knows.
+        longest: Most tokens of a text that the model has places for, if there is a limit.
+
     Raises:
-        TextError: They are no such table, are too short, or are not the model's.
+        TextError: They are no such table, are too short or too long, or are not the model's.
     """
     table = torch.as_tensor(tokens).cpu()
     if table.dim() != 2 or table.is_floating_point() or not len(table) or table.shape[1] < 2:
@@ -76,5 +113,10 @@ def checked_tokens(tokens: NDArray[np.int64] | Tensor, vocabulary: int) -> Tenso
         raise TextError(
             f"token ids run from {int(table.min())} to {int(table.max())}, the model's vocabulary"
             f" has {vocabulary}: use the model's own tokenizer"
+        )
+    if longest is not None and table.shape[1] > longest:
+        raise TextError(
+            f"texts have {table.shape[1]} tokens, the model has places for {longest}: use shorter"
+            f" ones (--length {longest})"
         )
     return table.to(torch.int64)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from coterie.evaluation.asking import Question, checked_tokens, question
+from coterie.evaluation.asking import Question, checked_tokens, longest_text, question
 from coterie.evaluation.breakdown import Breakdowns, broken_layer
 from coterie.evaluation.capture import NotReplayable, running_apart
 from coterie.evaluation.head import TailNotFound, find_head
@@ -57,7 +57,7 @@ class ModelGame:
         walker: What walks the trie of prefixes; None where coalitions go one at a time.
 
     Raises:
-        TextError: The tokens are not a table, are too short, or are not the model's.
+        TextError: The tokens are not a table, are too short or too long, or are not the model's.
         ModelError: The full model has no finite loss on the first sequences.
     """
 
@@ -75,7 +75,7 @@ class ModelGame:
         model.eval()
         self.model, self.kl = model, kl
         self.stack = find_stack(model) if stack is None else stack
-        self.tokens = checked_tokens(tokens, vocabulary_of(model))
+        self.tokens = checked_tokens(tokens, vocabulary_of(model), longest_text(model))
         self.vocabulary = vocabulary_of(model)
         self.spent = Spent()
         self.remarks: list[str] = []
