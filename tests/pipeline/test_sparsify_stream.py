@@ -15,6 +15,7 @@ from coterie.pipeline.sparsify_plan import sparsify_plan
 from coterie.pipeline.sparsify_request import SparsifyRequest
 from coterie.report.sparsity_plan import print_sparsity_plan
 from coterie.sparsity import shelf
+from coterie.sparsity.sequential import Calibration
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +175,26 @@ def test_pruning_is_stated_by_the_texts_it_is_done_on(home, tmp_path):
     states = 4 * 64 * 16 * 32
     assert many["pruning_memory_bytes"] - few["pruning_memory_bytes"] > hessians + states
     print_sparsity_plan(many)
+
+
+def test_statistics_gathered_anew_for_every_walk_are_stated(home, tmp_path, monkeypatch):
+    measured, measure = [], Calibration.measure
+    monkeypatch.setattr(
+        Calibration,
+        "measure",
+        lambda self, *given: measured.append(self.states.shape[0]) or measure(self, *given),
+    )
+    asked = asking(home, allocation="sv-nup-window", window=3, pruning_sequences=32)
+    for memory in (None, 2 * 3 * 8 * 16 * 32 * 4):  # three candidates of 8 × 16 tokens at once
+        base = dataclasses.replace(asked.base, state_memory=memory)
+        request = dataclasses.replace(asked, base=base)
+        where = {"output": tmp_path / str(memory), "store": tmp_path / "s.sqlite"}
+        stated = sparsify_plan(request, **where)["sharing"]["measuring_layer_tokens"]
+        measured.clear()
+        sparsify(request, **where)
+        in_search = len(measured) - N_LAYERS
+        assert stated == 2 * in_search * 32 * 16
+        assert in_search == N_LAYERS * (1 if memory is None else 3)
 
 
 def test_more_coalitions_read_no_more_from_disk(home, tmp_path):

@@ -12,6 +12,7 @@ from coterie.evaluation.engine import ModelGame
 from coterie.evaluation.shape import BatchShape
 from coterie.game.coalitions import observe_all
 from coterie.models.stack import find_stack
+from coterie.sparsity import shelf as shelves
 from coterie.sparsity.allocation import Bounds
 from coterie.sparsity.choices import CUT, ChoiceGame, wearing
 from coterie.sparsity.ecoflap import ecoflap, zeroth_order_scores
@@ -131,8 +132,12 @@ def test_patterns_have_an_n_of_their_own(model, tokens, tmp_path):
 
 @pytest.mark.parametrize("pruner", ["wanda", "sparsegpt"])
 def test_statistics_and_variants_are_the_same_from_memory_and_from_files(
-    model, tokens, tmp_path, pruner
+    model, tokens, tmp_path, pruner, monkeypatch
 ):
+    places, load = set(), shelves.load_file
+    monkeypatch.setattr(
+        shelves, "load_file", lambda file, device: places.add(device) or load(file, device=device)
+    )
     (tmp_path / "files").mkdir()
     many = torch.cat([tokens, tokens.flip(1)])
     units, held, _ = shelf_game(model, many, tmp_path, pruner)
@@ -148,6 +153,7 @@ def test_statistics_and_variants_are_the_same_from_memory_and_from_files(
         variants = [shelf(layer, 24) for shelf in (held, filed, passing)]
         for name, tensor in variants[0].items():
             assert all(torch.equal(tensor, variant[name]) for variant in variants[1:])
+    assert places == {str(model.device)}
 
 
 def test_statistics_of_one_layer_are_held_at_a_time(model, tokens, monkeypatch):

@@ -12,7 +12,7 @@ from coterie.pipeline.opening import Opened, Progress, Silent, opened, prepare, 
 from coterie.pipeline.plan import memory_of, times_of
 from coterie.pipeline.record import model_part
 from coterie.pipeline.sparsify import refuse_unless_possible
-from coterie.pipeline.sparsify_request import BY_CONTRIBUTIONS, SparsifyRequest
+from coterie.pipeline.sparsify_request import BY_CONTRIBUTIONS, JUDGED_AGAIN, SparsifyRequest
 from coterie.pipeline.sparsify_room import room_of
 from coterie.pipeline.sparsify_texts import judged_on, with_pruning_texts
 from coterie.pipeline.sparsify_values import Asking, asking
@@ -24,6 +24,7 @@ from coterie.report.sparsity_plan import (
 )
 from coterie.report.words import label
 from coterie.sparsity.allocation import SPREADS
+from coterie.sparsity.choices import memory_for_states, walked_together
 from coterie.sparsity.ecoflap import losses_read
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.search import SHARE, most_judged
@@ -133,7 +134,7 @@ def _sharing(
     if rule == "owl" or (
         rule in BY_CONTRIBUTIONS and find_pruner(request.pruner).needs != "nothing"
     ):
-        measured = measuring
+        measured = measuring * _walks(table, rule)
     if rule == "owl":
         what, candidates = "outliers measured in one pass of the texts for pruning", 0.0
     elif rule == "ecoflap":
@@ -152,6 +153,17 @@ def _sharing(
         layer_tokens=round(candidates * tokens),
         measuring_layer_tokens=measured,
     )
+
+
+def _walks(table: Opened, rule: str) -> int:
+    """Times that statistics are gathered: each walk of spreads gathers them anew, searches once."""
+    if rule in JUDGED_AGAIN or rule == "owl":
+        return 1
+    texts, request = table.calibration.texts, table.request
+    memory = memory_for_states(request.state_memory, table.prepared.device)
+    width = int(table.model.config.get_text_config(decoder=True).hidden_size)
+    itemsize = max(table.prepared.dtype.itemsize, 4)
+    return -(-len(SPREADS) // walked_together(memory, texts.tokens.size * width * itemsize))
 
 
 def _sizes(table: Opened, units: Units) -> list[UnitSizePart]:

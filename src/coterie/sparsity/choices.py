@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from time import perf_counter
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -58,6 +59,19 @@ def wearing(layer: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
             owner._parameters[leaf] = parameter
 
 
+def walked_together(memory: int, state_bytes: int) -> int:
+    """Candidates of one walk, the states of each taking so many bytes.
+
+    Twice, for a layer's outputs exist beside its inputs.
+    """
+    return max(1, memory // (2 * state_bytes))
+
+
+def memory_for_states(asked: int | None, device: torch.device) -> int:
+    """Bytes that live states may take: those that were asked for, or half of what is free."""
+    return int(_FREE_SHARE * free_bytes(device)) if asked is None else asked
+
+
 class ChoiceGame:
     """Observes candidates on texts, each prefix of choices computed once.
 
@@ -98,9 +112,7 @@ class ChoiceGame:
         self._batches = batches or _taken_apart(model, stack, tokens[[0, -1]], shape)
         self._layers = self._batches.layers
         one = self._layers.prelude(tokens[:1]).embedded
-        self._memory = int(_FREE_SHARE * free_bytes(one.device))
-        if state_memory is not None:
-            self._memory = state_memory
+        self._memory = memory_for_states(state_memory, one.device)
         self._state_bytes = one[0].numel() * max(one.element_size(), 4)
         self.readings: Readings = {} if like is None else like
 
@@ -114,8 +126,7 @@ class ChoiceGame:
         prelude = self._layers.prelude(tokens)
         key = tuple(int(sequence) for sequence in sequences)
         seen = Observations.empty(len(distinct), len(sequences))
-        # Twice: a layer's outputs exist beside its inputs.
-        at_once = max(1, self._memory // (2 * len(sequences) * self._state_bytes))
+        at_once = walked_together(self._memory, len(sequences) * self._state_bytes)
         for rows in np.array_split(np.arange(len(distinct)), -(-len(distinct) // at_once)):
             states = self._walk(prelude, self._with_full(distinct[rows], key))
             with self._batches.ending():
