@@ -45,7 +45,7 @@ def test_readings_are_the_definitions(head, tokens, block):
     for row in range(2):
         nll, kl, agrees = by_definition(head, states[row], whole, targets)
         torch.testing.assert_close(read.nll[row].double(), nll, rtol=1e-6, atol=1e-6 * size)
-        torch.testing.assert_close(read.kl[row].double(), kl, rtol=1e-5, atol=2e-6 * size)
+        torch.testing.assert_close(read.kl[row].double(), kl, rtol=1e-5, atol=4e-6 * size)
         assert torch.equal(read.agrees[row], agrees)
     torch.testing.assert_close(full.nll, read.nll[0])
 

@@ -61,6 +61,7 @@ HALF_FAMILIES = [
     "modernbert-decoder",  # so does this one
     "gptj",  # computes its rotary tables in float32
     "inkling_text",  # keeps some weights in float32
+    "mamba2",  # hands its last state on in float32
 ]
 
 

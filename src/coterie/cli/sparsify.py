@@ -78,9 +78,9 @@ Budget = Annotated[
     typer.Option(
         "--budget",
         metavar="N",
-        help="Coalitions that contributions by `surrogate` are fitted to, 4 for every layer (or "
-        "block) that is not locked at the least. Default: 32 for each. `exact` and `window` ask "
-        "what they must.",
+        help="Coalitions that contributions by `surrogate` are fitted to: at least 4 for every "
+        "layer (or block) that is not locked, and 2. Default: 32 for each. `exact` and `window` "
+        "ask what they must.",
     ),
 ]
 Lock = Annotated[

@@ -38,9 +38,7 @@ def replayed(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> LayerStack
     return layers
 
 
-def check_replay(
-    model: PreTrainedModel, layers: LayerStack, tokens: Tensor, upto: int | None = None
-) -> float:
+def check_replay(model: PreTrainedModel, layers: LayerStack, tokens: Tensor) -> float:
     """Hold each layer, run apart on one text after the other, against the model's own forward.
 
     Each is given the state it has there, and runs apart before it runs in the model. So it can live
@@ -52,7 +50,6 @@ def check_replay(
         model: In evaluation mode.
         layers: Its whole layers.
         tokens: A few texts, ``(n_sequences, length)``.
-        upto: How many layers, from the first one; None is all.
 
     Returns:
         The largest difference of two states after a layer, as a share of the state.
@@ -62,7 +59,7 @@ def check_replay(
     """
     tokens = _different(tokens)
     stack, weights = layers.stack, layers.weights
-    last = min(upto or stack.n_players, stack.n_players) - 1
+    last = stack.n_players - 1
     prelude = layers.prelude(tokens)
     contents = _Contents(prelude)
     gaps, handed = list[float](), [prelude.embedded.clone()]  # some layers add to it in place

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from transformers import PreTrainedModel
 
 from coterie.errors import ModelError
-from coterie.evaluation.asking import checked_tokens, question
+from coterie.evaluation.asking import checked_tokens, longest_text, question
 from coterie.evaluation.batches import Batches
 from coterie.evaluation.breakdown import Watch, breakdowns
 from coterie.evaluation.capture import LayerStack, NotReplayable, running_apart
@@ -100,13 +100,13 @@ class StreamedGame:
                 " stream the checkpoint it was quantised from"
             )
         self.vocabulary = int(config.get_text_config(decoder=True).vocab_size)
-        self.tokens = checked_tokens(tokens, self.vocabulary)
+        model = empty_model(config, dtype, trust_remote_code=source.trust_remote_code)
+        self.model, self.stack = model, find_stack(model)
+        self.tokens = checked_tokens(tokens, self.vocabulary, longest_text(model))
         self.spent, self.remarks = Spent(), list[str]()
         self._spilled = self.passes = 0
         self._full: dict[int, Observations] = {}
         self._memory, self._spill_folder = state_memory, spill_folder
-        model = empty_model(config, dtype, trust_remote_code=source.trust_remote_code)
-        self.model, self.stack = model, find_stack(model)
         self._weights = ShardedWeights(source, model, self.stack, torch.device(device))
         self.traffic = self._weights.traffic
         try:
@@ -126,7 +126,7 @@ class StreamedGame:
             TextError: The tokens are not a table, are too short, or are not the model's.
         """
         other = copy(self)
-        other.tokens = checked_tokens(tokens, self.vocabulary)
+        other.tokens = checked_tokens(tokens, self.vocabulary, longest_text(self.model))
         other.spent, other.remarks, other._full = Spent(), [], {}
         other._spilled = other.passes = 0
         head, kl = self._walker.head, self._walker.kl
