@@ -36,6 +36,7 @@ def by_definition(head, states, whole, targets):
 )
 @torch.no_grad()
 def test_readings_are_the_definitions(head, tokens, block):
+    torch.manual_seed(1)
     whole = torch.randn(TOKENS, WIDTH)
     states = torch.stack([whole, whole + 0.3 * torch.randn(TOKENS, WIDTH)])
     targets = torch.randint(VOCABULARY, (TOKENS,))
@@ -47,7 +48,7 @@ def test_readings_are_the_definitions(head, tokens, block):
         torch.testing.assert_close(read.nll[row].double(), nll, rtol=1e-6, atol=1e-6 * size)
         torch.testing.assert_close(read.kl[row].double(), kl, rtol=1e-5, atol=4e-6 * size)
         assert torch.equal(read.agrees[row], agrees)
-    torch.testing.assert_close(full.nll, read.nll[0])
+    torch.testing.assert_close(full.nll, read.nll[0], rtol=3e-6, atol=1e-6)
 
 
 @torch.no_grad()
