@@ -37,6 +37,7 @@ def test_a_cut_says_of_which_model_it_is_and_can_be_made_again(folder, tmp_path,
     record = one / "coterie.json"
     assert str(tmp_path) not in record.read_text()
     assert json.loads(record.read_text())["model"]["name"] == folder.name
+    assert json.loads(record.read_text())["command"].endswith("--layers 2,4 --output one")
     assert main(["cut", str(folder), "--list", str(record), "--output", str(again)]) == 0
     weights = "model.safetensors"
     assert (one / weights).read_bytes() == (again / weights).read_bytes()

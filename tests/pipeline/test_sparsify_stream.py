@@ -15,6 +15,7 @@ from coterie.pipeline.sparsify_plan import sparsify_plan
 from coterie.pipeline.sparsify_request import SparsifyRequest
 from coterie.report.sparsity_plan import print_sparsity_plan
 from coterie.sparsity import shelf
+from coterie.sparsity.allocation import SPREADS
 from coterie.sparsity.sequential import Calibration
 
 
@@ -185,7 +186,8 @@ def test_statistics_gathered_anew_for_every_walk_are_stated(home, tmp_path, monk
         lambda self, *given: measured.append(self.states.shape[0]) or measure(self, *given),
     )
     asked = asking(home, allocation="sv-nup-window", window=3, pruning_sequences=32)
-    for memory in (None, 2 * 3 * 8 * 16 * 32 * 4):  # three candidates of 8 × 16 tokens at once
+    candidate = 2 * 32 * 16 * 32 * 4  # on 32 texts of 16 tokens, a layer's inputs and outputs
+    for memory, walks in ((None, 1), (3 * candidate, 3), (candidate // 2, 2 * len(SPREADS))):
         base = dataclasses.replace(asked.base, state_memory=memory)
         request = dataclasses.replace(asked, base=base)
         where = {"output": tmp_path / str(memory), "store": tmp_path / "s.sqlite"}
@@ -194,7 +196,7 @@ def test_statistics_gathered_anew_for_every_walk_are_stated(home, tmp_path, monk
         sparsify(request, **where)
         in_search = len(measured) - N_LAYERS
         assert stated == 2 * in_search * 32 * 16
-        assert in_search == N_LAYERS * (1 if memory is None else 3)
+        assert in_search == N_LAYERS * walks
 
 
 def test_more_coalitions_read_no_more_from_disk(home, tmp_path):

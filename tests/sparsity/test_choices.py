@@ -104,6 +104,19 @@ def test_prefixes_are_run_once_and_no_weight_changes(model, tokens, tmp_path):
         assert id(parameter) == objects[name] and torch.equal(parameter, before[name])
 
 
+def test_where_not_one_candidate_fits_texts_go_in_turns(model, tokens, tmp_path):
+    units, shelf, game = shelf_game(model, tokens, tmp_path)
+    choices = units.choices(np.array([[20, 8, 20, 10], [20, 20, 20, 30]]))
+    one_state = tokens.shape[1] * 16 * 4
+    tight = ChoiceGame(
+        model, find_stack(model), tokens, SHAPE, shelf, state_memory=2 * 2 * one_state
+    )
+    whole, parts = game.observe(choices), tight.observe(choices)
+    np.testing.assert_allclose(parts.nll, whole.nll, atol=1e-6)
+    np.testing.assert_allclose(parts.kl, whole.kl, atol=1e-6)
+    assert sorted(len(key) for key in tight.readings) == [2, 2, 2]
+
+
 def test_a_layers_own_weights_are_back_whatever_happens(model):
     layer = find_stack(model).layers[0]
     own = layer.mlp.up_proj.weight

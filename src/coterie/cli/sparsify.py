@@ -58,8 +58,8 @@ Sequences = Annotated[
     typer.Option(
         "--sequences",
         metavar="N",
-        help="Calibration sequences that contributions are measured and allocations judged on. "
-        "Default: 10.",
+        help="Calibration sequences that contributions are measured on; allocations are judged on "
+        "these and further ones, 32 at least. Default: 10.",
     ),
 ]
 PruningSequences = Annotated[

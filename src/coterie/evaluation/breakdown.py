@@ -64,13 +64,6 @@ class Breakdowns:
         )
 
 
-def breakdowns(asked: Question, block: Block, where: Where) -> list[str]:
-    """The lines of a question that one block answers."""
-    lines: list[str] = []
-    Breakdowns(asked, lines).note(block, where)
-    return lines
-
-
 class _Found(Exception):
     """The search is over; carries the layer, None where every state was finite."""
 

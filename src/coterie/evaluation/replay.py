@@ -7,9 +7,9 @@ do not, and nothing that runs them apart may be believed.
 from contextlib import nullcontext, suppress
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from coterie.evaluation.capture import LayerStack, NotReplayable, Prelude, leading, running_apart
 from coterie.models.routing import Forward, input_device, patched
@@ -125,7 +125,11 @@ class _Contents:
     def __init__(self, prelude: Prelude) -> None:
         leaves = [leaf for given in prelude.inputs for leaf in given.leaves]
         objects = {id(leaf): leaf for leaf in leaves if not isinstance(leaf, Tensor)}
-        held = [vars(one) for one in objects.values() if hasattr(one, "__dict__")]
+        held = [
+            vars(one)
+            for one in objects.values()
+            if hasattr(one, "__dict__") and not isinstance(one, nn.Module | PretrainedConfig | type)
+        ]
         self._held = [(inside, _copied(inside)) for inside in held]
 
     def restore(self) -> None:

@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from coterie.errors import ModelError
 from coterie.evaluation.asking import checked_tokens, longest_text, question
 from coterie.evaluation.batches import Batches
-from coterie.evaluation.breakdown import Watch, breakdowns
+from coterie.evaluation.breakdown import Breakdowns, Watch
 from coterie.evaluation.capture import LayerStack, NotReplayable, running_apart
 from coterie.evaluation.head import ProjectionHead, TailNotFound, find_head
 from coterie.evaluation.memory import free_main_memory
@@ -225,13 +225,14 @@ class StreamedGame:
         extra = not asked.ordered[-1].all()
         ordered = np.concatenate([asked.ordered, everyone]) if extra else asked.ordered
         room, everything = self._room(), np.arange(len(asked.sequences))
+        broken = Breakdowns(asked, self.remarks)
         for columns in np.array_split(everything, self._divided(ordered, len(everything), room)):
             for block in self._pass(ordered, asked.sequences[columns], room):
                 self._remember(block, len(ordered) - 1, asked.sequences[columns])
                 mine = block.rows < len(asked.order)
                 rows, seen = block.rows[mine], block.observations[mine]
                 whole = Block(rows, columns[block.columns], seen, block.seconds)
-                self.remarks.extend(breakdowns(asked, whole, partial(self._breakdown, columns)))
+                broken.note(whole, partial(self._breakdown, columns))
                 yield replace(whole, rows=asked.order[rows])
 
     def _breakdown(self, columns: Indices, row: int, column: int) -> int | None:

@@ -87,17 +87,20 @@ def cut(
     with written_aside(output) as folder:
         written = write_cut(source, kept, folder, progress=progress)
         done = Cut(gone, kept, written, _check(source, kept, folder))
-        write_record(folder, _record(source, done, output))
+        write_record(folder, _record(source, done, output, revision))
     return done
 
 
-def _record(source: Source, done: Cut, output: Path) -> Record:
+def _record(source: Source, done: Cut, output: Path, revision: str | None) -> Record:
     """What `coterie.json` says of a cut nobody searched for: of which model, and which layers."""
     stack = find_disk_stack(source.entries, source.config())
     architecture = (source.config().architectures or ["unknown"])[0]
     coalition = np.isin(np.arange(stack.n_players), done.kept)
     layers = ",".join(map(str, done.layers))
-    words = ["coterie", "cut", bare(source.name) or "", "--layers", layers, "--output", output.name]
+    words = ["coterie", "cut", bare(source.name) or "", "--layers", layers]
+    words += [] if revision is None else ["--revision", revision]
+    words += ["--trust-remote-code"] if source.trust_remote_code else []
+    words += ["--output", output.name]
     part = {
         "kind": "cut",
         "command": shlex.join(words),

@@ -35,6 +35,7 @@ from coterie.pipeline.sparsify_record import opening_part, sparsity_part
 from coterie.pipeline.sparsify_request import SparsifyRequest
 from coterie.pipeline.sparsify_stream import applied_streamed, streaming_part
 from coterie.pipeline.sparsify_texts import with_pruning_texts
+from coterie.pipeline.sparsify_values import check_way
 from coterie.pipeline.verdict import verdict_part
 from coterie.plain import Json
 from coterie.report.record import SizePart
@@ -97,6 +98,7 @@ def sparsify(
     if done is None:
         check_output(output, overwrite=overwrite)
     prepared = prepare(request.base, progress=progress, choosing=False)
+    check_way(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
     identity = {**prepared.identity(), **request.as_json(), "verb": "sparsify"}
     identity["pruning_sha256"] = prepared.pruning.sha256 if prepared.pruning else None

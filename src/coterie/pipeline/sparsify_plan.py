@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from coterie.evaluation.calibration import TextSet
 from coterie.evaluation.planning import plan
 from coterie.game.coalitions import to_text
 from coterie.models.stack import find_stack
@@ -15,7 +16,7 @@ from coterie.pipeline.sparsify import refuse_unless_possible
 from coterie.pipeline.sparsify_request import BY_CONTRIBUTIONS, JUDGED_AGAIN, SparsifyRequest
 from coterie.pipeline.sparsify_room import room_of
 from coterie.pipeline.sparsify_texts import judged_on, with_pruning_texts
-from coterie.pipeline.sparsify_values import Asking, asking
+from coterie.pipeline.sparsify_values import Asking, asking, check_way
 from coterie.report.sparsity_plan import (
     ContributionsCostPart,
     SharingCostPart,
@@ -24,7 +25,7 @@ from coterie.report.sparsity_plan import (
 )
 from coterie.report.words import label
 from coterie.sparsity.allocation import SPREADS
-from coterie.sparsity.choices import memory_for_states, walked_together
+from coterie.sparsity.choices import memory_for_states, walks_of
 from coterie.sparsity.ecoflap import losses_read
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.search import SHARE, most_judged
@@ -51,6 +52,7 @@ def sparsify_plan(
     progress, output = progress or Silent(), Path(output)
     check_output(output, overwrite=overwrite)
     prepared = prepare(request.base, progress=progress, choosing=False)
+    check_way(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
     with opened(prepared, store=store, progress=progress, read_only=True) as table:
@@ -66,14 +68,13 @@ def _stated(table: Opened, request: SparsifyRequest, output: Path) -> SparsityPl
     judged = (
         table.calibration.texts if request.allocation == "ecoflap" else judged_on(table.prepared)
     )
-    tokens = stack.n_players * judged.tokens.size
     work = None
     if request.allocation in BY_CONTRIBUTIONS:
         work = asking(request, table.stack.n_players, table.locked, texts)
     contributions = None if work is None else _contributions(table, work)
     measuring = PASSES * stack.n_players * measured.tokens.size
     needed = find_pruner(request.pruner).needs != "nothing"
-    sharing = _sharing(table, request, units, tokens, measuring)
+    sharing = _sharing(table, request, units, judged, measuring)
     candidates = 0.0 if sharing is None else sharing["candidates"] / SHARE
     room = room_of(table.prepared, request, stack, units, candidates)
     judging = 2 * stack.n_players * held_out.n_sequences * held_out.length
@@ -85,7 +86,7 @@ def _stated(table: Opened, request: SparsifyRequest, output: Path) -> SparsityPl
         request=request.as_json(),
         model=model_part(table),
         calibration=text_part(texts),
-        pruning=None if table.prepared.pruning is None else text_part(measured),
+        pruning=text_part(measured) if request.measures() else None,
         held_out=text_part(held_out),
         target=request.target(),
         pattern=request.pattern,
@@ -120,12 +121,12 @@ def _contributions(table: Opened, work: Asking) -> ContributionsCostPart:
 
 
 def _sharing(
-    table: Opened, request: SparsifyRequest, units: Units, tokens: int, measuring: int
+    table: Opened, request: SparsifyRequest, units: Units, judged: TextSet, measuring: int
 ) -> SharingCostPart | None:
     """What a rule asks beyond contributions.
 
     Args:
-        tokens: Layer-tokens of one candidate.
+        judged: The texts that a candidate is judged on.
         measuring: Of the texts that are measured on their way through the unpruned layers.
     """
     n_units, rule, measured = len(units.weights), request.allocation, 0
@@ -134,7 +135,7 @@ def _sharing(
     if rule == "owl" or (
         rule in BY_CONTRIBUTIONS and find_pruner(request.pruner).needs != "nothing"
     ):
-        measured = measuring * _walks(table, rule)
+        measured = measuring * _walks(table, rule, judged)
     if rule == "owl":
         what, candidates = "outliers measured in one pass of the texts for pruning", 0.0
     elif rule == "ecoflap":
@@ -150,20 +151,20 @@ def _sharing(
     return SharingCostPart(
         what=what,
         candidates=candidates,
-        layer_tokens=round(candidates * tokens),
+        layer_tokens=round(candidates * find_stack(table.model).n_players * judged.tokens.size),
         measuring_layer_tokens=measured,
     )
 
 
-def _walks(table: Opened, rule: str) -> int:
+def _walks(table: Opened, rule: str, judged: TextSet) -> int:
     """Times that statistics are gathered: each walk of spreads gathers them anew, searches once."""
     if rule in JUDGED_AGAIN or rule == "owl":
         return 1
-    texts, request = table.calibration.texts, table.request
-    memory = memory_for_states(request.state_memory, table.prepared.device)
+    memory = memory_for_states(table.request.state_memory, table.prepared.device)
     width = int(table.model.config.get_text_config(decoder=True).hidden_size)
     itemsize = max(table.prepared.dtype.itemsize, 4)
-    return -(-len(SPREADS) // walked_together(memory, texts.tokens.size * width * itemsize))
+    state = judged.length * width * itemsize
+    return walks_of(len(SPREADS), judged.n_sequences, state, memory)
 
 
 def _sizes(table: Opened, units: Units) -> list[UnitSizePart]:
@@ -181,10 +182,9 @@ def _seconds(table: Opened, found: SparsityPlan) -> float:
     whole = layer * table.stack.n_players  # one candidate through all layers
     tokens = find_stack(table.model).n_players * texts.n_sequences * texts.length
     run = found["pruning_layer_tokens"] + found["judging_layer_tokens"]
-    seconds = whole * run / tokens
     if (sharing := found["sharing"]) is not None:
-        seconds += whole * sharing["measuring_layer_tokens"] / tokens
-        seconds += sharing["candidates"] * (whole + head)
+        run += sharing["measuring_layer_tokens"] + sharing["layer_tokens"]
+    seconds = (whole + head) * run / tokens  # most of it ends in the head
     if (game := found["contributions"]) is not None:
         spare = 1 - game["known"] / max(1, game["coalitions"])
         seconds += spare * (game["layer_executions"] * layer + game["coalitions"] * head)

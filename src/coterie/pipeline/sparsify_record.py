@@ -39,7 +39,7 @@ def opening_part(
         identity=identity,
         model=model_part(table),
         calibration=text_part(table.calibration.texts),
-        pruning=None if table.prepared.pruning is None else text_part(table.prepared.pruning),
+        pruning=text_part(table.prepared.measured) if request.measures() else None,
         held_out=text_part(table.prepared.held_out),
         sparsity=sparsity_part(request, shared, units, (), None),
         cost=CostPart(

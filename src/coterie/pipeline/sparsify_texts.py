@@ -61,10 +61,11 @@ def with_pruning_texts(
         context=context_of(source),
     )
     if texts.n_sequences < wanted:
-        told = f"the calibration text has {texts.n_sequences} sequences for pruning where {wanted}"
+        to = "prune on" if request.measures() else "judge allocations on"
+        told = f"the calibration text has {texts.n_sequences} sequences to {to} where {wanted}"
         if request.pruning_sequences is not None:
             raise TextError(f"{told} are asked: give more text or fewer --pruning-sequences")
-        progress.say(f"warning: {told} were wanted: more text would prune better")
+        progress.say(f"warning: {told} were wanted: more text would be better")
     allocation = [request.target()] * layers.n_players
     check_tokens(layers, allocation, find_pruner(request.pruner), texts.tokens.size)
     return replace(prepared, pruning=texts)
@@ -81,6 +82,8 @@ def _enough(texts: TextSet, request: SparsifyRequest, layers: Stack) -> int:
 
 def judged_on(prepared: Prepared) -> TextSet:
     """The texts that allocations are judged on: those of the game, and more if there are."""
-    texts = prepared.measured
-    n_sequences = max(JUDGED, prepared.calibration.n_sequences)
+    played, texts = prepared.calibration, prepared.measured
+    if texts.n_sequences <= played.n_sequences:
+        return played
+    n_sequences = max(JUDGED, played.n_sequences)
     return texts.some(np.arange(min(n_sequences, texts.n_sequences)))

@@ -20,8 +20,9 @@ from coterie.game.regression import kernel_shapley, sliding_window_shapley
 from coterie.game.search import Ledger
 from coterie.game.semivalues import exact, placed, shapley
 from coterie.game.utilities import floor_nll
-from coterie.pipeline.opening import Opened, Progress
-from coterie.pipeline.sparsify_request import Measuring, SparsifyRequest
+from coterie.pipeline.opening import Opened, Prepared, Progress
+from coterie.pipeline.settings import sketch
+from coterie.pipeline.sparsify_request import BY_CONTRIBUTIONS, Measuring, SparsifyRequest
 from coterie.report.words import count
 from coterie.sparsity.allocation import SparsityError
 
@@ -160,6 +161,11 @@ def way(request: SparsifyRequest, n_players: int, locked: Locked) -> tuple[str, 
     stay = np.array(locked, dtype=np.intp)
     n_free = n_players - len(locked)
     kind = _kind(request, n_free)
+    if n_free < (2 if kind == "surrogate" else 1):
+        raise SparsityError(
+            f"{n_players} players with {len(locked)} locked leave fewer than two to tell apart:"
+            " lock fewer (--lock), or give --allocation uniform"
+        )
     if kind == "window":
         width = min(request.window, n_free)
         return (
@@ -191,6 +197,16 @@ def way(request: SparsifyRequest, n_players: int, locked: Locked) -> tuple[str, 
             ).values
         ),
     )
+
+
+def check_way(request: SparsifyRequest, prepared: Prepared) -> None:
+    """Refuse contributions that cannot be had, before a weight is loaded.
+
+    Raises:
+        SparsityError: too few players or coalitions, or too many for exact values.
+    """
+    if request.allocation in BY_CONTRIBUTIONS:
+        way(request, sketch(request.base, prepared.source)[0], prepared.locked)
 
 
 def asked_by(values: Values, n_players: int) -> Coalitions:

@@ -73,9 +73,10 @@ def values(
             if request.interactions:
                 progress.say("asking the surrogate about every pair")
                 record["interactions"] = interactions_part(searched.study, request.player_kind())
+        with_running(record, table)  # of this run; repeats are runs of their own
         if request.repeats > 1 and keep is not None:
             record["stability"] = stability(table, keep, progress=progress)
-        return Result(with_running(record, table))
+        return Result(record)
 
 
 def _front(table: Opened, progress: Progress) -> Record:

@@ -6,8 +6,9 @@ which kept or cut is the case of two choices. The walk goes layer by layer, so o
 variants are in use at a time. No weight is written to: a layer wears other tensors while it runs.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from time import perf_counter
 
 import numpy as np
@@ -59,12 +60,23 @@ def wearing(layer: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
             owner._parameters[leaf] = parameter
 
 
-def walked_together(memory: int, state_bytes: int) -> int:
-    """Candidates of one walk, the states of each taking so many bytes.
+def together(memory: int, state_bytes: int) -> int:
+    """States that memory has room for at once, each of so many bytes.
 
     Twice, for a layer's outputs exist beside its inputs.
     """
     return max(1, memory // (2 * state_bytes))
+
+
+def walks_of(n_candidates: int, n_sequences: int, state_bytes: int, memory: int) -> int:
+    """Walks through the layers that observing candidates takes.
+
+    Args:
+        state_bytes: Of one candidate on one text.
+    """
+    turns = -(-n_sequences // together(memory, state_bytes))
+    at_once = together(memory, -(-n_sequences // turns) * state_bytes)
+    return turns * -(-n_candidates // at_once)
 
 
 def memory_for_states(asked: int | None, device: torch.device) -> int:
@@ -121,12 +133,15 @@ class ChoiceGame:
         began = perf_counter()
         if sequences is None:
             sequences = np.arange(len(self.tokens))
+        turns = -(-len(sequences) // together(self._memory, self._state_bytes))
+        if turns > 1:  # not even one candidate has room on all texts
+            return _beside(self.observe(choices, turn) for turn in np.array_split(sequences, turns))
         distinct, inverse = np.unique(choices, axis=0, return_inverse=True)
         tokens = self.tokens[sequences]
         prelude = self._layers.prelude(tokens)
         key = tuple(int(sequence) for sequence in sequences)
         seen = Observations.empty(len(distinct), len(sequences))
-        at_once = walked_together(self._memory, len(sequences) * self._state_bytes)
+        at_once = together(self._memory, len(sequences) * self._state_bytes)
         for rows in np.array_split(np.arange(len(distinct)), -(-len(distinct) // at_once)):
             states = self._walk(prelude, self._with_full(distinct[rows], key))
             with self._batches.ending():
@@ -177,6 +192,17 @@ class ChoiceGame:
         full = self._batches.read_full(state, tokens, kl=True)
         refuse_unless_finite(full.nll, list(key))
         return full
+
+
+def _beside(tables: Iterable[Observations]) -> Observations:
+    """Observations of the same candidates on different texts, as one table."""
+    parts = list(tables)
+    return Observations(
+        *(
+            np.concatenate([getattr(part, one.name) for part in parts], axis=1)
+            for one in fields(Observations)
+        )
+    )
 
 
 def _taken_apart(model: PreTrainedModel, stack: Stack, few: Tensor, shape: BatchShape) -> Batches:
