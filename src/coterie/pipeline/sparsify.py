@@ -1,6 +1,5 @@
 """`sparsify`: from a model's name to a checkpoint with zeros where they cost least, proved."""
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from coterie.evaluation.capture import running_apart
 from coterie.game.utilities import read
 from coterie.models.sources import Source
 from coterie.models.stack import find_stack
-from coterie.pipeline.folder import as_read, check_output, written_aside
+from coterie.pipeline.folder import as_read, check_output, read_record, write_record, written_aside
 from coterie.pipeline.licence import licence_of
 from coterie.pipeline.opening import Opened, Prepared, Progress, Silent, opened, prepare
 from coterie.pipeline.sparsify_allocation import Shared, share_out
@@ -45,8 +44,6 @@ from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.sequential import check_allocation, check_tokens, refused_unless_replayed
 from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.write import SparseWriter
-
-RECORD = "coterie.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +91,7 @@ def sparsify(
     """
     request.check()
     progress, output = progress or Silent(), Path(output)
-    done = None if overwrite else _finished(output)
+    done = None if overwrite else cast("SparsityRecord | None", read_record(output))
     if done is None:
         check_output(output, overwrite=overwrite)
     prepared = prepare(request.base, progress=progress, choosing=False)
@@ -176,8 +173,7 @@ def _finish(found: _Found, done: Outcome, prepared: Prepared, request: SparsifyR
     record["verification"] = done.verification
     card = sparsity_card(record, licence_of(source.folder / "README.md"))
     (folder / "README.md").write_text(card, encoding="utf-8")
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+    write_record(folder, cast("dict[str, Json]", record))
 
 
 def refuse_unless_possible(table: Opened, request: SparsifyRequest) -> None:
@@ -204,14 +200,6 @@ def refuse_unless_possible(table: Opened, request: SparsifyRequest) -> None:
             memory = request.base.state_memory
             game = ChoiceGame(table.model, stack, few, shape, nothing, state_memory=memory)
             game.observe(as_it_is(stack), np.arange(1))
-
-
-def _finished(output: Path) -> SparsityRecord | None:
-    try:
-        record = json.loads((output / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return cast("SparsityRecord", record) if isinstance(record, dict) else None
 
 
 def _sizes(source: Source, folder: Path) -> SizePart:

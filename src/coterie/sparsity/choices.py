@@ -6,9 +6,8 @@ which kept or cut is the case of two choices. The walk goes layer by layer, so o
 variants are in use at a time. No weight is written to: a layer wears other tensors while it runs.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from time import perf_counter
 
 import numpy as np
@@ -26,7 +25,7 @@ from coterie.evaluation.metrics import FullModel, observations, refuse_unless_fi
 from coterie.evaluation.planning import Spent
 from coterie.evaluation.replay import replayed
 from coterie.evaluation.shape import BatchShape
-from coterie.game.coalitions import Indices, Observations
+from coterie.game.coalitions import Block, Indices, Observations
 from coterie.models.routing import input_device
 from coterie.models.stack import Stack
 
@@ -135,7 +134,10 @@ class ChoiceGame:
             sequences = np.arange(len(self.tokens))
         turns = -(-len(sequences) // together(self._memory, self._state_bytes))
         if turns > 1:  # not even one candidate has room on all texts
-            return _beside(self.observe(choices, turn) for turn in np.array_split(sequences, turns))
+            table, rows = Observations.empty(len(choices), len(sequences)), np.arange(len(choices))
+            for columns in np.array_split(np.arange(len(sequences)), turns):
+                table.put(Block(rows, columns, self.observe(choices, sequences[columns])))
+            return table
         distinct, inverse = np.unique(choices, axis=0, return_inverse=True)
         tokens = self.tokens[sequences]
         prelude = self._layers.prelude(tokens)
@@ -192,17 +194,6 @@ class ChoiceGame:
         full = self._batches.read_full(state, tokens, kl=True)
         refuse_unless_finite(full.nll, list(key))
         return full
-
-
-def _beside(tables: Iterable[Observations]) -> Observations:
-    """Observations of the same candidates on different texts, as one table."""
-    parts = list(tables)
-    return Observations(
-        *(
-            np.concatenate([getattr(part, one.name) for part in parts], axis=1)
-            for one in fields(Observations)
-        )
-    )
 
 
 def _taken_apart(model: PreTrainedModel, stack: Stack, few: Tensor, shape: BatchShape) -> Batches:
