@@ -17,25 +17,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from coterie.deploy import quiet
-from coterie.deploy.judging import sequence_losses
-from coterie.deploy.quantise import load_quantised
-from coterie.evaluation.calibration import TextSet
-from coterie.evaluation.speed import Load, measure_speed
-from coterie.evaluation.task_definitions import load_tasks
-from coterie.evaluation.tasks import score_tasks
 from coterie.game.utilities import clustered_mean
-from coterie.models.checkpoints import load_tokenizer, resolve
-from coterie.models.sources import REFERENCE
-from coterie.pipeline.folder import read_record
-from coterie.pipeline.heal import Healing, heal
-from coterie.pipeline.heal_compose import After, prune_and_after
-from coterie.pipeline.heal_texts import Judges, held_out_texts
-from coterie.pipeline.opening import Silent
-from coterie.pipeline.provenance import versions
-from coterie.pipeline.prune import prune
-from coterie.pipeline.quantize import Quantising, quantize
-from coterie.pipeline.request import Request
+from coterie.models.files.sources import REFERENCE
+from coterie.models.loaded.load import load_tokenizer, resolve
+from coterie.models.loaded.quiet import quiet
+from coterie.quantization.torchao import load_quantised
+from coterie.scores.sequence_losses import sequence_losses
+from coterie.scores.speed import Load, measure_speed
+from coterie.scores.task_definitions import load_tasks
+from coterie.scores.tasks import score_tasks
+from coterie.texts.sets import TextSet
+from coterie.verbs.after_cut.heal import Healing, heal
+from coterie.verbs.after_cut.quantize import Quantising, quantize
+from coterie.verbs.after_cut.texts import Judges, held_out_texts
+from coterie.verbs.prune.run import prune
+from coterie.verbs.prune.stages import After, prune_and_after
+from coterie.verbs.shared.output import read_record
+from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.provenance import versions
+from coterie.verbs.shared.request import Request
 
 ROWS = ("dense", "cut", "healed", "cut-q", "q-cut", "healed-q", "q-cut-healed-q")
 

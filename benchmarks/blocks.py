@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from coterie.evaluation.engine import ModelGame
+from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Coalitions, Observations, observe_all
 from coterie.game.designs import draw_strata, paper_sizes
+from coterie.models.files.sources import reference_folder
+from coterie.models.loaded.blocks import find_players
+from coterie.models.loaded.stack import Players
 from coterie.models.reference.text import stdlib_documents
-from coterie.models.sources import reference_folder
-from coterie.models.stack import Players
-from coterie.models.sublayers import find_players
 
 N_SEQUENCES, LENGTH, DRAWS = 10, 128, 64
 

@@ -19,9 +19,11 @@ from coterie.game.coalitions import Coalition, Coalitions, observe_all
 from coterie.game.designs import all_of_size
 from coterie.game.stability import rank_overlaps
 from coterie.game.utilities import clustered_mean
-from coterie.pipeline.opening import Opened, Played, Silent, opened, prepare
-from coterie.pipeline.provenance import versions
-from coterie.pipeline.request import Request
+from coterie.verbs.shared.opened import Opened, Played, opened
+from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.provenance import versions
+from coterie.verbs.shared.request import Request
 
 
 def main() -> None:

@@ -18,12 +18,12 @@ import numpy as np
 from front import REFERENCE, game_of_table, table_of
 
 from coterie.game.coalitions import Coalitions, Matrix, ValueFunction, Vector
-from coterie.game.controlled import controlled_semivalue
 from coterie.game.designs import draw_strata, enumerate_all, paper_sizes
-from coterie.game.interactions import every_size
-from coterie.game.regression import kernel_shapley, sliding_window_shapley
-from coterie.game.sampling import permutation_shapley, sampled
-from coterie.game.semivalues import Estimate, exact, shapley
+from coterie.game.estimation.controlled import controlled_semivalue
+from coterie.game.estimation.interactions import every_size
+from coterie.game.estimation.regression import kernel_shapley, sliding_window_shapley
+from coterie.game.estimation.sampling import permutation_shapley, sampled
+from coterie.game.estimation.semivalues import Estimate, exact, shapley
 from coterie.game.stability import rank_overlaps
 from coterie.game.surrogates import Surrogate
 from coterie.game.surrogates.choice import learning_curve
@@ -32,7 +32,7 @@ from coterie.game.surrogates.fidelity import agreement
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.surrogates.process import Process
-from coterie.pipeline.request import Request
+from coterie.verbs.shared.request import Request
 
 N = 12
 

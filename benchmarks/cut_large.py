@@ -21,8 +21,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import LlamaConfig
 
-from coterie.models.sources import INDEX
-from coterie.models.structure import meta_model
+from coterie.models.cutting.structure import meta_model
+from coterie.models.files.sources import INDEX
 
 KEPT = (0, 1, 3, 5, 8, 9)
 CONFIG = LlamaConfig(
@@ -38,8 +38,8 @@ CONFIG = LlamaConfig(
 CUTTER = """
 import json, sys, time
 from pathlib import Path
-from coterie.models.sources import resolve
-from coterie.models.streaming import write_cut
+from coterie.models.files.sources import resolve
+from coterie.models.cutting.write import write_cut
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -33,11 +33,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from coterie.evaluation.engine import ModelGame
-from coterie.evaluation.planning import Plan, plan
+from coterie.engine.cost import Plan, plan
+from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Coalitions
 from coterie.game.designs import draw_strata, enumerate_all, paper_sizes
-from coterie.models.routing import routed
+from coterie.models.loaded.routing import routed
 
 N_SEQUENCES, LENGTH, SAMPLED, REPEATS = 10, 128, 24, 5
 

@@ -21,7 +21,7 @@ import torch
 import torch._inductor.config as inductor
 from engine import LENGTH, N_SEQUENCES, REFERENCE, WIDE, Case, build, plain_loss
 
-from coterie.evaluation.engine import ModelGame
+from coterie.engine.model_game import ModelGame
 
 ROUNDS = 9
 CASES = [

@@ -31,11 +31,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from coterie.evaluation.engine import ModelGame
+from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Coalitions, observe_all
-from coterie.models.family_check import FamilyCheck, check_family
-from coterie.models.stack import Stack
-from coterie.models.tiny import causal_types
+from coterie.models.loaded.stack import Stack
+from coterie.testing.family_check import FamilyCheck, check_family
+from coterie.testing.tiny import causal_types
 
 PAGE = Path(__file__).parent.parent / "docs" / "families.md"
 RELEASES = ("5.10.*", "5.*")

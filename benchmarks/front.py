@@ -16,16 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from coterie.evaluation.engine import ModelGame
+from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Block, Coalitions, Game, Indices, Matrix
 from coterie.game.designs import enumerate_all
 from coterie.game.search import Judge, Ledger, by_race, front_sizes, greedy, guided, in_full
 from coterie.game.toy import ToyGame
-from coterie.models.checkpoints import load_model, resolve
-from coterie.models.stack import find_stack
-from coterie.models.structure import meta_model
-from coterie.pipeline.opening import Silent, prepare
-from coterie.pipeline.request import Request
+from coterie.models.cutting.structure import meta_model
+from coterie.models.loaded.load import load_model, resolve
+from coterie.models.loaded.stack import find_stack
+from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.request import Request
 
 PLAYERS = 12
 TEXTS = 7  # of ten, drawn anew for every seed

@@ -27,12 +27,12 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.utils import logging
 
-from coterie.models.checkpoints import load_model
-from coterie.models.routing import routed
-from coterie.models.sources import resolve
-from coterie.models.stack import find_stack
-from coterie.models.streaming import write_cut
-from coterie.models.tiny import VOCABULARY, tiny_model
+from coterie.models.cutting.write import write_cut
+from coterie.models.files.sources import resolve
+from coterie.models.loaded.load import load_model
+from coterie.models.loaded.routing import routed
+from coterie.models.loaded.stack import find_stack
+from coterie.testing.tiny import VOCABULARY, tiny_model
 
 FAMILIES = ("llama", "qwen3", "gemma3", "mixtral", "gpt_oss", "mamba2", "falcon_h1", "rwkv")
 LAYERS = 6

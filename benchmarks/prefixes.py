@@ -28,12 +28,12 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from coterie.evaluation.engine import ModelGame
-from coterie.evaluation.trie import executions, prefix_order
+from coterie.engine.model_game import ModelGame
+from coterie.engine.trie import executions, prefix_order
 from coterie.game.coalitions import Coalitions, Vector, observe_all
 from coterie.game.designs import all_of_size, distinct
+from coterie.models.files.sources import reference_folder
 from coterie.models.reference.text import stdlib_documents
-from coterie.models.sources import reference_folder
 
 N_SEQUENCES, LENGTH, SEEDS = 4, 128, 100
 BUDGETS = (60, 120, 240, 480)

@@ -21,9 +21,11 @@ from coterie.game.surrogates.fidelity import held_out_fidelity
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.utilities import UTILITIES, clustered_mean
-from coterie.pipeline.opening import Opened, Silent, opened, prepare
-from coterie.pipeline.provenance import versions
-from coterie.pipeline.request import Request
+from coterie.verbs.shared.opened import Opened, opened
+from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.provenance import versions
+from coterie.verbs.shared.request import Request
 
 SIZES = (15, 14, 13, 12)
 PER_SIZE = 160

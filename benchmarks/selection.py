@@ -22,8 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coterie.evaluation.calibration import TextSet, choose_texts
-from coterie.evaluation.planning import plan
+from coterie.engine.cost import plan
 from coterie.game.coalitions import (
     Coalition,
     Indices,
@@ -36,13 +35,16 @@ from coterie.game.coalitions import (
 from coterie.game.search import Answer, Ledger, contiguous, evolve, greedy
 from coterie.game.search import one_shot as one_at_a_time
 from coterie.game.stability import cut_overlaps
+from coterie.game.study import Settings, run_study
 from coterie.game.utilities import clustered_mean, floor_nll
-from coterie.models.checkpoints import load_tokenizer
-from coterie.pipeline.choosing import choose
-from coterie.pipeline.opening import Opened, Prepared, Silent, opened, prepare
-from coterie.pipeline.provenance import versions
-from coterie.pipeline.request import Request
-from coterie.study import Settings, run_study
+from coterie.models.loaded.load import load_tokenizer
+from coterie.texts.sets import TextSet, choose_texts
+from coterie.verbs.search.choose import choose
+from coterie.verbs.shared.opened import Opened, opened
+from coterie.verbs.shared.prepared import Prepared, prepare
+from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.provenance import versions
+from coterie.verbs.shared.request import Request
 
 MARGIN = 0.005  # nats per token by which guided may be worse and still count as not beaten
 

@@ -18,27 +18,29 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from coterie.evaluation.calibration import TextSet, choose_texts
 from coterie.game.coalitions import Vector
 from coterie.game.surrogates.fidelity import agreement
 from coterie.game.utilities import clustered_mean, floor_nll, read
-from coterie.models.checkpoints import load_tokenizer
-from coterie.models.stack import find_stack
-from coterie.pipeline.defaults import default_calibration
-from coterie.pipeline.opening import Opened, Silent, opened, prepare
-from coterie.pipeline.provenance import machine, versions
-from coterie.pipeline.request import Request
-from coterie.pipeline.sparsify_allocation import Judging, choose
-from coterie.pipeline.sparsify_request import SparsifyRequest
-from coterie.pipeline.sparsify_texts import judged_on, with_pruning_texts
-from coterie.pipeline.sparsify_values import Measured, measure
+from coterie.models.loaded.load import load_tokenizer
+from coterie.models.loaded.stack import find_stack
 from coterie.sparsity.allocation import Bounds, importance_of
-from coterie.sparsity.choices import ChoiceGame
 from coterie.sparsity.ecoflap import ecoflap, zeroth_order_scores
+from coterie.sparsity.layerwise import prune_layers
 from coterie.sparsity.owl import outlier_ratios, owl
 from coterie.sparsity.pruners import PRUNERS, find_pruner
-from coterie.sparsity.sequential import prune_layers
 from coterie.sparsity.units import find_units
+from coterie.sparsity.variant_game import ChoiceGame
+from coterie.texts.sets import TextSet, choose_texts
+from coterie.verbs.shared.defaults import default_calibration
+from coterie.verbs.shared.opened import Opened, opened
+from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.provenance import machine, versions
+from coterie.verbs.shared.request import Request
+from coterie.verbs.sparsify.allocation import Judging, choose
+from coterie.verbs.sparsify.contributions import Measured, measure
+from coterie.verbs.sparsify.request import SparsifyRequest
+from coterie.verbs.sparsify.texts import judged_on, with_pruning_texts
 
 RULES = ("uniform", "owl", "ecoflap", "sv-nup", "sv-nup-window", "guided")
 

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlamaConfig
 
-from coterie.evaluation.streaming import StreamedGame
+from coterie.engine.streamed_game import StreamedGame
 from coterie.game.designs import draw_strata, paper_sizes
-from coterie.models.sources import resolve
+from coterie.models.files.sources import resolve
 
 LENGTH, VOCABULARY = 128, 32_000
 

@@ -19,9 +19,9 @@ import numpy as np
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from coterie.models.sources import resolve
-from coterie.models.streaming import write_cut
-from coterie.models.sublayer_cut import write_block_cut
+from coterie.models.cutting.blocks import write_block_cut
+from coterie.models.cutting.write import write_cut
+from coterie.models.files.sources import resolve
 
 
 def write_checkpoints(work: Path, tokenizer: str) -> None:

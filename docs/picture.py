@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from coterie.report.terminal import print_record
+from coterie.report.terminal.prune import print_record
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Train the deeper model: `python benchmarks/models/novels.py --text DIR --work DIR`.
 
 A 24-layer Llama of 5.0 M parameters learns English novels, by the recipe of the reference model
-(`coterie.models.reference.train`). DIR holds plain-text books named `Author_Title_YEAR.txt`, as in
+(`tools.train_reference`). DIR holds plain-text books named `Author_Title_YEAR.txt`, as in
 the collection "100 English novels" (computationalstylistics, commit 143e601875d7); those published
 up to 1900 are used, so the text is free everywhere. Every eighth book is held out: half of those to
 calibrate on, half to judge on (`novels/README.md` names them), written to WORK as
@@ -13,9 +13,8 @@ import json
 import re
 from pathlib import Path
 
+from tools.train_reference import arguments, train
 from transformers import LlamaConfig
-
-from coterie.models.reference.train import arguments, train
 
 LAST_YEAR = 1900
 CONFIG = LlamaConfig(

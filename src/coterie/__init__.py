@@ -6,7 +6,7 @@
     print(result.removed, result.record["verdict"]["ratio"])
 
 The pieces are usable alone, on any game: `coterie.game` (designs, semivalues, surrogates),
-`coterie.store` and `coterie.study` import neither torch nor transformers.
+`coterie.store.observations` and `coterie.game.study` import neither torch nor transformers.
 """
 
 from importlib import import_module
@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from coterie.errors import CoterieError, UserError, VerificationError
-    from coterie.pipeline.prune import prune
-    from coterie.pipeline.request import Request
-    from coterie.pipeline.values import Result, values
+    from coterie.verbs.prune.run import prune
+    from coterie.verbs.shared.request import Request
+    from coterie.verbs.shared.result import Result
+    from coterie.verbs.values.run import values
 
 _HOME = {
     "CoterieError": "coterie.errors",
-    "Request": "coterie.pipeline.request",
-    "Result": "coterie.pipeline.values",
+    "Request": "coterie.verbs.shared.request",
+    "Result": "coterie.verbs.values.run",
     "UserError": "coterie.errors",
     "VerificationError": "coterie.errors",
-    "prune": "coterie.pipeline.prune",
-    "values": "coterie.pipeline.values",
+    "prune": "coterie.verbs.prune.run",
+    "values": "coterie.verbs.values.run",
 }
 
 __all__ = [

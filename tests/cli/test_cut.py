@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from coterie.cli import main
-from coterie.models.tiny import tiny_model
+from coterie.testing.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")

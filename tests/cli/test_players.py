@@ -12,11 +12,11 @@ from tests.tiny import N_LAYERS, save_llama, save_text, tokenizer
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from coterie.cli import main
-from coterie.models.routing import routed
-from coterie.models.stack import PLAYERS
-from coterie.models.sublayers import find_players
-from coterie.models.tiny import tiny_model
-from coterie.report.words import BLOCKS, Kind
+from coterie.models.loaded.blocks import find_players
+from coterie.models.loaded.routing import routed
+from coterie.models.loaded.stack import PLAYERS
+from coterie.players import BLOCKS, Kind
+from coterie.testing.tiny import tiny_model
 
 QUICK = ["--length", "16", "--sequences", "6", "--budget", "60", "--method", "paper"]
 
@@ -130,7 +130,7 @@ def test_a_family_that_cannot_be_saved_is_refused_before_it_is_loaded(
     def loaded(*_, **__):
         raise AssertionError("weights were loaded")
 
-    monkeypatch.setattr("coterie.pipeline.opening.load_model", loaded)
+    monkeypatch.setattr("coterie.verbs.shared.opened.load_model", loaded)
     asked = ["--players", "mlp", "--remove", "1", *more]
     where = {"model": "gpt2", "output": "refused", "store": "none.sqlite"}
     assert main(arguments(others, "prune", *asked, **where)) == 2

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from coterie import Request, VerificationError, prune, values
 from coterie.cli import main
-from coterie.pipeline.folder import written_aside
+from coterie.verbs.shared.output import written_aside
 
 QUICK = ["--length", "16", "--sequences", "6", "--budget", "40", "--method", "paper"]
 
@@ -361,7 +361,7 @@ def test_a_full_disk_leaves_nothing_behind(home, capsys, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("coterie.pipeline.prune.draw_contributions", full)
+    monkeypatch.setattr("coterie.verbs.prune.run.draw_contributions", full)
     assert main(arguments(home, "full", "--seed", "8")) == 1
     assert "disk is full" in one_line(capsys)
     assert not (home / "full").exists() and not list(home.glob(".*partial"))
@@ -371,7 +371,7 @@ def test_ctrl_c_exits_130_and_keeps_what_was_observed(home, capsys, monkeypatch)
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("coterie.study.contributions", stop)
+    monkeypatch.setattr("coterie.game.study.contributions", stop)
     assert main(arguments(home, "stopped", "--seed", "9")) == 130
     assert "the same command goes on" in one_line(capsys)
     assert not (home / "stopped").exists()
@@ -381,7 +381,7 @@ def test_a_checkpoint_that_is_not_what_was_measured_exits_1_and_is_gone(home, ca
     def differ(*_, **__):
         raise VerificationError("the reloaded model's loss is 1.00e+00 nats per token away")
 
-    monkeypatch.setattr("coterie.pipeline.prune.verify", differ)
+    monkeypatch.setattr("coterie.verbs.prune.run.verify", differ)
     assert main(arguments(home, "wrong", "--seed", "3")) == 1
     assert "nats per token away" in one_line(capsys)
     assert not (home / "wrong").exists() and not list(home.glob(".*partial*"))

@@ -5,9 +5,9 @@ import pytest
 
 from coterie.game import toy
 from coterie.game.coalitions import observe_all
-from coterie.game.contributions import contributions
 from coterie.game.designs import draw_strata
-from coterie.game.sampling import stratified_semivalue
+from coterie.game.estimation.contributions import contributions
+from coterie.game.estimation.sampling import stratified_semivalue
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.utilities import log_loss, perplexity_ratio

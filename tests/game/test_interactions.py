@@ -7,13 +7,13 @@ import shapiq
 from coterie.game import toy
 from coterie.game.coalitions import observe_all
 from coterie.game.designs import draw_strata, enumerate_all
-from coterie.game.interactions import (
+from coterie.game.estimation.interactions import (
     every_size,
     exact_interactions,
     interactions_from,
     sampled_interactions,
 )
-from coterie.game.refits import refit
+from coterie.game.estimation.refits import refit
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.utilities import log_loss
 

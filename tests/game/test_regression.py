@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from coterie.game import toy
-from coterie.game.controlled import controlled_semivalue
 from coterie.game.designs import draw_strata, enumerate_all
-from coterie.game.interactions import every_size
-from coterie.game.regression import kernel_masses, kernel_shapley, sliding_window_shapley
-from coterie.game.sampling import stratified_semivalue
-from coterie.game.semivalues import exact, shapley, stratified
+from coterie.game.estimation.controlled import controlled_semivalue
+from coterie.game.estimation.interactions import every_size
+from coterie.game.estimation.regression import kernel_masses, kernel_shapley, sliding_window_shapley
+from coterie.game.estimation.sampling import stratified_semivalue
+from coterie.game.estimation.semivalues import exact, shapley, stratified
 from coterie.game.surrogates.pairwise import Pairwise
 
 N = 8

@@ -21,10 +21,10 @@ from coterie.game.search import (
     in_full,
     plain_cost,
 )
+from coterie.game.search.climb import climb
 from coterie.game.search.decide import close_to_best
 from coterie.game.search.guided import Scale
-from coterie.game.search.local import climb
-from coterie.game.search.simple import neighbours, windows
+from coterie.game.search.plain import neighbours, windows
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.utilities import clustered_mean
 

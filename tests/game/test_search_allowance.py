@@ -16,7 +16,7 @@ from coterie.game.search import (
     guided,
     least_layer_sequences,
 )
-from coterie.game.search.simple import descent_layers
+from coterie.game.search.plain import descent_layers
 
 KEEPS = [10, 8]
 

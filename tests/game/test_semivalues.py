@@ -9,8 +9,8 @@ import shapiq
 
 from coterie.game import toy
 from coterie.game.designs import draw_strata, enumerate_all
-from coterie.game.sampling import permutation_shapley, sampled, stratified_semivalue
-from coterie.game.semivalues import banzhaf, exact, shapley, stratified
+from coterie.game.estimation.sampling import permutation_shapley, sampled, stratified_semivalue
+from coterie.game.estimation.semivalues import banzhaf, exact, shapley, stratified
 
 N = 6
 BASES = (5, 3)

@@ -6,7 +6,7 @@ import pytest
 from coterie.game import toy
 from coterie.game.coalitions import Game, observe_all
 from coterie.game.designs import enumerate_all
-from coterie.game.semivalues import exact, shapley
+from coterie.game.estimation.semivalues import exact, shapley
 
 RNG = np.random.default_rng(6)
 GAMES = [

@@ -7,8 +7,8 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from coterie.models.sources import Source, resolve
-from coterie.models.tiny import VOCABULARY, tiny_model
+from coterie.models.files.sources import Source, resolve
+from coterie.testing.tiny import VOCABULARY, tiny_model
 
 logging.disable_progress_bar()
 

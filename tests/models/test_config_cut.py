@@ -12,9 +12,9 @@ from transformers import (
 )
 
 from coterie.errors import CutError
-from coterie.models.config_cut import config_changes, cut_config, cut_fields
-from coterie.models.quantization import renumber_quantization
-from coterie.models.tiny import tiny_config
+from coterie.models.cutting.config import config_changes, cut_config, cut_fields
+from coterie.models.cutting.quantization import renumber_quantization
+from coterie.testing.tiny import tiny_config
 
 KEPT = (0, 2, 3, 5)
 

@@ -7,13 +7,13 @@ import textwrap
 import pytest
 import torch
 
-from coterie.evaluation.engine import ModelGame
+from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import observe_all
-from coterie.models.family_check import check_family, expectation
-from coterie.models.sources import resolve
-from coterie.models.stack import find_stack
-from coterie.models.streaming import write_cut
-from coterie.models.tiny import VOCABULARY, causal_types, tiny_model
+from coterie.models.cutting.write import write_cut
+from coterie.models.files.sources import resolve
+from coterie.models.loaded.stack import find_stack
+from coterie.testing.family_check import check_family, expectation
+from coterie.testing.tiny import VOCABULARY, causal_types, tiny_model
 
 REPRESENTATIVES = (
     # dense, old and new

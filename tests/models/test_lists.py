@@ -5,9 +5,9 @@ import json
 import pytest
 
 from coterie.errors import CutError
-from coterie.models.inspection import inspect_config
-from coterie.models.lists import passthrough_yaml, read_list
-from coterie.models.tiny import tiny_config
+from coterie.models.cutting.lists import passthrough_yaml, read_list
+from coterie.models.cutting.preview import inspect_config
+from coterie.testing.tiny import tiny_config
 
 SLEB = """Time Elapsed: 1.2
 Model Name: facebook/opt-6.7b

@@ -3,7 +3,7 @@
 import pytest
 
 from coterie.errors import ModelError
-from coterie.models.quantization import renumber_quantization
+from coterie.models.cutting.quantization import renumber_quantization
 
 KEPT = {0: 0, 2: 1, 3: 2}
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from coterie.models.safety import expect, verify
-from coterie.models.sources import resolve
-from coterie.models.stack import find_stack
-from coterie.models.streaming import write_cut
+from coterie.models.cutting.verify import expect, verify
+from coterie.models.cutting.write import write_cut
+from coterie.models.files.sources import resolve
+from coterie.models.loaded.stack import find_stack
 
 KEPT = [0, 2, 3, 5]
 

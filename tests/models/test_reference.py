@@ -6,15 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from tools.train_reference import Batches, Muon, _load, _save, learning_rate
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from coterie.models.reference.text import (
-    HELD_OUT_MODULES,
-    stdlib_documents,
-    training_documents,
-)
-from coterie.models.reference.train import Batches, Muon, _load, _save, learning_rate
-from coterie.models.sources import reference_folder
+from coterie.models.files.sources import reference_folder
+from coterie.models.reference.text import HELD_OUT_MODULES, stdlib_documents, training_documents
 
 
 def test_what_judges_what_calibrates_and_what_trains_are_three_things():

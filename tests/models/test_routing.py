@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from coterie.errors import CutError
-from coterie.models.routing import input_device, routed
-from coterie.models.stack import find_stack
-from coterie.models.surgery import cut_model
-from coterie.models.tiny import tiny_model
+from coterie.models.cutting.in_memory import cut_model
+from coterie.models.loaded.routing import input_device, routed
+from coterie.models.loaded.stack import find_stack
+from coterie.testing.tiny import tiny_model
 
 COALITION = [True, False, True, True, False, True]
 KEPT = [0, 2, 3, 5]

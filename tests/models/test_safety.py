@@ -8,14 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from coterie.errors import VerificationError
-from coterie.models import structure
-from coterie.models.config_cut import cut_config
-from coterie.models.safety import expect, verify, verify_cut
-from coterie.models.stack import find_stack
-from coterie.models.streaming import write_cut
-from coterie.models.structure import check_structure, meta_model, structural_differences
-from coterie.models.surgery import cut_model
-from coterie.models.tiny import tiny_config
+from coterie.models.cutting import structure
+from coterie.models.cutting.config import cut_config
+from coterie.models.cutting.in_memory import cut_model
+from coterie.models.cutting.structure import check_structure, meta_model, structural_differences
+from coterie.models.cutting.verify import expect, verify, verify_cut
+from coterie.models.cutting.write import write_cut
+from coterie.models.loaded.stack import find_stack
+from coterie.testing.tiny import tiny_config
 
 KEPT = [0, 2, 3, 5]
 COALITION = [player in KEPT for player in range(6)]
@@ -67,7 +67,7 @@ def test_layers_left_over_are_found_out(llama, source, tokens, tmp_path):
 
 
 def test_a_cache_under_wrong_numbers_is_found_out(llama, cut, tokens, monkeypatch):
-    from coterie.models import safety
+    from coterie.models.cutting import verify as safety
 
     reload = safety._reload
 
@@ -84,7 +84,7 @@ def test_a_cache_under_wrong_numbers_is_found_out(llama, cut, tokens, monkeypatc
 
 
 def test_a_model_whose_own_cache_differs_is_not_asked(llama, cut, tokens, monkeypatch):
-    from coterie.models import safety
+    from coterie.models.cutting import verify as safety
 
     monkeypatch.setattr(safety, "_differences", lambda _, tokens: [0] * len(tokens))
     assert verify(expect(llama, find_stack(llama), COALITION, tokens), cut).generate_ok is None
@@ -130,7 +130,7 @@ def test_a_cut_in_memory_shares_its_weights_and_generates(llama, tokens):
 
 
 def test_a_model_that_cannot_generate_is_not_asked_to(llama, cut, tokens, monkeypatch):
-    from coterie.models import safety
+    from coterie.models.cutting import verify as safety
 
     def broken(*_):
         raise ValueError("no such cache")

@@ -8,17 +8,17 @@ import torch
 from safetensors.torch import save_file
 
 from coterie.errors import ModelError, UserError
-from coterie.models import download as downloading
-from coterie.models.checkpoints import (
+from coterie.models.files import download as downloading
+from coterie.models.files.sources import INDEX, resolve
+from coterie.models.files.tensors import read_header
+from coterie.models.loaded.load import (
     default_dtype,
     load_model,
     load_tokenizer,
     pick_device,
     pick_devices,
 )
-from coterie.models.sources import INDEX, resolve
-from coterie.models.tensorfile import read_header
-from coterie.models.tiny import tiny_model
+from coterie.testing.tiny import tiny_model
 
 
 @pytest.fixture

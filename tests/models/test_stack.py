@@ -6,10 +6,10 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from coterie.errors import ModelError
-from coterie.models.families import Family, register_family
-from coterie.models.stack import find_stack
-from coterie.models.structure import meta_model
-from coterie.models.tiny import tiny_config
+from coterie.models.cutting.structure import meta_model
+from coterie.models.families.registry import Family, register_family
+from coterie.models.loaded.stack import find_stack
+from coterie.testing.tiny import tiny_config
 
 PATHS = {
     "llama": "model.layers",
@@ -83,7 +83,7 @@ def test_an_unknown_architecture_says_what_was_looked_for_and_how_to_register_it
 
 
 def test_a_registered_family_is_found(monkeypatch):
-    from coterie.models import families
+    from coterie.models.families import registry as families
 
     monkeypatch.setattr(families, "_registered", {})
     register_family("unheard_of", Family(stack="tower", lock_last="it ends the tower"))

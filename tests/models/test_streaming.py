@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from coterie.errors import CutError, ModelError
-from coterie.models.safety import verify_cut
-from coterie.models.sources import INDEX, resolve
-from coterie.models.stack import find_stack
-from coterie.models.streaming import write_cut
-from coterie.models.tiny import tiny_model
+from coterie.models.cutting.verify import verify_cut
+from coterie.models.cutting.write import write_cut
+from coterie.models.files.sources import INDEX, resolve
+from coterie.models.loaded.stack import find_stack
+from coterie.testing.tiny import tiny_model
 
 KEPT = [0, 2, 3, 5]
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from coterie.engine.model_game import ModelGame
 from coterie.errors import CutError, ModelError
-from coterie.evaluation.engine import ModelGame
 from coterie.game.coalitions import observe_all
-from coterie.models.routing import routed
-from coterie.models.safety import expect, verify
-from coterie.models.sources import resolve
-from coterie.models.stack import find_stack
-from coterie.models.sublayer_cut import write_block_cut
-from coterie.models.sublayers import find_players
-from coterie.models.tiny import tiny_model
+from coterie.models.cutting.blocks import write_block_cut
+from coterie.models.cutting.verify import expect, verify
+from coterie.models.files.sources import resolve
+from coterie.models.loaded.blocks import find_players
+from coterie.models.loaded.routing import routed
+from coterie.models.loaded.stack import find_stack
+from coterie.testing.tiny import tiny_model
 
 RESIDUAL = ("llama", "qwen3", "gemma2", "mixtral", "gpt2", "phi3", "qwen3_next", "gptj")
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from coterie.evaluation.engine import ModelGame
-from coterie.evaluation.planning import Spent
+from coterie.engine.cost import Spent
+from coterie.engine.model_game import ModelGame
 from coterie.game.designs import NO_ONE
 from coterie.game.utilities import floor_nll
-from coterie.models.stack import Stack, find_stack
+from coterie.models.loaded.stack import Stack, find_stack
 from coterie.rivals import Task
 
 

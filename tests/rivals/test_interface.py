@@ -62,7 +62,7 @@ def test_a_method_that_asks_is_charged_as_if_alone(model):
 
 
 def test_sublayers_count_as_half_a_layer(model):
-    from coterie.models.sublayers import find_players
+    from coterie.models.loaded.blocks import find_players
 
     task = make_task(model, (1,))
     meter = Meter(task)

@@ -6,8 +6,8 @@ import torch
 from tests.rivals.tasks import again, gpt2, make_task, plain_states
 from transformers import AutoModelForCausalLM
 
-from coterie.models.checkpoints import load_model
-from coterie.models.sources import resolve
+from coterie.models.files.sources import resolve
+from coterie.models.loaded.load import load_model
 from coterie.rivals import RIVALS, DoesNotApply, Meter
 from coterie.rivals.laco import Merged, last, summed
 from coterie.rivals.replace import fitted, mean_cosines
@@ -102,7 +102,7 @@ def test_the_folded_map_is_the_map_in_the_run_of_the_model(model, family, tmp_pa
 
     matrix = task.stack.layers[folded.layer].get_submodule(folded.name)
     handle = matrix.register_forward_hook(lambda _, args, out: out @ folded.map)
-    from coterie.models.routing import routed
+    from coterie.models.loaded.routing import routed
 
     with routed(model, task.stack, answer.kept.tolist()):
         expected = logits(model, task.tokens)

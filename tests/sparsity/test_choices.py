@@ -8,20 +8,20 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
-from coterie.evaluation.engine import ModelGame
-from coterie.evaluation.shape import BatchShape
+from coterie.engine.batch_shape import BatchShape
+from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import observe_all
-from coterie.models.stack import find_stack
-from coterie.sparsity import shelf as shelves
+from coterie.models.loaded.stack import find_stack
+from coterie.sparsity import variant_cache as shelves
 from coterie.sparsity.allocation import Bounds
-from coterie.sparsity.choices import CUT, ChoiceGame, wearing
 from coterie.sparsity.ecoflap import ecoflap, zeroth_order_scores
-from coterie.sparsity.interface import Pattern, SparsityError
+from coterie.sparsity.layerwise import Calibration, prune_layer, prune_layers, put
+from coterie.sparsity.levels import Pattern, SparsityError
 from coterie.sparsity.owl import outlier_ratios
 from coterie.sparsity.pruners import find_pruner
-from coterie.sparsity.sequential import Calibration, prune_layer, prune_layers, put
-from coterie.sparsity.shelf import PassingShelf, Shelf
 from coterie.sparsity.units import GONE, find_units
+from coterie.sparsity.variant_cache import PassingShelf, Shelf
+from coterie.sparsity.variant_game import CUT, ChoiceGame, wearing
 
 SHAPE = BatchShape(4, 64, 64)
 

@@ -10,18 +10,18 @@ from tests.tiny import save_llama
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from coterie.engine.disk.layer_weights import ShardedWeights
+from coterie.engine.disk.parameters import empty_model
 from coterie.errors import ModelError, VerificationError
-from coterie.evaluation.places import empty_model
-from coterie.evaluation.shards import ShardedWeights
-from coterie.models.checkpoints import load_model
-from coterie.models.sources import Source, resolve
-from coterie.models.stack import Stack, find_stack
-from coterie.models.tiny import VOCABULARY, tiny_model
-from coterie.sparsity.interface import Pattern, PrunedLayer, SparsityError
+from coterie.models.files.sources import Source, resolve
+from coterie.models.loaded.load import load_model
+from coterie.models.loaded.stack import Stack, find_stack
+from coterie.sparsity.layerwise import Calibration, prune_layer, prune_layers, put
+from coterie.sparsity.levels import Pattern, PrunedLayer, SparsityError
 from coterie.sparsity.linears import linear_maps
 from coterie.sparsity.pruners import PRUNERS, find_pruner
-from coterie.sparsity.sequential import Calibration, prune_layer, prune_layers, put
 from coterie.sparsity.write import SparseWriter, check_written
+from coterie.testing.tiny import VOCABULARY, tiny_model
 
 N_LAYERS = 3
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from coterie.sparsity.interface import Pattern, SparsityError, Statistics
+from coterie.sparsity.levels import Pattern, SparsityError, Statistics
 from coterie.sparsity.masks import per_row, row_counts
 from coterie.sparsity.pruners import PRUNERS, find_pruner
 from coterie.sparsity.pruners.magnitude import Magnitude

@@ -24,8 +24,8 @@ from coterie.cli import (
     sparsify,
     values,
 )
-from coterie.deploy import quiet
 from coterie.errors import CoterieError, UserError
+from coterie.models.loaded.quiet import quiet
 
 app = typer.Typer(
     add_completion=False,

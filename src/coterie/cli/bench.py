@@ -67,8 +67,9 @@ def command(
     coterie bench Qwen/Qwen3-0.6B small --draft --figure speed.svg
     """
     from coterie.cli.show import Display, show_with
-    from coterie.pipeline.bench import BenchRequest
-    from coterie.report.speed import SpeedReport, print_speed
+    from coterie.report.schema.bench import SpeedReport
+    from coterie.report.terminal.bench import print_speed
+    from coterie.verbs.evaluate.bench import BenchRequest
 
     request = BenchRequest(
         models=tuple(models),
@@ -88,7 +89,7 @@ def command(
     request.check()
 
     def run(progress: Display) -> SpeedReport:
-        from coterie.pipeline.bench import bench
+        from coterie.verbs.evaluate.bench import bench
 
         return bench(request, store=store, progress=progress)
 

@@ -104,10 +104,10 @@ def command(
     coterie compare reference --remove 4 --methods guided,sleb,shortgpt --seeds 1
     """
     from coterie.cli.show import Display, show_with
-    from coterie.pipeline.compare_request import CompareRequest
-    from coterie.pipeline.request import Request
-    from coterie.report.comparison import Comparison
-    from coterie.report.comparison_table import print_comparison
+    from coterie.report.schema.compare import Comparison
+    from coterie.report.terminal.compare import print_comparison
+    from coterie.verbs.compare.request import CompareRequest
+    from coterie.verbs.shared.request import Request
 
     base = Request(
         model=model,
@@ -139,7 +139,7 @@ def command(
     request.check()
 
     def run(progress: Display) -> Comparison:
-        from coterie.pipeline.compare import compare
+        from coterie.verbs.compare.run import compare
 
         return compare(request, output=output, overwrite=overwrite, store=store, progress=progress)
 

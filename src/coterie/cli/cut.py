@@ -49,7 +49,7 @@ def command(
         raise CutError("name the layers to cut by either --layers 3,7-9 or --list FILE")
     from transformers.utils import logging
 
-    from coterie.pipeline.cut import cut
+    from coterie.verbs.cut import cut
 
     logging.disable_progress_bar()
     done = cut(
@@ -61,7 +61,7 @@ def command(
         trust_remote_code=trust_remote_code,
     )
     if mergekit is not None:
-        from coterie.models.lists import passthrough_yaml
+        from coterie.models.cutting.lists import passthrough_yaml
 
         mergekit.write_text(passthrough_yaml(model, done.kept, "bfloat16"), encoding="utf-8")
     if as_json:

@@ -80,9 +80,10 @@ def command(
     coterie evaluate reference --tasks piqa --tasks-dir tasks
     """
     from coterie.cli.show import Display, show_with
-    from coterie.pipeline.evaluate import EvaluateRequest
-    from coterie.pipeline.request import Request
-    from coterie.report.judgement import Judgement, print_judgement
+    from coterie.report.schema.evaluate import Judgement
+    from coterie.report.terminal.evaluate import print_judgement
+    from coterie.verbs.evaluate.run import EvaluateRequest
+    from coterie.verbs.shared.request import Request
 
     request = EvaluateRequest(
         models=tuple(models),
@@ -102,7 +103,7 @@ def command(
     request.check()
 
     def run(progress: Display) -> Judgement:
-        from coterie.pipeline.evaluate import evaluate
+        from coterie.verbs.evaluate.run import evaluate
 
         return evaluate(request, store=store, progress=progress)
 

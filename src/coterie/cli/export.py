@@ -46,7 +46,7 @@ def command(
     """
     from transformers.utils import logging
 
-    from coterie.pipeline.export import export
+    from coterie.verbs.export import export
 
     logging.disable_progress_bar()
     done = export(folder, to=to, output=output, base=base, trust_remote_code=trust_remote_code)

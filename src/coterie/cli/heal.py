@@ -11,11 +11,11 @@ import typer
 from coterie.cli import options as o
 from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
 from coterie.cli.quantize import Calibration, HeldOut
-from coterie.deploy import quiet
+from coterie.models.loaded.quiet import quiet
 
 if TYPE_CHECKING:
-    from coterie.pipeline.heal_compose import After
-    from coterie.pipeline.request import Request
+    from coterie.verbs.prune.stages import After
+    from coterie.verbs.shared.request import Request
 
 Teacher = Annotated[
     str | None,
@@ -133,9 +133,9 @@ def command(
     coterie heal small --teacher Qwen/Qwen3-0.6B --text corpus.jsonl --minutes 30 --output healed
     """
     quiet()
-    from coterie.pipeline.heal import Healing, heal
-    from coterie.pipeline.heal_texts import Judges
-    from coterie.report.healing import print_after
+    from coterie.report.terminal.after_cut import print_after
+    from coterie.verbs.after_cut.heal import Healing, heal
+    from coterie.verbs.after_cut.texts import Judges
 
     request = Healing(
         model=model,
@@ -174,10 +174,10 @@ def compose(
     as_json: bool,
 ) -> None:
     """Run a cut with what follows it, or plan it, and print the one report."""
-    from coterie.pipeline.compose_plan import plan_and_after
-    from coterie.pipeline.heal_compose import parts_of, prune_and_after
-    from coterie.report.healing import print_after
-    from coterie.report.judgement_utilities import print_mixed
+    from coterie.report.terminal.after_cut import print_after
+    from coterie.report.terminal.utilities import print_mixed
+    from coterie.verbs.prune.stages import parts_of, prune_and_after
+    from coterie.verbs.prune.stages_plan import plan_and_after
 
     with quieted() as progress:
         run = plan_and_after if dry_run else prune_and_after

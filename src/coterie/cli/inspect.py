@@ -27,7 +27,7 @@ def command(
     Examples: coterie inspect reference;
     coterie inspect Qwen/Qwen3-0.6B --layers 3,7-9
     """
-    from coterie.pipeline.inspect import as_record, inspect
+    from coterie.verbs.inspect import as_record, inspect
 
     found = inspect(
         model,

@@ -4,7 +4,7 @@ from coterie.cli import options as o
 from coterie.cli.heal import Heal
 from coterie.cli.mix import TaskItems, TasksDir, Utility
 from coterie.cli.quantize import Quantize, QuantizeFirst
-from coterie.deploy import quiet
+from coterie.models.loaded.quiet import quiet
 
 
 def command(
@@ -58,9 +58,9 @@ def command(
     coterie prune MODEL --remove 4 --utility piqa=0.5,kl=0.5 --output able
     """
     from coterie.cli.show import Display, show_with
-    from coterie.pipeline.request import Request
-    from coterie.report.judgement_utilities import print_mixed
-    from coterie.report.record import Record
+    from coterie.report.schema.prune import Record
+    from coterie.report.terminal.utilities import print_mixed
+    from coterie.verbs.shared.request import Request
 
     request = Request(
         model=model,
@@ -97,7 +97,7 @@ def command(
     if quantize is not None or quantize_first or heal is not None:
         quiet()
         from coterie.cli.heal import compose
-        from coterie.pipeline.heal_compose import After
+        from coterie.verbs.prune.stages import After
 
         return compose(
             request,
@@ -110,8 +110,8 @@ def command(
         )
 
     def run(progress: Display) -> Record:
-        from coterie.pipeline.plan import prune_plan
-        from coterie.pipeline.prune import prune
+        from coterie.verbs.prune.plan import prune_plan
+        from coterie.verbs.prune.run import prune
 
         if dry_run:
             return prune_plan(

@@ -47,8 +47,8 @@ def command(
     Examples: coterie push out me/small-model --dry-run;
     coterie push out me/small-model --private --results scores.json
     """
-    from coterie.pipeline.push import push
     from coterie.report.words import size
+    from coterie.verbs.push import push
 
     done = push(
         folder,

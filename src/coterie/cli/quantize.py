@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from coterie.cli import options as o
-from coterie.deploy import quiet
+from coterie.models.loaded.quiet import quiet
 
 Scheme = Annotated[
     str,
@@ -89,9 +89,9 @@ def command(
     """
     quiet()
     from coterie.cli.heal import quieted
-    from coterie.pipeline.heal_texts import Judges
-    from coterie.pipeline.quantize import Quantising, quantize
-    from coterie.report.healing import print_after
+    from coterie.report.terminal.after_cut import print_after
+    from coterie.verbs.after_cut.quantize import Quantising, quantize
+    from coterie.verbs.after_cut.texts import Judges
 
     request = Quantising(
         model,

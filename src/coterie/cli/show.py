@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
-from coterie.report.record import Record
-from coterie.report.terminal import print_record
+from coterie.report.schema.prune import Record
+from coterie.report.terminal.prune import print_record
 
 Display = LiveProgress | PlainProgress
 """Where a run says how far it has come."""

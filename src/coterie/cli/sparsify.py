@@ -187,10 +187,12 @@ def command(
     coterie sparsify reference --pattern 2:4 --pruner sparsegpt --allocation uniform --output s24
     """
     from coterie.cli.show import Display, show_with
-    from coterie.pipeline.request import Request
-    from coterie.pipeline.sparsify_request import SparsifyRequest
-    from coterie.report.sparsity import SparsityRecord, print_sparsity
-    from coterie.report.sparsity_plan import SparsityPlan, print_sparsity_plan
+    from coterie.report.schema.sparsify import SparsityRecord
+    from coterie.report.schema.sparsify_plan import SparsityPlan
+    from coterie.report.terminal.sparsify import print_sparsity
+    from coterie.report.terminal.sparsify_plan import print_sparsity_plan
+    from coterie.verbs.shared.request import Request
+    from coterie.verbs.sparsify.request import SparsifyRequest
 
     base = Request(
         model=model,
@@ -228,7 +230,7 @@ def command(
     if dry_run:
 
         def plan(progress: Display) -> SparsityPlan:
-            from coterie.pipeline.sparsify_plan import sparsify_plan
+            from coterie.verbs.sparsify.plan import sparsify_plan
 
             return sparsify_plan(
                 request, output=output, overwrite=overwrite, store=store, progress=progress
@@ -237,7 +239,7 @@ def command(
         return show_with(print_sparsity_plan, plan, as_json=as_json)
 
     def run(progress: Display) -> SparsityRecord:
-        from coterie.pipeline.sparsify import sparsify
+        from coterie.verbs.sparsify.run import sparsify
 
         return sparsify(request, output=output, overwrite=overwrite, store=store, progress=progress)
 

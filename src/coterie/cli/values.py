@@ -50,8 +50,8 @@ def command(
     Example: coterie values reference --budget 512
     """
     from coterie.cli.show import Display, show, show_with
-    from coterie.pipeline.request import Request
-    from coterie.report.record import Record
+    from coterie.report.schema.prune import Record
+    from coterie.verbs.shared.request import Request
 
     request = Request(
         model=model,
@@ -87,8 +87,9 @@ def command(
     )
     request.check(cutting=False)
     if utility is not None:
-        from coterie.pipeline.mixing import utility_values
-        from coterie.report.judgement_utilities import UtilityReport, print_utilities
+        from coterie.report.schema.utilities import UtilityReport
+        from coterie.report.terminal.utilities import print_utilities
+        from coterie.verbs.search.utilities import utility_values
 
         def weigh(progress: Display) -> UtilityReport:
             return utility_values(request, store=store, progress=progress)
@@ -97,7 +98,7 @@ def command(
         return
 
     def run(progress: Display) -> Record:
-        from coterie.pipeline.values import values
+        from coterie.verbs.values.run import values
 
         return values(request, store=store, progress=progress).record
 

@@ -1,48 +1,6 @@
-"""Numbers and players as people read them; shared by the printers."""
+"""Numbers as people read them; shared by the printers."""
 
 import math
-from collections.abc import Sequence
-from typing import Literal
-
-Kind = Literal["layer", "attention", "mlp", "sublayer"]
-"""What a player is: a whole layer, its attention block, its feed-forward block, or either."""
-
-BLOCKS: dict[Kind, tuple[str, ...]] = {
-    "layer": (),
-    "attention": ("attention",),
-    "mlp": ("mlp",),
-    "sublayer": ("attention", "mlp"),
-}
-"""The blocks of a layer that are players of their own, in the order they are numbered."""
-
-_UNITS = {"layer": "layer", "attention": "attention block", "mlp": "feed-forward block"}
-
-
-def unit(kind: str, *, plural: bool = False) -> str:
-    """What a player of this kind is called: layer, attention block, feed-forward block, block."""
-    return _UNITS.get(kind, "block") + ("s" if plural else "")
-
-
-def label(kind: Kind, player: int) -> str:
-    """A player's name: `3` for a layer, `3.attention` and `3.mlp` for its blocks."""
-    if not (blocks := BLOCKS[kind]):
-        return str(player)
-    return f"{player // len(blocks)}.{blocks[player % len(blocks)]}"
-
-
-def named(label: str) -> str:
-    """A player in a sentence: `layer 3`, but `3.attention` alone."""
-    return label if "." in label else f"layer {label}"
-
-
-def players(labels: Sequence[str]) -> str:
-    """Players by name, runs of layers joined: `0-3, 7`, or `0-3.attention, 5.mlp`."""
-    parts = [label.partition(".") for label in labels]
-    told = []
-    for block in dict.fromkeys(block for _, _, block in parts):
-        runs = _runs([int(layer) for layer, _, of in parts if of == block])
-        told += [f"{run}.{block}" if block else run for run in runs]
-    return ", ".join(told) or "none"
 
 
 def count(number: float) -> str:
@@ -66,16 +24,6 @@ def seconds(number: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def _runs(numbers: Sequence[int]) -> list[str]:
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return [f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs]
 
 
 def or_dash(number: float | None, pattern: str = "{:.3f}") -> str:

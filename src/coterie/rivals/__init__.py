@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
 
-from coterie.rivals.interface import (
+from coterie.rivals._interface import (
     Chosen,
     Cost,
     DoesNotApply,

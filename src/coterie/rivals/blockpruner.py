@@ -9,11 +9,11 @@ import numpy as np
 from coterie.errors import ModelError
 from coterie.game.coalitions import Coalition, Indices
 from coterie.game.search.ledger import Ledger
-from coterie.game.search.simple import greedy
-from coterie.models.stack import Stack
-from coterie.models.sublayers import find_players
-from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Selection, Task
-from coterie.rivals.ranking import out_of_reach
+from coterie.game.search.plain import greedy
+from coterie.models.loaded.blocks import find_players
+from coterie.models.loaded.stack import Stack
+from coterie.rivals._interface import Chosen, DoesNotApply, Meter, Selection, Task
+from coterie.rivals._ranking import out_of_reach
 
 
 def choose(task: Task, meter: Meter) -> Chosen:

@@ -18,10 +18,10 @@ from torch.nn.functional import cross_entropy
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from coterie.game.coalitions import Coalitions
-from coterie.models.routing import Carried, Forward, carried_leaves, patched
-from coterie.rivals.interface import Chosen, Meter, Task
-from coterie.rivals.ranking import by_window, starts
-from coterie.rivals.states import batches
+from coterie.models.loaded.routing import Carried, Forward, carried_leaves, patched
+from coterie.rivals._interface import Chosen, Meter, Task
+from coterie.rivals._ranking import by_window, starts
+from coterie.rivals._states import batches
 
 STEPS = 48
 TEXTS_AT_ONCE = 2

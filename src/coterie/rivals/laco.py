@@ -24,14 +24,14 @@ from torch.func import functional_call
 from torch.nn.functional import cosine_similarity
 
 from coterie.game.coalitions import Matrix
-from coterie.models.disk_names import find_disk_stack
-from coterie.models.routing import routed
-from coterie.models.shards import Progress
-from coterie.models.sources import Source
-from coterie.models.streaming import Written
-from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Rewrite, Task
-from coterie.rivals.rewriting import ReadTensor, reader, write_changed
-from coterie.rivals.states import batches
+from coterie.models.cutting.layer_names import find_disk_stack
+from coterie.models.cutting.write import Written
+from coterie.models.files.shards import Progress
+from coterie.models.files.sources import Source
+from coterie.models.loaded.routing import routed
+from coterie.rivals._interface import Chosen, DoesNotApply, Meter, Rewrite, Task
+from coterie.rivals._rewriting import ReadTensor, reader, write_changed
+from coterie.rivals._states import batches
 
 MERGED = 4
 """Layers that become one, at most."""

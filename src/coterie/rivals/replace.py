@@ -18,18 +18,18 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 from transformers.pytorch_utils import Conv1D
 
+from coterie.engine.parts.layers import leading
 from coterie.errors import ModelError
-from coterie.evaluation.capture import leading
-from coterie.game.search.simple import windows
-from coterie.models.disk_names import find_disk_stack
-from coterie.models.routing import patched, silent
-from coterie.models.shards import Progress
-from coterie.models.sources import Source
-from coterie.models.streaming import Written
-from coterie.models.sublayers import find_players
-from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Rewrite, Task
-from coterie.rivals.rewriting import reader, write_changed
-from coterie.rivals.states import batches, layer_states, states_of
+from coterie.game.search.plain import windows
+from coterie.models.cutting.layer_names import find_disk_stack
+from coterie.models.cutting.write import Written
+from coterie.models.files.shards import Progress
+from coterie.models.files.sources import Source
+from coterie.models.loaded.blocks import find_players
+from coterie.models.loaded.routing import patched, silent
+from coterie.rivals._interface import Chosen, DoesNotApply, Meter, Rewrite, Task
+from coterie.rivals._rewriting import reader, write_changed
+from coterie.rivals._states import batches, layer_states, states_of
 
 RIDGE = 1e-6
 """Relative to the mean diagonal of MᵀM: directions the texts never take are left alone."""

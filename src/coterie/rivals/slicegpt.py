@@ -21,15 +21,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from coterie.models.disk_names import find_disk_stack
-from coterie.models.shards import DTYPES, Progress
-from coterie.models.sources import INDEX, Source
-from coterie.models.streaming import Written, carry
-from coterie.models.sublayer_cut import LLAMA_LIKE
-from coterie.rivals import sliced
-from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Rewrite, Task
-from coterie.rivals.rewriting import reader
-from coterie.rivals.states import batches, layer_states
+from coterie.models.cutting.blocks import LLAMA_LIKE
+from coterie.models.cutting.layer_names import find_disk_stack
+from coterie.models.cutting.write import Written, carry
+from coterie.models.files.shards import DTYPES, Progress
+from coterie.models.files.sources import INDEX, Source
+from coterie.rivals import _sliced as sliced
+from coterie.rivals._interface import Chosen, DoesNotApply, Meter, Rewrite, Task
+from coterie.rivals._rewriting import reader
+from coterie.rivals._states import batches, layer_states
 
 DAMPING = 0.01
 """Added to the diagonal of a covariance, relative to its mean: the published code's."""

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from coterie.evaluation.planning import Spent
-from coterie.evaluation.shape import BatchShape
+from coterie.engine.batch_shape import BatchShape
+from coterie.engine.cost import Spent
 from coterie.game.coalitions import Vector
 from coterie.game.utilities import read
-from coterie.models.layer_fields import text_config
-from coterie.models.stack import Stack
+from coterie.models.families.fields import text_config
+from coterie.models.loaded.stack import Stack
 from coterie.sparsity.allocation import Bounds, in_proportion
-from coterie.sparsity.choices import AS_IT_IS, ChoiceGame
 from coterie.sparsity.linears import LinearMap, linear_maps
 from coterie.sparsity.units import Units
+from coterie.sparsity.variant_game import AS_IT_IS, ChoiceGame
 
 STEP, COARSE_STEP = 1e-3, 0.05
 """ε, in units of the root mean square weight of the unit; the coarse one where weights have 16 bits

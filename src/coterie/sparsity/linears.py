@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from coterie.errors import ModelError
-from coterie.models.stack import Stack
-from coterie.sparsity.interface import LayerLevel, Level, SparsityError
+from coterie.models.loaded.stack import Stack
+from coterie.sparsity.levels import LayerLevel, Level, SparsityError
 
 _ROUTER = re.compile(r"(^|\.)(gate|\w*expert\w*_gate|\w*router\w*)(\.|$)", re.IGNORECASE)
 _EXPERTS = re.compile(r"expert", re.IGNORECASE)

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from coterie.sparsity.interface import Level, Pattern, SparsityError, share
+from coterie.sparsity.levels import Level, Pattern, SparsityError, share
 
 
 def check_level(level: Level, width: int, where: str) -> None:

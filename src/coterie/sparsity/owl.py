@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from coterie.evaluation.capture import LayerWeights
+from coterie.engine.parts.layers import LayerWeights
 from coterie.game.coalitions import Vector
-from coterie.models.stack import Stack
+from coterie.models.loaded.stack import Stack
 from coterie.sparsity.allocation import Bounds, allocate, scaled
-from coterie.sparsity.interface import Statistics
+from coterie.sparsity.levels import Statistics
 from coterie.sparsity.linears import LinearMap
 from coterie.sparsity.pruners.wanda import Wanda
-from coterie.sparsity.shelf import dense_statistics
 from coterie.sparsity.units import Units
+from coterie.sparsity.variant_cache import dense_statistics
 
 OUTLIER, WIDTH = 5.0, 0.08
 """M and λ as published for most models; LLaMA-13B and some others were given M = 7."""

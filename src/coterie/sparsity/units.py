@@ -7,12 +7,12 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from coterie.game.coalitions import Vector
-from coterie.models.stack import Players, Stack
-from coterie.models.sublayers import find_players
-from coterie.sparsity.choices import CUT, Choices
-from coterie.sparsity.interface import LayerLevel, Level, Pattern, SparsityError
+from coterie.models.loaded.blocks import find_players
+from coterie.models.loaded.stack import Players, Stack
+from coterie.sparsity.levels import LayerLevel, Level, Pattern, SparsityError
 from coterie.sparsity.linears import linear_maps
 from coterie.sparsity.search import Levels
+from coterie.sparsity.variant_game import CUT, Choices
 
 GRID = 40
 """Steps between sparsity 0 and 1 where candidates are judged: 0.025 each."""

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
+from coterie.engine.disk.parameters import DiskNames
+from coterie.engine.parts.layers import LayerWeights
 from coterie.errors import ModelError, VerificationError
-from coterie.evaluation.capture import LayerWeights
-from coterie.evaluation.places import DiskNames
-from coterie.models.shards import DTYPES, write_over
-from coterie.models.sources import INDEX, Source
-from coterie.models.stack import Stack, find_stack
-from coterie.models.streaming import Written, carry
-from coterie.models.tensorfile import Entry, read_header
-from coterie.sparsity.interface import PrunedLayer, PrunedMap
+from coterie.models.cutting.write import Written, carry
+from coterie.models.files.shards import DTYPES, write_over
+from coterie.models.files.sources import INDEX, Source
+from coterie.models.files.tensors import Entry, read_header
+from coterie.models.loaded.stack import Stack, find_stack
+from coterie.sparsity.levels import PrunedLayer, PrunedMap
 from coterie.sparsity.linears import linear_maps
 
 

@@ -10,12 +10,17 @@ guided    a Gaussian process says where to look
 decide    the last word between finalists, on more texts
 """
 
+from coterie.game.search.baselines import (
+    Descent,
+    least_layer_sequences,
+    plain_cost,
+    whole_layer_sequences,
+)
 from coterie.game.search.decide import Decision, Standing, close_to_best, decide
 from coterie.game.search.evolve import evolve
 from coterie.game.search.guided import Guided, front_sizes, guided
 from coterie.game.search.ledger import Ledger
-from coterie.game.search.race import Judge, SafeRaces, by_race, in_full
-from coterie.game.search.simple import (
+from coterie.game.search.plain import (
     Answer,
     by_swaps,
     contiguous,
@@ -25,12 +30,7 @@ from coterie.game.search.simple import (
     nested,
     one_shot,
 )
-from coterie.game.search.start import (
-    Descent,
-    least_layer_sequences,
-    plain_cost,
-    whole_layer_sequences,
-)
+from coterie.game.search.race import Judge, SafeRaces, by_race, in_full
 
 __all__ = [
     "Answer",

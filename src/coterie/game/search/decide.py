@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from coterie.game.search.ledger import Ledger
-from coterie.game.search.simple import Answer
+from coterie.game.search.plain import Answer
 from coterie.game.utilities import clustered_mean
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from coterie.game.coalitions import Coalition, Coalitions, Indices, distinct
 from coterie.game.designs import NO_ONE, draw_distinct
 from coterie.game.search.ledger import Ledger
-from coterie.game.search.simple import Answer
+from coterie.game.search.plain import Answer
 
 INITIAL, OFFSPRING, SWITCHES = 64, 32, 3  # the published settings
 STAGES: tuple[tuple[int, float], ...] = ((2, 1 / 16), (1, 1.0))

@@ -16,12 +16,12 @@ from scipy.special import ndtr
 
 from coterie.game.coalitions import Coalition, Coalitions, Indices, Vector, distinct, sizes
 from coterie.game.designs import NO_ONE, all_of_size, check_size, draw_distinct
+from coterie.game.search.baselines import Descent, check_reach, plain_answers
+from coterie.game.search.climb import climb
 from coterie.game.search.decide import close_to_best
 from coterie.game.search.ledger import Ledger
-from coterie.game.search.local import climb
+from coterie.game.search.plain import Answer, cut_lowest, neighbours
 from coterie.game.search.race import Judge, in_full
-from coterie.game.search.simple import Answer, cut_lowest, neighbours
-from coterie.game.search.start import Descent, check_reach, plain_answers
 from coterie.game.surrogates.process import Prior, ProcessPredictor, best_prior, condition
 
 POOL = 2_500  # a size with no more coalitions than this is looked at whole

@@ -1,1 +1,1 @@
-"""The small model that ships with the package, its text, and the script that trained it."""
+"""The small model that ships with the package, and its text."""

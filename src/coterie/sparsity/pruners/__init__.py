@@ -1,6 +1,6 @@
 """The pruners: which weights of one linear map go, and what becomes of the others."""
 
-from coterie.sparsity.interface import Pruner, SparsityError
+from coterie.sparsity.levels import Pruner, SparsityError
 from coterie.sparsity.pruners.magnitude import Magnitude
 from coterie.sparsity.pruners.sparsegpt import SparseGPT
 from coterie.sparsity.pruners.wanda import Wanda

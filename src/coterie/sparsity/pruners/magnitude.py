@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from coterie.sparsity.interface import Level, Need, Pruned, Statistics
+from coterie.sparsity.levels import Level, Need, Pruned, Statistics
 from coterie.sparsity.masks import per_matrix
 
 

@@ -12,15 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from coterie.sparsity.interface import (
-    Level,
-    Need,
-    Pattern,
-    Pruned,
-    SparsityError,
-    Statistics,
-    share,
-)
+from coterie.sparsity.levels import Level, Need, Pattern, Pruned, SparsityError, Statistics, share
 from coterie.sparsity.masks import cumulative, lowest, lowest_in_groups
 
 MOST_DAMPING = 1.0

@@ -1,0 +1,1 @@
+"""Many coalitions of one model at once: shared prefixes are computed once."""

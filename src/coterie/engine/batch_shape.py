@@ -1,0 +1,146 @@
+"""How wide to batch: chosen once by a short probe, written down, and kept."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from time import perf_counter
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from coterie.engine.memory import is_out_of_memory
+from coterie.engine.parts.blocks import Steps
+from coterie.engine.parts.head import ProjectionHead
+from coterie.engine.parts.layers import Prelude
+from coterie.engine.parts.readings import FullModel, read_states
+
+Width = TypeVar("Width", int, tuple[int, int])
+
+LONG_ENOUGH = 0.5
+"""Seconds of one call beyond which a wider batch is not tried: the device is busy already."""
+
+TURNS, PATIENCE = 9, 1.0
+"""Times each width is tried, and the seconds after which two times are enough."""
+
+PROBED_VOCABULARY = 8192
+"""Columns of logits the head is timed on; the cost of a block does not depend on their number."""
+
+
+@dataclass(frozen=True)
+class BatchShape:
+    """How much is computed at once.
+
+    Attributes:
+        rows: Sequences, over all coalitions of a batch, in one call of a layer.
+        head_tokens: Rows of logits made at once.
+        head_block: Columns of logits made at once.
+    """
+
+    rows: int
+    head_tokens: int
+    head_block: int
+
+    def to_dict(self) -> dict[str, int]:
+        """The shape as plain numbers, to be stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, int]) -> "BatchShape":
+        """The shape that `to_dict` wrote."""
+        return cls(**{name: int(value) for name, value in fields.items()})
+
+
+def probe_shape(layers: Steps, head: ProjectionHead, prelude: Prelude) -> BatchShape:
+    """Time one layer and the head on a few widths; the narrowest within 2 % of the best wins.
+
+    Args:
+        layers: The layers; the middle one is timed.
+        head: The head.
+        prelude: Two sequences.
+    """
+    tokens, block = _probe_head(head, prelude.embedded)
+    return BatchShape(_probe_rows(layers, prelude), tokens, block)
+
+
+def _probe_rows(layers: Steps, prelude: Prelude) -> int:
+    middle = len(layers.plays) // 2
+    length = prelude.embedded.shape[1]
+    # A processor is busy with a few thousand tokens, and with a few hundred the overhead of calls
+    # is small; a GPU is offered as many as it can hold.
+    device = prelude.embedded.device
+    on_cpu = device.type == "cpu"
+    least, most = (max(1, 512 // length), max(1, 4096 // length)) if on_cpu else (1, 4096)
+
+    def call(rows: int) -> None:
+        copies = max(rows // 2, 1)
+        state = torch.cat([prelude.embedded[: min(rows, 2)]] * copies)
+        layers.run(prelude, middle, state, 0, copies)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    widths = [2**power for power in range(13) if least <= 2**power <= most] or [most]
+    seconds = _fastest({rows: partial(call, rows) for rows in widths})
+    return _narrowest({rows: took / rows for rows, took in seconds.items()}, 1)
+
+
+def _probe_head(head: ProjectionHead, embedded: Tensor) -> tuple[int, int]:
+    if embedded.device.type != "cpu":
+        return max(64, 2**28 // head.vocabulary), head.vocabulary
+    if not head.readable:  # every block would run the whole projection
+        return max(16, 2**25 // head.vocabulary), head.vocabulary
+    probed = replace(head, width=min(head.vocabulary, PROBED_VOCABULARY))
+    with torch.no_grad():
+        states = head.normed(embedded).flatten(0, 1)
+
+    def call(tokens: int, block: int) -> object:
+        rows = states.repeat(-(-tokens // len(states)), 1)[None, :tokens]
+        targets = torch.zeros(tokens, dtype=torch.int64)
+        full = FullModel(torch.zeros(tokens), targets)
+        return read_states(probed, rows, targets, full, tokens=tokens, block=block)
+
+    blocks = sorted({min(size, probed.width) for size in (1024, 4096)})
+    widths = [(tokens, block) for tokens in (256, 1024) for block in blocks]
+    seconds = _fastest({width: partial(call, *width) for width in widths})
+    return _narrowest({width: took / width[0] for width, took in seconds.items()}, widths[0])
+
+
+def _narrowest(costs: dict[Width, float], smallest: Width) -> Width:
+    best = min(costs.values(), default=0.0)
+    return min((width for width, cost in costs.items() if cost <= 1.02 * best), default=smallest)
+
+
+def _fastest(calls: dict[Width, Callable[[], object]]) -> dict[Width, float]:
+    """The fewest seconds each call took; those too long, or too large for memory, end the trial.
+
+    The calls take turns, so that whatever else disturbs the machine disturbs all of them alike.
+    """
+    best: dict[Width, float] = {}
+    began = perf_counter()
+    for turn in range(TURNS):
+        for width, call in list(calls.items()):
+            if turn and width not in best:
+                continue
+            took = _seconds(call)
+            if took is None:
+                best.pop(width, None)
+                break
+            best[width] = min(took, best.get(width, took))
+            if turn == 0 and took > LONG_ENOUGH:
+                break
+        if turn and perf_counter() - began > PATIENCE:
+            break
+    return best
+
+
+def _seconds(call: Callable[[], object]) -> float | None:
+    """How long a call takes, or None where memory does not suffice."""
+    start = perf_counter()
+    try:
+        with torch.no_grad():
+            call()
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            return None
+        raise
+    return perf_counter() - start

@@ -1,0 +1,136 @@
+"""Run layers and read states in batches of the chosen shape, smaller ones if memory is short."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from coterie.engine.batch_shape import BatchShape
+from coterie.engine.memory import is_out_of_memory
+from coterie.engine.parts.blocks import Steps
+from coterie.engine.parts.head import ProjectionHead
+from coterie.engine.parts.layers import Prelude
+from coterie.engine.parts.readings import FullModel, Reading, read_full, read_states
+
+Read = TypeVar("Read")
+
+
+class Batches:
+    """What a device computes at once.
+
+    Args:
+        layers: The model's layers or blocks, runnable apart.
+        head: The model's end.
+        shape: How much to compute at once.
+        device: Where states rest between layers.
+
+    Attributes:
+        shape: The shape in use: halved for good whenever memory ran out.
+    """
+
+    def __init__(
+        self, layers: Steps, head: ProjectionHead, shape: BatchShape, device: torch.device
+    ) -> None:
+        self.layers, self.head, self.shape, self.device = layers, head, shape, device
+
+    def apply(self, prelude: Prelude, layer: int, state: Tensor, first: int, copies: int) -> Tensor:
+        """Run a layer on ``copies`` states of the same sequences, from ``first`` on."""
+        return _joined(self.apply_each(prelude, layer, list(state.chunk(copies)), first))
+
+    def apply_each(
+        self, prelude: Prelude, layer: int, states: list[Tensor], first: int
+    ) -> list[Tensor]:
+        """Run a layer on several states of the same sequences, from ``first`` on; one output each.
+
+        Where memory does not suffice, the batch is halved for good.
+        """
+        copies, width = len(states), len(states[0])
+        if copies * width > max(1, self.shape.rows):
+            return self._divided(prelude, layer, states, first)
+        try:
+            with torch.no_grad():
+                out = self.layers.run(prelude, layer, _joined(states), first, copies)
+                return _parted(out.to(self.device), copies)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or copies * width == 1:
+                raise
+        self.shape = replace(self.shape, rows=copies * width // 2)
+        return self._divided(prelude, layer, states, first)
+
+    def _divided(
+        self, prelude: Prelude, layer: int, states: list[Tensor], first: int
+    ) -> list[Tensor]:
+        """Half of the states and then the others; of a single one, half of its sequences first."""
+        if len(states) > 1:
+            half = len(states) // 2
+            early = self.apply_each(prelude, layer, states[:half], first)
+            return early + self.apply_each(prelude, layer, states[half:], first)
+        state, half = states[0], len(states[0]) // 2
+        upper = self.apply_each(prelude, layer, [state[:half]], first)
+        lower = self.apply_each(prelude, layer, [state[half:]], first + half)
+        return [torch.cat(upper + lower)]
+
+    def read(self, states: list[Tensor], tokens: Tensor, full: FullModel) -> Reading:
+        """Read final states of the same texts: ``(n_states, n_sequences, n_predicted)``."""
+        targets = tokens[:, 1:].to(self.head.device or self.device)
+        flat = full.each(lambda field: field.flatten(0, 1))
+        with torch.no_grad():
+            ends = torch.stack([self.head.normed(s)[:, :-1].flatten(0, 1) for s in states])
+            ends = ends.to(targets.device)
+            read = self._halving(
+                lambda: read_states(
+                    self.head,
+                    ends,
+                    targets.flatten(),
+                    flat,
+                    tokens=self.shape.head_tokens,
+                    block=self.shape.head_block,
+                )
+            )
+        return Reading(*(part.unflatten(1, targets.shape) for part in vars(read).values()))
+
+    def read_full(self, state: Tensor, tokens: Tensor, *, kl: bool) -> FullModel:
+        """Read the full model's final state on some texts: ``(n_sequences, n_predicted)``."""
+        targets = tokens[:, 1:].to(self.head.device or self.device)
+        with torch.no_grad():
+            ends = self.head.normed(state)[:, :-1].flatten(0, 1).to(targets.device)
+            read = self._halving(
+                lambda: read_full(
+                    self.head,
+                    ends,
+                    targets.flatten(),
+                    kl=kl,
+                    tokens=self.shape.head_tokens,
+                    block=self.shape.head_block,
+                )
+            )
+        return read.each(lambda field: field.unflatten(0, targets.shape))
+
+    def ending(self) -> AbstractContextManager[None]:
+        """Inside, the head has its weights, if they are not there all the time."""
+        weights = self.layers.weights
+        if weights is None:
+            return nullcontext()
+        return weights.ending([*self.head.norms, self.head.projection])
+
+    def _halving(self, read: Callable[[], Read]) -> Read:
+        """Read; where memory does not suffice, halve the head's batch for good and read again."""
+        while True:
+            try:
+                return read()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self.shape.head_tokens == 1:
+                    raise
+            self.shape = replace(self.shape, head_tokens=self.shape.head_tokens // 2)
+
+
+def _joined(states: list[Tensor]) -> Tensor:
+    return states[0] if len(states) == 1 else torch.cat(states)
+
+
+def _parted(out: Tensor, n: int) -> list[Tensor]:
+    # Copies: a view would keep the memory of the whole batch for as long as one state lives.
+    return [out] if n == 1 else [part.clone() for part in out.chunk(n)]

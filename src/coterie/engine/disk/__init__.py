@@ -1,0 +1,1 @@
+"""Layers that are read from files while others compute."""

@@ -1,0 +1,318 @@
+"""Weights read from a checkpoint's files one layer at a time, the next while this one computes.
+
+Only two layers are ever in memory: one as it lies on disk, being read, and one as it computes.
+Both live in buffers that are used again for every layer.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+from transformers import PreTrainedModel
+
+from coterie.engine.disk.parameters import DiskNames, Place, find_places
+from coterie.engine.disk.spill import read_fully
+from coterie.engine.parts.layers import NotReplayable, leading
+from coterie.errors import ModelError
+from coterie.models.files.shards import DTYPES
+from coterie.models.files.sources import Source
+from coterie.models.files.tensors import Entry
+from coterie.models.loaded.routing import Carried, Forward, patched
+from coterie.models.loaded.stack import Stack
+
+ALIGNMENT = 64
+
+
+@dataclass
+class Traffic:
+    """What reading took. Waiting is the part of reading that computing did not hide."""
+
+    bytes_read: int = 0
+    seconds_reading: float = 0.0
+    seconds_waiting: float = 0.0
+    seconds_converting: float = 0.0
+
+    @property
+    def overlap(self) -> float:
+        """Share of the reading that computing hid."""
+        return 1 - self.seconds_waiting / max(self.seconds_reading, 1e-9)
+
+
+class _Enough(Exception):
+    """The last layer has been seen."""
+
+
+class ShardedWeights:
+    """Brings weights from a checkpoint into an empty model, layer by layer.
+
+    Args:
+        source: The checkpoint.
+        model: From `empty_model`.
+        stack: Its layers.
+        device: What to compute on.
+
+    Attributes:
+        carried: How state travels through each layer.
+        last_dtype: In which the last layer hands on its state; it may be wider than the weights.
+        traffic: What reading took so far.
+
+    Raises:
+        ModelError: The names or kinds of tensors on disk are not those of the model.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        model: PreTrainedModel,
+        stack: Stack,
+        device: torch.device,
+    ) -> None:
+        self.traffic = Traffic()
+        self.carried: list[Carried] = []
+        self.last_dtype = model.dtype
+        self._model, self._device = model, device
+        places = find_places(source, model)
+        inside = f"{stack.path}."
+        self._outside = {n: p for n, p in places.items() if not n.startswith(inside)}
+        self._layers = [
+            [p for n, p in places.items() if n.startswith(f"{inside}{layer}.")]
+            for layer in range(stack.n_players)
+        ]
+        self._raw_bytes = max(
+            sum(_padded(p.entry.n_bytes) for p in places) for places in self._layers
+        )
+        self._ready_bytes = max(sum(_padded(p.n_bytes) for p in places) for places in self._layers)
+        self._raw = self._ready = torch.empty(0, dtype=torch.uint8)
+        self._fill_buffers(source)
+        self._current: int | None = None
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="weights")
+        self._coming: tuple[int, Future[None]] | None = None
+
+    @property
+    def layer_bytes(self) -> int:
+        """Bytes of all layers on disk: what one pass reads at least."""
+        return sum(place.entry.n_bytes for layer in self._layers for place in layer)
+
+    @property
+    def opening_bytes(self) -> int:
+        """Bytes that weights take at most before the first pass, when the model is looked at."""
+        head = self._model.get_output_embeddings()
+        before = [place for place in self._outside.values() if place.owner is not head]
+        two_layers = self._raw_bytes + self._ready_bytes
+        return max(_loaded_bytes(before) + two_layers, self.peak_bytes)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes that weights take at most in a pass: two layers, or what lies outside of them."""
+        outside = list(self._outside.values())
+        converted = [place.entry.n_bytes for place in outside if place.converted]
+        two_layers = self._raw_bytes + self._ready_bytes
+        return max(two_layers, _loaded_bytes(outside) + max(converted, default=0))
+
+    def hold(self, layer: int, following: int | None = None) -> None:
+        """Have the weights of ``layer`` ready, and begin to read those of the one that follows."""
+        if layer == self._current:
+            return
+        self.release()
+        self._make_room()
+        self._await(layer)
+        self._current = layer  # from here on `release` lets go of it
+        try:
+            self._put(layer)
+        except BaseException:  # Ctrl-C among others: half a layer is none
+            self.release()
+            raise
+        following = layer + 1 if following is None else following
+        if following < len(self._layers):
+            self._coming = (following, self._reader.submit(self._read, following))
+
+    def release(self) -> None:
+        """Let go of the layer that is held; its buffer is used again."""
+        if self._current is not None:
+            for place in self._layers[self._current]:
+                place.owner._parameters[place.name] = place.empty  # type: ignore[assignment]
+        self._current = None
+
+    def forget(self) -> None:
+        """Give the buffers back; the next `hold` makes new ones."""
+        self.release()
+        if self._coming is not None:
+            wait([self._coming[1]])  # what it read, or why it could not, is of no use any more
+        self._coming = None
+        self._raw = self._ready = torch.empty(0, dtype=torch.uint8)
+
+    def beginning(self) -> AbstractContextManager[None]:
+        """Inside, all that comes before the layers is there: everything outside but the head."""
+        head = self._model.get_output_embeddings()
+        return self._outside_layers(lambda owner: owner is not head)
+
+    def ending(self, modules: Sequence[nn.Module]) -> AbstractContextManager[None]:
+        """Inside, the weights of these modules are there, and no layer's."""
+        self.forget()
+        wanted = {id(m) for module in modules for m in module.modules()}
+        return self._outside_layers(lambda owner: id(owner) in wanted)
+
+    @contextmanager
+    def _outside_layers(self, wanted: Callable[[nn.Module], bool]) -> Iterator[None]:
+        places = [
+            place
+            for place in self._outside.values()
+            if wanted(place.owner) and getattr(place.owner, place.name).is_meta
+        ]
+        made: dict[str, nn.Parameter] = {}  # one for all that are tied together
+        for place in places:
+            if place.entry.name not in made:
+                weight = self._load(place.entry, place.dtype)
+                made[place.entry.name] = nn.Parameter(weight, requires_grad=False)
+            place.owner._parameters[place.name] = made[place.entry.name]
+        try:
+            yield
+        finally:
+            for place in places:
+                place.owner._parameters[place.name] = place.empty  # type: ignore[assignment]
+
+    def learn(self, stack: Stack, tokens: Tensor) -> None:
+        """Learn how state travels through the layers; one layer of each class is run for it.
+
+        Raises:
+            NotReplayable: The layers do not all run, or one of them runs twice.
+        """
+        known: dict[type[nn.Module], Carried] = {}
+        dtypes: dict[type[nn.Module], torch.dtype] = {}
+        learnt: list[Carried] = []
+
+        def watch(layer: int, forward: Forward) -> Forward:
+            def run(*args: object, **kwargs: object) -> object:
+                kind = type(stack.layers[layer])
+                if kind not in known:
+                    self.hold(layer)
+                    returned = forward(*args, **kwargs)
+                    known[kind] = _carried(returned, kwargs)
+                    dtypes[kind] = leading(returned).dtype
+                learnt.append(known[kind])
+                if layer == stack.n_players - 1:
+                    raise _Enough
+                return known[kind].through(args, kwargs)
+
+            return run
+
+        layers = {layer: watch(i, layer.forward) for i, layer in enumerate(stack.layers)}
+        with self.beginning(), patched(layers), torch.no_grad(), suppress(_Enough):
+            self._model(input_ids=tokens.to(self._device), use_cache=False)
+        self.forget()
+        if len(learnt) != stack.n_players:
+            raise NotReplayable("its layers do not run in order, each once, in a forward")
+        self.carried, self.last_dtype = learnt, dtypes[type(stack.layers[-1])]
+
+    def _fill_buffers(self, source: Source) -> None:
+        """Buffers that the checkpoint holds, such as the routers' biases, are small: read them."""
+        names = DiskNames(source, self._model)
+        for path, module in self._model.named_modules():
+            for name, buffer in module._buffers.items():
+                entry = names.find(f"{path}.{name}".removeprefix("."))
+                computed = name in module._non_persistent_buffers_set
+                if buffer is None or computed or entry is None:
+                    continue
+                if entry.dtype not in DTYPES:
+                    raise ModelError(
+                        f"{source.name!r} cannot be streamed: its buffer {entry.name!r} is"
+                        f" {entry.dtype}; load it whole"
+                    )
+                buffer.copy_(self._load(entry, buffer.dtype))
+        for module in self._model.modules():
+            for name, own in module._buffers.items():
+                module._buffers[name] = None if own is None else own.to(self._device)
+
+    def _make_room(self) -> None:
+        if len(self._raw):
+            return
+        pinned = self._device.type == "cuda"
+        self._raw = torch.empty(self._raw_bytes, dtype=torch.uint8, pin_memory=pinned)
+        self._ready = torch.empty(self._ready_bytes, dtype=torch.uint8, device=self._device)
+
+    def _put(self, layer: int) -> None:
+        """Give the model the layer that has been read, converted."""
+        began = perf_counter()
+        offset, at = 0, 0
+        for place in self._layers[layer]:
+            kept = self._ready[at : at + place.n_bytes].view(place.dtype).view(place.entry.shape)
+            kept.copy_(_view(self._raw, offset, place.entry))
+            _assign(place, kept)
+            offset += _padded(place.entry.n_bytes)
+            at += _padded(place.n_bytes)
+        self.traffic.seconds_converting += perf_counter() - began
+
+    def _await(self, layer: int) -> None:
+        """Wait until the layer has been read; a reading that fails is begun anew when asked again.
+
+        Both readings fill the same buffer, so one of another layer has to end first.
+        """
+        began = perf_counter()
+        if self._coming is not None:
+            wait([self._coming[1]])
+        coming, self._coming = self._coming, None
+        if coming is not None and coming[0] == layer:
+            coming[1].result()
+        else:
+            self._read(layer)
+        self.traffic.seconds_waiting += perf_counter() - began
+
+    def _read(self, layer: int) -> None:
+        began = perf_counter()
+        offset = 0
+        for place in self._layers[layer]:
+            self._read_into(place.entry, self._raw[offset : offset + place.entry.n_bytes])
+            offset += _padded(place.entry.n_bytes)
+        self.traffic.seconds_reading += perf_counter() - began
+
+    def _load(self, entry: Entry, dtype: torch.dtype) -> Tensor:
+        began = perf_counter()
+        raw = torch.empty(entry.n_bytes, dtype=torch.uint8)
+        self._read_into(entry, raw)
+        self.traffic.seconds_reading += perf_counter() - began
+        self.traffic.seconds_waiting += perf_counter() - began
+        return _view(raw, 0, entry).to(self._device, dtype)
+
+    def _read_into(self, entry: Entry, raw: Tensor) -> None:
+        try:
+            with entry.file.open("rb", buffering=0) as stream:
+                stream.seek(entry.start)
+                read = read_fully(stream, raw)
+                if hasattr(os, "posix_fadvise"):  # we shall not come back to these pages soon
+                    advice = os.POSIX_FADV_DONTNEED
+                    os.posix_fadvise(stream.fileno(), entry.start, entry.n_bytes, advice)
+        except OSError as error:
+            raise ModelError(f"{entry.name} cannot be read: {error}") from error
+        if read < entry.n_bytes:
+            raise ModelError(f"{entry.file.name} ended inside {entry.name}: was it changed?")
+        self.traffic.bytes_read += entry.n_bytes
+
+
+def _padded(n_bytes: int) -> int:
+    return -(-n_bytes // ALIGNMENT) * ALIGNMENT
+
+
+def _loaded_bytes(places: Sequence[Place]) -> int:
+    """Bytes of these parameters, one for all that are tied together."""
+    return sum({place.entry.name: place.n_bytes for place in places}.values())
+
+
+def _view(raw: Tensor, offset: int, entry: Entry) -> Tensor:
+    """The tensor that lies in a buffer of bytes as it lay on disk."""
+    return raw[offset : offset + entry.n_bytes].view(DTYPES[entry.dtype]).view(entry.shape)
+
+
+def _assign(place: Place, tensor: Tensor) -> None:
+    place.owner._parameters[place.name] = nn.Parameter(tensor, requires_grad=False)
+
+
+def _carried(returned: object, kwargs: dict[str, object]) -> Carried:
+    leaves, spec = tree_flatten(returned)
+    key = "hidden_states" if "hidden_states" in kwargs else 0
+    return Carried(spec, (key, *[None] * (len(leaves) - 1)))

@@ -1,0 +1,1 @@
+"""A model taken apart: its layers, its head, and what is read off them."""

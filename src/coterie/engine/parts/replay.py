@@ -1,0 +1,156 @@
+"""Do layers that are run apart give what they give in the model's own forward?
+
+Layers that share more than the state that is handed on (keys and values of an earlier layer, say)
+do not, and nothing that runs them apart may be believed.
+"""
+
+from contextlib import nullcontext, suppress
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+from transformers import PretrainedConfig, PreTrainedModel
+
+from coterie.engine.parts.layers import LayerStack, NotReplayable, Prelude, leading, running_apart
+from coterie.models.loaded.routing import Forward, input_device, patched
+from coterie.models.loaded.stack import Stack
+
+_ROOM = {torch.float32: 1e-4, torch.float64: 1e-4}
+_COARSE_ROOM = 0.05
+"""How far states may differ: mean over tokens of the difference's norm, as a share of theirs."""
+
+
+class _SeenEnough(Exception):
+    """The last layer that is compared has run."""
+
+
+def replayed(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> LayerStack:
+    """The layers of a model, to be run apart, and known to give the same there.
+
+    Args:
+        tokens: A few texts, ``(n_sequences, length)``.
+
+    Raises:
+        NotReplayable: they cannot be run apart, or differ from the model's own forward.
+    """
+    layers = LayerStack(model, stack, tokens)
+    check_replay(model, layers, tokens)
+    return layers
+
+
+def check_replay(model: PreTrainedModel, layers: LayerStack, tokens: Tensor) -> float:
+    """Hold each layer, run apart on one text after the other, against the model's own forward.
+
+    Each is given the state it has there, and runs apart before it runs in the model. So it can live
+    neither on what its model leaves behind nor on what earlier layers do, and, the texts being
+    different, not on what it did last itself. Weights that come from files are brought in once for
+    both.
+
+    Args:
+        model: In evaluation mode.
+        layers: Its whole layers.
+        tokens: A few texts, ``(n_sequences, length)``.
+
+    Returns:
+        The largest difference of two states after a layer, as a share of the state.
+
+    Raises:
+        NotReplayable: they differ, or a layer does not run apart.
+    """
+    tokens = _different(tokens)
+    stack, weights = layers.stack, layers.weights
+    last = stack.n_players - 1
+    prelude = layers.prelude(tokens)
+    contents = _Contents(prelude)
+    gaps, handed = list[float](), [prelude.embedded.clone()]  # some layers add to it in place
+
+    def watched(layer: int, forward: Forward) -> Forward:
+        key = layers.carried[layer].sources[0]
+
+        def run(*args: object, **kwargs: object) -> object:
+            if weights is not None:
+                weights.hold(layer)
+            given = kwargs[key] if isinstance(key, str) else args[key or 0]
+            assert isinstance(given, Tensor)
+            gaps.append(_gap(handed[0], given))
+            contents.restore()  # what earlier layers have left there must not be needed
+            with patched({stack.layers[layer]: forward}):
+                apart = _apart(layers, prelude, layer, given)
+            returned = forward(*args, **kwargs)
+            handed[0] = leading(returned).clone()
+            gaps.append(_gap(apart, handed[0]))
+            if layer == last:
+                raise _SeenEnough
+            return returned
+
+        return run
+
+    watching = {one: watched(i, one.forward) for i, one in enumerate(stack.layers[: last + 1])}
+    there = nullcontext() if weights is None else weights.beginning()
+    with there, patched(watching), torch.no_grad(), suppress(_SeenEnough):
+        model(input_ids=tokens.to(input_device(model)), use_cache=False)
+    worst = max(gaps, default=1.0, key=lambda gap: 1e30 if gap != gap else gap)
+    if not worst <= _ROOM.get(model.dtype, _COARSE_ROOM):
+        raise NotReplayable(f"its layers, run apart, differ from the model by {worst:.2g}")
+    return worst
+
+
+def _apart(layers: LayerStack, prelude: Prelude, layer: int, given: Tensor) -> Tensor:
+    """The states behind a layer that is run apart, text by text."""
+    try:
+        with running_apart():
+            return torch.cat(
+                [
+                    layers.run(prelude, layer, given[one : one + 1].clone(), one, 1)
+                    for one in range(len(given))
+                ]
+            )
+    except NotReplayable as error:
+        raise NotReplayable(
+            f"its layers, run apart, differ from the model: layer {layer} fails"
+            f" ({error.__cause__!r})"
+        ) from error
+
+
+def _different(tokens: Tensor) -> Tensor:
+    """The texts, the last one turned around where it is the first: alike, they would hide much."""
+    if len(tokens) < 2 or not torch.equal(tokens[0], tokens[-1]):
+        return tokens
+    return torch.cat([tokens[:-1], tokens[-1:].flip(1)])
+
+
+class _Contents:
+    """What is inside the objects, no tensors, that layers are given: keys for later layers, say."""
+
+    def __init__(self, prelude: Prelude) -> None:
+        leaves = [leaf for given in prelude.inputs for leaf in given.leaves]
+        objects = {id(leaf): leaf for leaf in leaves if not isinstance(leaf, Tensor)}
+        held = [
+            vars(one)
+            for one in objects.values()
+            if hasattr(one, "__dict__") and not isinstance(one, nn.Module | PretrainedConfig | type)
+        ]
+        self._held = [(inside, _copied(inside)) for inside in held]
+
+    def restore(self) -> None:
+        """Put back what was inside before any layer ran."""
+        for inside, before in self._held:
+            inside.clear()
+            inside.update(_copied(before))
+
+
+def _copied(inside: dict[str, object]) -> dict[str, object]:
+    """The same things in containers of their own."""
+    return tree_map(lambda leaf: leaf, inside)  # type: ignore[no-any-return]
+
+
+def _gap(found: Tensor, expected: Tensor) -> float:
+    """Mean difference of the states of a token, as a share of them.
+
+    A mean, so that no token with a giant state hides the others, and no router that falls the other
+    way on one token is taken for more than that. States that are not finite agree.
+    """
+    if not torch.isfinite(expected).all():
+        return 0.0 if torch.equal(torch.isfinite(found), torch.isfinite(expected)) else 1.0
+    gaps = (found - expected).float().norm(dim=-1)
+    return (gaps / expected.float().norm(dim=-1).clamp(min=1e-30)).mean().item()

@@ -1,1 +1,0 @@
-"""A model and texts become a value function, and a verdict."""

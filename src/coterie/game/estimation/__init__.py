@@ -1,0 +1,1 @@
+"""What every player contributes, estimated with standard errors."""

@@ -1,0 +1,210 @@
+"""What learns: the kept layers of a full model, beside which that model stays as it was.
+
+The full model is loaded once. Its kept layers are the pupil, all of its layers the teacher, and the
+weights themselves never move: a pupil adds low-rank adapters to them (LoRA, arXiv:2106.09685), or
+has weights of its own for whatever it trains. Where the teacher's predictions are in files, the
+pupil is the cut model, of which all layers are kept, and whose own weights may move.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from coterie.healing.origin import HealError
+from coterie.models.loaded.routing import routed
+from coterie.models.loaded.stack import Stack
+
+REFUSED = {
+    kind: frozenset(["out_proj", "conv1d"])
+    for kind in ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
+}
+"""Modules that take no adapter, by model type: state-space kernels read them directly."""
+
+
+class Pupil(ABC):
+    """A full model some of whose layers are skipped when it learns.
+
+    Args:
+        model: The full model, frozen from here on.
+        stack: Its layers.
+        kept: The players the pupil keeps.
+    """
+
+    def __init__(self, model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> None:
+        self.model, self.stack, self.kept = model, stack, tuple(kept)
+        self.coalition = [player in self.kept for player in range(stack.n_players)]
+        model.requires_grad_(False)
+
+    @property
+    @abstractmethod
+    def trained(self) -> dict[str, nn.Parameter]:
+        """What is trained, by name."""
+
+    @abstractmethod
+    def predict(self, tokens: Tensor) -> Tensor:
+        """Logits of the kept layers as trained so far; call it inside `alone`."""
+
+    @abstractmethod
+    def merged(self) -> dict[str, Tensor]:
+        """The trained weights, float32 on the CPU, by their name in the model."""
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside this block only the kept layers run."""
+        with routed(self.model, self.stack, self.coalition):
+            yield
+
+
+class Teaching(Protocol):
+    """A pupil whose full model can still be asked."""
+
+    stack: Stack
+
+    def teach(self, tokens: Tensor) -> Tensor:
+        """Logits of the full model as it came; no gradient."""
+        ...
+
+
+class Adapted(Pupil):
+    """Low-rank adapters on the linear modules of the kept layers."""
+
+    def __init__(
+        self, model: PreTrainedModel, stack: Stack, kept: Sequence[int], *, rank: int, seed: int
+    ) -> None:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        super().__init__(model, stack, kept)
+        targets = adaptable(model, stack, kept)
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets, use_rslora=False)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            inject_adapter_in_model(config, model)
+        modules = ((name, model.get_submodule(name)) for name in targets)
+        self.adapters = {name: cast("_Adapter", module) for name, module in modules}
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The matrices of the adapters."""
+        return {name: one for name, one in self.model.named_parameters() if ".lora_" in name}
+
+    def teach(self, tokens: Tensor) -> Tensor:
+        """Logits of the full model, no adapter on."""
+        self._switch(False)
+        with torch.no_grad():
+            logits = self.model(input_ids=tokens, use_cache=False).logits
+        self._switch(True)
+        return logits
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        """Logits of the kept layers with their adapters."""
+        return self.model(input_ids=tokens, use_cache=False).logits
+
+    def merged(self) -> dict[str, Tensor]:
+        """Each adapted weight with its adapter added."""
+        found = {}
+        for name, module in self.adapters.items():
+            change = module.get_delta_weight("default").detach().float().cpu()
+            found[f"{name}.weight"] = module.get_base_layer().weight.detach().float().cpu() + change
+        return found
+
+    def _switch(self, on: bool) -> None:
+        for module in self.adapters.values():
+            module.enable_adapters(on)
+
+
+class Rewritten(Pupil):
+    """Weights of its own, started as the full model's, for everything but the cut layers."""
+
+    def __init__(self, model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> None:
+        super().__init__(model, stack, kept)
+        gone = tuple(f"{stack.path}.{i}." for i in range(stack.n_players) if i not in self.kept)
+        self._own = {
+            name: nn.Parameter(one.detach().clone())
+            for name, one in model.named_parameters()
+            if not name.startswith(gone) and one.is_floating_point()
+        }
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Every weight the pupil uses."""
+        return self._own
+
+    def teach(self, tokens: Tensor) -> Tensor:
+        """Logits of the full model, its weights in place."""
+        with torch.no_grad():
+            return self.model(input_ids=tokens, use_cache=False).logits
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        """Logits of the kept layers with the pupil's weights in place of the model's."""
+        inputs = {"input_ids": tokens, "use_cache": False}
+        return functional_call(self.model, dict(self._own), (), inputs).logits
+
+    def merged(self) -> dict[str, Tensor]:
+        """Every weight the pupil uses."""
+        return {name: one.detach().float().cpu() for name, one in self._own.items()}
+
+
+class Plain(Pupil):
+    """A cut model by itself: no full model needs its weights, so they move where they are."""
+
+    def __init__(self, model: PreTrainedModel, stack: Stack) -> None:
+        super().__init__(model, stack, range(stack.n_players))
+        named = model.named_parameters()
+        self._own = {name: one for name, one in named if one.is_floating_point()}
+        for one in self._own.values():
+            one.requires_grad_(True)
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Every weight."""
+        return self._own
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        """Logits of the model."""
+        return self.model(input_ids=tokens, use_cache=False).logits
+
+    def merged(self) -> dict[str, Tensor]:
+        """Every weight."""
+        return {name: one.detach().float().cpu() for name, one in self._own.items()}
+
+
+def adaptable(model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> list[str]:
+    """The modules of the kept layers that take an adapter, by name.
+
+    Raises:
+        HealError: there are none.
+    """
+    refused = REFUSED.get(str(model.config.model_type), frozenset())
+    names = [
+        f"{stack.path}.{player}.{name}"
+        for player in kept
+        for name, module in stack.layers[player].named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and name.rpartition(".")[2] not in refused
+    ]
+    if not names:
+        raise HealError(
+            f"no layer of this {type(model).__name__} has a linear module that takes an adapter:"
+            " --mode full trains the weights themselves"
+        )
+    return names
+
+
+class _Weighted(Protocol):
+    weight: Tensor
+
+
+class _Adapter(Protocol):
+    """What we use of peft's LoRA layer."""
+
+    def enable_adapters(self, enabled: bool) -> None: ...
+
+    def get_delta_weight(self, adapter: str) -> Tensor: ...
+
+    def get_base_layer(self) -> _Weighted: ...

@@ -1,0 +1,166 @@
+"""What a full model predicts on the training sequences, asked once and kept in files.
+
+After every token the k most likely next tokens are kept, each with its log-probability in 8 bytes,
+and the log of the mass on all others. A vocabulary that takes no more room than that is kept whole.
+There is a file for every few sequences, so a run that is stopped goes on at the next, and a batch
+reads only its own rows.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import log_softmax
+from transformers import PreTrainedModel
+
+from coterie.errors import StudyMismatch
+from coterie.game.coalitions import Indices, Vector
+from coterie.healing.distill import Step
+from coterie.healing.origin import HealError
+from coterie.healing.teachers import Taught, others
+from coterie.models.loaded.routing import input_device
+from coterie.plain import Json
+from coterie.scores.sequence_losses import sequence_losses
+from coterie.texts.sets import Tokens
+
+TOP = 256
+"""Most likely tokens that are kept, unless asked otherwise."""
+
+IDENTITY = "teacher.json"
+"""The file that says whose predictions these are, and on which texts."""
+
+_TOKENS = 2_048
+"""Tokens of one forward pass, and of one file."""
+
+
+class Predictions:
+    """A teacher that is a folder of predictions.
+
+    Args:
+        folder: Need not exist yet.
+        shape: Of the training sequences, ``(n_sequences, length)``.
+        top: The k most likely tokens are kept.
+        identity: What decides the predictions: model, texts, dtype.
+    """
+
+    def __init__(
+        self, folder: Path, shape: tuple[int, int], top: int, identity: Mapping[str, Json]
+    ) -> None:
+        self.folder, self.top = folder, top
+        self.identity: dict[str, Json] = {**identity, "top": top}
+        self.rows = max(1, _TOKENS // shape[1])
+        self.files = [folder / f"{at:08d}.safetensors" for at in range(0, shape[0], self.rows)]
+        self._judged = folder / "judged.safetensors"
+
+    def check(self) -> None:
+        """Refuse a folder that holds anything but these predictions, whole or begun.
+
+        Raises:
+            HealError: it holds no predictions at all.
+            StudyMismatch: names what differs.
+        """
+        if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
+            return
+        note = self.folder / IDENTITY
+        if not note.is_file():
+            raise HealError(
+                f"--teacher-cache {self.folder} holds no predictions of a teacher: name a new"
+                " folder, or one that an earlier healing has made"
+            )
+        before = json.loads(note.read_text(encoding="utf-8"))
+        now = json.loads(json.dumps(self.identity))
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                raise StudyMismatch(
+                    f"--teacher-cache {self.folder} holds predictions made with {name} ="
+                    f" {before.get(name)}, not {now.get(name)}: name another folder, or delete it"
+                )
+
+    @property
+    def complete(self) -> bool:
+        """Whether the full model need not be asked any more."""
+        return all(file.is_file() for file in (*self.files, self._judged))
+
+    @torch.no_grad()
+    def fill(self, model: PreTrainedModel, tokens: Tokens, judges: Tokens, step: Step) -> None:
+        """Ask the full model for what is not there yet.
+
+        Args:
+            tokens: The training sequences.
+            judges: The sequences that judge; only its losses on them are kept.
+            step: Told the files done and the files in all.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.identity, indent=2) + "\n"
+        (self.folder / IDENTITY).write_text(text, encoding="utf-8")
+        if not self._judged.is_file():
+            losses, bad = sequence_losses(model, judges)
+            found = {"losses": torch.from_numpy(losses), "not_finite": torch.tensor(bad)}
+            _write(self._judged, found)
+        for number, file in enumerate(self.files):
+            if not file.is_file():
+                own = tokens[number * self.rows : (number + 1) * self.rows]
+                ids = torch.from_numpy(own).to(input_device(model))
+                logits = model(input_ids=ids, use_cache=False).logits
+                _write(file, most_likely(log_softmax(logits.float(), dim=-1), self.top))
+            step(number + 1, len(self.files))
+
+    def losses(self) -> tuple[Vector, int]:
+        """The full model's losses on what judges, and how many were no number."""
+        found = load_file(self._judged)
+        return found["losses"].numpy(), int(found["not_finite"])
+
+    def teach(self, rows: Indices, tokens: Tensor) -> Taught:
+        """Predictions for a batch, read from the files."""
+        read = [self._row(int(row)) for row in rows]
+        log_probs, *named = (
+            torch.cat(parts).to(tokens.device) for parts in zip(*read, strict=True)
+        )
+        if not named:
+            return Taught(log_probs)
+        return Taught(log_probs, named[0].long(), named[1])
+
+    def rest(self) -> float | None:
+        """Mean mass on the tokens that are not named; None where all are."""
+        files = (load_file(file) for file in self.files)
+        masses = [found["rest"].exp().flatten() for found in files if "rest" in found]
+        return torch.cat(masses).double().mean().item() if masses else None
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(file.stat().st_size for file in self.folder.iterdir())
+
+    def _row(self, row: int) -> list[Tensor]:
+        """Of one sequence: log-probabilities ``(length, k)``, then ids and rest if there are."""
+        with safe_open(self.files[row // self.rows], framework="pt") as file:
+            names = [name for name in ("log_probs", "ids", "rest") if name in file.keys()]  # noqa: SIM118
+            return [file.get_slice(name)[row % self.rows] for name in names]
+
+
+def most_likely(log_probs: Tensor, top: int) -> dict[str, Tensor]:
+    """What is kept of log-probabilities ``(…, vocabulary)``.
+
+    Returns:
+        ``log_probs`` and int32 ``ids`` ``(…, top)`` and ``rest`` ``(…, 1)``; or ``log_probs`` as
+        they are, where that takes no more room.
+    """
+    if _fits_whole(log_probs.shape[-1], top):
+        return {"log_probs": log_probs}
+    kept, ids = log_probs.topk(top, dim=-1)
+    return {"log_probs": kept, "ids": ids.int(), "rest": others(log_probs, ids)}
+
+
+def _fits_whole(vocabulary: int, top: int) -> bool:
+    """Whether all log-probabilities take no more room than some with their ids."""
+    return vocabulary <= 2 * top
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    partial = path.with_suffix(".partial")
+    save_file({name: one.cpu().contiguous() for name, one in tensors.items()}, partial)
+    partial.replace(path)

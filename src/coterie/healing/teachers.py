@@ -1,0 +1,83 @@
+"""Who teaches: the full model that runs beside the pupil, or what it said when asked once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax
+
+from coterie.game.coalitions import Indices
+from coterie.healing.gap_states import entering
+from coterie.healing.students import Teaching
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """What the full model predicts after every token of a batch.
+
+    Attributes:
+        log_probs: ``(n_tokens, vocabulary)``, or ``(n_tokens, k)`` of the most likely tokens.
+        ids: Which tokens those are, ``(n_tokens, k)``; None where they are all, in order.
+        rest: Log of the mass on all other tokens together, ``(n_tokens, 1)``; None likewise.
+        states: What entered the layers at the seams, where that is asked.
+    """
+
+    log_probs: Tensor
+    ids: Tensor | None = None
+    rest: Tensor | None = None
+    states: Sequence[Tensor] = ()
+
+    def divergence(self, logits: Tensor) -> Tensor:
+        """KL(full ‖ kept), nats per token; of the most likely tokens and the rest as one token.
+
+        Taking tokens together never raises a KL (log-sum inequality), so that is a lower bound of
+        the whole one; and it does not push all of the pupil's mass onto the tokens that are named,
+        as a KL over these alone would (arXiv:2503.16870).
+
+        Args:
+            logits: The pupil's, ``(n_sequences, length, vocabulary)``.
+        """
+        mine = log_softmax(logits.float(), dim=-1).flatten(0, 1)
+        if self.ids is None or self.rest is None:
+            return kl_div(mine, self.log_probs, log_target=True, reduction="batchmean")
+        mine = torch.cat([mine.gather(-1, self.ids), others(mine, self.ids)], dim=-1)
+        theirs = torch.cat([self.log_probs, self.rest], dim=-1)
+        return kl_div(mine, theirs, log_target=True, reduction="batchmean")
+
+
+def others(log_probs: Tensor, ids: Tensor) -> Tensor:
+    """Log of the mass on all tokens but these, ``(…, 1)``."""
+    return log_probs.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
+
+
+class Teacher(Protocol):
+    """Whoever says what the full model predicts."""
+
+    def teach(self, rows: Indices, tokens: Tensor) -> Taught:
+        """Predictions for a batch.
+
+        Args:
+            rows: Which of the training sequences it holds, ``(n_sequences,)``.
+            tokens: Their ids, ``(n_sequences, length)``.
+        """
+        ...
+
+
+class Beside:
+    """The full model itself, which runs beside the pupil on the very same weights.
+
+    Args:
+        model: A pupil that knows its full model.
+        places: Players at which the entering states are taught too.
+    """
+
+    def __init__(self, model: Teaching, places: Sequence[int] = ()) -> None:
+        self._model, self._places = model, places
+
+    def teach(self, rows: Indices, tokens: Tensor) -> Taught:
+        """Predictions for a batch, over the whole vocabulary."""
+        with entering(self._model.stack, self._places) as states:
+            logits = self._model.teach(tokens)
+        return Taught(log_softmax(logits.float(), dim=-1).flatten(0, 1), states=states)

@@ -1,0 +1,52 @@
+"""Write a healed checkpoint: the cut one's files, with the weights that were trained in place."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from coterie.errors import VerificationError
+from coterie.models.cutting.in_memory import renumbered
+from coterie.models.cutting.verify import COARSE_NATS
+from coterie.models.cutting.write import carry
+from coterie.models.files.sources import Source
+from coterie.models.loaded.load import load_model
+
+
+def write_healed(
+    cut: Source, trained: Mapping[str, Tensor], path: str, kept: Sequence[int], folder: Path
+) -> None:
+    """Write the cut checkpoint with its trained weights, each in the dtype it had.
+
+    Args:
+        cut: The checkpoint that was healed.
+        trained: Weights by their name in the full model.
+        path: The full model's stack, such as ``"model.layers"``.
+        kept: Its players of which the cut checkpoint consists.
+        folder: Empty.
+    """
+    model = load_model(cut, dtype=None, device="cpu")
+    own = dict(model.named_parameters(remove_duplicate=False))
+    with torch.no_grad():
+        for name, weight in trained.items():
+            new = renumbered(name, path, tuple(kept))
+            if new is not None and new in own:
+                own[new].copy_(weight)
+    model.save_pretrained(folder)
+    shutil.copyfile(cut.folder / "config.json", folder / "config.json")
+    carry(cut.folder, folder)
+
+
+def check_written(name: str, taught: float, read: float) -> None:
+    """Hold the loss of the reloaded checkpoint against that of the pupil in memory, nats per token.
+
+    Raises:
+        VerificationError: they are further apart than rounding to 16 bits explains.
+    """
+    if not abs(taught - read) <= COARSE_NATS:
+        raise VerificationError(
+            f"the healed {name!r} loses {read:.4f} nats per token when read back, and"
+            f" {taught:.4f} in memory: more than {COARSE_NATS} apart"
+        )

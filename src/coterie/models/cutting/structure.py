@@ -1,0 +1,94 @@
+"""Compare two models layer by layer without their weights: would a cut build the same layers?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from coterie.errors import VerificationError
+from coterie.models.cutting.config import cut_config
+from coterie.models.families.fields import text_config
+from coterie.models.families.registry import family_of
+from coterie.models.loaded.load import auto_class
+from coterie.models.loaded.stack import find_stack
+
+_INDEX_NAMES = frozenset(
+    ("layer_idx", "layer_id", "layer_number", "layer_index", "block_idx", "idx", "index", "layer")
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field in which a kept layer would not be what it was."""
+
+    layer: int
+    field: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"layer {self.layer}: {self.field} was {self.before}, would be {self.after}"
+
+
+def meta_model(config: PretrainedConfig, *, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The model of a config, on the meta device: every shape, no memory."""
+    with torch.device("meta"):
+        return auto_class(config).from_config(config, trust_remote_code=trust_remote_code).eval()
+
+
+def structural_differences(
+    whole: PreTrainedModel, cut: PreTrainedModel, kept: Sequence[int]
+) -> list[Difference]:
+    """Every difference in kind, shape or plain attribute between a kept layer and its original.
+
+    The two models may be on the meta device. Layer numbers are expected to differ.
+    """
+    stack = find_stack(whole)
+    before, after = stack.layers, tuple(cut.get_submodule(stack.path).children())
+    if len(after) != len(kept):
+        return [Difference(-1, "number of layers", str(len(kept)), str(len(after)))]
+    settled = family_of(text_config(whole.config)).settled
+    differences = []
+    for new, old in enumerate(kept):
+        was, now = _description(before[old], old), _description(after[new], new)
+        for field in sorted(was.keys() | now.keys()):
+            if was.get(field) != now.get(field) and field.rpartition(".")[2] not in settled:
+                left, right = was.get(field, "absent"), now.get(field, "absent")
+                differences.append(Difference(old, field, left, right))
+    return differences
+
+
+def check_structure(
+    config: PretrainedConfig, kept: Sequence[int], *, trust_remote_code: bool = False
+) -> None:
+    """Refuse a cut after which some kept layer would be built differently from what it was.
+
+    Raises:
+        VerificationError: Names the first layer and field.
+    """
+    whole = meta_model(config, trust_remote_code=trust_remote_code)
+    n_players = find_stack(whole).n_players
+    cut = meta_model(cut_config(config, kept, n_players), trust_remote_code=trust_remote_code)
+    differences = structural_differences(whole, cut, kept)
+    if differences:
+        raise VerificationError(
+            f"{config.model_type} cannot be cut this way: {differences[0]}"
+            f" ({len(differences)} differences in all); nothing was written"
+        )
+
+
+def _description(layer: nn.Module, number: int) -> dict[str, str]:
+    described: dict[str, str] = {}
+    for name, module in layer.named_modules():
+        described[f"{name or 'layer'} (class)"] = type(module).__name__
+        for attribute, value in vars(module).items():
+            plain = isinstance(value, bool | int | float | str) or value is None
+            is_number = attribute in _INDEX_NAMES and value == number
+            if plain and not is_number and not attribute.startswith("_"):
+                text = f"{value:.9g}" if isinstance(value, float) else repr(value)
+                described[f"{name}.{attribute}".lstrip(".")] = text
+    for name, parameter in layer.named_parameters(remove_duplicate=False):
+        described[f"{name} (shape)"] = str(tuple(parameter.shape))
+    return described

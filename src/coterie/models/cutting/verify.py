@@ -1,0 +1,190 @@
+"""The safety net: is what we are about to write, and what we wrote, what we measured?
+
+Before writing, the cut config is built on the meta device and every kept layer is compared with the
+original (`structure.check_structure`). Afterwards the checkpoint is reloaded as anybody would and
+must give the logits of the masked full model, and the same greedy text with its cache as without.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel
+
+from coterie.errors import VerificationError
+from coterie.models.loaded.load import auto_class
+from coterie.models.loaded.routing import input_device, routed
+from coterie.models.loaded.stack import Stack
+
+GENERATED = 8
+"""Tokens generated with and without the cache."""
+
+TOLERANCE_NATS = {torch.float32: 1e-5, torch.float64: 1e-8}
+"""Largest difference of the mean negative log-likelihood, nats per token; others `COARSE_NATS`."""
+
+COARSE_NATS = 0.02
+"""The same for 16-bit dtypes, where another order of additions is a visible difference."""
+
+
+@dataclass(frozen=True, eq=False)
+class Expectation:
+    """What the cut model must do, measured on the full model with the cut players skipped.
+
+    Attributes:
+        tokens: Ids ``(n_sequences, length)``.
+        logits: ``(n_sequences, length, vocabulary)``, on the CPU.
+        dtype: Of the full model, in which the cut one is reloaded.
+        device: Of the full model's input.
+        cache_works: Whether the full model itself generates the same with its cache as without.
+    """
+
+    tokens: Tensor
+    logits: Tensor
+    dtype: torch.dtype
+    device: torch.device
+    cache_works: bool
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How near the reloaded checkpoint is to what was measured.
+
+    Attributes:
+        max_logit_difference: Largest absolute difference of two logits.
+        nll: Mean negative log-likelihood of the reloaded checkpoint, nats per token.
+        nll_difference: Absolute difference of the mean negative log-likelihood, nats per token.
+        generate_ok: Whether greedy generation with the cache equals generation without; None if
+            the full model's own does not, so that nothing can be asked of the cut one.
+        apart: Prompts on which it did not although it did on another: where a router or an indexer
+            chooses by a hair, the order of additions decides. Zero in all other models.
+    """
+
+    max_logit_difference: float
+    nll: float
+    nll_difference: float
+    generate_ok: bool | None
+    apart: int = 0
+
+
+@torch.no_grad()
+def expect(
+    model: PreTrainedModel, stack: Stack, coalition: Sequence[bool], tokens: Tensor
+) -> Expectation:
+    """Measure what the cut model must do; afterwards the full model may be let go."""
+    device = input_device(model)
+    with routed(model, stack, coalition):
+        logits = model(input_ids=tokens.to(device), use_cache=False).logits
+    try:
+        works = len(_differences(model, tokens)) < len(tokens)
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError):
+        works = False  # the full model's own cached generation is broken: nothing to compare with
+    return Expectation(tokens.cpu(), logits.float().cpu(), model.dtype, device, works)
+
+
+@torch.no_grad()
+def verify(expected: Expectation, output: Path, *, trust_remote_code: bool = False) -> Verification:
+    """Reload a cut checkpoint with plain transformers and hold it against what was measured.
+
+    Raises:
+        VerificationError: Tensors are missing or left over, the likelihood differs, or generation
+            with the cache goes another way than without.
+    """
+    cut = _reload(output, expected.dtype, trust_remote_code)
+    nn.Module.to(cut, expected.device)
+    logits = cut(input_ids=expected.tokens.to(expected.device), use_cache=False).logits
+    logits = logits.float().cpu()
+    if logits.shape != expected.logits.shape:
+        raise VerificationError(
+            f"the reloaded model gives logits of shape {tuple(logits.shape)}, the masked one"
+            f" {tuple(expected.logits.shape)}"
+        )
+    gap = (logits - expected.logits).abs().max().item()
+    nll = _nll(logits, expected.tokens)
+    nll_gap = abs(nll - _nll(expected.logits, expected.tokens))
+    tolerance = TOLERANCE_NATS.get(expected.dtype, COARSE_NATS)
+    if not nll_gap <= tolerance:
+        raise VerificationError(
+            f"the reloaded model's loss is {nll_gap:.2e} nats per token away from the masked"
+            f" model's (allowed {tolerance:.0e}; largest logit difference {gap:.2e})"
+        )
+    if not expected.cache_works:
+        return Verification(gap, nll, nll_gap, None)
+    places = _differences(cut, expected.tokens)
+    if len(places) == len(expected.tokens):
+        raise VerificationError(
+            f"the reloaded model generates another token {places[0]} with its cache than without:"
+            " some layer's number or kind does not match its cache"
+        )
+    return Verification(gap, nll, nll_gap, True, len(places))
+
+
+def verify_cut(
+    model: PreTrainedModel,
+    stack: Stack,
+    coalition: Sequence[bool],
+    output: Path,
+    tokens: Tensor,
+) -> Verification:
+    """`expect` and `verify` in one call, for models small enough to be held twice."""
+    return verify(expect(model, stack, coalition, tokens), output)
+
+
+def _reload(output: Path, dtype: torch.dtype, trust_remote_code: bool) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(output, trust_remote_code=trust_remote_code)
+    loaded = auto_class(config).from_pretrained(
+        output, dtype=dtype, trust_remote_code=trust_remote_code, output_loading_info=True
+    )
+    model, info = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
+    for kind in ("missing_keys", "mismatched_keys"):
+        names = sorted(str(name) for name in info[kind])
+        if names:
+            raise VerificationError(
+                f"the written checkpoint does not fill the model: {kind.replace('_', ' ')}"
+                f" {names[0]} ({len(names)} in all)"
+            )
+    return model.eval()
+
+
+def _differences(model: PreTrainedModel, tokens: Tensor) -> list[int]:
+    """Where generation differs with the cache, prompt by prompt, up to the first that does not.
+
+    A wrong cache is wrong on every prompt.
+    """
+    places = []
+    for prompt in tokens:
+        place = _first_difference(model, prompt[None])
+        if place is None:
+            break
+        places.append(place)
+    return places
+
+
+def _first_difference(model: PreTrainedModel, tokens: Tensor) -> int | None:
+    """The first of `GENERATED` greedy tokens that differs with the cache; None if none does."""
+    prompt = tokens[:1, : max(1, tokens.shape[1] // 2)].to(input_device(model))
+    generate = cast("Callable[..., Tensor]", model.generate)
+    kept = model.generation_config
+    model.generation_config = GenerationConfig(
+        max_new_tokens=GENERATED, min_new_tokens=GENERATED, do_sample=False, pad_token_id=0
+    )
+    try:
+        cached = generate(prompt, use_cache=True)[0, prompt.shape[1] :]
+    finally:
+        model.generation_config = kept
+    text = prompt
+    for place, token in enumerate(cached):
+        logits = model(input_ids=text, use_cache=False).logits[0, -1].float()
+        # A near tie may fall either way; only a token that is clearly not the best is an error.
+        margin = 1e-4 if model.dtype == torch.float32 else 0.1
+        if logits[token] < logits.max() - margin * max(1.0, logits.abs().max().item()):
+            return place
+        text = torch.cat([text, token[None, None]], dim=1)
+    return None
+
+
+def _nll(logits: Tensor, tokens: Tensor) -> float:
+    return cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()).item()

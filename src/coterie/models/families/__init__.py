@@ -1,0 +1,1 @@
+"""What is particular about model families, as data."""

@@ -1,0 +1,1 @@
+"""Checkpoints as sets of files: sources, downloads, shards, tensors."""

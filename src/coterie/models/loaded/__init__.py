@@ -1,0 +1,1 @@
+"""Models in memory: their stack of layers, their blocks, and running without some."""

@@ -1,0 +1,172 @@
+"""Load a model and its tokenizer from a checked source, on a device, in a dtype with a reason."""
+
+from typing import cast
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from coterie.errors import ModelError, UserError
+from coterie.models.files.sources import Source, is_registered, resolve
+
+__all__ = [
+    "Source",
+    "attention_of",
+    "auto_class",
+    "default_dtype",
+    "load_model",
+    "load_tokenizer",
+    "pick_device",
+    "pick_devices",
+    "resolve",
+]
+
+_ONLY_AS_WRAPPER = frozenset(["emu3"])
+"""Types of which transformers' causal class cannot load a whole checkpoint, only the wrapper's."""
+
+AutoClass = type[AutoModelForCausalLM] | type[AutoModelForImageTextToText]
+
+
+def load_model(
+    source: Source, *, dtype: torch.dtype | None, device: torch.device | str
+) -> PreTrainedModel:
+    """Load a model for evaluation, every weight accounted for.
+
+    Args:
+        source: From `resolve`.
+        dtype: Of the floating-point weights; None keeps the checkpoint's own.
+        device: Where to put it.
+
+    Raises:
+        ModelError: The weights do not fill the model, so parts of it would be random.
+    """
+    try:
+        loaded = auto_class(source.config()).from_pretrained(
+            source.folder,
+            dtype="auto" if dtype is None else dtype,
+            trust_remote_code=source.trust_remote_code,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(f"the weights of {source.name!r} do not load: {reason[0]}") from error
+    model, info = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{source.name!r} lacks {len(missing)} of its tensors, such as {missing[0]}: those"
+            " would be random, download the checkpoint again"
+        )
+    if getattr(model.config, "rescale_every", 0):
+        # RWKV halves weights in place when it is evaluated, to keep half precision in range.
+        model.config.rescale_every = 0
+    nn.Module.to(model, device)
+    return model.eval()
+
+
+def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that lies beside the weights.
+
+    Raises:
+        ModelError: There is none, or it cannot be read.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(
+            source.folder, trust_remote_code=source.trust_remote_code, local_files_only=True
+        )
+    except Exception as error:  # tokenizer back-ends raise anything; the user needs one line
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"{source.name!r} has no tokenizer that loads ({reason[0]}): put its tokenizer files"
+            " beside the weights"
+        ) from error
+
+
+def auto_class(config: PretrainedConfig) -> AutoClass:
+    """The class that loads this model: causal LM, or its vision-language wrapper."""
+    if config.model_type in _ONLY_AS_WRAPPER:
+        return AutoModelForImageTextToText
+    remote = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or is_registered(config)
+    if remote or known:
+        return AutoModelForCausalLM
+    return AutoModelForImageTextToText
+
+
+def attention_of(model: PreTrainedModel) -> str:
+    """The attention implementation the model runs with, such as ``"sdpa"`` or ``"eager"``."""
+    return str(getattr(model.config, "_attn_implementation", None) or "eager")
+
+
+def pick_device(asked: str = "auto") -> torch.device:
+    """The device a user asked for; ``"auto"`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        UserError: The device is unknown or not there.
+    """
+    if asked == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError as error:
+        raise UserError(
+            f"device {asked!r} is unknown: give one of auto, cpu, cuda, cuda:0, mps"
+        ) from error
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        raise UserError(f"device {asked!r} is not on this machine: --device auto picks one that is")
+    return device
+
+
+def pick_devices(asked: str) -> tuple[torch.device, ...]:
+    """The devices a user asked for, one or more of one type: ``"cuda:0,cuda:1"``, ``"cuda:all"``.
+
+    Raises:
+        UserError: One is unknown or not there, is named twice, or is of another type.
+    """
+    parts = asked.split(",")
+    if asked == "cuda:all":
+        parts = [f"cuda:{index}" for index in range(max(1, torch.cuda.device_count()))]
+    found = [pick_device(part.strip()) for part in parts]
+    types = sorted({device.type for device in found})
+    if len(types) > 1:
+        raise UserError(
+            f"--device {asked} mixes {' and '.join(types)}, which do not compute alike: name"
+            " devices of one type"
+        )
+    places = [device.index or 0 for device in found]
+    if types != ["cpu"] and len(set(places)) < len(places):
+        raise UserError(f"--device {asked} names one twice: a device holds one copy of the model")
+    return tuple(found)
+
+
+def default_dtype(device: torch.device | str) -> tuple[torch.dtype, str]:
+    """The dtype to search in on a device, and why: bfloat16 where the hardware multiplies it."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        if torch.cuda.get_device_capability(device) >= (8, 0):
+            return torch.bfloat16, "this GPU has bfloat16 tensor cores"
+        return torch.float32, "this GPU is older than bfloat16 (compute capability below 8.0)"
+    if device.type == "mps":
+        return torch.float32, "bfloat16 saves no time on MPS"
+    if torch.cpu._is_amx_tile_supported():
+        return torch.bfloat16, "this CPU multiplies bfloat16 in hardware (AMX)"
+    if torch.cpu._is_avx512_bf16_supported():
+        return torch.bfloat16, "this CPU multiplies bfloat16 in hardware (AVX512-BF16)"
+    return torch.float32, "this CPU only emulates bfloat16"

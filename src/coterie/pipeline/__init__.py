@@ -1,1 +1,0 @@
-"""The bridge between games and models: one file per verb, and what they share."""

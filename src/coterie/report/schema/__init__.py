@@ -1,0 +1,1 @@
+"""The shapes of all records, as plain JSON."""

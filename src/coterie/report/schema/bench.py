@@ -1,0 +1,67 @@
+"""How fast models are and what memory they take: the shape of `coterie bench` as plain JSON.
+
+The first model is the one the others are compared with.
+"""
+
+from typing import TypedDict
+
+from coterie.report.schema.evaluate import EstimatePart
+
+
+class TimePart(TypedDict):
+    """Seconds over the rounds: their median, and between which the middle half of them lies."""
+
+    median: float
+    low: float
+    high: float
+
+
+class SpeedRow(TypedDict):
+    """One model under one load."""
+
+    name: str
+    batch: int
+    context: int
+    new_tokens: int
+    prefill: TimePart
+    first_token: TimePart
+    next_token: TimePart
+    prefill_tokens_per_second: float
+    decode_tokens_per_second: float
+    prefill_speedup: float
+    """Median over the rounds of the first model's time over this one's."""
+    decode_speedup: float
+    weight_bytes: int
+    extra_bytes: int | None
+    """Peak above the weights; null where the system does not tell."""
+
+
+class DraftRow(TypedDict):
+    """What a model is worth as the draft of the first (arXiv:2211.17192)."""
+
+    name: str
+    prompts: int
+    prompt_length: int
+    new_tokens: int
+    acceptance: float
+    tokens_per_pass: float
+    speedup: TimePart
+    identical: float
+
+
+class SpeedReport(TypedDict):
+    """A whole report of `coterie bench`."""
+
+    kind: str
+    command: str
+    dtype: str
+    device: str
+    rounds: int
+    warmup: int
+    rows: list[SpeedRow]
+    drafts: list[DraftRow]
+    quality: dict[str, EstimatePart]
+    """Held-out perplexity by model; empty where no text was named."""
+    quality_text: str | None
+    versions: dict[str, str]
+    machine: dict[str, str | int]

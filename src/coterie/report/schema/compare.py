@@ -1,0 +1,129 @@
+"""Methods under one evaluator: the shape of a comparison as plain JSON.
+
+Every method chooses on the same texts and is judged on the same others. A row is a method at one
+number of layers removed, the mean over its seeds; a cell is one seed of it. Losses are nats per
+token; differences are paired sequence by sequence, their errors taken over documents. A number
+that does not exist is null.
+"""
+
+from typing import TypedDict
+
+from coterie.plain import Json
+from coterie.report.schema.prune import TextPart
+
+
+class MeanPart(TypedDict):
+    """A mean with its standard error; null where there is none."""
+
+    mean: float
+    error: float | None
+
+
+class JudgedPart(TypedDict):
+    """One row on the held-out texts of one length."""
+
+    length: int
+    nll: MeanPart
+    perplexity: MeanPart
+    against_full: MeanPart
+    """Loss less the full model's."""
+    against_best: MeanPart
+    """Loss less the best row's of the same number removed; nothing for that row itself."""
+    best: bool
+    tied: bool
+    """Not the best, but within two standard errors of it."""
+    seeds_low: float
+    seeds_high: float
+    """The lowest and the highest loss of its seeds."""
+    not_finite: int
+
+
+class CostPart(TypedDict):
+    """What a method took for all numbers removed together, the mean over its seeds."""
+
+    layer_tokens_asked: float
+    """As if it had been alone."""
+    layer_tokens_executed: float
+    """What still had to be run, after whatever earlier methods had left in the store."""
+    head_tokens: float
+    backward_layer_tokens: float
+    seconds: float
+    peak_bytes: float | None
+    """Peak memory of the search above its start."""
+
+
+class SizePart(TypedDict):
+    """The checkpoint and its speed here; the mean over seeds."""
+
+    parameters: float
+    bytes: float
+    tokens_per_second: float | None
+    """Generated, one text at a time."""
+    speedup: float | None
+    """Against the full model, timed in turn."""
+
+
+class RowPart(TypedDict):
+    """A method at one number of layers removed."""
+
+    method: str
+    title: str
+    paper: str | None
+    removed: int
+    gap: str | None
+    """Why there is nothing: the method does not apply, or does not reach so far."""
+    sequences: int
+    """Calibration sequences it chose on, a second set that decides included."""
+    seeds: int
+    answers: int
+    """Different answers over its seeds and draws."""
+    layers: str
+    """The layers removed by the first of them; what else was done, where a method rewrites."""
+    calibration: float | None
+    held_out: list[JudgedPart]
+    cost: CostPart | None
+    size: SizePart | None
+    accuracy: MeanPart | None
+    """Over the zero-shot tasks."""
+    accuracy_against_full: MeanPart | None
+    tasks: dict[str, MeanPart]
+
+
+class CellPart(TypedDict):
+    """One seed of a row."""
+
+    method: str
+    removed: int
+    seed: int
+    kept: list[list[int]]
+    """Players kept, one list a draw."""
+    players: str
+    """What a player is: layer, or sublayer (attention 2 i, feed-forward 2 i + 1)."""
+    held_out: dict[str, float]
+    """Length → loss."""
+
+
+class Comparison(TypedDict):
+    """A whole report of `coterie compare`."""
+
+    kind: str
+    command: str
+    identity: dict[str, Json]
+    """What decides the answer."""
+    model: str
+    fingerprint: str
+    architecture: str
+    layers: int
+    locked: list[int]
+    dtype: str
+    device: str
+    calibration: TextPart
+    second: TextPart | None
+    held_out: list[TextPart]
+    tasks: list[str]
+    full: RowPart
+    rows: list[RowPart]
+    cells: list[CellPart]
+    remarks: list[str]
+    versions: dict[str, str]
+    machine: dict[str, str | int]

@@ -1,0 +1,74 @@
+"""What models score on texts and tasks, side by side: its shape as plain JSON.
+
+The first model is the one the others are compared with, item by item and sequence by sequence.
+"""
+
+from typing import TypedDict
+
+from coterie.plain import Json
+
+
+class EstimatePart(TypedDict):
+    """A mean with its standard error; null where there is none."""
+
+    mean: float | None
+    error: float | None
+
+
+class PerplexityRow(TypedDict):
+    """One model on one text: nats per token, errors over documents."""
+
+    text: str
+    sha256: str
+    length: int
+    sequences: int
+    documents: int
+    bos: bool
+    nll: EstimatePart
+    perplexity: EstimatePart
+    difference: EstimatePart | None
+    """Loss less the first model's, paired; null for the first, and where the tokens differ."""
+    not_finite: int
+
+
+class TaskRow(TypedDict):
+    """One model on one task: errors over items."""
+
+    task: str
+    group: str
+    """The name it was asked under: ``anli`` is three tasks."""
+    metric: str
+    """The metric that is printed; `metrics` holds all."""
+    score: EstimatePart
+    difference: EstimatePart | None
+    items: int
+    chance: float | None
+    at_chance: bool
+    truncated: int
+    metrics: dict[str, EstimatePart]
+    provenance: dict[str, Json]
+
+
+class ModelRow(TypedDict):
+    """One model and all it scored."""
+
+    name: str
+    fingerprint: str
+    parameters: int
+    bytes: int
+    perplexity: list[PerplexityRow]
+    tasks: list[TaskRow]
+    average: EstimatePart | None
+    """Over the tasks as they were asked, a group counting once."""
+
+
+class Judgement(TypedDict):
+    """A whole report of `coterie evaluate`."""
+
+    kind: str
+    command: str
+    dtype: str
+    device: str
+    models: list[ModelRow]
+    versions: dict[str, str]
+    machine: dict[str, str | int]

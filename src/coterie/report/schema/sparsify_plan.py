@@ -1,0 +1,73 @@
+"""What a sparse checkpoint would take, before anything is done: its shape as plain JSON."""
+
+from typing import NotRequired, TypedDict
+
+from coterie.plain import Json
+from coterie.report.schema.prune import ModelPart, TextPart
+
+
+class UnitSizePart(TypedDict):
+    """What has a sparsity of its own, and how large it is."""
+
+    unit: str
+    weights: int
+
+
+class ContributionsCostPart(TypedDict):
+    """What contributions will ask of the model."""
+
+    how: str
+    coalitions: int
+    known: int
+    """Coalitions that the store has already."""
+    layer_executions: int
+    """Layers run on a prefix over all calibration texts, as if nothing were known."""
+    layer_tokens_asked: int
+    layer_tokens_executed: int
+
+
+class SharingCostPart(TypedDict):
+    """What sharing the target out will ask beyond contributions."""
+
+    what: str
+    candidates: float
+    """Variants of the whole model judged at most, each weighted with its share of the texts."""
+    layer_tokens: int
+    """Asked at most, each candidate as if alone."""
+    measuring_layer_tokens: int
+    """Of the texts for pruning on their way through the unpruned layers, measured for it."""
+
+
+class SparsityPlan(TypedDict):
+    """A whole plan, as plain JSON."""
+
+    kind: str
+    command: str
+    request: dict[str, Json]
+    model: ModelPart
+    calibration: TextPart
+    pruning: TextPart | None
+    """What layers are measured on, where they are."""
+    held_out: TextPart
+    target: float
+    pattern: str | None
+    reachable: list[float]
+    """Least and most of the target that the bounds of the units allow."""
+    units: list[UnitSizePart]
+    contributions: ContributionsCostPart | None
+    sharing: SharingCostPart | None
+    pruning_layer_tokens: int
+    """Of the texts for pruning on their way through the layers, measured and then pruned."""
+    judging_layer_tokens: int
+    memory_bytes: int
+    """Weights, and states of the game."""
+    pruning_memory_bytes: int
+    """Beside the weights: states of the texts for pruning, statistics, pruned layers."""
+    disk_bytes: int
+    temporary_bytes: int
+    """Of files that are gone when the run ends: variants and statistics that memory had no room
+    for, the model without the layers that are cut."""
+    seconds: float
+    """Of running layers; what the pruner itself computes is not foreseen."""
+    pass_bytes: NotRequired[int]
+    """Streamed: bytes of layers that every pass reads from disk."""

@@ -1,0 +1,1 @@
+"""Records as tables on a terminal."""

@@ -1,0 +1,108 @@
+"""The record of a sparse checkpoint as tables on a terminal."""
+
+from rich.console import Console
+from rich.table import Table
+
+from coterie.report import words as w
+from coterie.report.schema.prune import TextPart
+from coterie.report.schema.sparsify import SparsityPart, SparsityRecord
+from coterie.report.terminal.prune import streamed
+
+RUNTIMES = (
+    "Zeros in scattered places save no time on ordinary hardware: dense kernels multiply them too. "
+    "2:4 patterns profit from NVIDIA's sparse tensor cores (Ampere and later), any zeros from "
+    "CPU engines for sparse weights such as DeepSparse, and from compressed storage."
+)
+"""Who profits from zeros; said wherever a user chooses them."""
+
+
+NAMED = 4
+"""Maps that no input reached, named on a terminal; all are in the record."""
+
+
+_BAR = 24
+
+
+def print_sparsity(record: SparsityRecord, console: Console | None = None) -> None:
+    """Print what the record holds: sparsities, verdict, cost."""
+    out = console or Console(highlight=False)
+    sparse, model = record["sparsity"], record["model"]
+    out.print(
+        f"\n[bold]{model['name']}[/bold] ({model['architecture']}), {_asked(sparse)}, "
+        f"{sparse['allocation']}, {sparse['pruner']}, {record['dtype']}"
+    )
+    if sparse["contributions"]:
+        out.print(f"[dim]{sparse['contributions']}[/dim]")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("unit", "contribution", "asked", "realised", ""):
+        table.add_column(name, justify="left" if not name else "right")
+    for unit in sparse["units"]:
+        bar = "[red]cut[/red]" if unit["cut"] else "█" * round(_BAR * unit["realised"])
+        table.add_row(
+            unit["unit"],
+            w.or_dash(unit["contribution"], "{:.4f}"),
+            f"{unit['asked']:.4f}",
+            f"{unit['realised']:.4f}",
+            bar,
+        )
+    out.print(table)
+    _verdict(record, out)
+    spent = record["cost"]
+    out.print(
+        f"\n[bold]Cost[/bold]\n{spent['coalitions']:,} coalitions, "
+        f"{w.count(spent['layer_tokens_asked'])} layer-tokens asked; "
+        + ", ".join(f"{k} {w.seconds(v)}" for k, v in spent["seconds"].items())
+    )
+    if (stream := record.get("streaming")) is not None:
+        for what, told in streamed(stream):
+            out.print(f"{what}: {told}")
+    out.print(f"[dim]{RUNTIMES}[/dim]")
+
+
+def _verdict(record: SparsityRecord, out: Console) -> None:
+    sparse, verdict = record["sparsity"], record["verdict"]
+    before, after, change = verdict["before"], verdict["after"], verdict["difference"]
+    out.print("\n[bold]Verdict[/bold]")
+    out.print(f"held-out: {_text(record['held_out'])}")
+    out.print(
+        f"perplexity {before['perplexity']:.3f} ± {w.or_dash(before['error'])} before, "
+        f"{after['perplexity']:.3f} ± {w.or_dash(after['error'])} after (×{verdict['ratio']:.3f})"
+    )
+    out.print(
+        f"loss {change['nll']:+.4f} ± {w.or_dash(change['error'], '{:.4f}')} nats per token, paired"
+    )
+    out.print(
+        f"zeros {sparse['zeros']:,} of {sparse['weights']:,} weights in linear maps; asked "
+        f"{sparse['asked']:.6f}, realised {sparse['realised']:.6f}"
+    )
+    if sparse["damping"] is not None:
+        out.print(f"Hessians damped by up to {sparse['damping']:g} of their mean diagonal")
+    if (pruning := record["pruning"]) is not None and sparse["judged_on"] is not None:
+        out.print(f"measured on: {_text(pruning)}")
+    out.print(_inputs(sparse))
+    out.print(f"reloaded: {record['verification']['summary']}")
+
+
+def _inputs(sparse: SparsityPart) -> str:
+    """On how many inputs maps were judged, and which of them on none."""
+    if sparse["judged_on"] is None:
+        return f"{sparse['pruner']} looks at weights alone: no text was read for pruning"
+    fewest, most = sparse["judged_on"]
+    rows = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    told = f"maps were judged on {rows} calibration inputs each"
+    if unseen := sparse["unseen"]:
+        named = ", ".join(unseen[:NAMED]) + (", …" if len(unseen) > NAMED else "")
+        told += (
+            f"; none reached {len(unseen)} of them, in which weights alone decided ({named}): "
+            "more --pruning-sequences would reach more"
+        )
+    return told
+
+
+def _asked(sparse: SparsityPart) -> str:
+    return f"{sparse['pattern'] or format(sparse['target'], '.0%')} sparse"
+
+
+def _text(text: TextPart) -> str:
+    bos = "BOS first" if text["bos"] else "no BOS"
+    return f"{text['description']}, {text['sequences']} × {text['length']} tokens, {bos}"

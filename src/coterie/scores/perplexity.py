@@ -1,0 +1,146 @@
+"""Held-out loss of a model on running text: consecutive windows, as perplexities are published.
+
+The documents of a text follow each other with an empty line between; the whole is cut into windows
+of equal length that do not overlap. Every window is predicted by itself, from its own first token
+(BOS, where the policy puts one there). Of more windows than asked for, evenly spaced ones are read.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from coterie.engine.memory import is_out_of_memory
+from coterie.engine.parts.one_by_one import ReadyLogits
+from coterie.engine.parts.readings import read_full
+from coterie.errors import TextError, UserError
+from coterie.game.coalitions import Vector
+from coterie.models.loaded.routing import input_device
+from coterie.texts.packing import BosPolicy, bos_prefix
+from coterie.texts.sets import HELD_OUT_ON_HUB, TextSet, check_length, describe
+from coterie.texts.specs import Document
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PRESETS = {
+    "wikitext-2": HELD_OUT_ON_HUB,
+    "c4": "allenai/c4:en:validation:text",
+    "ptb": "ptb-text-only/ptb_text_only:penn_treebank:test:sentence",
+}
+"""Texts that perplexities are usually published on, as specs of `texts`."""
+
+TOKENS_AT_ONCE = 2048
+"""Tokens of one forward pass; a longer window is one pass of its own."""
+
+
+def running_windows(
+    documents: Sequence[Document],
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    length: int,
+    at_most: int,
+    bos: BosPolicy = "auto",
+    context: int | None = None,
+) -> TextSet:
+    """Cut running text into windows; each belongs to the document that it starts in.
+
+    Args:
+        documents: In their order.
+        tokenizer: Turns text into token ids.
+        length: Tokens in a window, BOS counted.
+        at_most: Windows that are read; evenly spaced ones where there are more.
+        bos: What stands before every window.
+        context: The most tokens the model reads at once, where known.
+
+    Raises:
+        TextError: a length out of range, or too little text for one window.
+    """
+    check_length(length, context)
+    prefix = bos_prefix(tokenizer, bos)
+    body = length - len(prefix)
+    if at_most < 1 or body < 1:
+        raise TextError(f"{at_most} sequences of {length} tokens leave nothing to read: give more")
+    ids, owners = _joined(documents, tokenizer)
+    count = len(ids) // body
+    sources = tuple(dict.fromkeys(document.source for document in documents))
+    if not count:
+        raise TextError(
+            f"text '{describe(sources)}' has {len(ids)} tokens, and one sequence needs {body}: "
+            "give more text or a smaller length"
+        )
+    chosen = np.unique(np.linspace(0, count - 1, min(count, at_most)).round().astype(np.intp))
+    rows = ids[: count * body].reshape(count, body)[chosen]
+    before = np.tile(np.array(prefix, dtype=np.int64), (len(rows), 1))
+    names, places = np.unique(owners[chosen * body], return_inverse=True)
+    return TextSet(
+        np.concatenate([before, rows], axis=1),
+        places.astype(np.intp),
+        tuple(documents[name].name for name in names),
+        describe(sources),
+        bos=bool(prefix),
+        sources=sources,
+    )
+
+
+@torch.inference_mode()
+def sequence_losses(
+    model: "PreTrainedModel", texts: TextSet, step: Callable[[int, int], None]
+) -> Vector:
+    """Negative log-likelihood of every window, nats per predicted token, ``(n_sequences,)``.
+
+    Args:
+        step: Told how many windows are done, and how many there are.
+
+    Raises:
+        UserError: one window does not fit the memory.
+    """
+    tokens = torch.from_numpy(texts.tokens)
+    losses = []
+    for rows in tokens.split(max(1, TOKENS_AT_ONCE // texts.length)):
+        try:
+            losses.append(_losses(model, rows.to(input_device(model))))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(
+                f"sequences of {texts.length} tokens do not fit the memory of {model.device}: "
+                "give a smaller --length"
+            ) from error
+        step(sum(map(len, losses)), len(tokens))
+    return np.concatenate(losses)
+
+
+def _losses(model: "PreTrainedModel", tokens: torch.Tensor) -> Vector:
+    logits = model(input_ids=tokens, use_cache=False).logits[:, :-1]
+    targets = tokens[:, 1:].to(logits.device)
+    vocabulary = logits.shape[-1]
+    read = read_full(
+        ReadyLogits(vocabulary),
+        logits.flatten(0, 1),
+        targets.flatten(),
+        kl=False,
+        tokens=256,
+        block=vocabulary,
+    )
+    return read.nll.view(targets.shape).double().mean(dim=1).cpu().numpy()
+
+
+def _joined(
+    documents: Sequence[Document], tokenizer: "PreTrainedTokenizerBase"
+) -> tuple[np.ndarray, np.ndarray]:
+    """All tokens in one row, and the document of each, both ``(n_tokens,)``."""
+    ids: list[int] = []
+    owners: list[int] = []
+    between = _encode(tokenizer, "\n\n")
+    for place, document in enumerate(documents):
+        tokens = [*(between if ids else []), *_encode(tokenizer, document.text)]
+        ids += tokens
+        owners += [place] * len(tokens)
+    return np.array(ids, dtype=np.int64), np.array(owners, dtype=np.intp)
+
+
+def _encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    # `verbose=False` silences the warning that a document is longer than the model's context.
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]  # type: ignore[return-value]

@@ -1,0 +1,303 @@
+"""Zero-shot tasks through lm-evaluation-harness: scores per item, errors, paired differences.
+
+Two checkpoints answer the same items, so their difference is taken item by item: its standard error
+is the one to read, not the two errors of the two scores.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coterie.game.coalitions import Vector
+from coterie.plain import Json
+from coterie.scores.task_definitions import TaskError, load_tasks, quiet
+from coterie.texts.packing import BosPolicy
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+    from lm_eval.models.huggingface import HFLM
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = [
+    "Estimate", "TaskError", "TaskScores", "average", "fingerprint", "load_tasks",
+    "paired_difference", "score_tasks",
+]  # fmt: skip
+
+HEADLINES = ("acc_norm", "acc", "exact_match")
+"""The metric a task is read by: the first of these it has, else its own first one."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its standard error over items."""
+
+    mean: float
+    standard_error: float
+    n_items: int
+
+
+@dataclass(frozen=True, eq=False)
+class TaskScores:
+    """What one model scored on one task, item by item."""
+
+    task: str
+    scores: Mapping[str, Vector]
+    """Metric → ``(n_items,)``. ``margin`` is the log-likelihood of the right choice less that of
+    the best wrong one, in nats; every other name is the harness's."""
+    items: tuple[str, ...]
+    """A hash of each item, to pair two models by."""
+    truncated: int
+    """Texts that did not fit the model's context and lost their beginning."""
+    provenance: Mapping[str, str | int | None] = field(default_factory=dict)
+    """Versions of task and harness, number of shots, BOS policy, limit."""
+    chance: float | None = None
+    """What guessing scores in ``acc`` and ``acc_norm``; None where nothing is to be chosen."""
+
+    @property
+    def headline(self) -> str:
+        """The metric the task is read by."""
+        return next((name for name in HEADLINES if name in self.scores), next(iter(self.scores)))
+
+    def estimate(self, metric: str | None = None) -> Estimate:
+        """The mean of a metric with its standard error; the headline when none is named."""
+        return _estimate(self.scores[metric or self.headline])
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the headline lies within two standard errors of what guessing scores."""
+        found = self.estimate()
+        if self.chance is None or self.headline not in ("acc", "acc_norm"):
+            return False
+        return not abs(found.mean - self.chance) > 2 * found.standard_error
+
+    def as_json(self) -> dict[str, Json]:
+        """Plain data, from which `from_json` makes the same again."""
+        scores = {name: list(map(float, values)) for name, values in self.scores.items()}
+        return {**vars(self), "scores": scores, "provenance": dict(self.provenance)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Json]) -> "TaskScores":
+        """What `as_json` made plain."""
+        fields = dict(content)
+        found = {name: np.array(values) for name, values in fields.pop("scores").items()}  # type: ignore[union-attr]
+        items = tuple(fields.pop("items"))  # type: ignore[arg-type]
+        return cls(scores=found, items=items, **fields)  # type: ignore[arg-type]
+
+
+def score_tasks(
+    tasks: Mapping[str, "Task"],
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    limit: int | None = None,
+    batch_size: int = 8,
+    bos: BosPolicy = "auto",
+    context: int | None = None,
+) -> list[TaskScores]:
+    """Score a model on tasks, one after the other, in the order they are given.
+
+    Args:
+        tasks: From `load_tasks`; they may be scored again with another model.
+        model: Any causal LM, whole, cut, or routed around some of its layers.
+        tokenizer: The model's.
+        limit: Only the first items of each task.
+        batch_size: Texts at a time.
+        bos: Whether a text starts with BOS; ``auto`` as the tokenizer does by itself.
+        context: The most tokens the model reads at once; what its config says when None.
+
+    Raises:
+        TaskError: a limit below 1, or a task without a score per item.
+    """
+    if limit is not None and limit < 1:
+        raise TaskError(f"a limit of {limit} items leaves nothing to score: give at least 1")
+    from lm_eval import evaluator
+
+    lm, counter = language_model(model, tokenizer, batch_size, bos, context)
+    results = []
+    for name, task in tasks.items():
+        if task.get_config("num_fewshot") is None:
+            task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=0)
+        counter.truncated.clear()
+        with quiet():
+            answer = evaluator.evaluate(
+                lm,
+                task_dict={"tasks": {name: task}, "groups": {}, "group_map": {}},
+                limit=limit,
+                bootstrap_iters=0,
+                log_samples=True,
+            )
+        provenance: dict[str, str | int | None] = {
+            "task_version": str(answer["versions"].get(name)),
+            "lm_eval": version("lm_eval"),
+            "shots": task.get_config("num_fewshot"),
+            "bos": bos,
+            "limit": limit,
+        }
+        samples = answer["samples"][name]
+        results.append(_scores(name, task, samples, len(counter.truncated), provenance))
+    return results
+
+
+def fingerprint(task: "Task", limit: int | None = None) -> str:
+    """SHA-256 of all that decides a task's score but the model: definition, items and their order.
+
+    Args:
+        limit: Only the first items count.
+    """
+    from itertools import islice
+
+    def plain(value: object) -> str:
+        return getattr(value, "__qualname__", type(value).__name__)  # functions have no content
+
+    definition = {
+        **task.config.to_dict(),  # type: ignore[attr-defined]
+        "num_fewshot": task.get_config("num_fewshot") or 0,  # scoring writes it down
+        "version": task.VERSION,
+        "lm_eval": version("lm_eval"),
+    }
+    text = json.dumps(definition, sort_keys=True, default=plain)
+    text = re.sub(r" at 0x[0-9a-f]+", "", text)  # where an object lies in memory says nothing
+    total = hashlib.sha256(text.encode())
+    for doc in islice(task.eval_docs, limit):
+        total.update(json.dumps(doc, sort_keys=True, default=str).encode() + b"\0")
+    return total.hexdigest()
+
+
+def paired_difference(a: TaskScores, b: TaskScores, metric: str | None = None) -> Estimate:
+    """``a − b`` on one task, item by item, with the standard error of the paired difference.
+
+    Raises:
+        TaskError: different tasks, items or settings, which cannot be compared.
+    """
+    if a.task != b.task:
+        raise TaskError(f"scores of '{a.task}' and of '{b.task}' cannot be paired: not one task")
+    if a.items != b.items or a.provenance != b.provenance:
+        what = "items" if a.items != b.items else "settings"
+        raise TaskError(
+            f"two scores of '{a.task}' differ in their {what}: score both models in one run"
+        )
+    name = metric or a.headline
+    return _estimate(a.scores[name] - b.scores[name])
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The plain mean over tasks; their items are different, so the errors are independent."""
+    if not estimates:
+        raise TaskError("an average needs at least one task")
+    squares = sum(estimate.standard_error**2 for estimate in estimates)
+    return Estimate(
+        float(np.mean([estimate.mean for estimate in estimates])),
+        float(np.sqrt(squares)) / len(estimates),
+        sum(estimate.n_items for estimate in estimates),
+    )
+
+
+def _estimate(scores: Vector) -> Estimate:
+    n = len(scores)
+    error = float(scores.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+    return Estimate(float(scores.mean()), error, n)
+
+
+def _scores(
+    name: str,
+    task: "Task",
+    samples: list[dict[str, object]],
+    truncated: int,
+    provenance: Mapping[str, str | int | None],
+) -> TaskScores:
+    first = samples[0]["filter"]  # a task may read one answer in several ways
+    samples = [sample for sample in samples if sample["filter"] == first]
+    samples.sort(key=lambda sample: int(str(sample["doc_id"])))
+    names = [str(metric) for metric in samples[0]["metrics"]]  # type: ignore[attr-defined]
+    plain = [m for m in names if all(isinstance(s[m], bool | int | float) for s in samples)]
+    scores = {m: np.array([s[m] for s in samples], dtype=np.float64) for m in plain}
+    if not scores:
+        raise TaskError(
+            f"task '{name}' gives no score per item ({', '.join(names)} are of the whole text), "
+            "so it has no standard error: choose another task"
+        )
+    chance = None
+    if task.get_config("output_type") == "multiple_choice":
+        answers = [_answers(sample) for sample in samples]
+        right = [right_choices(task, sample["doc"]) for sample in samples]
+        both = list(zip(answers, right, strict=True))
+        scores["margin"] = np.array([margin(*pair) for pair in both])
+        chance = float(np.mean([len(its) / len(all_) for all_, its in both]))
+    items = tuple(str(sample["doc_hash"]) for sample in samples)
+    return TaskScores(name, scores, items, truncated, provenance, chance)
+
+
+def _answers(sample: dict[str, object]) -> Vector:
+    """Log-likelihood of every choice of an item, nats, ``(n_choices,)``."""
+    return np.array([answer[0] for answer in sample["filtered_resps"]])  # type: ignore[attr-defined]
+
+
+def margin(likelihoods: Vector, right: list[int]) -> float:
+    """Log-likelihood of the right choice less that of the best wrong one, nats."""
+    wrong = np.delete(likelihoods, right)
+    return float(likelihoods[right].max() - wrong.max()) if wrong.size else float("nan")
+
+
+def right_choices(task: "Task", doc: object) -> list[int]:
+    """Which choices of an item are right."""
+    # Where the contexts are the choices (WinoGrande), the harness keeps the answer in the text.
+    gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)  # type: ignore[attr-defined]
+    if isinstance(gold, str):
+        choices = task.doc_to_choice(doc)  # type: ignore[attr-defined]
+        gold = choices.index(gold) if gold in choices else int(gold)
+    return gold if isinstance(gold, list) else [gold]
+
+
+@dataclass
+class _Counter:
+    """Contexts of the current task that were cut to fit the model."""
+
+    truncated: set[str] = field(default_factory=set)
+
+
+def language_model(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    batch_size: int,
+    bos: BosPolicy,
+    context: int | None,
+) -> tuple["HFLM", _Counter]:
+    """The harness's view of a model, and the count of the texts it had to cut."""
+    from lm_eval.models.huggingface import HFLM
+
+    counter = _Counter()
+
+    class Counting(HFLM):
+        """The harness cuts a text that is too long without a number; here it is counted."""
+
+        def _loglikelihood_tokens(
+            self,
+            requests: list[tuple[tuple[str, str], list[int], list[int]]],
+            disable_tqdm: bool = False,
+            override_bs: int | None = None,
+        ) -> list[tuple[float, bool]]:
+            counter.truncated.update(
+                text[0]
+                for text, context, continuation in requests
+                if len(context) + len(continuation) > self.max_length + 1
+            )
+            return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+
+    add_bos = {"auto": None, "always": True, "never": False}[bos]
+    with quiet():
+        lm = Counting(
+            pretrained=model,
+            tokenizer=tokenizer,  # type: ignore[arg-type]
+            backend="causal",
+            batch_size=batch_size,
+            add_bos_token=add_bos,
+            max_length=context,
+        )
+    return lm, counter

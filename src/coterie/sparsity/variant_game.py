@@ -1,0 +1,208 @@
+"""Many variants of one model, observed together: each layer as it is, pruned to some level, or cut.
+
+A candidate is one choice for each layer. Candidates that agree up to some depth share every state
+up to there, so states are keyed by the choices made so far: the trie of coalition prefixes, of
+which kept or cut is the case of two choices. The walk goes layer by layer, so only one layer's
+variants are in use at a time. No weight is written to: a layer wears other tensors while it runs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from coterie.engine.batch_shape import BatchShape
+from coterie.engine.batches import Batches
+from coterie.engine.cost import Spent
+from coterie.engine.memory import free_bytes
+from coterie.engine.parts.head import TailNotFound, find_head
+from coterie.engine.parts.layers import NotReplayable, Prelude
+from coterie.engine.parts.readings import FullModel, observations, refuse_unless_finite
+from coterie.engine.parts.replay import replayed
+from coterie.errors import ModelError
+from coterie.game.coalitions import Block, Indices, Observations
+from coterie.models.loaded.routing import input_device
+from coterie.models.loaded.stack import Stack
+
+Choices = NDArray[np.intp]
+"""Integer array ``(n_candidates, n_layers)``: which variant of each layer a candidate has."""
+
+CUT, AS_IT_IS = -1, 0
+"""The two choices every layer has: skipped, and unchanged. Variants count from 1."""
+
+Variant = Callable[[int, int], Mapping[str, Tensor]]
+"""Gives the tensors of a layer's variant, by their names inside the layer."""
+
+Readings = dict[tuple[int, ...], FullModel]
+"""What the full model predicts, by the numbers of the texts that were read together."""
+
+_FREE_SHARE = 0.5
+
+
+@contextmanager
+def wearing(layer: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Inside, some parameters of a module are other tensors; afterwards its own are back."""
+    places = [name.rpartition(".") for name in tensors]
+    owners = [layer.get_submodule(path) for path, _, _ in places]
+    own = [owner._parameters[leaf] for owner, (_, _, leaf) in zip(owners, places, strict=True)]
+    try:
+        for owner, (_, _, leaf), tensor in zip(owners, places, tensors.values(), strict=True):
+            owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+        yield
+    finally:
+        for owner, (_, _, leaf), parameter in zip(owners, places, own, strict=True):
+            owner._parameters[leaf] = parameter
+
+
+def together(memory: int, state_bytes: int) -> int:
+    """States that memory has room for at once, each of so many bytes.
+
+    Twice, for a layer's outputs exist beside its inputs.
+    """
+    return max(1, memory // (2 * state_bytes))
+
+
+def walks_of(n_candidates: int, n_sequences: int, state_bytes: int, memory: int) -> int:
+    """Walks through the layers that observing candidates takes.
+
+    Args:
+        state_bytes: Of one candidate on one text.
+    """
+    turns = -(-n_sequences // together(memory, state_bytes))
+    at_once = together(memory, -(-n_sequences // turns) * state_bytes)
+    return turns * -(-n_candidates // at_once)
+
+
+def memory_for_states(asked: int | None, device: torch.device) -> int:
+    """Bytes that live states may take: those that were asked for, or half of what is free."""
+    return int(_FREE_SHARE * free_bytes(device)) if asked is None else asked
+
+
+class ChoiceGame:
+    """Observes candidates on texts, each prefix of choices computed once.
+
+    Args:
+        model: In evaluation mode; no weight is ever changed.
+        tokens: Token ids, ``(n_sequences, length)``, without padding.
+        shape: How much to compute at once.
+        variant: Gives the tensors of a layer's variants, choices from 1 on.
+        state_memory: Bytes that live states may take; by default half of what is free.
+        like: What a full model predicted on the same texts; without it, this model's own
+            predictions are what candidates are compared with.
+        batches: The model, taken apart already; its weights may come from files.
+        arrived: Called with a layer when its own weights are in place, before its variants are
+            asked for.
+
+    Attributes:
+        readings: What candidates are compared with, as far as it has been read.
+
+    Raises:
+        ModelError: The layers of this model cannot be run apart from it.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        stack: Stack,
+        tokens: Tensor,
+        shape: BatchShape,
+        variant: Variant,
+        *,
+        state_memory: int | None = None,
+        like: Readings | None = None,
+        batches: Batches | None = None,
+        arrived: Callable[[int], None] | None = None,
+    ) -> None:
+        self.stack, self.tokens, self.variant, self.arrived = stack, tokens, variant, arrived
+        self.spent = Spent()
+        self._batches = batches or _taken_apart(model, stack, tokens[[0, -1]], shape)
+        self._layers = self._batches.layers
+        one = self._layers.prelude(tokens[:1]).embedded
+        self._memory = memory_for_states(state_memory, one.device)
+        self._state_bytes = one[0].numel() * max(one.element_size(), 4)
+        self.readings: Readings = {} if like is None else like
+
+    def observe(self, choices: Choices, sequences: Indices | None = None) -> Observations:
+        """Observe candidates on some sequences: tables ``(n_candidates, n_sequences)``."""
+        began = perf_counter()
+        if sequences is None:
+            sequences = np.arange(len(self.tokens))
+        turns = -(-len(sequences) // together(self._memory, self._state_bytes))
+        if turns > 1:  # not even one candidate has room on all texts
+            table, rows = Observations.empty(len(choices), len(sequences)), np.arange(len(choices))
+            for columns in np.array_split(np.arange(len(sequences)), turns):
+                table.put(Block(rows, columns, self.observe(choices, sequences[columns])))
+            return table
+        distinct, inverse = np.unique(choices, axis=0, return_inverse=True)
+        tokens = self.tokens[sequences]
+        prelude = self._layers.prelude(tokens)
+        key = tuple(int(sequence) for sequence in sequences)
+        seen = Observations.empty(len(distinct), len(sequences))
+        at_once = together(self._memory, len(sequences) * self._state_bytes)
+        for rows in np.array_split(np.arange(len(distinct)), -(-len(distinct) // at_once)):
+            states = self._walk(prelude, self._with_full(distinct[rows], key))
+            with self._batches.ending():
+                if key not in self.readings:
+                    self.readings[key] = self._read_full(states.pop(), tokens, key)
+                for row, state in zip(rows, states, strict=True):
+                    read = observations(self._batches.read([state], tokens, self.readings[key]))
+                    seen.nll[row], seen.kl[row], seen.top1[row] = read.nll, read.kl, read.top1
+                    self.spent.head_tokens += len(tokens) * (tokens.shape[1] - 1)
+        self.spent.seconds += perf_counter() - began
+        return seen[inverse.reshape(-1)]
+
+    def _walk(self, prelude: Prelude, choices: Choices) -> list[Tensor]:
+        """Final states of candidates, ``(n_sequences, length, width)`` each."""
+        states = [prelude.embedded]
+        node = np.zeros(len(choices), dtype=np.intp)
+        for layer in range(choices.shape[1]):
+            if self._layers.weights is not None:
+                self._layers.weights.hold(layer)
+            if self.arrived is not None:
+                self.arrived(layer)
+            steps, node = np.unique(
+                np.stack([node, choices[:, layer]], axis=1), axis=0, return_inverse=True
+            )
+            node = node.reshape(-1)
+            below: list[Tensor] = [states[parent] for parent, _ in steps]
+            for choice in np.unique(steps[:, 1]):
+                if choice == CUT:
+                    continue
+                with wearing(self.stack.layers[layer], self._tensors(layer, int(choice))):
+                    for at in np.flatnonzero(steps[:, 1] == choice):
+                        below[at] = self._batches.apply(prelude, layer, below[at], 0, 1)
+                        self.spent.layer_executions += 1
+                        self.spent.layer_tokens += below[at].shape[0] * below[at].shape[1]
+            states = below
+        return [states[at] for at in node]
+
+    def _tensors(self, layer: int, choice: int) -> Mapping[str, Tensor]:
+        return {} if choice == AS_IT_IS else self.variant(layer, choice)
+
+    def _with_full(self, choices: Choices, key: tuple[int, ...]) -> Choices:
+        """The same, and the unpruned model behind them if it has not been read on these texts."""
+        if key in self.readings:
+            return choices
+        return np.vstack([choices, np.full(choices.shape[1], AS_IT_IS)])
+
+    def _read_full(self, state: Tensor, tokens: Tensor, key: tuple[int, ...]) -> FullModel:
+        full = self._batches.read_full(state, tokens, kl=True)
+        refuse_unless_finite(full.nll, list(key))
+        return full
+
+
+def _taken_apart(model: PreTrainedModel, stack: Stack, few: Tensor, shape: BatchShape) -> Batches:
+    """The layers and the head of a model that is in memory."""
+    try:
+        layers, head = replayed(model, stack, few), find_head(model, stack, few)
+    except (NotReplayable, TailNotFound) as reason:
+        raise ModelError(
+            f"{type(model).__name__} cannot be run layer by layer, which judging pruned layers "
+            f"needs: {reason}; cut whole layers of it instead (coterie prune)"
+        ) from reason
+    return Batches(layers, head, shape, input_device(model))

@@ -1,0 +1,1 @@
+"""Tiny models and checks, for our tests and for those of users."""

@@ -1,0 +1,219 @@
+"""Where texts come from: a spec such as ``corpus.jsonl`` read into documents.
+
+A spec is one of
+
+- a path to a file or a folder (`text_files`), ``PATH:COLUMN`` to name the column of a table;
+- a data set on the Hub, ``name[:config[:split[:column]]]`` (`text_hub`);
+- ``stdlib``: library modules and help topics every CPython carries (`models.reference.text`);
+- a mixture of these by shares of the sequences: ``a.txt=0.7,b.jsonl=0.3``.
+"""
+
+import hashlib
+import heapq
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coterie.errors import TextError
+from coterie.models.reference.text import Half, stdlib_documents
+from coterie.texts.files import TABLE_SUFFIXES, TEXT_SUFFIXES, files_sha256, find_files, read_files
+from coterie.texts.hub import HubText, find_revision, parse_hub, read_hub
+from coterie.texts.rows import NamedText
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CHARACTERS_PER_TOKEN = 16
+"""Characters read per token wanted: generous, so that a sample of documents is never too small."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where documents come from, as a report may print it: no path, no user."""
+
+    name: str
+    """File or folder name, data set, or ``stdlib``, with what tells its version apart."""
+    share: float = 1.0
+    """Share of the sequences this source gives in a mixture; the shares sum to 1."""
+    sha256: str | None = None
+    """Hash of the file, or of all files of the folder, where there is one."""
+
+    def __str__(self) -> str:
+        return f"{self.name} (sha256 {self.sha256[:12]})" if self.sha256 else self.name
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text that stays whole when texts are split into those to choose and those to judge by."""
+
+    name: str
+    text: str
+    source: Source
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of the content, blind to case and white space: equal for duplicates."""
+        return hashlib.sha256(" ".join(self.text.lower().split()).encode()).hexdigest()
+
+
+def read_documents(
+    spec: str,
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    rng: np.random.Generator,
+    half: Half = "calibration",
+    sequences: int | None = None,
+    length: int = 1,
+) -> list[Document]:
+    """Read the documents a spec names, or a random sample of them where far fewer are needed.
+
+    Args:
+        spec: What to read, see the head of this module.
+        tokenizer: Renders chat messages through its template.
+        rng: Draws the sample.
+        half: Which half of ``stdlib``: what calibrates never judges.
+        sequences: Sequences that will be packed from the documents; None reads everything.
+        length: Tokens in each.
+
+    Raises:
+        TextError: nothing there, or nothing that can be read as text.
+    """
+    documents = []
+    for part, share in parse_mixture(spec):
+        source, texts = _open_source(part, share, tokenizer, half, rng)
+        if sequences is not None:
+            texts = _sample(texts, sequences, length, rng, in_random_order=_is_hub(part))
+        found = [Document(name, text, source) for name, text in texts if text.strip()]
+        if not found:
+            raise TextError(
+                f"text '{source.name}' is empty: it holds no document with a word in it"
+            )
+        documents += found
+    return documents
+
+
+def parse_mixture(spec: str) -> list[tuple[str, float]]:
+    """The parts of a spec with their shares, which sum to 1; a plain spec is one part.
+
+    Raises:
+        TextError: a part without a positive number for its weight.
+    """
+    tail = spec.rpartition("=")[2]
+    if Path(spec).exists() or "=" not in spec or not ("," in spec or _is_number(tail)):
+        return [(spec, 1.0)]
+    parts = []
+    for entry in spec.split(","):
+        name, _, weight = entry.strip().rpartition("=")
+        if not (name and _is_number(weight) and 0 < float(weight) < float("inf")):
+            raise TextError(
+                f"'{entry.strip()}' in the mixture '{spec}' has no weight above 0: "
+                "write every part as NAME=WEIGHT, as in 'a.txt=0.7,b.txt=0.3'"
+            )
+        parts.append((name, float(weight)))
+    names = [name for name, _ in parts]
+    if len(set(names)) < len(names):
+        raise TextError(f"the mixture '{spec}' names a part twice: give it once, with its weight")
+    total = sum(weight for _, weight in parts)
+    return [(name, weight / total) for name, weight in parts]
+
+
+def _open_source(
+    spec: str,
+    share: float,
+    tokenizer: "PreTrainedTokenizerBase",
+    half: Half,
+    rng: np.random.Generator,
+) -> tuple[Source, Iterable[NamedText]]:
+    if spec == "stdlib":
+        name = f"stdlib ({half} half), Python {platform.python_version()}"
+        return Source(name, share), _stdlib(half)
+    local = _local(spec)
+    if local is not None:
+        path, column = local
+        files = find_files(path)
+        texts = read_files(path, files, column, tokenizer)
+        return Source(path.resolve().name, share, files_sha256(files)), texts
+    hub = parse_hub(spec)
+    if hub is None or _looks_like_a_path(spec):
+        raise TextError(
+            f"text '{spec}' is not there: give a file, a folder, a data set as "
+            "NAME:CONFIG:SPLIT:COLUMN, or 'stdlib'"
+        )
+    revision = find_revision(hub)
+    texts = read_hub(hub, revision, tokenizer, seed=int(rng.integers(2**31)))
+    return Source(_hub_name(hub, revision), share), texts
+
+
+def _local(spec: str) -> tuple[Path, str | None] | None:
+    """The path and the column of a spec that names something on this machine."""
+    if not spec:
+        return None
+    if Path(spec).expanduser().exists():
+        return Path(spec).expanduser(), None
+    path, colon, column = spec.rpartition(":")
+    if colon and path and column and Path(path).expanduser().exists():
+        return Path(path).expanduser(), column
+    return None
+
+
+def _looks_like_a_path(spec: str) -> bool:
+    path = Path(spec.partition(":")[0])
+    known = path.suffix.lower() in TEXT_SUFFIXES + TABLE_SUFFIXES + (".md", ".gz", ".zst", ".csv")
+    return known or spec.startswith((".", "/", "~")) or "\\" in spec
+
+
+def _is_hub(spec: str) -> bool:
+    hub = None if spec == "stdlib" or _local(spec) else parse_hub(spec)
+    return hub is not None and not hub.is_articles_by_line
+
+
+def _hub_name(hub: HubText, revision: str | None) -> str:
+    name = ":".join(part for part in (hub.name, hub.config, hub.split) if part)
+    return f"{name} at {revision[:12]}" if revision else name
+
+
+def _stdlib(half: Half) -> list[NamedText]:
+    try:
+        return stdlib_documents(half)
+    except FileNotFoundError as error:
+        raise TextError(f"'stdlib' is not there: {error}; give a text file instead") from error
+
+
+def _sample(
+    texts: Iterable[NamedText],
+    sequences: int,
+    length: int,
+    rng: np.random.Generator,
+    *,
+    in_random_order: bool,
+) -> list[NamedText]:
+    """A uniform sample of documents that fills the sequences, in one pass and bounded memory.
+
+    Every document draws a number; those with the smallest stay, as many as the sequences need.
+    A stream already in random order is read only as far as that.
+    """
+    enough = CHARACTERS_PER_TOKEN * sequences * length
+    kept: list[tuple[float, int, NamedText]] = []  # a heap, largest draw on top
+    characters = 0
+    for place, named in enumerate(texts):
+        draw = -float(place) if in_random_order else -float(rng.random())
+        heapq.heappush(kept, (draw, -place, named))
+        characters += len(named[1])
+        while len(kept) > 2 * sequences and characters - len(kept[0][2][1]) >= enough:
+            characters -= len(heapq.heappop(kept)[2][1])
+            if in_random_order:
+                return [text for _, _, text in sorted(kept, reverse=True)]
+    return [named for _, _, named in sorted(kept, key=lambda entry: -entry[1])]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

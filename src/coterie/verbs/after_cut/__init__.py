@@ -1,0 +1,1 @@
+"""`heal` and `quantize`: what is done to a checkpoint after the cut."""

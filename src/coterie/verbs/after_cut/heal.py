@@ -1,0 +1,254 @@
+"""`heal`: a cut checkpoint learns from the model it was cut from, and is written anew."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from coterie.game.coalitions import Vector
+from coterie.healing.distill import Learned, Plan, check_resume, learn
+from coterie.healing.origin import HealError, kept_players
+from coterie.healing.students import Pupil
+from coterie.healing.write import check_written, write_healed
+from coterie.models.families.fields import text_config
+from coterie.models.files.sources import REFERENCE, Source
+from coterie.models.loaded.load import load_model, load_tokenizer, pick_device, resolve
+from coterie.models.loaded.quiet import quiet
+from coterie.plain import Json
+from coterie.quantization.torchao import check_plain
+from coterie.report.schema.after_cut import AfterPart, LearningPart
+from coterie.report.schema.prune import Record
+from coterie.scores.sequence_losses import sequence_losses
+from coterie.texts.sets import Tokens
+from coterie.verbs.after_cut.heal_request import RATES, Healing, Patient
+from coterie.verbs.after_cut.record import Parts, command_line, remember
+from coterie.verbs.after_cut.teaching import School, check_cache, healing_dtype, open_school
+from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
+from coterie.verbs.shared.output import as_read, check_output, read_record, written_aside
+from coterie.verbs.shared.prepared import text_part
+from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.provenance import machine, versions
+from coterie.verbs.shared.verdict import difference, n_bytes, perplexity, recovered
+
+_WIDTH = 160
+"""Width of the reference model: rates fall with the width beyond it."""
+
+
+def heal(
+    request: Healing,
+    *,
+    output: Path | str,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Parts:
+    """Heal a cut checkpoint by short distillation from the model it was cut from.
+
+    Stopped at any moment, the same call goes on from what was learned.
+
+    Args:
+        output: Folder for the healed checkpoint; written aside and renamed when all is well.
+        overwrite: Replace a checkpoint that is there.
+
+    Raises:
+        UserError: something asked cannot be done, in one line; nothing was written.
+        VerificationError: the written checkpoint is not what was learned.
+    """
+    request.check()
+    quiet()
+    progress, output = progress or Silent(), Path(output)
+    done = None if overwrite else read_record(output)
+    if done is None:
+        check_output(output, overwrite=overwrite)
+    patient = _admit(request, progress)
+    identity = as_read(patient.identity())
+    if done is not None and (parts := Parts.finished(done, identity)) is not None:
+        progress.say(f"{output.name} holds the finished healing of this very request")
+        return parts
+    check_output(output, overwrite=overwrite, source=patient.cut.folder)
+    state = output.resolve().parent / f".{output.resolve().name}.healing.safetensors"
+    check_resume(state, identity)
+    check_cache(patient, output)
+    part = _heal(patient, output, state, identity, progress, overwrite=overwrite)
+    state.unlink(missing_ok=True)
+    return part
+
+
+def _admit(request: Healing, progress: Progress) -> Patient:
+    cut = resolve(request.model, trust_remote_code=request.trust_remote_code)
+    check_plain(cut)
+    record = read_record(cut.folder)
+    teacher, revision = _teacher(request, record, cut)
+    full = resolve(teacher, revision, trust_remote_code=request.trust_remote_code)
+    kept = kept_players(cut, full)
+    progress.say(f"reading texts for {cut.name}")
+    tokenizer = load_tokenizer(full)
+    judges = held_out_texts(request.judges, record, full.name, full, tokenizer)
+    lessons = healing_texts(
+        request.text,
+        full.name,
+        tokenizer,
+        judges,
+        sequences=request.steps * request.batch,
+        length=judges.length,
+        seed=request.seed,
+    )
+    return Patient(request, cut, full, kept, record, lessons, judges)
+
+
+def _teacher(request: Healing, record: Record | None, cut: Source) -> tuple[str, str | None]:
+    """Name and revision of the model the checkpoint was cut from."""
+    if request.teacher is not None:
+        return request.teacher, request.revision
+    if record is not None and "model" in record:
+        named = record["model"]
+        if named["hub_id"] is not None:
+            return named["hub_id"], named["revision"]
+        if named["name"] == REFERENCE:
+            return REFERENCE, None
+        raise HealError(
+            f"{cut.name!r} was cut from a local folder {named['name']!r}: say where it is with"
+            " --teacher DIR"
+        )
+    raise HealError(f"{cut.name!r} does not say what it was cut from: name it with --teacher MODEL")
+
+
+def _heal(
+    patient: Patient,
+    output: Path,
+    state: Path,
+    identity: Mapping[str, Json],
+    progress: Progress,
+    *,
+    overwrite: bool,
+) -> Parts:
+    request = patient.request
+    device = pick_device(request.device)
+    dtype, tokens = healing_dtype(patient, device), patient.judges.tokens
+    losses = {"before": _judged(patient.cut, dtype, device, tokens)}
+    taught = _taught(patient, device, state, identity, progress)
+    losses["full"] = taught.full
+    with written_aside(output, overwrite=overwrite) as folder:
+        progress.say(f"writing {output.name}")
+        write_healed(patient.cut, taught.weights, taught.path, taught.kept, folder)
+        healed = Source(output.name, folder, None, request.trust_remote_code)
+        losses["after"] = _judged(healed, dtype, device, tokens)
+        check_written(output.name, taught.in_memory, float(losses["after"][0].mean()))
+        part = _part(patient, losses, healed, taught.learning, output, str(device))
+        return remember(folder, patient.cut.folder, patient.record, part, identity)
+
+
+@dataclass(frozen=True, eq=False)
+class _Taught:
+    """What is left of a pupil and its teacher when both are out of memory.
+
+    Attributes:
+        weights: What was learned, by name in the model that learned.
+        path: The stack of that model, and the players of it that make the healed one.
+        in_memory: Mean loss of the pupil on what judges, nats per token.
+        full: Losses of the full model, and how many were no number.
+    """
+
+    weights: dict[str, Tensor]
+    path: str
+    kept: tuple[int, ...]
+    in_memory: float
+    full: tuple[Vector, int]
+    learning: LearningPart
+
+
+def _taught(
+    patient: Patient,
+    device: torch.device,
+    state: Path,
+    identity: Mapping[str, Json],
+    progress: Progress,
+) -> _Taught:
+    school, plan = open_school(patient, device, progress), _plan(patient)
+    pupil = school.pupil
+
+    def step(done: int, total: int) -> None:
+        progress.step("healing", done, total)
+
+    tokens = patient.lessons.tokens
+    learned = learn(
+        pupil, school.teacher, tokens, plan, checkpoint=state, identity=identity, step=step
+    )
+    return _Taught(
+        weights=pupil.merged(),
+        path=pupil.stack.path,
+        kept=pupil.kept,
+        in_memory=_in_memory(pupil, patient.judges.tokens),
+        full=school.full,
+        learning=_learning(patient.request, plan, learned, school),
+    )
+
+
+def _plan(patient: Patient) -> Plan:
+    request = patient.request
+    width = int(getattr(text_config(patient.full.config()), "hidden_size", _WIDTH))
+    rate = request.learning_rate or RATES[request.mode] * min(1.0, _WIDTH / width)
+    return Plan(request.steps, request.batch, rate, request.seams, request.minutes, request.seed)
+
+
+def _judged(
+    source: Source, dtype: torch.dtype, device: torch.device, tokens: Tokens
+) -> tuple[Vector, int]:
+    return sequence_losses(load_model(source, dtype=dtype, device=device), tokens)
+
+
+def _in_memory(pupil: Pupil, tokens: Tokens) -> float:
+    """Mean loss of the pupil as it stands, nats per token."""
+    with pupil.alone():
+        return float(sequence_losses(pupil.model, tokens, pupil.predict)[0].mean())
+
+
+def _learning(request: Healing, plan: Plan, learned: Learned, school: School) -> LearningPart:
+    part = LearningPart(
+        mode=request.mode,
+        rank=request.rank if request.mode == "lora" else None,
+        learning_rate=plan.learning_rate,
+        seams=plan.seams,
+        batch=plan.batch,
+        steps=learned.steps,
+        steps_asked=plan.steps,
+        tokens=learned.tokens,
+        seconds=learned.seconds,
+        trained_parameters=sum(one.numel() for one in school.pupil.trained.values()),
+        kl_first=learned.kl[0],
+        kl_last=learned.kl[1],
+    )
+    if school.cache is not None:
+        part["cache"] = school.cache
+    return part
+
+
+def _part(
+    patient: Patient,
+    losses: Mapping[str, tuple[Vector, int]],
+    healed: Source,
+    learning: LearningPart,
+    output: Path,
+    device: str,
+) -> AfterPart:
+    full, before, after = (losses[name][0] for name in ("full", "before", "after"))
+    documents = patient.judges.documents
+    return AfterPart(
+        what="heal",
+        command=command_line("heal", patient.request.as_json(), output),
+        settings=patient.request.as_json(),
+        text=text_part(patient.lessons),
+        held_out=text_part(patient.judges),
+        full=perplexity(full, documents),
+        before=perplexity(before, documents),
+        after=perplexity(after, documents),
+        difference=difference(before, after, patient.judges),
+        recovered=recovered(full, before, after),
+        learning=learning,
+        bytes_before=n_bytes(patient.cut),
+        bytes_after=n_bytes(healed),
+        not_finite=sum(bad for _, bad in losses.values()),
+        versions=versions(),
+        machine=machine(torch.get_num_threads(), device),
+    )

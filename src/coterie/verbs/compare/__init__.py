@@ -1,0 +1,1 @@
+"""`compare`: published methods under one evaluator, each at its stated cost."""

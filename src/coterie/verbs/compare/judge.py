@@ -1,0 +1,173 @@
+"""Judge what a method answered: a model is made of it, and every model is judged alike.
+
+A selection of layers becomes a cut model that shares the full one's weights; a selection of blocks
+is judged with the others silent; a rewritten checkpoint is written aside, loaded and thrown away.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from coterie.game.coalitions import Coalition, Vector
+from coterie.models.cutting.in_memory import cut_model
+from coterie.models.cutting.layer_names import find_disk_stack
+from coterie.models.files.sources import Source
+from coterie.models.loaded.blocks import find_players
+from coterie.models.loaded.load import load_model, load_tokenizer
+from coterie.models.loaded.routing import routed
+from coterie.models.loaded.stack import Players
+from coterie.plain import Json
+from coterie.rivals import Rewrite
+from coterie.scores.perplexity import sequence_losses
+from coterie.scores.speed import Load, measure_speed
+from coterie.scores.tasks import score_tasks
+from coterie.texts.sets import TextSet
+from coterie.verbs.shared.defaults import context_of
+from coterie.verbs.shared.opened import Opened
+from coterie.verbs.shared.progress import Progress
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task as Zeroshot
+    from transformers import PreTrainedModel
+
+CONTEXT, NEW_TOKENS = 128, 32
+"""The load of the speed: tokens read and tokens generated, one text at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """What every contestant is judged on.
+
+    Attributes:
+        texts: Name → sequences; the calibration texts are among them.
+        tasks: Name asked for → its zero-shot tasks.
+        limit: Only the first items of each task.
+        rounds: Timed rounds; 0 times nothing.
+        speeds: What was timed already, by the shapes of a model's weights: models of one shape are
+            equally fast, whichever layers they kept.
+    """
+
+    texts: Mapping[str, TextSet]
+    tasks: "Mapping[str, Mapping[str, Zeroshot]]"
+    limit: int | None
+    rounds: int
+    speeds: dict[tuple[torch.Size, ...], dict[str, Json]] = field(default_factory=dict)
+
+    def coalition(
+        self, table: Opened, coalition: Coalition, players: Players, progress: Progress
+    ) -> dict[str, Json]:
+        """Judge the model that keeps these players."""
+        kept = np.flatnonzero(coalition).tolist()
+        sizes = _sizes(table, coalition, players)
+        if players == "layer":
+            model = table.model if coalition.all() else cut_model(table.model, kept)
+            return {**self._model(table, model, progress, timed=True), **sizes}
+        stack = find_players(table.model, players)
+        with routed(table.model, stack, coalition.tolist()):
+            return {**self._model(table, table.model, progress, timed=False), **sizes}
+
+    def rewrite(self, table: Opened, answer: Rewrite, progress: Progress) -> dict[str, Json]:
+        """Judge the checkpoint that a method writes; nothing is left of it.
+
+        Raises:
+            ModelError: it does not load.
+        """
+        prepared = table.prepared
+        with tempfile.TemporaryDirectory(prefix="coterie-compare-") as aside:
+            folder = Path(aside) / "checkpoint"
+            folder.mkdir()
+            written = answer.write(prepared.source, folder, None)
+            source = Source(prepared.source.name, folder, trust_remote_code=answer.own_code)
+            model = load_model(source, dtype=prepared.dtype, device=prepared.device)
+            judged = self._model(table, model, progress, timed=True)
+        return {**judged, "parameters": written.n_parameters, "bytes": written.n_bytes}
+
+    def _model(
+        self,
+        table: Opened,
+        model: "PreTrainedModel",
+        progress: Progress,
+        *,
+        timed: bool,
+    ) -> dict[str, Json]:
+        losses: dict[str, Json] = {}
+        for name, texts in self.texts.items():
+            found = sequence_losses(model, texts, lambda _done, _of: None)
+            losses[name] = found.tolist()
+        judged: dict[str, Json] = {"losses": losses, "tasks": self._tasks(table, model, progress)}
+        return {**judged, **(self._speed(table, model) if timed else _NO_SPEED)}
+
+    def _tasks(
+        self, table: Opened, model: "PreTrainedModel", progress: Progress
+    ) -> dict[str, Json]:
+        scores: dict[str, Json] = {}
+        tokenizer = load_tokenizer(table.prepared.source) if self.tasks else None
+        for group, members in self.tasks.items():
+            assert tokenizer is not None
+            progress.say(f"zero-shot: {group}")
+            found = score_tasks(
+                members,
+                model,
+                tokenizer,
+                limit=self.limit,
+                bos=table.request.bos_policy(),
+                context=context_of(table.prepared.source),
+            )
+            scores[group] = [score.as_json() for score in found]
+        return scores
+
+    def _speed(self, table: Opened, model: "PreTrainedModel") -> dict[str, Json]:
+        if not self.rounds:
+            return dict(_NO_SPEED)
+        shapes = tuple(parameter.shape for parameter in model.parameters())
+        if shapes not in self.speeds:
+            self.speeds[shapes] = self._timed(table, model)
+        return self.speeds[shapes]
+
+    def _timed(self, table: Opened, model: "PreTrainedModel") -> dict[str, Json]:
+        context = context_of(table.prepared.source) or CONTEXT + NEW_TOKENS
+        load = Load(context=max(1, min(CONTEXT, context - NEW_TOKENS)), new_tokens=NEW_TOKENS)
+        load = load if context > NEW_TOKENS else Load(context=1, new_tokens=max(2, context - 1))
+        models = {"full": table.model, "cut": model}
+        speeds = measure_speed(
+            models, load, rng=np.random.default_rng(0), rounds=self.rounds, warmup=1
+        )
+        full, cut = speeds["full"], speeds["cut"]
+        return {
+            "tokens_per_second": cut.decode_tokens_per_second,
+            "speedup": full.next_token.over(cut.next_token).median,
+        }
+
+
+_NO_SPEED: dict[str, Json] = {"tokens_per_second": None, "speedup": None}
+
+
+def losses_of(judged: Mapping[str, Json], text: str) -> Vector:
+    """The loss of each sequence of a text, ``(n_sequences,)``, as it was observed."""
+    losses = judged["losses"]
+    assert isinstance(losses, Mapping)
+    return np.array(losses[text], dtype=np.float64)
+
+
+def _sizes(table: Opened, coalition: Coalition, players: Players) -> dict[str, Json]:
+    """Parameters and bytes of the checkpoint that keeps these players."""
+    source = table.prepared.source
+    if players == "layer":
+        stack, kept = find_disk_stack(source.entries, source.config()), np.flatnonzero(coalition)
+        places = tuple(kept.tolist())
+        left = [e for e in source.entries if stack.rename(e.name, places) is not None]
+        return {
+            "parameters": sum(entry.n_values for entry in left),
+            "bytes": sum(entry.n_bytes for entry in left),
+        }
+    blocks = find_players(table.model, players).layers
+    gone = sum(p.numel() for i in np.flatnonzero(~coalition) for p in blocks[i].parameters())
+    whole, n_bytes = (
+        sum(getattr(entry, name) for entry in source.entries) for name in ("n_values", "n_bytes")
+    )
+    return {"parameters": whole - gone, "bytes": round(n_bytes * (1 - gone / whole))}

@@ -1,0 +1,134 @@
+"""Every method that can be compared, ours and others', played the same way on an opened model.
+
+Of two names for one method one is kept: SLEB is greedy search with its first and last layer kept,
+EvoPress is evolution with its own schedule, Shortened-LLaMA's perplexity is one-shot ranking.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coterie.engine.cost import Spent
+from coterie.engine.model_game import ModelGame
+from coterie.game.coalitions import Game
+from coterie.game.utilities import floor_nll
+from coterie.models.loaded.stack import Stack
+from coterie.rivals import RIVALS, Cost, Outcome, Selection, Task
+from coterie.store.stored_game import Remembered
+from coterie.verbs.search.choose import Found, choose
+from coterie.verbs.shared.opened import Opened
+from coterie.verbs.shared.progress import Progress
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method by name: what a table calls it, where it was published, what its answer needs."""
+
+    name: str
+    title: str
+    paper: str | None
+    chancy: bool
+    """Whether the seed matters."""
+
+
+_OURS = (
+    Method("paper", "cooperative game (paper)", "2602.07804", True),
+    Method("guided", "guided search (ours)", None, True),
+    Method("greedy", "greedy, no layer kept", None, False),
+    Method("one-shot", "one-shot, no layer kept", None, False),
+    Method("contiguous", "best contiguous run by loss", None, False),
+    Method("evolve", "evolution at a tenth of the paper's cost", None, True),
+)
+METHODS = {
+    method.name: method
+    for method in (
+        *_OURS,
+        *(Method(r.name, r.title, r.paper, r.chancy) for r in RIVALS.values()),
+    )
+}
+"""Every method by its name."""
+
+STANDARD = ("paper", "guided", *RIVALS)
+"""What is compared where nothing is named."""
+
+
+def play(
+    table: Opened, name: str, removals: tuple[int, ...], seed: int, progress: Progress
+) -> Outcome:
+    """Let one method answer all numbers removed.
+
+    Raises:
+        UserError: it does not apply to this model; one line says why.
+    """
+    if name in RIVALS:
+        return RIVALS[name].play(task_of(table, removals, seed))
+    return _ours(table, name, removals, seed, progress)
+
+
+def task_of(table: Opened, removals: tuple[int, ...], seed: int) -> Task:
+    """What a rival is given: the same texts, and the game behind the same store."""
+    played, engines = table.calibration, [table.calibration.engine]
+
+    def other_players(stack: Stack) -> Game:
+        store, tokens = played.game.store, played.texts.tokens
+        # The game of the layers is known by its number; this one differs in its players alone.
+        number = store.game({"as_game": played.game.number, "players": stack.players})
+        engine = ModelGame(table.model, tokens, stack=stack, shape=played.engine.shape)
+        engines.append(engine)
+        return Remembered(engine, store, number)
+
+    def spent() -> Spent:
+        return sum((engine.spent for engine in engines), Spent())
+
+    return Task(
+        model=table.model,
+        stack=table.stack,
+        tokens=played.texts.tokens,
+        documents=played.texts.documents,
+        game=played.game,
+        play=other_players,
+        spent=spent,
+        floor=floor_nll(played.engine.vocabulary),
+        removals=tuple(sorted(removals)),
+        rng=np.random.default_rng([seed, 5]),
+        locked=np.array(table.locked, dtype=np.intp),
+    )
+
+
+def _ours(
+    table: Opened, name: str, removals: tuple[int, ...], seed: int, progress: Progress
+) -> Outcome:
+    """One of the pipeline's own methods."""
+    n, before = table.stack.n_players, table.calibration.engine.spent.layer_tokens
+    request = table.request
+    found = choose(
+        table,
+        name,
+        [n - removal for removal in removals],
+        budget=request.budget,
+        seconds=request.time,
+        seed=seed,
+        progress=progress,
+    )
+    executed = table.calibration.engine.spent.layer_tokens - before
+    if found.second is not None:
+        executed += found.second.engine.spent.layer_tokens
+    cost = Cost(
+        layer_tokens_asked=found.layer_tokens_asked,
+        layer_tokens_executed=executed,
+        head_tokens=_read(found, table) * (table.calibration.texts.length - 1),
+        backward_layer_tokens=0,
+        seconds=found.seconds_choosing,
+    )
+    chosen = {removal: Selection(found.keep(n - removal)[None]) for removal in removals}
+    remarks = (found.remark, "its time was up" if found.out_of_time else None)
+    return Outcome(dict(chosen), cost, tuple(remark for remark in remarks if remark))
+
+
+def _read(found: Found, table: Opened) -> int:
+    """Pairs of coalition and sequence whose predictions were read."""
+    if found.searched is not None:
+        return len(found.asked) * table.calibration.texts.n_sequences
+    n_second = 0 if found.second is None else found.second.texts.n_sequences
+    search = int(np.isfinite(found.ledger.seen()[1]).sum())
+    return search + n_second * found.union.n_asked

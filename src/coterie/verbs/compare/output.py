@@ -1,0 +1,49 @@
+"""Where a comparison is written: four files in a folder that is whole or not there."""
+
+import json
+from pathlib import Path
+from typing import cast
+
+from coterie.errors import UserError
+from coterie.report.figure.compare import draw_comparison
+from coterie.report.schema.compare import Comparison
+from coterie.report.terminal.compare import as_csv, markdown
+from coterie.verbs.shared.output import check_output, written_aside
+
+NAME = "comparison"
+
+
+def check_place(output: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds something else, or cannot be written.
+
+    Raises:
+        UserError: one clear line; nothing was changed.
+    """
+    if read_finished(output) is not None:
+        return
+    if overwrite and output.is_dir() and any(output.iterdir()):
+        raise UserError(
+            f"--output {output} holds no comparison, so --overwrite does not replace it: name"
+            " another folder"
+        )
+    check_output(output, overwrite=False)
+
+
+def read_finished(output: Path) -> Comparison | None:
+    """The comparison that ended in this folder, or None."""
+    try:
+        found = json.loads((output / f"{NAME}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    known = isinstance(found, dict) and found.get("kind") == "compare"
+    return cast("Comparison", found) if known else None
+
+
+def write_comparison(found: Comparison, output: Path) -> None:
+    """Write JSON, Markdown, CSV and the figure."""
+    with written_aside(output) as folder:
+        text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / f"{NAME}.json").write_text(text + "\n", encoding="utf-8")
+        (folder / f"{NAME}.md").write_text(markdown(found), encoding="utf-8")
+        (folder / f"{NAME}.csv").write_text(as_csv(found), encoding="utf-8")
+        draw_comparison(found, folder / f"{NAME}.svg")

@@ -1,0 +1,273 @@
+"""`compare`: methods under one evaluator, at stated cost, every finished cell kept.
+
+A method plays once per seed and answers every number removed. What it chose and what it cost is
+noted in the store, and so is how each answer was judged: a run that was killed goes on from there
+and ends in the same table.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coterie.errors import UserError
+from coterie.game.coalitions import from_text, to_text
+from coterie.models.loaded.stack import Players
+from coterie.plain import Json
+from coterie.report.schema.compare import Comparison
+from coterie.rivals import Outcome, Rewrite, Selection
+from coterie.scores.speed import peak_memory
+from coterie.scores.task_definitions import load_groups
+from coterie.scores.tasks import fingerprint
+from coterie.store.observations import Notes
+from coterie.texts.sets import TextSet
+from coterie.verbs.compare.judge import Judge
+from coterie.verbs.compare.methods import METHODS, play
+from coterie.verbs.compare.output import check_place, read_finished, write_comparison
+from coterie.verbs.compare.record import Cell, assemble
+from coterie.verbs.compare.request import CompareRequest
+from coterie.verbs.compare.texts import judging_texts
+from coterie.verbs.shared.opened import Opened, opened
+from coterie.verbs.shared.output import as_read
+from coterie.verbs.shared.prepared import Prepared, divided, prepare
+from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.request import SEQUENCES
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task as Zeroshot
+
+Groups = Mapping[str, Mapping[str, "Zeroshot"]]
+
+
+def compare(
+    request: CompareRequest,
+    *,
+    output: Path | str | None = None,
+    overwrite: bool = False,
+    store: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Play methods on one model and judge all of them on the same held-out texts and tasks.
+
+    Args:
+        output: Folder for `comparison.json`, `.md`, `.csv` and `.svg`; None writes none.
+        overwrite: Replace another comparison that is there.
+        store: SQLite file of observations; None is the user's cache.
+
+    Raises:
+        UserError: something asked cannot be done, in one line.
+    """
+    request.check()
+    progress = progress or Silent()
+    place = None if output is None else Path(output)
+    if place is not None:
+        check_place(place, overwrite=overwrite)
+    prepared = prepare(request.opening(), progress=progress, cutting=True)
+    texts = judging_texts(prepared, request.lengths)
+    groups: Groups = load_groups(request.tasks, request.tasks_dir) if request.tasks else {}
+    identity = _identity(request, prepared, texts, groups)
+    if place is not None and not overwrite and (done := read_finished(place)) is not None:
+        if done["identity"] == as_read(identity):
+            progress.say(f"{place.name} holds the finished run of this very request")
+            return done
+        if not overwrite:
+            raise UserError(
+                f"--output {place} holds another comparison: name another folder, or add"
+                " --overwrite"
+            )
+    found = _run(request, prepared, texts, groups, identity, store, progress)
+    if place is not None:
+        write_comparison(found, place)
+    return found
+
+
+def _identity(
+    request: CompareRequest, prepared: Prepared, texts: Mapping[str, TextSet], groups: Groups
+) -> dict[str, Json]:
+    return {
+        **prepared.identity(),
+        **request.as_json(),
+        "judged_on": {name: text.sha256 for name, text in texts.items()},
+        "items": {
+            name: {task: fingerprint(one, request.limit) for task, one in members.items()}
+            for name, members in groups.items()
+        },
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One comparison under way, on one opened model."""
+
+    request: CompareRequest
+    table: Opened
+    judge: Judge
+    notes: Notes
+    key: str
+    """What a judgement depends on beside the answer."""
+    progress: Progress
+
+    def cells(self, name: str, seed: int) -> Iterator[Cell]:
+        """Every cell of one method and seed: from the notes, or played and judged now."""
+        answers = ",".join(map(str, self.request.removals))
+        sequences = self.table.calibration.texts.sha256
+        base = self.request.base
+        asked = f"{name} {seed} {answers} {sequences} {self.table.locked}"
+        asked += f" {base.budget} {base.time}"
+        known, fresh = self.notes.read(f"played {asked}"), None
+        if known is None:
+            known, fresh = self._play(name, seed)
+            known = self.notes.write(f"played {asked}", known)
+        assert isinstance(known, dict)
+        for removal in self.request.removals:
+            told = _of(known["chosen"], str(removal))
+            if told is None:
+                yield Cell(name, removal, seed, str(known["gap"]), None, [], known)
+                continue
+            assert isinstance(told, dict)
+            if "rewrite" in told:
+                note = f"judged {asked} {removal} {self.key}"
+                judged = self.notes.read(note)
+                if judged is None:
+                    if fresh is None:
+                        _, fresh = self._play(name, seed)
+                    judged = self.notes.write(note, self._rewritten(fresh, removal))
+                yield _cell(name, removal, seed, told, [judged], known)
+                continue
+            yield _cell(name, removal, seed, told, self._selected(told), known)
+
+    def full(self) -> Cell:
+        """The model as it came."""
+        told: dict[str, Json] = {
+            "players": "layer",
+            "coalitions": ["1" * self.table.stack.n_players],
+        }
+        return _cell("full", 0, 0, told, self._selected(told), {"cost": None, "remarks": []})
+
+    def _selected(self, told: Mapping[str, Json]) -> list[Json]:
+        judgements = []
+        texts, players = told["coalitions"], told["players"]
+        assert isinstance(texts, list)
+        for text in map(str, texts):
+            note = f"judged {players} {text} {self.key}"
+            judged = self.notes.read(note)
+            if judged is None:
+                kind: Players = "layer" if players == "layer" else "sublayer"
+                coalition = from_text([text])[0]
+                found = self.judge.coalition(self.table, coalition, kind, self.progress)
+                judged = self.notes.write(note, found)
+            judgements.append(judged)
+        return judgements
+
+    def _rewritten(self, outcome: Outcome | None, removal: int) -> Json:
+        answer = None if outcome is None else outcome.chosen.get(removal)
+        assert isinstance(answer, Rewrite)
+        try:
+            return self.judge.rewrite(self.table, answer, self.progress)
+        except UserError as error:
+            return {"gap": str(error)}
+
+    def _play(self, name: str, seed: int) -> tuple[dict[str, Json], Outcome | None]:
+        """Play a method: its answers and their cost as a note, or why there are none."""
+        try:
+            with peak_memory(self.table.model.device) as peak:
+                outcome = play(self.table, name, self.request.removals, seed, self.progress)
+        except UserError as error:
+            return {"chosen": {}, "gap": str(error), "cost": None, "remarks": []}, None
+        chosen: dict[str, Json] = {str(r): _told(a) for r, a in outcome.chosen.items()}
+        remarks = list(outcome.remarks)
+        note: dict[str, Json] = {
+            "chosen": chosen,
+            "gap": "; ".join(remarks) or "it has no answer of this size",
+            "cost": {**vars(outcome.cost), "peak_bytes": peak()},
+            "sequences": self.table.calibration.texts.n_sequences,
+            "remarks": list(remarks),
+        }
+        return note, outcome
+
+
+def _run(
+    request: CompareRequest,
+    prepared: Prepared,
+    texts: Mapping[str, TextSet],
+    groups: Groups,
+    identity: Mapping[str, Json],
+    store: Path | str | None,
+    progress: Progress,
+) -> Comparison:
+    names = request.played
+    seeds = {name: request.seeds if METHODS[name].chancy else 1 for name in names}
+    total, done = sum(seeds.values()), 0
+    judge = Judge(texts, groups, request.limit, request.rounds)
+    key = _key(identity)
+    cells: list[Cell] = []
+    found: Comparison | None = None
+    for part, members in _parts(prepared, names):
+        with opened(part, store=store, progress=progress) as table:
+            game = table.calibration.game
+            book = game.store
+            number = book.game({"kind": "compare", "of": game.number})
+            run = _Run(request, table, judge, Notes(book, number), key, progress)
+            full = run.full()
+            for name in members:
+                for seed in range(seeds[name]):
+                    progress.step("methods", done, total)
+                    progress.say(f"{METHODS[name].title}, seed {seed}")
+                    cells += run.cells(name, seed)
+                    done += 1
+            progress.step("methods", done, total)
+            found = assemble(request, table, prepared, texts, full, cells, identity)
+    assert found is not None
+    return found
+
+
+def _parts(
+    prepared: Prepared, names: tuple[str, ...]
+) -> Iterator[tuple[Prepared, tuple[str, ...]]]:
+    """Who plays on which texts: the paper's method on its published ten sequences, as `prune`.
+
+    They are the first of everybody's, so that no text is new and judges stay apart.
+    """
+    others = tuple(name for name in names if name != "paper")
+    if "paper" in names:
+        own = replace(prepared.request, method="paper")
+        few = prepared.calibration
+        if prepared.request.sequences is None and few.n_sequences > SEQUENCES:
+            few, _ = divided(few, SEQUENCES)
+        yield replace(prepared, request=own, calibration=few, second=None), ("paper",)
+    if others:
+        yield prepared, others
+
+
+def _key(identity: Mapping[str, Json]) -> str:
+    wanted = ("weights", "judged_on", "items", "limit", "rounds", "bos", "coterie")
+    text = json.dumps({name: identity[name] for name in wanted}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _told(answer: Selection | Rewrite) -> dict[str, Json]:
+    """An answer as plain data."""
+    if isinstance(answer, Rewrite):
+        return {"rewrite": answer.what, "players": "layer", "coalitions": [to_text(answer.kept)]}
+    texts: list[Json] = [to_text(row) for row in answer.coalitions]
+    return {"players": answer.players, "coalitions": texts}
+
+
+def _of(chosen: Json, name: str) -> Json:
+    return chosen.get(name) if isinstance(chosen, dict) else None
+
+
+def _cell(
+    name: str,
+    removal: int,
+    seed: int,
+    told: Mapping[str, Json],
+    judged: list[Json],
+    known: Mapping[str, Json],
+) -> Cell:
+    first = judged[0]
+    if isinstance(first, dict) and "gap" in first:
+        return Cell(name, removal, seed, str(first["gap"]), None, [], known)
+    return Cell(name, removal, seed, None, told, [j for j in judged if isinstance(j, dict)], known)

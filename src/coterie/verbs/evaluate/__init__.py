@@ -1,0 +1,1 @@
+"""`evaluate` and `bench`: models side by side, on texts, tasks and time."""

@@ -1,0 +1,282 @@
+"""`evaluate`: what models score on held-out text and zero-shot tasks, side by side.
+
+Every score is kept in the store under the weights, the tokens or items, and all else it depends on,
+so it is measured once and can never answer for another model.
+"""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from coterie.errors import UserError
+from coterie.game.coalitions import Vector
+from coterie.models.files.sources import REFERENCE, Source, resolve
+from coterie.models.loaded.load import load_model, load_tokenizer, pick_device
+from coterie.plain import Json
+from coterie.report.schema.evaluate import Judgement
+from coterie.scores.perplexity import PRESETS, running_windows, sequence_losses
+from coterie.scores.task_definitions import PAPER_TASKS, load_groups
+from coterie.scores.tasks import TaskScores, fingerprint, score_tasks
+from coterie.store.observations import Store, default_path
+from coterie.texts.packing import BosPolicy
+from coterie.texts.sets import TextSet, check_length
+from coterie.texts.specs import read_documents
+from coterie.verbs.evaluate.table import judgement
+from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
+from coterie.verbs.shared.output import read_record
+from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.provenance import bare, machine, versions
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+LENGTH = 128
+SEQUENCES = 256
+"""Most windows of a text: at 2,048 tokens the whole of WikiText-2's test half."""
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """Which models, on which texts and tasks.
+
+    Args:
+        models: Hub ids, local folders or ``"reference"``; the first is compared with.
+        texts: Presets (``wikitext-2``, ``c4``, ``ptb``) or any text spec; empty for the default
+            where no task is named.
+        tasks: Names of lm-evaluation-harness or of the folder; ``paper`` is the paper's eight.
+        limit: Only the first items of each task.
+        length: Tokens of a window, BOS counted.
+        sequences: Most windows of each text.
+    """
+
+    models: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    tasks_dir: Path | None = None
+    limit: int | None = None
+    length: int = LENGTH
+    sequences: int = SEQUENCES
+    bos: BosPolicy = "auto"
+    batch: int = 8
+    device: str = "auto"
+    dtype: str = "auto"
+    trust_remote_code: bool = False
+    seed: int = 0
+
+    def check(self) -> None:
+        """Refuse what can be refused before anything is loaded.
+
+        Raises:
+            UserError: one clear line about the first thing that is wrong.
+        """
+        if not self.models:
+            raise UserError("no model is named: name one, such as reference")
+        if len(set(self.models)) < len(self.models):
+            raise UserError("a model is named twice: name each once")
+        if self.sequences < 1 or self.batch < 1:
+            raise UserError(f"--sequences {self.sequences} and --batch {self.batch}: at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"--limit {self.limit} leaves no item to score: give at least 1")
+        check_length(self.length, None)
+
+    def command(self) -> str:
+        """The command line that asks for this, every path in it reduced to its last part."""
+        words = ["coterie", "evaluate", *(str(bare(model)) for model in self.models)]
+        for text in self.texts:
+            words += ["--text", str(bare(text))]
+        if self.tasks:
+            words += ["--tasks", ",".join(self.tasks)]
+        if self.tasks_dir is not None:
+            words += ["--tasks-dir", self.tasks_dir.name]
+        plain = EvaluateRequest(self.models)
+        for name in ("limit", "length", "sequences", "bos", "batch", "device", "dtype", "seed"):
+            if (value := getattr(self, name)) != getattr(plain, name):
+                words += [f"--{name}", str(value)]
+        return shlex.join(words)
+
+
+@dataclass(eq=False)
+class Subject:
+    """One of the models: its weights are loaded when the first score is not known yet."""
+
+    source: Source
+    dtype: torch.dtype
+    device: torch.device
+    progress: Progress
+    losses: dict[str, tuple[TextSet, Vector]] = field(default_factory=dict)
+    tasks: dict[str, list[TaskScores]] = field(default_factory=dict)
+
+    @cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The model's tokenizer."""
+        return load_tokenizer(self.source)
+
+    @cached_property
+    def model(self) -> "PreTrainedModel":
+        """The model, loaded."""
+        self.progress.say(f"loading {self.source.name} in {name_of(self.dtype)} on {self.device}")
+        return load_model(self.source, dtype=self.dtype, device=self.device)
+
+    @cached_property
+    def tokenizer_identity(self) -> str:
+        """Of the tokenizer as it came: scoring changes how it pads."""
+        return tokenizer_identity(self.tokenizer)
+
+    def let_go(self) -> None:
+        """Free the model."""
+        self.__dict__.pop("model", None)
+
+    def identity(self) -> dict[str, Json]:
+        """What every score of this model depends on."""
+        known = versions()
+        return {
+            "weights": self.source.fingerprint(),
+            "dtype": name_of(self.dtype),
+            "device": self.device.type,
+            "versions": {name: known[name] for name in ("torch", "transformers")},
+        }
+
+
+def evaluate(
+    request: EvaluateRequest,
+    *,
+    store: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Judgement:
+    """Score models on texts and tasks; what the store knows is not measured again.
+
+    Args:
+        store: SQLite file; None is the user's cache.
+
+    Raises:
+        UserError: something asked cannot be done, in one line.
+    """
+    request.check()
+    progress = progress or Silent()
+    sources = [
+        resolve(model, trust_remote_code=request.trust_remote_code) for model in request.models
+    ]
+    contexts = [context_of(source) for source in sources]
+    context = min((length for length in contexts if length is not None), default=None)
+    texts = request.texts or (() if request.tasks else (default_text(sources),))
+    if texts:
+        check_length(request.length, context)
+    groups = load_groups(_spelled(request.tasks), request.tasks_dir) if request.tasks else {}
+    device = pick_device(request.device)
+    dtype, _ = dtype_of(request.dtype, device)
+    subjects = [Subject(source, dtype, device, progress) for source in sources]
+    with Store(default_path() if store is None else store) as book:
+        for subject in subjects:
+            for text in texts:
+                subject.losses[text] = _on_text(request, subject, text, book)
+            for name, members in groups.items():
+                subject.tasks[name] = [
+                    _on_task(request, subject, task, loaded, book)
+                    for task, loaded in members.items()
+                ]
+            subject.let_go()
+    return Judgement(
+        kind="evaluate",
+        command=request.command(),
+        dtype=name_of(dtype),
+        device=str(device),
+        models=judgement([(one.source, one.losses, one.tasks) for one in subjects]),
+        versions=versions(),
+        machine=machine(torch.get_num_threads(), str(device)),
+    )
+
+
+def held_out_texts(
+    request: EvaluateRequest, tokenizer: "PreTrainedTokenizerBase", text: str
+) -> TextSet:
+    """The windows of one text, as this tokenizer cuts it."""
+    documents = read_documents(
+        PRESETS.get(text.lower(), text),
+        tokenizer,
+        rng=np.random.default_rng([request.seed, 3]),
+        half="verdict",
+        sequences=request.sequences,
+        length=request.length,
+    )
+    return running_windows(
+        documents,
+        tokenizer,
+        length=request.length,
+        at_most=request.sequences,
+        bos=request.bos,
+    )
+
+
+def _on_text(
+    request: EvaluateRequest, subject: Subject, text: str, book: Store
+) -> tuple[TextSet, Vector]:
+    texts = held_out_texts(request, subject.tokenizer, text)
+    number = book.game({**subject.identity(), "kind": "losses", "sequences": texts.sha256})
+    known = book.note(number, "losses")
+    if known is None:
+        stage = f"{subject.source.name} on {text if text in PRESETS else bare(text)}"
+        step = subject.progress.step
+        found = sequence_losses(subject.model, texts, lambda done, of: step(stage, done, of))
+        known = book.write_note(number, "losses", found.tolist())
+    return texts, np.array(known, dtype=np.float64)
+
+
+def _on_task(
+    request: EvaluateRequest, subject: Subject, name: str, task: "Task", book: Store
+) -> TaskScores:
+    asked: dict[str, Json] = {
+        "kind": "task",
+        "task": name,
+        "items": fingerprint(task, request.limit),
+        "limit": request.limit,
+        "bos": request.bos,
+        "tokenizer": subject.tokenizer_identity,
+    }
+    number = book.game({**subject.identity(), **asked})
+    known = book.note(number, "scores")
+    if known is None:
+        subject.progress.say(f"{subject.source.name}: {name}")
+        (found,) = score_tasks(
+            {name: task},
+            subject.model,
+            subject.tokenizer,
+            limit=request.limit,
+            batch_size=request.batch,
+            bos=request.bos,
+            context=context_of(subject.source),
+        )
+        known = book.write_note(number, "scores", found.as_json())
+    assert isinstance(known, Mapping)
+    return TaskScores.from_json(known)
+
+
+def tokenizer_identity(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """SHA-256 of all that a tokenizer is."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab())
+    return sha256(text.encode()).hexdigest()
+
+
+def _spelled(tasks: tuple[str, ...]) -> list[str]:
+    return list(dict.fromkeys(_each(tasks)))
+
+
+def _each(tasks: tuple[str, ...]) -> Iterator[str]:
+    for task in tasks:
+        yield from PAPER_TASKS if task == "paper" else (task,)
+
+
+def default_text(sources: list[Source]) -> str:
+    """`stdlib` where the first is the reference model or made of it, else WikiText-2."""
+    record = read_record(sources[0].folder)
+    made_of = record["model"]["name"] if record and "model" in record else sources[0].name
+    return "stdlib" if REFERENCE in (sources[0].name, made_of) else "wikitext-2"

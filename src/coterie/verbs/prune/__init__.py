@@ -1,0 +1,1 @@
+"""`prune`: choose, cut, write, prove, judge."""

@@ -1,0 +1,238 @@
+"""`prune`: the main job, from a model's name to a smaller checkpoint that is proved."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from coterie.game.coalitions import Coalition
+from coterie.game.study import watch
+from coterie.game.utilities import read
+from coterie.models.cutting.blocks import write_block_cut
+from coterie.models.cutting.verify import Expectation, Verification, expect, verify
+from coterie.models.cutting.write import write_cut
+from coterie.models.files.sources import Source
+from coterie.plain import Json
+from coterie.report.card.prune import FIGURE, model_card
+from coterie.report.figure.contributions import draw_contributions
+from coterie.report.schema.prune import Record, SizePart, VerdictPart
+from coterie.verbs.search.by_utility import chosen_by_mix
+from coterie.verbs.search.choose import choose
+from coterie.verbs.search.nearby import around_found
+from coterie.verbs.search.record import chosen_record, searched_record, with_running
+from coterie.verbs.search.targets import target_of
+from coterie.verbs.search.utilities import items_asked, tasks_of
+from coterie.verbs.shared.licence import licence_of
+from coterie.verbs.shared.opened import Opened, Played, opened
+from coterie.verbs.shared.output import (
+    as_read,
+    check_output,
+    read_record,
+    write_record,
+    written_aside,
+)
+from coterie.verbs.shared.prepared import Prepared, prepare, text_part
+from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.record import cut_part
+from coterie.verbs.shared.request import Request
+from coterie.verbs.shared.result import Result
+from coterie.verbs.shared.settings import size_asked
+from coterie.verbs.shared.streamed_check import Observed, losses_of, prove
+from coterie.verbs.shared.verdict import verdict_part
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+
+VERIFIED_SEQUENCES = 2
+"""Calibration sequences on which the reloaded checkpoint must give the masked model's logits."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Everything known before the checkpoint is written; the model itself is no longer needed."""
+
+    record: Record
+    source: Source
+    coalition: Coalition
+    expected: Expectation | Observed
+
+
+def prune(
+    request: Request,
+    *,
+    output: Path | str,
+    overwrite: bool = False,
+    store: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Cut the players a model can best do without, write the checkpoint, and prove it.
+
+    A run that has finished in ``output`` with the same request and the same weights is reported
+    again and nothing is done.
+
+    Args:
+        output: Folder for the checkpoint; written aside and renamed when all is well.
+        overwrite: Replace a checkpoint that is there.
+        store: SQLite file of observations; None is the user's cache.
+
+    Raises:
+        UserError: something asked cannot be done, in one line; nothing was written.
+        VerificationError: the reloaded checkpoint is not the model that was measured.
+    """
+    request.check(cutting=True)
+    progress = progress or Silent()
+    output = Path(output)
+    done = None if overwrite else read_record(output)
+    if done is None:
+        check_output(output, overwrite=overwrite)
+    tasks = {} if request.utility is None else tasks_of(request)
+    prepared = prepare(request, progress=progress, cutting=True)
+    identity = {**prepared.identity(), **items_asked(request, tasks)}
+    if done is not None and done.get("identity") == as_read(identity):
+        progress.say(f"{output.name} holds the finished run of this very request")
+        return Result(done)
+    check_output(output, overwrite=overwrite, source=prepared.source.folder)
+    judged = _judge(prepared, tasks, output, store, progress)
+    judged.record["identity"] = identity
+    began = time.monotonic()
+    with written_aside(output, overwrite=overwrite) as folder:
+        progress.say(f"writing {output.name}")
+        record = judged.record
+        record["verification"] = _write(judged, folder)
+        record["size"] = _sizes(judged.source, folder)
+        record["budget"]["seconds"]["writing and checking"] = time.monotonic() - began
+        draw_contributions(record, folder / FIGURE)
+        card = model_card(record, licence_of(judged.source.folder / "README.md"))
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        write_record(folder, record)
+    return Result(record)
+
+
+def _write(judged: _Judged, folder: Path) -> dict[str, Json]:
+    """Write the checkpoint and check it; one that lacks single blocks says what loads it."""
+    source, record = judged.source, judged.record
+    if record["model"]["player_kind"] == "layer":
+        write_cut(source, np.flatnonzero(judged.coalition).tolist(), folder)
+        trust = source.trust_remote_code
+        if isinstance(judged.expected, Observed):
+            return prove(judged.expected, folder, trust_remote_code=trust)
+        return _verification(verify(judged.expected, folder, trust_remote_code=trust))
+    gone: dict[str, set[int]] = {"attention": set(), "mlp": set()}
+    for label in record["cut"]["removed_labels"]:
+        layer, _, block = label.partition(".")
+        gone[block].add(int(layer))
+    done = write_block_cut(source, gone["attention"], gone["mlp"], folder)
+    record["runtimes"] = list(done.runtimes)
+    # The one Python file it needs is the package's own, just written.
+    assert isinstance(judged.expected, Expectation)  # blocks are not streamed
+    return _verification(verify(judged.expected, folder, trust_remote_code=True))
+
+
+def _judge(
+    prepared: Prepared,
+    tasks: Mapping[str, "Task"],
+    output: Path,
+    store: Path | str | None,
+    progress: Progress,
+) -> _Judged:
+    """Search, decide, judge on held-out text; the model is let go on return."""
+    with opened(prepared, store=store, progress=progress) as table:
+        if prepared.request.utility is None:
+            coalition, record = _chosen(table, output, progress)
+        else:
+            coalition, record = chosen_by_mix(table, tasks, output, progress)
+        began = time.monotonic()
+        held_out = table.play_held_out()
+        record["held_out"] = text_part(held_out.texts)
+        record["verdict"] = _verdict(held_out, coalition, progress)
+        expected = _expected(table, coalition)
+        with_running(record, table)
+        record["budget"]["seconds"]["judging"] = time.monotonic() - began
+        return _Judged(record, prepared.source, coalition, expected)
+
+
+def _expected(table: Opened, coalition: Coalition) -> Expectation | Observed:
+    """What the cut checkpoint must do: by logits, or by the losses of a model never whole."""
+    prepared, played = table.prepared, table.calibration
+    if table.streamed:
+        return Observed(
+            played.texts.tokens,
+            losses_of(played.game, coalition),
+            prepared.dtype,
+            prepared.device,
+            prepared.request.state_memory,
+        )
+    tokens = torch.from_numpy(played.texts.tokens[:VERIFIED_SEQUENCES])
+    return expect(table.model, table.stack, coalition.tolist(), tokens)
+
+
+def _chosen(table: Opened, output: Path, progress: Progress) -> tuple[Coalition, Record]:
+    """The coalition that stays, and the record so far."""
+    request, target = table.request, target_of(table)
+    kind = request.player_kind()
+    keeps = [size_asked(request, table.stack.n_players, table.locked) or 0]
+    if target is not None:
+        keeps = target.keeps(table.locked, kind)
+    found = choose(
+        table,
+        request.method,
+        keeps,
+        budget=request.budget,
+        seconds=request.time,
+        seed=request.seed,
+        allowed=None if target is None or len(keeps) == 1 else target.allowed,
+        progress=progress,
+    )
+    coalition = found.best.winner.coalition
+    if found.searched is None:
+        near = around_found(table, found, progress)
+        record = chosen_record("prune", table, found, output, near)
+        record["cut"] = cut_part(coalition, None, kind)
+    else:
+        if target is not None:  # a ranking is cut to the first size that meets the target
+            coalition = next(c for k in keeps if target.allowed((c := found.keep(k))[None])[0])
+        record = searched_record("prune", table, found.searched, output)
+        record["cut"] = cut_part(coalition, found.searched.study.contributions.estimate, kind)
+    if target is not None:
+        record["target"] = target.part(coalition)
+    return coalition, record
+
+
+def _verdict(played: Played, coalition: Coalition, progress: Progress) -> VerdictPart:
+    """Full model against cut one on the held-out texts, paired sequence by sequence."""
+    both = np.stack([np.ones_like(coalition), coalition])
+
+    def step(_: str, done: int, total: int) -> None:
+        progress.step("judging on held-out text", done, total)
+
+    seen, _ = watch(played.game, both, step)
+    losses, not_finite = read(seen, "nll", played.engine.vocabulary)
+    return verdict_part(losses[0], losses[1], seen[1:], played.texts, not_finite)
+
+
+def _sizes(source: Source, folder: Path) -> SizePart:
+    new = Source(source.name, folder)
+    return SizePart(
+        parameters_before=sum(entry.n_values for entry in source.entries),
+        parameters_after=sum(entry.n_values for entry in new.entries),
+        bytes_before=sum(entry.n_bytes for entry in source.entries),
+        bytes_after=sum(entry.n_bytes for entry in new.entries),
+    )
+
+
+def _verification(checked: Verification) -> dict[str, Json]:
+    generated = {
+        True: "cached generate as without the cache",
+        None: "cached generate not compared, the full model's own differs",
+    }[checked.generate_ok]
+    return {
+        "summary": f"loss within {checked.nll_difference:.1e} nats per token and logits within "
+        f"{checked.max_logit_difference:.1e} of the masked full model, {generated}",
+        "nll_difference": checked.nll_difference,
+        "max_logit_difference": checked.max_logit_difference,
+        "generate": checked.generate_ok,
+    }

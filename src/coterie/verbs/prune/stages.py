@@ -1,0 +1,265 @@
+"""`prune --quantize … --heal …`: cut, healing and quantisation as one run with one report.
+
+Every stage is one of the verbs, with a folder of its own beside the output, so that a run that was
+stopped goes on from its last whole stage. Quantised first, the game is played on the quantised
+model; a healing needs weights that move, so it then takes the same layers out of the plain model
+and quantises again what was healed.
+"""
+
+import shutil
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import cast
+
+from coterie.errors import StudyMismatch, UserError
+from coterie.models.files.sources import REFERENCE
+from coterie.plain import Json
+from coterie.quantization.schemes import ELSEWHERE, SchemeError
+from coterie.report.schema.after_cut import AfterPart
+from coterie.report.schema.prune import Record
+from coterie.verbs.after_cut.heal import Healing, heal
+from coterie.verbs.after_cut.quantize import Quantising, quantize
+from coterie.verbs.after_cut.record import Parts
+from coterie.verbs.after_cut.texts import Judges
+from coterie.verbs.cut import cut
+from coterie.verbs.prune.run import prune
+from coterie.verbs.search.utilities import items_asked, tasks_of
+from coterie.verbs.shared.output import RECORD, as_read, check_output, read_record, write_record
+from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.provenance import bare
+from coterie.verbs.shared.request import Request
+
+
+@dataclass(frozen=True)
+class After:
+    """What follows the cut.
+
+    Attributes:
+        scheme: To quantise in, or None.
+        quantise_first: The game is played on the quantised model.
+        heal_steps: Steps of healing, or None.
+        text: To heal with, and to calibrate what needs that; None is the default of `heal`.
+    """
+
+    scheme: str | None = None
+    quantise_first: bool = False
+    heal_steps: int | None = None
+    text: str | None = None
+
+    def check(self, request: Request) -> None:
+        """Refuse what needs no model to be refused.
+
+        Raises:
+            UserError: one line.
+        """
+        if request.stream:
+            raise UserError(
+                "--stream never holds a whole model, as --quantize and --heal do: cut first, then "
+                "give the folder to `coterie quantize` or `coterie heal`"
+            )
+        if request.names_several:
+            raise UserError(
+                f"--device {request.device} names several devices, and --quantize and --heal use"
+                " one: name one of them"
+            )
+        if self.quantise_first and self.scheme is None:
+            raise SchemeError("--quantize-first does not say how: add --quantize int8")
+        if self.scheme is not None:
+            Quantising(request.model, self.scheme, device=request.device).maker()
+            if self.quantise_first and self.scheme in ELSEWHERE:
+                raise SchemeError(
+                    f"--quantize-first plays the game on the quantised model, and {self.scheme} is"
+                    " loaded by the environment of llm-compressor alone: quantise after the cut"
+                )
+        if self.heal_steps is not None:
+            Healing(request.model, steps=self.heal_steps).check()
+
+
+@dataclass(frozen=True)
+class _Run:
+    request: Request
+    after: After
+    stages: Path
+    store: Path | str | None
+    progress: Progress
+
+    @property
+    def judges(self) -> Judges:
+        default = "stdlib" if self.request.model == REFERENCE else None
+        return Judges(self.request.calibration or default, self.request.held_out)
+
+    def cut(self, output: Path) -> None:
+        """The cut, played on the plain model or on the quantised one."""
+        request = self.request
+        if self.after.quantise_first:
+            first = self.stages / f"{Path(request.model).name}-{self.after.scheme}"
+            self.quantise(request.model, first)
+            request = replace(
+                request, model=str(first), revision=None, calibration=self.judges.calibration
+            )
+        prune(request, output=output, store=self.store, progress=self.progress)
+
+    def plain_again(self, chosen: Path, output: Path) -> None:
+        """The layers that were chosen on the quantised model, taken out of the plain one."""
+        record = read_record(chosen)
+        if record is None or read_record(output) == record:
+            return
+        shutil.rmtree(output, ignore_errors=True)
+        model, revision = self.request.model, self.request.revision
+        cut(model, tuple(record["cut"]["removed"]), output=output, revision=revision)
+        shutil.copyfile(chosen / RECORD, output / RECORD)
+
+    def heal(self, model: Path, output: Path, steps: int) -> Parts:
+        """The cut checkpoint healed by the plain full model."""
+        request = Healing(
+            str(model),
+            teacher=self.request.model,
+            revision=self.request.revision,
+            text=self.after.text,
+            judges=self.judges,
+            steps=steps,
+            seed=self.request.seed,
+            device=self.request.device,
+            trust_remote_code=self.request.trust_remote_code,
+        )
+        return heal(request, output=output, progress=self.progress)
+
+    def quantise(self, model: Path | str, output: Path) -> Parts:
+        """A checkpoint quantised."""
+        request = Quantising(
+            str(model),
+            str(self.after.scheme),
+            self.judges,
+            self.request.device,
+            self.request.trust_remote_code,
+            self.request.revision if model == self.request.model else None,
+            self.after.text if self.after.scheme in ELSEWHERE else None,
+        )
+        return quantize(request, output=output, progress=self.progress)
+
+
+def prune_and_after(
+    request: Request,
+    after: After,
+    *,
+    output: Path | str,
+    overwrite: bool,
+    store: Path | str | None,
+    progress: Progress,
+) -> Record:
+    """Cut, heal and quantise in one run; the record of the cut, with the parts that followed.
+
+    A run that has finished in ``output`` with the same request, weights and texts is reported again
+    and nothing is done.
+
+    Raises:
+        UserError: something asked cannot be done, in one line.
+        VerificationError: some stage wrote what it did not measure.
+    """
+    request.check(cutting=True)
+    after.check(request)
+    output = Path(output)
+    done = None if overwrite else read_record(output)
+    if done is None:
+        check_output(output, overwrite=overwrite)
+    asked = _identity(request, after, progress)
+    if done is not None:
+        if cast("dict[str, Json]", done.get("identity") or {}).get("composed") == as_read(asked):
+            progress.say(f"{output.name} holds the finished run of this very request")
+            return done
+        check_output(output, overwrite=overwrite)
+    stages = output.resolve().parent / f".{output.resolve().name}.stages"
+    begun = stages.is_dir()
+    try:
+        _begin(stages, command(request, after, output))
+        run = _Run(request, after, stages, store, progress)
+        last = _through(run)
+        record = _whole(run, last, output, asked)
+    except UserError:
+        if not begun:  # what an earlier run has done stays
+            shutil.rmtree(stages, ignore_errors=True)
+        raise
+    if output.exists():
+        shutil.rmtree(output)
+    last.rename(output)
+    shutil.rmtree(stages, ignore_errors=True)
+    return record
+
+
+def _begin(stages: Path, asked: str) -> None:
+    """Make the folder of the stages, or go on in it if it was made by the same command."""
+    note = stages / "command.txt"
+    before = note.read_text(encoding="utf-8") if note.is_file() else asked
+    if before != asked:
+        raise StudyMismatch(
+            f"a run for this output was begun as `{before}`: ask for the same to go on, name"
+            f" another --output, or delete {stages.name}"
+        )
+    stages.mkdir(exist_ok=True)
+    note.write_text(asked, encoding="utf-8")
+
+
+def _through(run: _Run) -> Path:
+    """All stages, in order; returns the folder of the last."""
+    after, stages = run.after, run.stages
+    last = stages / "cut"
+    run.cut(last)
+    if after.heal_steps is not None:
+        if after.quantise_first:
+            run.plain_again(last, stages / "plain")
+            last = stages / "plain"
+        run.heal(last, stages / "healed", after.heal_steps)
+        last = stages / "healed"
+    if after.scheme is not None and (after.heal_steps is not None or not after.quantise_first):
+        run.quantise(last, stages / "quantised")
+        last = stages / "quantised"
+    return last
+
+
+def _identity(request: Request, after: After, progress: Progress) -> dict[str, Json]:
+    """What decides the answer of the whole run; what cannot be cut is refused on the way."""
+    tasks = {} if request.utility is None else tasks_of(request)
+    prepared = prepare(request, progress=progress, cutting=True)
+    text = None
+    if after.text is not None and Path(after.text).is_file():
+        text = sha256(Path(after.text).read_bytes()).hexdigest()
+    return {
+        **prepared.identity(),
+        **items_asked(request, tasks),
+        **asdict(after),
+        "text": bare(after.text),
+        "text_sha256": text,
+    }
+
+
+def _whole(run: _Run, last: Path, output: Path, asked: dict[str, Json]) -> Record:
+    """The one report of the run, written where the last stage lies."""
+    whole = cast("dict[str, Json]", read_record(last))
+    whole["command"] = command(run.request, run.after, output)
+    first = run.stages / f"{Path(run.request.model).name}-{run.after.scheme}"
+    if run.after.quantise_first and (record := read_record(first)) is not None:
+        before = cast("dict[str, list[Json]]", record)["after"]
+        whole["after"] = [*before, *cast("list[Json]", whole.get("after", []))]
+    # Neither the cut alone nor its last stage may be taken for the whole run, nor the reverse.
+    whole["identity"] = {**cast("dict[str, Json]", whole["identity"]), "composed": asked}
+    write_record(last, whole)
+    return cast("Record", whole)
+
+
+def command(request: Request, after: After, output: Path) -> str:
+    """The command line that asks for this."""
+    words = [request.command("prune", output)]
+    if after.scheme is not None:
+        words.append(f"--quantize {after.scheme}")
+    if after.quantise_first:
+        words.append("--quantize-first")
+    if after.heal_steps is not None:
+        words.append(f"--heal {after.heal_steps}")
+    return " ".join(words)
+
+
+def parts_of(record: Record) -> list[AfterPart]:
+    """What followed the cut, in order."""
+    return cast("dict[str, list[AfterPart]]", record).get("after", [])

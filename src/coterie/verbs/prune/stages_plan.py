@@ -1,0 +1,79 @@
+"""`prune --dry-run --quantize … --heal …`: every stage of a composed run, stated beforehand."""
+
+from pathlib import Path
+
+from coterie.report.schema.prune import PlanPart, Record, StagePart
+from coterie.verbs.after_cut.heal import Healing
+from coterie.verbs.prune.plan import prune_plan
+from coterie.verbs.prune.stages import After, command
+from coterie.verbs.shared.output import check_output
+from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, Request
+
+FORWARD_AND_BACK = 3
+"""Forward passes that one step of learning costs: the backward pass is twice the forward one."""
+
+
+def plan_and_after(
+    request: Request,
+    after: After,
+    *,
+    output: Path | str,
+    overwrite: bool,
+    store: Path | str | None,
+    progress: Progress,
+) -> Record:
+    """The plan of the cut, played on the plain model, and the work of every stage around it.
+
+    Raises:
+        UserError: as the run would, for the same reasons.
+    """
+    request.check(cutting=True)
+    after.check(request)
+    output = Path(output)
+    check_output(output, overwrite=overwrite)
+    record = prune_plan(request, output=output, overwrite=overwrite, store=store, progress=progress)
+    record["command"] = command(request, after, output)
+    part, length = record["plan"], record["calibration"]["length"]
+    part["stages"] = stages(part, after, record["model"]["players"], length)
+    return record
+
+
+def stages(part: PlanPart, after: After, n_players: int, length: int) -> list[StagePart]:
+    """What is done before and after the cut, in the order it is done.
+
+    Layer-tokens are those of learning and judging; seconds are by the rate at which the search is
+    expected to run them, and unknown where it runs none.
+    """
+    keep, rate = part["keep"], _seconds_per_layer_token(part)
+    judging = HELD_OUT_SEQUENCES * length
+    whole = part["source_bytes"]
+
+    def stage(what: str, detail: str, layer_tokens: int, disk: int) -> StagePart:
+        seconds = None if rate is None else rate * layer_tokens
+        return StagePart(
+            what=what, detail=detail, layer_tokens=layer_tokens, disk_bytes=disk, seconds=seconds
+        )
+
+    found = []
+    if after.quantise_first:
+        detail = f"{after.scheme}, before the cut; the game is played on it"
+        found.append(stage("quantize", detail, 2 * n_players * judging, whole))
+    if after.heal_steps is not None:
+        steps, batch = after.heal_steps, Healing(".").batch
+        learning = steps * batch * length * (n_players + FORWARD_AND_BACK * keep)
+        detail = f"{steps} steps of {batch} × {length} tokens"
+        if after.quantise_first:
+            detail += ", the same layers of the plain model"
+        layer_tokens = learning + judging * (2 * keep + n_players)
+        found.append(stage("heal", detail, layer_tokens, part["disk_bytes"]))
+    if after.scheme is not None and (after.heal_steps is not None or not after.quantise_first):
+        found.append(stage("quantize", after.scheme, 2 * keep * judging, part["disk_bytes"]))
+    return found
+
+
+def _seconds_per_layer_token(part: PlanPart) -> float | None:
+    """What the plan of the cut takes a layer-token to last, its share of the head included."""
+    spare = 1.0 if part.get("at_most") else 1 - part["known"] / part["distinct"]
+    tokens = part["layer_tokens_executed"] * spare
+    return part["seconds"] / tokens if tokens > 0 else None

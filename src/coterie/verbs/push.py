@@ -1,0 +1,223 @@
+"""`push`: upload a checkpoint to the Hugging Face Hub, with what is known of it in its card."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from coterie.errors import UserError
+from coterie.models.files.download import NOTICES, WANTED
+from coterie.models.files.sources import Source, resolve
+from coterie.report.schema.evaluate import Judgement, ModelRow
+from coterie.report.schema.prune import Record
+from coterie.verbs.shared.output import read_record
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+CARD = "README.md"
+_FIGURES = ("*.png", "*.svg")
+_TEXTS = (".json", ".md", ".txt", ".jinja", ".py")
+
+
+class PushError(UserError):
+    """A checkpoint that must not, or cannot, be uploaded."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What goes where.
+
+    Attributes:
+        repo: ``owner/name`` on the Hub.
+        private: Whether only its owner sees it.
+        files: Names with their sizes in bytes; the card's is that of the card below.
+        card: The model card as it is uploaded.
+        url: Where it is; None if nothing was uploaded.
+    """
+
+    repo: str
+    private: bool
+    files: dict[str, int]
+    card: str
+    url: str | None
+
+    def as_record(self) -> dict[str, object]:
+        """The same as plain JSON."""
+        return asdict(self)
+
+
+def push(
+    folder: Path | str,
+    repo: str,
+    *,
+    private: bool = False,
+    dry_run: bool = False,
+    results: Sequence[Path] = (),
+    trust_remote_code: bool = False,
+) -> Upload:
+    """Upload a checkpoint in one commit; nothing in the folder is changed.
+
+    Args:
+        folder: Folder of the checkpoint.
+        repo: ``owner/name``, made if it is not there.
+        private: Only its owner sees it; a public one that is there already is refused.
+        dry_run: Say what would be uploaded, and ask nothing of the Hub.
+        results: Reports of ``coterie evaluate --json`` that judged this checkpoint.
+
+    Raises:
+        PushError: not a checkpoint, a bad name, a path of this machine in a file, results of other
+            weights, or a refusal of the Hub.
+    """
+    folder = Path(folder)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", repo):
+        raise PushError(f"'{repo}' is no repository of the Hub: write owner/name")
+    if not folder.is_dir():
+        raise PushError(f"there is no folder '{folder.name}': name that of a checkpoint")
+    source = resolve(str(folder), trust_remote_code=trust_remote_code)
+    files = _wanted(folder)
+    for file in files:
+        _check_no_path(file, folder)
+    judged = [_row_of(source, path) for path in results]
+    card = _card(repo, folder, read_record(folder), judged)
+    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
+    sizes = dict(sorted({**sizes, CARD: len(card.encode())}.items()))
+    url = None if dry_run else _upload(repo, folder, list(sizes), card, private=private)
+    return Upload(repo, private, sizes, card, url)
+
+
+def _wanted(folder: Path) -> list[Path]:
+    patterns = (*WANTED, *NOTICES, *_FIGURES)
+    files = (file for file in sorted(folder.iterdir()) if file.is_file())
+    return [
+        file
+        for file in files
+        if not file.name.startswith(".") and any(fnmatch(file.name, p) for p in patterns)
+    ]
+
+
+def _check_no_path(file: Path, folder: Path) -> None:
+    """A path names a machine and its user: refuse a file that holds one of this machine."""
+    if file.suffix not in _TEXTS or file.name == "tokenizer.json":
+        return
+    text = file.read_text(encoding="utf-8", errors="replace")
+    places = {str(folder.resolve().parent), str(Path.home()), str(Path.cwd())}
+    for place in sorted(places):
+        if len(Path(place).parts) > 1 and re.search(rf"{re.escape(place)}(?![\w-])", text):
+            raise PushError(
+                f"{file.name} names a folder of this machine ({place}): take it out, then push"
+            )
+
+
+def _row_of(source: Source, path: Path) -> ModelRow:
+    """What a report of `evaluate` says of these very weights."""
+    try:
+        found = cast("Judgement", json.loads(path.read_text(encoding="utf-8")))
+        rows = list(found["models"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PushError(
+            f"{path.name} is no report of an evaluation: make one with `coterie evaluate DIR "
+            "--json > FILE`"
+        ) from error
+    for row in rows:
+        if row["fingerprint"] == source.fingerprint():
+            return row
+    judged = ", ".join(row["name"] for row in rows) or "nothing"
+    raise PushError(
+        f"{path.name} judges {judged} with other weights than '{source.name}' has: evaluate this "
+        "checkpoint again"
+    )
+
+
+def _card(repo: str, folder: Path, record: Record | None, judged: Sequence[ModelRow]) -> str:
+    """The checkpoint's own card, or a plain one, with the results in its metadata."""
+    from huggingface_hub import ModelCard, ModelCardData
+
+    path = folder / CARD
+    if path.is_file():
+        card = ModelCard(path.read_text(encoding="utf-8"))
+    else:
+        card = ModelCard(
+            "---\nlibrary_name: transformers\npipeline_tag: text-generation\n"
+            f"tags:\n- coterie\n- pruned\n---\n\n# {repo.partition('/')[2]}\n\n"
+            "Layers were cut from this model with Coterie.\n"
+        )
+    results = [*_of_record(record), *(result for row in judged for result in _of_row(row))]
+    if results:
+        data = ModelCardData(**card.data.to_dict())
+        data.model_name, data.eval_results = repo.partition("/")[2], results
+        card.data = data
+    return str(card)
+
+
+def _of_record(record: Record | None) -> list["EvalResult"]:
+    """The held-out perplexity that the run of `prune` measured."""
+    if record is None or "verdict" not in record or "held_out" not in record:
+        return []
+    text, after = record["held_out"], record["verdict"]["after"]
+    name = f"{text['description']}, {text['sequences']} × {text['length']} tokens"
+    return [_result(name, "perplexity", after["perplexity"], after["error"], {})]
+
+
+def _of_row(row: ModelRow) -> list["EvalResult"]:
+    found = []
+    for text in row["perplexity"]:
+        name = f"{text['text']}, {text['sequences']} × {text['length']} tokens, running text"
+        part = text["perplexity"]
+        if part["mean"] is not None:
+            found.append(_result(name, "perplexity", part["mean"], part["error"], {}))
+    for task in row["tasks"]:
+        for metric, part in task["metrics"].items():
+            if part["mean"] is not None:
+                settings = {"items": task["items"], **task["provenance"]}
+                found.append(_result(task["task"], metric, part["mean"], part["error"], settings))
+    return found
+
+
+def _result(
+    dataset: str, metric: str, value: float, error: float | None, settings: Mapping[str, object]
+) -> "EvalResult":
+    from huggingface_hub import EvalResult
+
+    return EvalResult(
+        task_type="text-generation",
+        # The whole name: results of one type are folded into one under the first one's name.
+        dataset_type=re.sub(r"[^\w.-]+", "-", dataset).strip("-").lower(),
+        dataset_name=dataset,
+        metric_type=metric,
+        metric_value=value,
+        metric_args={"standard_error": error, **settings},
+    )
+
+
+def _upload(repo: str, folder: Path, names: list[str], card: str, *, private: bool) -> str:
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    api = HfApi()
+    operations = [
+        CommitOperationAdd(name, card.encode() if name == CARD else str(folder / name))
+        for name in names
+    ]
+    try:
+        url = api.create_repo(repo, private=private or None, exist_ok=True)
+        if private and not api.model_info(repo).private:
+            raise PushError(f"'{repo}' is there and public: name another, or leave out --private")
+        api.create_commit(repo, operations, commit_message="Upload a cut checkpoint")
+    except PushError:
+        raise
+    except LocalTokenNotFoundError as error:
+        raise PushError("the Hub does not know you: log in with `hf auth login`") from error
+    except HfHubHTTPError as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise PushError(
+            f"the Hub refuses '{repo}' ({reason}): log in with `hf auth login` as one who may write"
+            " there"
+        ) from error
+    except Exception as error:  # whatever the HTTP library raises when nothing answers
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise PushError(f"the Hub cannot be reached ({reason}): nothing was published") from error
+    return str(url)

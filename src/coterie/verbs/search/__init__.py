@@ -1,0 +1,1 @@
+"""Searches on a real model: methods played, finalists decided, the record of it."""

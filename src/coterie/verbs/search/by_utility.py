@@ -1,0 +1,241 @@
+"""Choose the coalition that is worth most by a mix of utilities: tasks decide, not the loss."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from coterie.game.coalitions import Coalition, Coalitions, Indices, observe_all, to_text
+from coterie.game.search import Answer, Ledger, decide, in_full, plain_cost
+from coterie.game.search.plain import absences
+from coterie.game.utilities import log_loss
+from coterie.report.schema.prune import MixPart, PlanPart, Record, UtilityPart
+from coterie.scores.task_game import MixedGame
+from coterie.verbs.search.choose import Allowed, Found, admitted, ordered, play
+from coterie.verbs.search.nearby import Around, around
+from coterie.verbs.search.paper import Searched
+from coterie.verbs.search.record import chosen_record, searched_record
+from coterie.verbs.search.targets import target_of
+from coterie.verbs.search.timed import Clocked, OutOfTime
+from coterie.verbs.search.utilities import (
+    UNIT,
+    Mix,
+    budget_of,
+    game_of_task,
+    known_of,
+    mixed,
+    mixes_texts,
+    single_part,
+    study_of,
+    utility_part,
+)
+from coterie.verbs.shared.opened import Opened
+from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.record import contributions_part, cut_part
+from coterie.verbs.shared.request import Request
+from coterie.verbs.shared.settings import size_asked
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+
+COALITIONS = 200
+"""Distinct coalitions a guided search may ask for, or twice what its plain answers take if more."""
+
+
+def chosen_by_mix(
+    table: Opened, tasks: Mapping[str, "Task"], output: Path, progress: Progress
+) -> tuple[Coalition, Record]:
+    """The coalition that stays, and the record so far.
+
+    Raises:
+        UserError: a utility no layer changes, a target out of reach, or no time for an answer.
+    """
+    request, target = table.request, target_of(table)
+    kind = request.player_kind()
+    keeps = [size_asked(request, table.stack.n_players, table.locked) or 0]
+    if target is not None:
+        keeps = target.keeps(table.locked, kind)
+    allowed = None if target is None or len(keeps) == 1 else target.allowed
+    mix = mixed(table, tasks, progress)
+    by = _by_ranking if request.method == "paper" else _by_search
+    coalition, record, parts = by(table, mix, keeps, allowed, output, progress)
+    for part, scaled in zip(parts, mix.parts, strict=True):
+        scores = scaled.part.scores(observe_all(scaled.part.game, coalition[None]))
+        part["cut"] = float(scores.mean())
+    spec = request.utility or ""
+    record["search"]["utility"] = spec
+    record["utility"] = MixPart(spec=spec, unit=UNIT, items=request.task_items, parts=parts)
+    if (found := record["contributions"]) is not None:
+        found["unit"] = UNIT
+    if target is not None:
+        record["target"] = target.part(coalition)
+    return coalition, record
+
+
+def _by_ranking(
+    table: Opened,
+    mix: Mix,
+    keeps: Sequence[int],
+    allowed: Allowed | None,
+    output: Path,
+    progress: Progress,
+) -> tuple[Coalition, Record, list[UtilityPart]]:
+    """The paper's way: a study, and a cut of those who contribute least to the mix."""
+    study = study_of(table, mix.game, progress)
+    coalition = next(
+        one for one in map(study.keep, keeps) if allowed is None or allowed(one[None])[0]
+    )
+    searched = Searched(study, budget_of(table, study, mix))
+    record = searched_record("prune", table, searched, output)
+    estimate = study.contributions.estimate
+    record["cut"] = cut_part(coalition, estimate, table.request.player_kind())
+    return coalition, record, [single_part(table, one, progress) for one in mix.parts]
+
+
+def _by_search(
+    table: Opened,
+    mix: Mix,
+    keeps: Sequence[int],
+    allowed: Allowed | None,
+    output: Path,
+    progress: Progress,
+) -> tuple[Coalition, Record, list[UtilityPart]]:
+    """Any search on the mix, and what players contribute near what it found."""
+    found = _search(table, mix, keeps, allowed, progress)
+    coalition = found.best.winner.coalition
+    progress.say("estimating contributions around what was chosen")
+    near = _around(table, found, mix.game)
+    record = chosen_record("prune", table, found, output, near)
+    record["choice"]["unit"] = f"loss of utility; 1 is {UNIT}"
+    record["cut"] = cut_part(coalition, None, table.request.player_kind())
+    kind, parts = table.request.player_kind(), []
+    for scaled in mix.parts:
+        alone, told = _around(table, found, MixedGame([scaled])), None
+        if alone is not None:
+            told = contributions_part(alone.estimate, UNIT, alone.replicates, alone.n_base, kind)
+        parts.append(utility_part(scaled, told))
+    return coalition, record, parts
+
+
+def _search(
+    table: Opened, mix: Mix, keeps: Sequence[int], allowed: Allowed | None, progress: Progress
+) -> Found:
+    """Play the method that was asked for; the items that choose also decide."""
+    request, game, began = table.request, mix.game, time.monotonic()
+    keeps = sorted(set(keeps), reverse=True)
+    locked = np.array(table.locked, dtype=np.intp)
+    most = most_asked(request, game.n_players, keeps, len(locked))
+    total = most * max(keeps) * game.n_sequences
+
+    def tell(done: int) -> None:
+        progress.step("searching by utility", min(done, total), total)
+
+    clock = Clocked(game, seconds=request.time, tell=tell)
+    ledger = Ledger(clock, floor=np.inf)  # a mix is finite, whatever its parts have seen
+    finalists: list[Answer] = []
+    remark, out_of_time = None, False
+    try:
+        # A part is always asked as a whole, so races on few units would save nothing.
+        finalists, remark = play(
+            ledger,
+            request.method,
+            keeps,
+            locked=locked,
+            budget=most,
+            limit=np.inf,
+            seed=request.seed,
+            judge=in_full,
+        )
+    except OutOfTime:
+        out_of_time = True
+    clock.seconds = np.inf  # what follows is little, and asked whatever the time
+    finalists = admitted(ledger, request.method, finalists, keeps, allowed, request.time)
+    decisions = decide(ledger, finalists, game.clusters)
+    asked = _asked(ledger, locked)
+    return Found(
+        method=request.method,
+        decisions=decisions,
+        finalists=ordered(finalists),
+        ledger=ledger,
+        union=ledger,
+        documents=game.clusters,
+        second=None,
+        layer_tokens_asked=mix.layer_tokens_asked(table, asked),
+        asked=asked,
+        known=sum(to_text(row) in mix.known for row in asked),
+        not_finite=game.not_finite,
+        out_of_time=out_of_time,
+        seconds_observing=clock.spent,
+        seconds_choosing=time.monotonic() - began,
+        remark=remark,
+    )
+
+
+def _asked(ledger: Ledger, locked: Indices) -> Coalitions:
+    """Every distinct coalition asked: the search's, and those the utilities were weighed by."""
+    grand = np.ones((1, ledger.n_players), dtype=bool)
+    weighed = absences(ledger.n_players, locked=locked)
+    ledger.losses(grand)
+    return np.unique(np.concatenate([grand, weighed, ledger.seen()[0]]), axis=0)
+
+
+def _around(table: Opened, found: Found, game: MixedGame) -> Around | None:
+    """What players contribute to some utilities near what was chosen; nothing is asked anew."""
+    ledger = Ledger(game, floor=np.inf)
+    ledger.losses(found.ledger.known()[0])
+    locked = np.array(table.locked, dtype=np.intp)
+    return around(
+        replace(found, ledger=ledger),
+        game.clusters,
+        locked,
+        seed=table.request.seed,
+        formula=log_loss,
+    )
+
+
+def most_asked(request: Request, n_players: int, keeps: Sequence[int], n_locked: int) -> int:
+    """Most distinct coalitions that a search asks for, the skips of single players included."""
+    plain = plain_cost(n_players, keeps, n_locked=n_locked)
+    singles = n_players - n_locked + 1
+    return {
+        "guided": request.budget or max(COALITIONS, 2 * plain),
+        "one-shot": singles + len(keeps),
+        "contiguous": singles + sum(keep + 1 for keep in keeps),
+    }.get(request.method, plain)
+
+
+def planned(table: Opened, tasks: Mapping[str, "Task"], part: PlanPart, keep: int) -> PlanPart:
+    """The plan of a run by utility, from that of the same run by loss.
+
+    The full model answers every task once, and is timed; no coalition takes longer.
+    """
+    request, games = table.request, [game_of_task(table, *one) for one in tasks.items()]
+    seconds, answers = 0.0, 0
+    grand = np.ones((1, table.stack.n_players), dtype=bool)
+    for game in games:
+        began = time.perf_counter()
+        observe_all(game.inner, grand)
+        seconds += time.perf_counter() - began
+        answers += game.n_sequences
+    texts = mixes_texts(request)
+    known = [known_of(game) for game in games]
+    known += [table.calibration.known_coalitions()] if texts else []
+    distinct = part["distinct"]
+    if request.method != "paper":
+        distinct = most_asked(request, len(grand[0]), [keep], len(table.locked))
+    text = distinct / part["distinct"] if texts else 0.0
+    return {
+        **part,
+        "distinct": distinct,
+        "known": len(set.intersection(*known)),
+        "layer_executions": int(part["layer_executions"] * text),
+        "layer_tokens_asked": int(part["layer_tokens_asked"] * text),
+        "layer_tokens_executed": int(part["layer_tokens_executed"] * text),
+        "head_tokens": int(part["head_tokens"] * text),
+        "seconds": part["seconds"] * text + seconds * distinct,
+        "answers": answers,
+        "at_most": True,
+    }

@@ -1,0 +1,157 @@
+"""The record of a search: what was chosen, how finalists stand, what it cost."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from coterie.engine.streamed_game import StreamedGame
+from coterie.game.search import nested
+from coterie.game.utilities import clustered_mean
+from coterie.players import Kind, label
+from coterie.report.schema.prune import (
+    BudgetPart,
+    ChoicePart,
+    FinalistPart,
+    Record,
+    SizeChoicePart,
+    StratumPart,
+    StreamPart,
+)
+from coterie.verbs.search.choose import Found
+from coterie.verbs.search.nearby import Around
+from coterie.verbs.search.paper import Searched
+from coterie.verbs.shared.opened import Opened
+from coterie.verbs.shared.prepared import text_part
+from coterie.verbs.shared.record import contributions_part, fidelity_part, opening_record
+
+
+def searched_record(
+    kind: str, table: Opened, searched: Searched, output: Path | None = None
+) -> Record:
+    """The record of a finished study."""
+    study = searched.study
+    record = opening_record(kind, table, study, output)
+    record["strata"] = [
+        StratumPart(size=s.size, coalitions=len(s.coalitions), population=s.population)
+        for s in study.strata
+    ]
+    found = study.contributions
+    record["contributions"] = contributions_part(
+        found.estimate,
+        study.settings.utility,
+        found.replicates,
+        found.n_base,
+        table.request.player_kind(),
+    )
+    record["fidelity"] = fidelity_part(found.fidelity, study.settings.keep, study.requested)
+    record["budget"] = searched.budget
+    return record
+
+
+def chosen_record(
+    kind: str, table: Opened, found: Found, output: Path | None = None, near: Around | None = None
+) -> Record:
+    """The record of a finished search: the choice, and contributions near it where known."""
+    if found.searched is not None:
+        return searched_record(kind, table, found.searched, output)
+    record = opening_record(kind, table, None, output)
+    record["search"]["method"] = found.method
+    record["search"]["utility"] = "log-loss"
+    player_kind = table.request.player_kind()
+    record["contributions"], record["fidelity"] = None, None
+    if near is not None:
+        record["search"]["surrogate"] = near.fidelity.surrogate
+        record["contributions"] = contributions_part(
+            near.estimate, "ppl-ratio", near.replicates, near.n_base, player_kind
+        )
+        size = min(int(d.winner.coalition.sum()) for d in found.decisions)
+        record["fidelity"] = fidelity_part(near.fidelity, size, near.fidelity.by_size.get(size))
+    record["choice"] = choice_part(found, player_kind)
+    spent = [table.calibration.engine.spent]
+    spent += [] if found.second is None else [found.second.engine.spent]
+    record["budget"] = BudgetPart(
+        distinct=len(found.asked),
+        known=found.known,
+        layer_tokens_asked=found.layer_tokens_asked,
+        layer_tokens_executed=sum(one.layer_tokens for one in spent),
+        head_tokens=sum(one.head_tokens for one in spent),
+        not_finite=found.not_finite,
+        seconds={"choosing": found.seconds_choosing},
+    )
+    return record
+
+
+def with_running(record: Record, table: Opened) -> Record:
+    """The record, and what went on while it ran: coalitions that broke down, and streaming."""
+    if table.breakdowns:
+        record["breakdowns"] = table.breakdowns
+    if table.streamed:
+        record["streaming"] = stream_part(table.streamed, record["budget"]["distinct"])
+    return record
+
+
+def choice_part(found: Found, kind: Kind) -> ChoicePart:
+    """Every size's winner and finalists, with paired standings and excess over the full model."""
+    grand = np.ones((1, found.union.n_players), dtype=bool)
+    full = found.union.losses(grand)[0]
+    sizes = []
+    finalists = iter(found.finalists)
+    for decision in found.decisions:
+        winner = decision.winner
+        losses = found.union.losses(winner.coalition[None])[0]
+        excess, error = clustered_mean(losses - full, found.documents)
+        removed = np.flatnonzero(~winner.coalition).tolist()
+        stand = []
+        for standing in decision.standings:
+            gone = np.flatnonzero(~next(finalists).coalition).tolist()
+            stand.append(
+                FinalistPart(
+                    method=standing.method,
+                    removed=gone,
+                    removed_labels=[label(kind, player) for player in gone],
+                    behind=standing.behind,
+                    error=standing.error,
+                )
+            )
+        sizes.append(
+            SizeChoicePart(
+                size=int(winner.coalition.sum()),
+                method=winner.method,
+                removed=removed,
+                kept=np.flatnonzero(winner.coalition).tolist(),
+                removed_labels=[label(kind, player) for player in removed],
+                loss=-winner.value,
+                excess=excess,
+                error=error,
+                finalists=stand,
+            )
+        )
+    return ChoicePart(
+        sequences=found.union.n_sequences,
+        documents=len(np.unique(found.documents)),
+        second=None if found.second is None else text_part(found.second.texts),
+        sizes=sizes,
+        nested=nested([decision.winner for decision in found.decisions]),
+        out_of_time=found.out_of_time,
+        remark=found.remark,
+    )
+
+
+def stream_part(games: Sequence[StreamedGame], distinct: int) -> StreamPart:
+    """What streaming took so far, over all the texts that were played.
+
+    Args:
+        games: Of one model, on several texts.
+        distinct: Coalitions that were asked, to say what each of them read.
+    """
+    traffic = games[0].traffic  # one model, so one account for all texts
+    return StreamPart(
+        passes=sum(game.passes for game in games),
+        bytes_read=traffic.bytes_read,
+        bytes_per_coalition=traffic.bytes_read / max(distinct, 1),
+        bytes_spilled=sum(game.spilled for game in games),
+        seconds_reading=traffic.seconds_reading,
+        seconds_waiting=traffic.seconds_waiting,
+        checked=games[0].checked,
+    )

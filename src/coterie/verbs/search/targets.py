@@ -1,0 +1,162 @@
+"""From a target (parameters, bytes, speed) to the sizes to search, and what meets it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from coterie.errors import CutError
+from coterie.game.coalitions import Coalitions, Vector
+from coterie.players import unit
+from coterie.report.schema.prune import TargetPart
+from coterie.verbs.shared.opened import Opened
+
+_PASSES = 5
+"""Forward passes timed after one that is not; the median of each player counts."""
+
+_WORDS = {"target_params": "parameters", "target_bytes": "bytes", "target_speedup": "seconds"}
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What each player costs, what the rest of the model costs, and how much may remain."""
+
+    name: str
+    asked: float
+    players: Vector
+    """Cost of each player, ``(n_players,)``: parameters, bytes or seconds of a pass."""
+    rest: float
+    most: float
+    """Cost that the cut model may have."""
+
+    def cost(self, coalitions: Coalitions) -> Vector:
+        """Cost of each cut model, ``(n_coalitions,)``."""
+        return self.rest + coalitions @ self.players
+
+    def allowed(self, coalitions: Coalitions) -> NDArray[np.bool_]:
+        """Which coalitions meet the target."""
+        return self.cost(coalitions) <= self.most * (1 + 1e-9)
+
+    def keeps(self, locked: tuple[int, ...], kind: str) -> list[int]:
+        """Sizes worth searching, largest first.
+
+        From the fewest players whose absence can meet the target to the fewest that meet it
+        whichever they are; one size where all players cost the same.
+
+        Raises:
+            CutError: the target is met already, or not even by the smallest model.
+        """
+        n_players = len(self.players)
+        free = np.setdiff1d(np.arange(n_players), locked)
+        spare = self.rest + float(self.players.sum()) - self.most * (1 + 1e-9)
+        option = f"--{self.name.replace('_', '-')} {self.asked:g}"
+        if spare <= 0:
+            raise CutError(f"{option} is met by the whole model: there is nothing to cut")
+        costs = np.sort(self.players[free])
+        costliest = np.cumsum(costs[::-1])[: len(free) - 1]
+        if not len(costliest) or costliest[-1] < spare:
+            least = self.rest + float(self.players.sum() - costliest[-1:].sum())
+            raise CutError(
+                f"{option} cannot be reached: with one {unit(kind)} left to choose, "
+                f"{least:,.4g} {_WORDS[self.name]} remain, and {self.most:,.4g} are allowed"
+            )
+        cheapest = np.cumsum(costs)[: len(free) - 1]
+        fewest = int((costliest < spare).sum()) + 1
+        surely = min(int((cheapest < spare).sum()) + 1, len(free) - 1)
+        return [n_players - removed for removed in range(fewest, surely + 1)]
+
+    def part(self, coalition: NDArray[np.bool_]) -> TargetPart:
+        """The target as the record names it."""
+        return TargetPart(
+            name=self.name,
+            asked=self.asked,
+            unit=_WORDS[self.name],
+            before=float(self.rest + self.players.sum()),
+            most=self.most,
+            after=float(self.cost(coalition[None])[0]),
+        )
+
+
+def target_of(table: Opened) -> Target | None:
+    """The target that was asked, with what every player costs; None where none was."""
+    name = table.request.target
+    if name is None:
+        return None
+    asked = float(getattr(table.request, name))
+    if name == "target_speedup":
+        players, rest = _seconds(table)
+        return Target(name, asked, players, rest, (rest + float(players.sum())) / asked)
+    entries = table.prepared.source.entries
+    values = sum(entry.n_values for entry in entries)
+    scale = 1.0
+    if name == "target_bytes":  # the share of a player in the bytes is taken to be that in values
+        scale = sum(entry.n_bytes for entry in entries) / values
+    players = scale * np.array(
+        [sum(p.numel() for p in layer.parameters()) for layer in table.stack.layers], dtype=float
+    )
+    whole = scale * values
+    return Target(name, asked, players, whole - float(players.sum()), _most(asked, whole))
+
+
+def _most(asked: float, whole: float) -> float:
+    return asked * whole if asked < 1 else asked
+
+
+def _seconds(table: Opened) -> tuple[Vector, float]:
+    """Seconds of each player and of the rest in a pass over calibration text, measured once.
+
+    They are kept in the store, so that a run that goes on decides by the same figures.
+    """
+    game = table.calibration.game
+    known = game.store.note(game.number, "seconds of players")
+    if not isinstance(known, list):
+        measured = [float(seconds) for seconds in _measure(table)]
+        known = game.store.write_note(game.number, "seconds of players", [*measured])
+        known = known if isinstance(known, list) else [*measured]
+    times = np.array(known, dtype=float)
+    return times[:-1], float(times[-1])
+
+
+def _measure(table: Opened) -> Vector:
+    tokens = torch.from_numpy(table.calibration.texts.tokens[:4]).to(table.model.device)
+    passes = []
+    with torch.inference_mode(), _timed(table) as times:
+        for _ in range(_PASSES + 1):
+            times[:] = 0
+            began = _now(table)
+            table.model(tokens, use_cache=False)
+            whole = _now(table) - began
+            passes.append([*times, whole - times.sum()])
+    return np.median(np.array(passes[1:]), axis=0)
+
+
+@contextmanager
+def _timed(table: Opened) -> Iterator[Vector]:
+    """Seconds spent in each player, added up while this lasts."""
+    times = np.zeros(table.stack.n_players)
+    hooks = []
+
+    def before(player: int) -> None:
+        times[player] -= _now(table)
+
+    def after(player: int) -> None:
+        times[player] += _now(table)
+
+    for player, layer in enumerate(table.stack.layers):
+        hooks.append(layer.register_forward_pre_hook(lambda *_, p=player: before(p)))
+        hooks.append(layer.register_forward_hook(lambda *_, p=player: after(p)))
+    try:
+        yield times
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _now(table: Opened) -> float:
+    if table.model.device.type == "cuda":
+        torch.cuda.synchronize(table.model.device)
+    return perf_counter()

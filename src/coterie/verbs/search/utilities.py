@@ -1,0 +1,264 @@
+"""Task utilities: the value of a coalition is what it scores on tasks, or a weighted mix."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from coterie.engine.cost import plan
+from coterie.errors import UserError
+from coterie.game.coalitions import Coalitions, Matrix, Observations, to_text
+from coterie.game.study import Study, run_study
+from coterie.game.utilities import read
+from coterie.models.loaded.load import load_tokenizer
+from coterie.plain import Json
+from coterie.report.schema.prune import BudgetPart, ContributionsPart, UtilityPart
+from coterie.report.schema.utilities import UtilityReport
+from coterie.scores.task_definitions import load_tasks
+from coterie.scores.task_game import Measure, MixedGame, Part, Scaled, TaskGame
+from coterie.scores.tasks import fingerprint
+from coterie.store.stored_game import Remembered
+from coterie.verbs.evaluate.run import tokenizer_identity
+from coterie.verbs.search.paper import Searched
+from coterie.verbs.search.record import searched_record
+from coterie.verbs.shared.defaults import context_of, name_of
+from coterie.verbs.shared.opened import Opened, opened
+from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.provenance import versions
+from coterie.verbs.shared.record import contributions_part
+from coterie.verbs.shared.request import Request
+from coterie.verbs.shared.settings import generator, settings_for, size_asked
+from coterie.verbs.shared.utility_spec import weights_of
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+
+PART_REPLICATES = 8
+"""Refits behind the errors of a single part; the mix has the full number."""
+
+UNIT = "what one average layer changes, alone"
+
+_Quantity = Literal["nll", "kl", "top1"]
+_TEXTS: dict[str, tuple[_Quantity, float, str]] = {
+    "kl": ("kl", -1.0, "minus KL to the full model, nats per token"),
+    "log-loss": ("nll", -1.0, "log-likelihood, nats per token"),
+    "top1": ("top1", 1.0, "share of tokens predicted as the full model does"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """The utilities that were asked for, opened on a model, as one game."""
+
+    parts: list[Scaled]
+    game: MixedGame
+    known: set[str]
+    """Coalitions the store knew all observations of before, in their text form."""
+
+    def layer_tokens_asked(self, table: Opened, asked: Coalitions) -> int:
+        """Of the calibration texts, where any part is about these; what tasks ask is not told."""
+        played = table.calibration
+        if not any(scaled.part.game is played.game for scaled in self.parts):
+            return 0
+        return plan(asked, played.texts.n_sequences, played.texts.length).layer_tokens_asked
+
+
+def tasks_of(request: Request) -> dict[str, "Task"]:
+    """The tasks that a mix names, with their items; without a model.
+
+    Raises:
+        UserError: a task that is not there, is a group of them, or cannot be read.
+    """
+    names = sorted({name for name, _ in weights_of(request.utility or "") if name not in _TEXTS})
+    folder = None if request.tasks_dir is None else Path(request.tasks_dir)
+    loaded = load_tasks(names, folder) if names else {}
+    if extra := sorted(set(names) - set(loaded)):
+        raise UserError(f"'{extra[0]}' is a group of tasks: name one of {', '.join(loaded)}")
+    return loaded
+
+
+def items_asked(request: Request, tasks: Mapping[str, "Task"]) -> dict[str, Json]:
+    """A hash of everything asked of each task: part of what decides the answer, if any is."""
+    if not tasks:
+        return {}
+    items = {name: fingerprint(task, request.task_items) for name, task in sorted(tasks.items())}
+    return {"tasks_sha256": {**items}}
+
+
+def mixes_texts(request: Request) -> bool:
+    """Whether any utility of the mix is about the calibration text."""
+    return any(name in _TEXTS for name, _ in weights_of(request.utility or ""))
+
+
+def mixed(table: Opened, tasks: Mapping[str, "Task"], progress: Progress) -> Mix:
+    """Open the game of each utility and weigh it by what one average player changes.
+
+    Raises:
+        UserError: a utility that no single player changes.
+    """
+    games = {name: game_of_task(table, name, task) for name, task in tasks.items()}
+    free = np.setdiff1d(np.arange(table.stack.n_players), np.array(table.locked, dtype=int))
+    parts: list[Scaled] = []
+    known: list[set[str]] = []
+    for (name, measure), weight in weights_of(table.request.utility or "").items():
+        progress.say(f"weighing {name}")
+        part = (
+            _text_part(table, name, weight)
+            if name in _TEXTS
+            else _task_part(name, measure, weight, games[name])
+        )
+        known.append(known_of(part.game))
+        parts.append(Scaled.of(part, free))
+    return Mix(parts, MixedGame(parts), set.intersection(*known))
+
+
+def utility_values(
+    request: Request, *, store: Path | str | None = None, progress: Progress | None = None
+) -> UtilityReport:
+    """What every player contributes to a mix of utilities, and to each of them.
+
+    Args:
+        store: SQLite file of observations; None is the user's cache.
+
+    Raises:
+        UserError: something asked cannot be done, in one line.
+    """
+    request.check(cutting=False)
+    progress = progress or Silent()
+    tasks = tasks_of(request)
+    prepared = prepare(request, progress=progress)
+    with opened(prepared, store=store, progress=progress) as table:
+        mix = mixed(table, tasks, progress)
+        study = study_of(table, mix.game, progress)
+        record = searched_record("values", table, Searched(study, budget_of(table, study, mix)))
+        record["search"]["utility"] = request.utility or ""
+        if record["contributions"] is not None:
+            record["contributions"]["unit"] = UNIT
+        single = [single_part(table, scaled, progress) for scaled in mix.parts]
+        return UtilityReport(record=record, unit=UNIT, items=request.task_items, parts=single)
+
+
+def game_of_task(table: Opened, name: str, task: "Task") -> Remembered:
+    """The task as a game behind the store, under everything its answers depend on."""
+    source, book = table.prepared.source, table.calibration.game.store
+    limit = table.request.task_items
+    asked = fingerprint(task, limit)
+    game = TaskGame(
+        name,
+        task,
+        table.model,
+        load_tokenizer(source),
+        table.stack,
+        limit=limit,
+        bos=table.request.bos_policy(),
+        context=context_of(source),
+    )
+    number = book.game(
+        {
+            "kind": "task-game",
+            "task": name,
+            "items": asked,
+            "bos": table.request.bos,
+            "weights": source.fingerprint(),
+            "tokenizer": tokenizer_identity(load_tokenizer(source)),
+            "dtype": name_of(table.prepared.dtype),
+            "device": table.model.device.type,
+            "attention": table.attention,
+            "stack": table.stack.path,
+            "players": table.stack.players,
+            "versions": {k: v for k, v in versions().items() if k in ("torch", "transformers")},
+        }
+    )
+    return Remembered(game, book, number)
+
+
+def _text_part(table: Opened, name: str, weight: float) -> Part:
+    quantity, sign, measure = _TEXTS[name]
+    vocabulary = table.calibration.engine.vocabulary
+
+    def scores(seen: Observations) -> Matrix:
+        return sign * read(seen, quantity, vocabulary)[0]
+
+    played = table.calibration
+    return Part(name, weight, played.game, scores, played.texts.documents, measure)
+
+
+def _task_part(name: str, measure: Measure, weight: float, game: Remembered) -> Part:
+    inner = game.inner
+    assert isinstance(inner, TaskGame)
+    told = {"margin": "log-likelihood margin, nats", "acc": "accuracy"}[measure]
+
+    def scores(seen: Observations) -> Matrix:
+        return inner.scores(seen, measure)
+
+    return Part(name, weight, game, scores, np.arange(len(inner.items)), told)
+
+
+def study_of(
+    table: Opened, game: MixedGame, progress: Progress, replicates: int | None = None
+) -> Study:
+    """The paper's study of a game of utilities, through a surrogate that knows no bounds."""
+    n_players = table.stack.n_players
+    keep = size_asked(table.request, n_players, table.locked)
+    settings = replace(
+        settings_for(table.request, n_players, table.locked, keep), utility="log-loss"
+    )
+    if settings.surrogate == "paper":
+        # The paper's network ends in a sigmoid, for values from 0 to 1; these lie below 0.
+        settings = replace(settings, surrogate="pairwise")
+    if replicates is not None:
+        settings = replace(settings, replicates=replicates)
+    return run_study(
+        game,
+        settings,
+        game.clusters,
+        table.calibration.engine.vocabulary,
+        rng=generator(table.request),
+        step=progress.step,
+    )
+
+
+def single_part(table: Opened, scaled: Scaled, progress: Progress) -> UtilityPart:
+    """What the players contribute to one part alone; nothing is observed anew."""
+    found = study_of(table, MixedGame([scaled]), progress, PART_REPLICATES).contributions
+    kind = table.request.player_kind()
+    return utility_part(
+        scaled, contributions_part(found.estimate, UNIT, found.replicates, found.n_base, kind)
+    )
+
+
+def utility_part(scaled: Scaled, contributions: ContributionsPart | None) -> UtilityPart:
+    """One utility as the record names it."""
+    return UtilityPart(
+        name=scaled.part.name,
+        measure=scaled.part.measure,
+        weight=scaled.part.weight,
+        units=len(scaled.full),
+        full=float(scaled.full.mean()),
+        scale=scaled.scale,
+        contributions=contributions,
+    )
+
+
+def known_of(game: object) -> set[str]:
+    """Coalitions the store knows all observations of, in their text form."""
+    assert isinstance(game, Remembered)
+    return game.store.whole(game.number, game.n_sequences)
+
+
+def budget_of(table: Opened, study: Study, mix: Mix) -> BudgetPart:
+    """The cost of the texts as always; that of the tasks as coalitions asked."""
+    asked = np.unique(study.asked, axis=0)
+    spent = table.calibration.engine.spent
+    return BudgetPart(
+        distinct=len(asked),
+        known=sum(to_text(row) in mix.known for row in asked),
+        layer_tokens_asked=mix.layer_tokens_asked(table, asked),
+        layer_tokens_executed=spent.layer_tokens,
+        head_tokens=spent.head_tokens,
+        not_finite=mix.game.not_finite,
+        seconds={"observing": study.seconds_observing, "estimating": study.seconds_estimating},
+    )

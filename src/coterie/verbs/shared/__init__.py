@@ -1,0 +1,1 @@
+"""What several verbs need: requests, prepared and opened models, records."""

@@ -1,0 +1,155 @@
+"""Resolve the model and choose the texts: everything about a run that needs no weights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from coterie.errors import TextError
+from coterie.models.cutting.layer_names import find_disk_stack
+from coterie.models.loaded.load import Source, load_tokenizer, pick_devices, resolve
+from coterie.plain import Json
+from coterie.report.schema.prune import TextPart
+from coterie.texts.sets import TextSet, choose_texts
+from coterie.verbs.shared.defaults import context_of, default_calibration, dtype_of
+from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.provenance import versions
+from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, LENGTH, Request
+from coterie.verbs.shared.settings import check_feasible, check_savable, sketch
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything about a run that is known before a weight is loaded."""
+
+    request: Request
+    source: Source
+    locked: tuple[int, ...]
+    devices: tuple[torch.device, ...]
+    """Of one type; each holds a copy of the model where they are several."""
+    dtype: torch.dtype
+    dtype_reason: str
+    calibration: TextSet
+    held_out: TextSet
+    second: TextSet | None = None
+    """Texts that decide between finalists, beside those that calibrate; none for some methods."""
+    pruning: TextSet | None = None
+    """The calibration texts and more of them: a pruner measures what layers are given on all, and
+    allocations are judged on some; none where nothing of the kind is done."""
+
+    @property
+    def measured(self) -> TextSet:
+        """The texts that are pruned on: the calibration texts where there are no others."""
+        return self.pruning or self.calibration
+
+    @property
+    def device(self) -> torch.device:
+        """The first device: whatever is not the game runs there."""
+        return self.devices[0]
+
+    @property
+    def where(self) -> str:
+        """All devices, in words."""
+        return ", ".join(map(str, self.devices))
+
+    def identity(self) -> dict[str, Json]:
+        """What decides the answer: the request, the weights, the texts, the version."""
+        asked = self.request.as_json()
+        del asked["state_memory"]  # decides how it is run, not what comes out
+        if self.request.names_several:  # so does the number of devices
+            asked["device"] = self.device.type
+        return {
+            **asked,
+            "weights": self.source.fingerprint(),
+            "calibration_sha256": self.calibration.sha256,
+            "held_out_sha256": self.held_out.sha256,
+            "second_sha256": None if self.second is None else self.second.sha256,
+            "coterie": versions()["coterie"],
+        }
+
+
+def prepare(
+    request: Request, *, progress: Progress, cutting: bool = False, choosing: bool = True
+) -> Prepared:
+    """Resolve the model, choose the texts, and refuse whatever needs no weights to be refused.
+
+    Args:
+        cutting: A cut follows, so what could not be saved is refused too.
+        choosing: Players are chosen from, so there must be some, and a budget that suffices.
+
+    Raises:
+        UserError: whatever cannot be used, in one line.
+    """
+    devices = pick_devices(request.device)
+    source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
+    n_players, locked = sketch(request, source)
+    if cutting:
+        check_savable(request, source, n_players, locked)
+    if choosing:
+        check_feasible(request, n_players, locked, cutting=cutting)
+    find_disk_stack(source.entries, source.config())  # refuses what could not be cut afterwards
+    dtype, reason = dtype_of(request.dtype, devices[0])
+    progress.say(f"reading texts for {source.name}")
+    texts = _texts(request, source, cutting, progress)
+    return Prepared(request, source, locked, devices, dtype, reason, *texts)
+
+
+def _texts(
+    request: Request, source: Source, cutting: bool, progress: Progress
+) -> tuple[TextSet, TextSet, TextSet | None]:
+    """The texts that calibrate, that judge, and that decide between finalists where any do."""
+    context, tokenizer = context_of(source), load_tokenizer(source)
+
+    def read(sequences: int) -> tuple[TextSet, TextSet]:
+        return choose_texts(
+            tokenizer,
+            calibration=request.calibration or default_calibration(source),
+            held_out=request.held_out,
+            sequences=sequences,
+            held_out_sequences=HELD_OUT_SEQUENCES,
+            length=request.length or min(LENGTH, context or LENGTH),
+            rng=np.random.default_rng([request.seed, 1]),
+            bos=request.bos_policy(),
+            context=context,
+        )
+
+    method, sequences = request.plays(cutting=cutting), request.sequences_of(cutting=cutting)
+    if method == "paper":
+        return *read(sequences), None
+    try:
+        both, held_out = read(2 * sequences)
+    except TextError:
+        calibration, held_out = read(sequences)
+        second = None
+    else:
+        calibration, second = divided(both, sequences)
+    if second is None:
+        progress.say(
+            "warning: too little text for a second set: the calibration texts decide alone"
+        )
+    return calibration, held_out, second
+
+
+def divided(texts: TextSet, n: int) -> tuple[TextSet, TextSet | None]:
+    """Whole documents with the first ``n`` sequences between them, and the rest if there is one."""
+    counts = np.bincount(texts.documents)
+    # Early documents have the most sequences: every other one keeps the two sides alike.
+    order = np.r_[0 : len(counts) : 2, 1 : len(counts) : 2]
+    enough = int(np.searchsorted(counts[order].cumsum(), n)) + 1
+    first = np.isin(texts.documents, order[:enough])
+    rest = ~first
+    return texts.some(np.flatnonzero(first)[:n]), (
+        texts.some(np.flatnonzero(rest)) if rest.any() else None
+    )
+
+
+def text_part(texts: TextSet) -> TextPart:
+    """A set of sequences as the record names it."""
+    return TextPart(
+        description=texts.description,
+        sha256=texts.sha256,
+        sequences=texts.n_sequences,
+        length=texts.length,
+        documents=len(texts.document_names),
+        bos=texts.bos,
+    )

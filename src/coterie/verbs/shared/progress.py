@@ -1,0 +1,25 @@
+"""Where a run says how far it has come."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Where a run says how far it has come."""
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        ...
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Say how far a stage has come."""
+        ...
+
+
+class Silent:
+    """No display: what the Python interface uses unless given one."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Nothing."""

@@ -1,0 +1,177 @@
+"""The parts of a record that every verb has: request, model, texts, provenance."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from coterie.game.coalitions import Coalition, Indices
+from coterie.game.estimation.semivalues import Estimate
+from coterie.game.study import Study
+from coterie.game.surrogates.fidelity import Agreement, Fidelity
+from coterie.models.files.sources import REFERENCE, Source
+from coterie.plain import finite
+from coterie.players import BLOCKS, Kind, label
+from coterie.report.schema.prune import (
+    AgreementPart,
+    ClosestPart,
+    ContributionsPart,
+    CutPart,
+    FidelityPart,
+    LayerPart,
+    ModelPart,
+    Record,
+    SearchPart,
+)
+from coterie.verbs.shared.defaults import name_of
+from coterie.verbs.shared.opened import Opened
+from coterie.verbs.shared.prepared import text_part
+from coterie.verbs.shared.provenance import machine, versions
+
+CONFIDENCE = 0.95
+
+
+_UNITS = {"ppl-ratio": "share of the full model's 1/perplexity", "log-loss": "nats per token"}
+
+
+def opening_record(
+    kind: str, table: Opened, study: Study | None = None, output: Path | None = None
+) -> Record:
+    """The parts every verb has: request, model, texts, search, provenance."""
+    return Record(
+        kind=kind,
+        command=table.request.command("prune" if kind == "plan" else kind, output),
+        request=table.request.as_json(),
+        identity=table.prepared.identity(),
+        model=model_part(table),
+        calibration=text_part(table.calibration.texts),
+        search=_search(table, study),
+        versions=versions(),
+        machine=machine(torch.get_num_threads(), table.prepared.where),
+    )
+
+
+def cut_part(coalition: Coalition, estimate: Estimate | None, kind: Kind) -> CutPart:
+    """Which players go and which stay, 0-based, and how clear the closest call was.
+
+    Args:
+        estimate: Contributions whose lowest were cut; None where coalitions were compared whole.
+    """
+    kept, removed = np.flatnonzero(coalition), np.flatnonzero(~coalition)
+    return CutPart(
+        removed=removed.tolist(),
+        kept=kept.tolist(),
+        removed_labels=[label(kind, player) for player in removed.tolist()],
+        kept_labels=[label(kind, player) for player in kept.tolist()],
+        closest=None if estimate is None else _closest(kept, removed, estimate),
+    )
+
+
+def _closest(kept: Indices, removed: Indices, estimate: Estimate) -> ClosestPart:
+    values, errors = estimate.values, np.nan_to_num(estimate.errors)
+    free = kept[~np.isnan(values[kept])]
+    lowest, highest = free[np.argmin(values[free])], removed[np.argmax(values[removed])]
+    return ClosestPart(
+        kept=int(lowest),
+        removed=int(highest),
+        difference=float(values[lowest] - values[highest]),
+        error=float(np.hypot(errors[lowest], errors[highest])),
+    )
+
+
+def model_part(table: Opened) -> ModelPart:
+    """The model as the record names it."""
+    stack, kind = table.stack, table.request.player_kind()
+    part = named_part(
+        table.prepared.source, type(table.model).__name__, stack.path, stack.n_players, kind
+    )
+    part["locked"] = {label(kind, one): stack.locks.get(one, "as asked") for one in table.locked}
+    return part
+
+
+def named_part(
+    source: Source, architecture: str, stack: str, n_players: int, kind: Kind
+) -> ModelPart:
+    """A source as a record names it, none of its players locked."""
+    nowhere_else = source.revision is None or source.name == REFERENCE
+    return ModelPart(
+        name=source.name,
+        hub_id=None if nowhere_else else source.name,
+        revision=source.revision,
+        fingerprint=source.fingerprint(),
+        architecture=architecture,
+        stack=stack,
+        players=n_players,
+        player_kind=kind,
+        locked={},
+        dtype=", ".join(sorted({entry.dtype for entry in source.entries})),
+    )
+
+
+def _search(table: Opened, study: Study | None) -> SearchPart:
+    return SearchPart(
+        method=table.request.method,
+        surrogate=study.contributions.fidelity.surrogate if study else "none yet",
+        utility=study.settings.utility if study else "none yet",
+        settings=study.settings.as_json() if study else {},
+        seed=table.request.seed,
+        device=table.prepared.where,
+        dtype=name_of(table.prepared.dtype),
+        dtype_reason=table.prepared.dtype_reason,
+        attention=table.attention,
+        mode=table.calibration.engine.mode,
+        shape=table.calibration.engine.shape.to_dict(),
+    )
+
+
+def contributions_part(
+    estimate: Estimate, utility: str, replicates: int, n_base: int, kind: Kind
+) -> ContributionsPart:
+    """Every player's contribution, its errors by source and its interval."""
+    low, high = estimate.interval(CONFIDENCE)
+    texts: Sequence[float] = (
+        [math.nan] * len(estimate.values)
+        if estimate.error_texts is None
+        else estimate.error_texts.tolist()
+    )
+    layers = [
+        LayerPart(
+            layer=player // (len(BLOCKS[kind]) or 1),
+            player=label(kind, player),
+            value=finite(estimate.values[player]),
+            error_sampling=finite(estimate.error_sampling[player]),
+            error_texts=finite(texts[player]),
+            low=finite(low[player]),
+            high=finite(high[player]),
+        )
+        for player in range(len(estimate.values))
+    ]
+    return ContributionsPart(
+        semivalue=estimate.name,
+        unit=_UNITS.get(utility, utility),
+        replicates=replicates,
+        base_coalitions=n_base,
+        confidence=CONFIDENCE,
+        layers=layers,
+    )
+
+
+def fidelity_part(
+    fidelity: Fidelity, size: int | None, requested: Agreement | None
+) -> FidelityPart:
+    """A surrogate's held-out fidelity, and that at the size that was asked for."""
+    return FidelityPart(
+        how=f"{fidelity.surrogate}, {fidelity.folds}-fold cross-validation",
+        overall=_agreement(fidelity.overall),
+        by_size={str(size): _agreement(part) for size, part in fidelity.by_size.items()},
+        requested_size=size,
+        requested=None if requested is None else _agreement(requested),
+    )
+
+
+def _agreement(part: Agreement) -> AgreementPart:
+    return AgreementPart(
+        r2=finite(part.r2), spearman=finite(part.spearman), coalitions=part.n_coalitions
+    )

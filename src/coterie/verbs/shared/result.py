@@ -1,0 +1,28 @@
+"""What a run found, as Python sees it."""
+
+from dataclasses import dataclass
+
+from coterie.report.schema.prune import Record
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found. `record` is everything, as `coterie.json` holds it."""
+
+    record: Record
+
+    @property
+    def contributions(self) -> list[float | None]:
+        """Contribution of each player; None for a locked one; empty where none was estimated."""
+        found = self.record.get("contributions")
+        return [] if found is None else [layer["value"] for layer in found["layers"]]
+
+    @property
+    def kept(self) -> list[int]:
+        """Players kept, 0-based; empty where nothing was cut."""
+        return self.record["cut"]["kept"] if "cut" in self.record else []
+
+    @property
+    def removed(self) -> list[int]:
+        """Players cut, 0-based; empty where nothing was cut."""
+        return self.record["cut"]["removed"] if "cut" in self.record else []

@@ -1,0 +1,1 @@
+"""`sparsify`: zeros inside layers, more where a layer contributes less."""

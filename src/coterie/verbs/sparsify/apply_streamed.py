@@ -1,0 +1,151 @@
+"""`sparsify --stream`: pruned from the files layer by layer, judged and proved the same way.
+
+The model is never whole: of weights there is the layer that is pruned, its pruned form, and the
+next one as it is read. A few witness texts walk through the layers as they come out of the pruner;
+the checkpoint, streamed from its own files, must do to them what the pruned layers did.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from coterie.engine.batches import Batches
+from coterie.engine.streamed_game import StreamedGame
+from coterie.game.coalitions import Vector
+from coterie.plain import Json
+from coterie.report.schema.prune import StreamPart
+from coterie.sparsity.layerwise import Calibration, prune_layers
+from coterie.sparsity.levels import PrunedLayer
+from coterie.sparsity.pruners import find_pruner
+from coterie.sparsity.units import find_units
+from coterie.sparsity.variant_game import ChoiceGame, Readings
+from coterie.sparsity.write import SparseWriter, Sparsity, check_written
+from coterie.verbs.shared.opened import Opened
+from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.streamed_check import Observed, reopened
+from coterie.verbs.sparsify.allocation import Shared
+from coterie.verbs.sparsify.apply import VERIFIED_SEQUENCES, Outcome, as_it_is, nothing
+from coterie.verbs.sparsify.request import SparsifyRequest
+
+
+@dataclass(frozen=True, eq=False)
+class _Pruned:
+    """Layers that were written, and the loss of the witness texts behind them, ``(n,)``."""
+
+    layers: tuple[PrunedLayer, ...]
+    losses: Vector
+
+
+def applied_streamed(
+    table: Opened, request: SparsifyRequest, shared: Shared, folder: Path, progress: Progress
+) -> Outcome:
+    """Prune the layers of the files in sequence into a copy of them; judge and prove that.
+
+    Raises:
+        VerificationError: the written checkpoint does not do what the pruned layers did.
+    """
+    game, prepared = table.streamed[0], table.prepared
+    tokens = torch.from_numpy(prepared.held_out.tokens)
+    progress.say("judging the full model on held-out text")
+    memory = prepared.request.state_memory
+    judge = _judge(game, tokens, memory, None)
+    before = judge.observe(as_it_is(game.stack))
+    pruned = _pruned(table, request, shared, folder, progress)
+    progress.say("reading the checkpoint back")
+    observed = Observed(
+        table.calibration.texts.tokens[:VERIFIED_SEQUENCES],
+        pruned.losses,
+        prepared.dtype,
+        prepared.device,
+        memory,
+    )
+    trust = prepared.source.trust_remote_code
+    sparse, gap = reopened(observed, folder, "of the pruned layers", trust_remote_code=trust)
+    weights = sparse.batches.layers.weights
+    counted = check_written(pruned.layers, prepared.source, sparse.model, folder, weights)
+    progress.say("judging the sparse model on held-out text")
+    after = _judge(sparse, tokens, memory, judge.readings).observe(as_it_is(sparse.stack))
+    verification = _verification(gap, len(pruned.losses), counted)
+    return Outcome(pruned.layers, counted, before, after, verification)
+
+
+def streaming_part(table: Opened, distinct: int) -> StreamPart:
+    """What streaming the source took, over everything that went through its layers."""
+    game = table.streamed[0]
+    read = game.traffic.bytes_read
+    return StreamPart(
+        passes=read // max(1, game.pass_bytes),
+        bytes_read=read,
+        bytes_per_coalition=read / max(distinct, 1),
+        bytes_spilled=sum(one.spilled for one in table.streamed),
+        seconds_reading=game.traffic.seconds_reading,
+        seconds_waiting=game.traffic.seconds_waiting,
+        checked=game.checked,
+    )
+
+
+def _judge(
+    game: StreamedGame, tokens: torch.Tensor, memory: int | None, like: Readings | None
+) -> ChoiceGame:
+    return ChoiceGame(
+        game.model,
+        game.stack,
+        tokens,
+        game.shape,
+        nothing,
+        state_memory=memory,
+        like=like,
+        batches=game.batches,
+    )
+
+
+def _pruned(
+    table: Opened, request: SparsifyRequest, shared: Shared, folder: Path, progress: Progress
+) -> _Pruned:
+    model, stack, batches = table.model, table.stack, table.streamed[0].batches
+    units = find_units(model, stack, stack.players, request.group())
+    writer = SparseWriter(table.prepared.source, model, stack)
+    measured = torch.from_numpy(table.prepared.measured.tokens)
+    few = torch.from_numpy(table.calibration.texts.tokens[:VERIFIED_SEQUENCES])
+    witness = Calibration(model, stack, few, batches.layers.weights)
+    layers = prune_layers(
+        model,
+        stack,
+        measured,
+        units.allocation(shared.sparsity),
+        find_pruner(request.pruner),
+        weights=batches.layers.weights,
+        stored=writer.stored,
+        progress=lambda done, total: progress.step("pruning layers", done, total),
+    )
+    written = writer.write(_witnessed(layers, witness), folder)
+    return _Pruned(written, _losses(batches, witness.states, few))
+
+
+def _witnessed(layers: Iterable[PrunedLayer], witness: Calibration) -> Iterator[PrunedLayer]:
+    """The same layers; each is run on the witness texts while its pruned weights are in place."""
+    for pruned in layers:
+        witness.advance(pruned.layer)
+        yield pruned
+
+
+def _losses(batches: Batches, states: torch.Tensor, tokens: torch.Tensor) -> Vector:
+    """Loss of texts from their states behind the last layer, ``(n_sequences,)``."""
+    with batches.ending():
+        read = batches.read_full(states, tokens, kl=False)
+    return np.asarray(read.nll.double().mean(dim=1).cpu().numpy())
+
+
+def _verification(gap: float, n_sequences: int, counted: Sparsity) -> dict[str, Json]:
+    return {
+        "summary": f"streamed; zeros as pruned, on each of {n_sequences} sequences the loss is"
+        f" within {gap:.1e} nats per token of what the pruned layers gave; generation was not"
+        " tried, for the model is never whole",
+        "nll_difference": gap,
+        "max_logit_difference": None,
+        "generate": None,
+        "zeros_of_all_parameters": counted.of_all,
+    }

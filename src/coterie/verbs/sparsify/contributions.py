@@ -1,0 +1,240 @@
+"""What layers contribute, for sharing out sparsity: exact, by surrogate, or by sliding windows.
+
+In windows, where nearly all players stay, a coalition is worth minus its loss, in nats per token.
+Where players go by the dozen it is worth PPL(full) / PPL(S) (arXiv:2602.07804): broken models are
+all worth about nothing, while their losses differ wildly and would drown what matters. What a way
+asks of the model is known beforehand, because it depends on the number of players alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from coterie.engine.cost import plan
+from coterie.game.coalitions import Coalitions, Indices, ValueFunction, Vector
+from coterie.game.designs import enumerate_all
+from coterie.game.estimation.regression import kernel_shapley, sliding_window_shapley
+from coterie.game.estimation.semivalues import exact, placed, shapley
+from coterie.game.search import Ledger
+from coterie.game.utilities import floor_nll
+from coterie.report.words import count
+from coterie.sparsity.allocation import SparsityError
+from coterie.texts.sets import TextSet
+from coterie.verbs.shared.opened import Opened
+from coterie.verbs.shared.prepared import Prepared
+from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.settings import sketch
+from coterie.verbs.sparsify.request import BY_CONTRIBUTIONS, Measuring, SparsifyRequest
+
+EXACT_UP_TO = 10
+"""Players for which every coalition is asked unless another way is named."""
+
+MOST_EXACT = 16
+"""Players beyond which exact values are refused."""
+
+PER_PLAYER = 32
+"""Coalitions per player that the surrogate is fitted to, unless a budget says otherwise."""
+
+AT_ONCE = 32
+"""Coalitions of one question."""
+
+_RATIO = "shares of the full model's 1/perplexity"
+
+Locked = tuple[int, ...]
+"""Players that stay."""
+
+Values = Callable[[ValueFunction], Vector]
+"""Turns a value function into contributions ``(n_players,)``, NaN for players that stay."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Contributions, and what they cost.
+
+    Attributes:
+        how: What was computed, in words.
+        values: ``(n_players,)``; NaN where a player cannot be cut.
+        distinct: Coalitions asked.
+        layer_tokens: Layer-tokens asked, each coalition as if alone.
+        not_finite: Losses read as the floor.
+    """
+
+    how: str
+    values: Vector
+    distinct: int
+    layer_tokens: int
+    seconds: float
+    not_finite: int
+
+
+@dataclass(frozen=True, eq=False)
+class Asking:
+    """A way to contributions, and what it asks of the model: known before anything is asked.
+
+    Attributes:
+        how: What will be computed, in words.
+        values: The computation.
+        coalitions: What it asks, each once, in the order in which prefixes are shared.
+        executions: Layers that will be run on a prefix, over all sequences, as far as nothing is
+            known yet.
+        layer_tokens: Layer-tokens asked, each coalition as if alone.
+        layer_tokens_executed: What ``executions`` come to.
+    """
+
+    how: str
+    values: Values
+    coalitions: Coalitions
+    executions: int
+    layer_tokens: int
+    layer_tokens_executed: int
+
+
+def asking(request: SparsifyRequest, n_players: int, locked: Locked, texts: TextSet) -> Asking:
+    """What contributions will ask of a model of so many players.
+
+    Raises:
+        SparsityError: too many players for exact values.
+    """
+    how, values = way(request, n_players, locked)
+    asked = asked_by(values, n_players)
+    work = [
+        plan(part, texts.n_sequences, texts.length)
+        for part in _together(asked, streamed=request.base.stream)
+    ]
+    return Asking(
+        how,
+        values,
+        asked,
+        sum(part.layer_executions for part in work),
+        sum(part.layer_tokens_asked for part in work),
+        sum(part.layer_tokens_executed for part in work),
+    )
+
+
+def measure(table: Opened, request: SparsifyRequest, progress: Progress) -> Measured:
+    """Play the game on the calibration texts; what it will ask is said first.
+
+    Raises:
+        SparsityError: too many players for exact values.
+    """
+    n_players, played = table.stack.n_players, table.calibration
+    work = asking(request, n_players, table.locked, played.texts)
+    total = len(work.coalitions)
+    progress.say(
+        f"{work.how}: {total:,} coalitions, {count(work.layer_tokens)} layer-tokens asked, "
+        f"{count(work.layer_tokens_executed)} to run"
+    )
+    ledger = Ledger(played.game, floor=floor_nll(played.engine.vocabulary))
+    began, done = perf_counter(), 0
+    in_windows = _kind(request, n_players - len(table.locked)) == "window"
+
+    def value(coalitions: Coalitions) -> Vector:
+        nonlocal done
+        distinct, inverse = np.unique(coalitions, axis=0, return_inverse=True)
+        parts = []
+        for part in _together(distinct, streamed=bool(table.streamed)):
+            parts.append(ledger.value(part))
+            done += len(part)
+            progress.step("observing coalitions", min(done, total), total)
+        full = ledger.value(np.ones((1, n_players), dtype=bool))[0]
+        gained = np.concatenate(parts)[inverse.reshape(-1)] - full
+        return gained if in_windows else np.exp(gained)
+
+    found = work.values(value)
+    seconds = perf_counter() - began
+    return Measured(work.how, found, total, work.layer_tokens, seconds, ledger.not_finite)
+
+
+def _together(distinct: Coalitions, *, streamed: bool) -> list[Coalitions]:
+    """Coalitions asked in one question each; sorted ones share their prefixes within it.
+
+    A few at a time, so that progress shows; all are in the store as soon as they are known. Read
+    from disk, all at once: every question reads all layers.
+    """
+    if streamed:
+        return [distinct]
+    return np.array_split(distinct, max(1, len(distinct) // AT_ONCE))
+
+
+def way(request: SparsifyRequest, n_players: int, locked: Locked) -> tuple[str, Values]:
+    """What will be computed, in words, and the computation."""
+    stay = np.array(locked, dtype=np.intp)
+    n_free = n_players - len(locked)
+    kind = _kind(request, n_free)
+    if n_free < (2 if kind == "surrogate" else 1):
+        raise SparsityError(
+            f"{n_players} players with {len(locked)} locked leave fewer than two to tell apart:"
+            " lock fewer (--lock), or give --allocation uniform"
+        )
+    if kind == "window":
+        width = min(request.window, n_free)
+        return (
+            f"Shapley values in sliding windows of {width}, nats per token",
+            lambda value: (
+                sliding_window_shapley(value, n_players, window=width, locked=stay).values
+            ),
+        )
+    if kind == "exact":
+        if n_free > MOST_EXACT:
+            raise SparsityError(
+                f"exact contributions of {n_free} players take 2^{n_free} coalitions: use "
+                "--contributions surrogate or window"
+            )
+        return f"exact Shapley values, {_RATIO}", lambda value: _exact(value, n_players, stay)
+    budget, fewest = request.base.budget or PER_PLAYER * n_free, 4 * n_free + 2
+    if budget < fewest:
+        raise SparsityError(
+            f"--budget {budget} is too small for a surrogate of {n_free} players: give at least"
+            f" {fewest} coalitions, or --contributions window"
+        )
+    draws = (budget - 2) // 2  # in pairs, beside the full and the empty coalition
+    seed = np.random.SeedSequence([request.base.seed, 5])
+    return (
+        "Shapley values of an additive surrogate",
+        lambda value: (
+            kernel_shapley(
+                value, n_players, draws=draws, locked=stay, rng=np.random.default_rng(seed)
+            ).values
+        ),
+    )
+
+
+def check_way(request: SparsifyRequest, prepared: Prepared) -> None:
+    """Refuse contributions that cannot be had, before a weight is loaded.
+
+    Raises:
+        SparsityError: too few players or coalitions, or too many for exact values.
+    """
+    if request.allocation in BY_CONTRIBUTIONS:
+        way(request, sketch(request.base, prepared.source)[0], prepared.locked)
+
+
+def asked_by(values: Values, n_players: int) -> Coalitions:
+    """The coalitions that a way asks, found by answering it with nothing."""
+    asked: list[Coalitions] = []
+
+    def nothing(coalitions: Coalitions) -> Vector:
+        asked.append(coalitions)
+        return np.zeros(len(coalitions))
+
+    values(nothing)
+    return np.unique(np.concatenate(asked), axis=0)
+
+
+def _kind(request: SparsifyRequest, n_free: int) -> Measuring:
+    if request.allocation == "sv-nup-window":
+        return "window"
+    kind = request.measuring()
+    if kind != "auto":
+        return kind
+    most = 2**EXACT_UP_TO if request.base.budget is None else request.base.budget
+    return "exact" if n_free <= EXACT_UP_TO and 2**n_free <= most else "surrogate"
+
+
+def _exact(value: ValueFunction, n_players: int, locked: Indices) -> Vector:
+    free = np.setdiff1d(np.arange(n_players), locked)
+    everyone = np.ones((2 ** len(free), n_players), dtype=bool)
+    everyone[:, free] = enumerate_all(len(free))
+    return placed(exact(value(everyone), shapley(len(free))), n_players, free).values

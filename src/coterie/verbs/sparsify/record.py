@@ -1,0 +1,131 @@
+"""Assemble the record of a sparse checkpoint: opening, sparsities, verdict."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from coterie.game.coalitions import Vector
+from coterie.plain import Json, finite
+from coterie.players import label
+from coterie.report.schema.sparsify import CostPart, SparsityPart, SparsityRecord, UnitPart
+from coterie.sparsity.levels import PrunedLayer
+from coterie.sparsity.pruners import find_pruner
+from coterie.sparsity.units import Units
+from coterie.sparsity.write import Sparsity
+from coterie.verbs.shared.defaults import name_of
+from coterie.verbs.shared.opened import Opened
+from coterie.verbs.shared.prepared import text_part
+from coterie.verbs.shared.provenance import machine, versions
+from coterie.verbs.shared.record import model_part
+from coterie.verbs.sparsify.allocation import Shared
+from coterie.verbs.sparsify.request import SparsifyRequest
+
+
+def opening_part(
+    table: Opened,
+    request: SparsifyRequest,
+    shared: Shared,
+    units: Units,
+    identity: dict[str, Json],
+    output: Path,
+) -> SparsityRecord:
+    """Everything that is known before a weight is pruned; the sparsities are those asked for."""
+    measured = shared.measured
+    return SparsityRecord(
+        kind="sparsify",
+        command=request.command(output),
+        request=request.as_json(),
+        identity=identity,
+        model=model_part(table),
+        calibration=text_part(table.calibration.texts),
+        pruning=text_part(table.prepared.measured) if request.measures() else None,
+        held_out=text_part(table.prepared.held_out),
+        sparsity=sparsity_part(request, shared, units, (), None),
+        cost=CostPart(
+            coalitions=measured.distinct if measured else 0,
+            layer_tokens_asked=measured.layer_tokens if measured else 0,
+            not_finite=measured.not_finite if measured else 0,
+            seconds={"playing": measured.seconds} if measured else {},
+            choice=shared.told,
+        ),
+        versions=versions(),
+        machine=machine(torch.get_num_threads(), table.prepared.where),
+        dtype=name_of(table.prepared.dtype),
+    )
+
+
+def sparsity_part(
+    request: SparsifyRequest,
+    shared: Shared,
+    units: Units,
+    layers: Sequence[PrunedLayer],
+    counted: Sparsity | None,
+) -> SparsityPart:
+    """The sparsities of all units, asked and realised; cut layers count as zeros throughout."""
+    weights, sparsity = units.weights, shared.sparsity
+    gone = np.repeat(~shared.kept, units.per_layer)
+    zeros = _zeros(units, shared, layers) if layers else sparsity * weights
+    dampings = [m.damping for layer in layers for m in layer.maps if m.damping is not None]
+    values = shared.measured.values if shared.measured else np.full(len(weights), np.nan)
+    kind = request.base.player_kind()
+    return SparsityPart(
+        target=request.target(),
+        pattern=request.pattern,
+        allocation=request.allocation,
+        pruner=request.pruner,
+        contributions=shared.measured.how if shared.measured else None,
+        asked=float(sparsity @ weights / weights.sum()),
+        realised=float(zeros.sum() / weights.sum()),
+        zeros=counted.zeros if counted else 0,
+        weights=counted.weights if counted else int(weights.sum()),
+        damping=max(dampings, default=None),
+        judged_on=_judged_on(request, layers),
+        unseen=_unseen(request, shared, layers),
+        units=[
+            UnitPart(
+                unit=label(kind, unit),
+                layer=unit // units.per_layer,
+                weights=int(weights[unit]),
+                contribution=finite(values[unit]),
+                asked=float(sparsity[unit]),
+                realised=float(zeros[unit] / weights[unit]),
+                cut=bool(gone[unit]),
+            )
+            for unit in range(len(weights))
+        ],
+    )
+
+
+def _judged_on(request: SparsifyRequest, layers: Sequence[PrunedLayer]) -> list[int] | None:
+    """Fewest and most calibration inputs of a pruned map; None where the pruner needs none."""
+    rows = [one.rows for layer in layers for one in layer.maps if one.asked > 0]
+    if find_pruner(request.pruner).needs == "nothing" or not rows:
+        return None
+    return [min(rows), max(rows)]
+
+
+def _unseen(request: SparsifyRequest, shared: Shared, layers: Sequence[PrunedLayer]) -> list[str]:
+    """Pruned maps that no calibration input reached, by the layer's number in the source."""
+    if find_pruner(request.pruner).needs == "nothing":
+        return []
+    return [
+        f"{place}.{one.name}"
+        for place, layer in zip(np.flatnonzero(shared.kept), layers, strict=False)
+        for one in layer.maps
+        if one.asked > 0 and one.rows == 0
+    ]
+
+
+def _zeros(units: Units, shared: Shared, layers: Sequence[PrunedLayer]) -> Vector:
+    """Zeros of each unit; all of its weights where its layer is cut."""
+    zeros = units.weights.copy()
+    for place, layer in zip(np.flatnonzero(shared.kept), layers, strict=True):
+        for at, name in enumerate(units.names[place] or ("",)):
+            zeros[place * units.per_layer + at] = sum(
+                one.zeros
+                for one in layer.maps
+                if not name or one.name == name or one.name.startswith((f"{name}.", f"{name}["))
+            )
+    return zeros

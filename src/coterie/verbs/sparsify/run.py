@@ -1,0 +1,221 @@
+"""`sparsify`: from a model's name to a checkpoint with zeros where they cost least, proved."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+
+from coterie.engine.parts.layers import running_apart
+from coterie.game.utilities import read
+from coterie.models.files.sources import Source
+from coterie.models.loaded.stack import find_stack
+from coterie.plain import Json
+from coterie.report.card.sparsify import sparsity_card
+from coterie.report.schema.prune import SizePart
+from coterie.report.schema.sparsify import SparsityRecord
+from coterie.sparsity.layerwise import check_allocation, check_tokens, refused_unless_replayed
+from coterie.sparsity.pruners import find_pruner
+from coterie.sparsity.units import Units, find_units
+from coterie.sparsity.variant_game import ChoiceGame
+from coterie.sparsity.write import SparseWriter
+from coterie.verbs.shared.licence import licence_of
+from coterie.verbs.shared.opened import Opened, opened
+from coterie.verbs.shared.output import (
+    as_read,
+    check_output,
+    read_record,
+    write_record,
+    written_aside,
+)
+from coterie.verbs.shared.prepared import Prepared, prepare
+from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.verdict import verdict_part
+from coterie.verbs.sparsify.allocation import Shared, share_out
+from coterie.verbs.sparsify.apply import (
+    Outcome,
+    Whole,
+    Written,
+    as_it_is,
+    judged_whole,
+    let_go,
+    nothing,
+    proved,
+    pruned_cut,
+    pruned_here,
+)
+from coterie.verbs.sparsify.apply_streamed import applied_streamed, streaming_part
+from coterie.verbs.sparsify.contributions import check_way
+from coterie.verbs.sparsify.record import opening_part, sparsity_part
+from coterie.verbs.sparsify.request import SparsifyRequest
+from coterie.verbs.sparsify.texts import with_pruning_texts
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Everything known when the source model is let go.
+
+    Attributes:
+        vocabulary: Tokens of the model, for losses that are not finite.
+        folder: Where the checkpoint is, or will be, until it takes its place.
+        began: When pruning and judging began, by the monotonic clock.
+        done: How far they have come.
+    """
+
+    record: SparsityRecord
+    shared: Shared
+    units: Units
+    vocabulary: int
+    folder: Path
+    began: float
+    done: Whole | Written | Outcome
+
+
+def sparsify(
+    request: SparsifyRequest,
+    *,
+    output: Path | str,
+    overwrite: bool = False,
+    store: Path | str | None = None,
+    progress: Progress | None = None,
+) -> SparsityRecord:
+    """Share the sparsity out, prune layer by layer, write the checkpoint, and prove it.
+
+    A run that has finished in ``output`` with the same request and weights is reported again. The
+    game is played through the store, so a run that was stopped goes on with what was observed of
+    it; allocations that were judged and layers that were pruned are not kept.
+
+    Args:
+        output: Folder for the checkpoint; written aside and renamed when all is well.
+        overwrite: Replace a checkpoint that is there.
+        store: SQLite file of observations; None is the user's cache.
+
+    Raises:
+        UserError: something asked cannot be done, in one line; nothing was written.
+        VerificationError: the reloaded checkpoint is not the model that was measured.
+    """
+    request.check()
+    progress, output = progress or Silent(), Path(output)
+    done = None if overwrite else cast("SparsityRecord | None", read_record(output))
+    if done is None:
+        check_output(output, overwrite=overwrite)
+    prepared = prepare(request.base, progress=progress, choosing=False)
+    check_way(request, prepared)
+    prepared = with_pruning_texts(prepared, request, progress)
+    identity = {**prepared.identity(), **request.as_json(), "verb": "sparsify"}
+    identity["pruning_sha256"] = prepared.pruning.sha256 if prepared.pruning else None
+    del identity["state_memory"]  # decides how it is run, not what comes out
+    if done is not None and done.get("identity") == as_read(identity):
+        progress.say(f"{output.name} holds the finished run of this very request")
+        return done
+    check_output(output, overwrite=overwrite, source=prepared.source.folder)
+    with ExitStack() as ending:
+
+        def begin() -> Path:
+            return ending.enter_context(written_aside(output, overwrite=overwrite))
+
+        found = let_go(lambda: _found(prepared, request, identity, output, store, begin, progress))
+        _finish(found, _outcome(found, prepared, request, progress), prepared, request)
+    return found.record
+
+
+def _found(
+    prepared: Prepared,
+    request: SparsifyRequest,
+    identity: dict[str, Json],
+    output: Path,
+    store: Path | str | None,
+    begin: Callable[[], Path],
+    progress: Progress,
+) -> _Found:
+    """Share out, judge the full model, and prune it if it stays whole; it is let go on return.
+
+    Args:
+        begin: Makes the folder for the checkpoint: nothing is written before it is needed.
+    """
+    with opened(prepared, store=store, progress=progress) as table:
+        refuse_unless_possible(table, request)
+        shared = share_out(table, request, progress)
+        units = find_units(
+            table.model, find_stack(table.model), table.stack.players, request.group()
+        )
+        record = opening_part(table, request, shared, units, identity, output)
+        folder, began = begin(), time.monotonic()
+        done: Whole | Written | Outcome
+        if table.streamed:
+            done = applied_streamed(table, request, shared, folder, progress)
+            record["streaming"] = streaming_part(table, record["cost"]["coalitions"])
+        else:
+            done = judged_whole(table, progress)
+            if shared.kept.all():
+                done = pruned_here(table, request, shared, done, folder, progress)
+        vocabulary = table.calibration.engine.vocabulary
+        return _Found(record, shared, units, vocabulary, folder, began, done)
+
+
+def _outcome(
+    found: _Found, prepared: Prepared, request: SparsifyRequest, progress: Progress
+) -> Outcome:
+    """What is left to do when the full model is gone."""
+    if isinstance(found.done, Whole):
+        return pruned_cut(prepared, request, found.shared, found.done, found.folder, progress)
+    if isinstance(found.done, Written):
+        return proved(found.done, prepared.source, found.folder, progress)
+    return found.done
+
+
+def _finish(found: _Found, done: Outcome, prepared: Prepared, request: SparsifyRequest) -> None:
+    """Complete the record; put it and the card beside the weights."""
+    record, source, folder = found.record, prepared.source, found.folder
+    record["cost"]["seconds"]["pruning, judging and checking"] = time.monotonic() - found.began
+    record["sparsity"] = sparsity_part(
+        request, found.shared, found.units, done.layers, done.counted
+    )
+    full, _ = read(done.before, "nll", found.vocabulary)
+    sparse, not_finite = read(done.after, "nll", found.vocabulary)
+    record["verdict"] = verdict_part(full[0], sparse[0], done.after, prepared.held_out, not_finite)
+    record["size"] = _sizes(source, folder)
+    record["verification"] = done.verification
+    card = sparsity_card(record, licence_of(source.folder / "README.md"))
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_record(folder, cast("dict[str, Json]", record))
+
+
+def refuse_unless_possible(table: Opened, request: SparsifyRequest) -> None:
+    """Whatever could not be done is told before the game: one text goes through layers and head.
+
+    Raises:
+        UserError: one line about the first thing.
+    """
+    stack = find_stack(table.model)
+    SparseWriter(table.prepared.source, table.model, stack)
+    units = find_units(table.model, stack, table.stack.players, request.group())
+    allocation = units.allocation(np.full(len(units.weights), request.target()))
+    check_allocation(stack, allocation)
+    tokens = torch.from_numpy(table.calibration.texts.tokens)
+    check_tokens(
+        stack, allocation, find_pruner(request.pruner), table.prepared.measured.tokens.size
+    )
+    with refused_unless_replayed(table.model):
+        if table.streamed:
+            table.streamed[0].check_layers()
+            return
+        with running_apart():
+            shape, few = table.calibration.engine.shape, tokens[[0, -1]]
+            memory = request.base.state_memory
+            game = ChoiceGame(table.model, stack, few, shape, nothing, state_memory=memory)
+            game.observe(as_it_is(stack), np.arange(1))
+
+
+def _sizes(source: Source, folder: Path) -> SizePart:
+    new = Source(source.name, folder)
+    return SizePart(
+        parameters_before=sum(entry.n_values for entry in source.entries),
+        parameters_after=sum(entry.n_values for entry in new.entries),
+        bytes_before=sum(entry.n_bytes for entry in source.entries),
+        bytes_after=sum(entry.n_bytes for entry in new.entries),
+    )

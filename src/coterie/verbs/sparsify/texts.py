@@ -1,0 +1,90 @@
+"""The texts a pruner measures on: more than the game is played on, and never those of the verdict.
+
+A game of layers is decided on few sequences; what the inputs of a map are like is not known from
+them, and a search among many allocations learns them by heart. Wanda and SparseGPT were published
+with 128 sequences of 2,048 tokens, and a Hessian of fewer tokens than inputs has no inverse.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from coterie.errors import TextError
+from coterie.models.cutting.structure import meta_model
+from coterie.models.loaded.load import load_tokenizer
+from coterie.models.loaded.stack import Stack, find_stack
+from coterie.sparsity.layerwise import check_tokens, widest_input
+from coterie.sparsity.pruners import find_pruner
+from coterie.texts.sets import TextSet, more_texts
+from coterie.verbs.shared.defaults import context_of, default_calibration
+from coterie.verbs.shared.prepared import Prepared
+from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.request import HELD_OUT_SEQUENCES
+from coterie.verbs.sparsify.request import BY_CONTRIBUTIONS, SparsifyRequest
+
+SEQUENCES = 128
+"""Sequences that are measured on by default, as published; as many as the game's if it has more."""
+
+PER_INPUT = 10
+"""Tokens for every input of the widest map that a Hessian is measured on by default."""
+
+JUDGED = 32
+"""Sequences that allocations are judged on; ten proved too few to search on (see the log)."""
+
+MOST = 2048
+"""Most sequences that this comes to."""
+
+
+def with_pruning_texts(
+    prepared: Prepared, request: SparsifyRequest, progress: Progress
+) -> Prepared:
+    """The same, and more texts where a pruner or OWL measures, or allocations are judged.
+
+    Raises:
+        TextError: fewer sequences than were asked for.
+        SparsityError: too few tokens for the pruner; told before a weight is loaded.
+    """
+    if not (request.measures() or request.allocation in BY_CONTRIBUTIONS):
+        return prepared
+    source, base = prepared.source, request.base
+    layers = find_stack(meta_model(source.config(), trust_remote_code=source.trust_remote_code))
+    wanted = request.pruning_sequences or _enough(prepared.calibration, request, layers)
+    texts = more_texts(
+        prepared.calibration,
+        load_tokenizer(source),
+        calibration=base.calibration or default_calibration(source),
+        held_out=base.held_out,
+        sequences=base.sequences_of(cutting=False),
+        held_out_sequences=HELD_OUT_SEQUENCES,
+        wanted=wanted,
+        rng=np.random.default_rng([base.seed, 1]),
+        bos=base.bos_policy(),
+        context=context_of(source),
+    )
+    if texts.n_sequences < wanted:
+        to = "prune on" if request.measures() else "judge allocations on"
+        told = f"the calibration text has {texts.n_sequences} sequences to {to} where {wanted}"
+        if request.pruning_sequences is not None:
+            raise TextError(f"{told} are asked: give more text or fewer --pruning-sequences")
+        progress.say(f"warning: {told} were wanted: more text would be better")
+    allocation = [request.target()] * layers.n_players
+    check_tokens(layers, allocation, find_pruner(request.pruner), texts.tokens.size)
+    return replace(prepared, pruning=texts)
+
+
+def _enough(texts: TextSet, request: SparsifyRequest, layers: Stack) -> int:
+    """Sequences to measure on unless another number is asked for."""
+    least = max(SEQUENCES if request.measures() else JUDGED, texts.n_sequences)
+    if find_pruner(request.pruner).needs != "hessian":
+        return least
+    tokens = PER_INPUT * widest_input(layers)
+    return max(least, min(MOST, -(-tokens // texts.length)))
+
+
+def judged_on(prepared: Prepared) -> TextSet:
+    """The texts that allocations are judged on: those of the game, and more if there are."""
+    played, texts = prepared.calibration, prepared.measured
+    if texts.n_sequences <= played.n_sequences:
+        return played
+    n_sequences = max(JUDGED, played.n_sequences)
+    return texts.some(np.arange(min(n_sequences, texts.n_sequences)))

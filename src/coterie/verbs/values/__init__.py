@@ -1,0 +1,1 @@
+"""`values`: what every player contributes, without a cut."""

@@ -1,0 +1,72 @@
+"""Parts of a record that only `values` has: estimates of the true game, and interactions."""
+
+import numpy as np
+
+from coterie.game.designs import draw_strata
+from coterie.game.estimation.interactions import interactions_from
+from coterie.game.estimation.semivalues import Estimate
+from coterie.game.search import Ledger
+from coterie.game.study import Study
+from coterie.plain import finite
+from coterie.players import Kind, label
+from coterie.report.schema.prune import BudgetPart, InteractionsPart, PairPart, Record
+from coterie.verbs.shared.opened import Opened
+from coterie.verbs.shared.record import contributions_part, opening_record
+
+PAIR_BASES = 24
+"""Base coalitions around which the surrogate is asked about every pair: few, as it is asked by
+every refit too."""
+
+
+def estimated_record(table: Opened, estimate: Estimate, ledger: Ledger) -> Record:
+    """The record of contributions estimated from the true game, without a surrogate."""
+    record = opening_record("values", table)
+    asked, _ = ledger.seen()
+    spent = table.calibration.engine.spent
+    record["search"]["method"] = f"{table.request.estimator} estimator"
+    record["search"]["surrogate"] = "none"
+    record["search"]["utility"] = "log-loss"
+    record["fidelity"] = None
+    record["contributions"] = contributions_part(
+        estimate, "log-loss", 0, len(asked), table.request.player_kind()
+    )
+    record["budget"] = BudgetPart(
+        distinct=len(asked),
+        known=0,
+        layer_tokens_asked=ledger.layer_sequences * table.calibration.texts.length,
+        layer_tokens_executed=spent.layer_tokens,
+        head_tokens=spent.head_tokens,
+        not_finite=ledger.not_finite,
+        seconds={"observing": spent.seconds},
+    )
+    return record
+
+
+def interactions_part(study: Study, kind: Kind) -> InteractionsPart:
+    """Interactions according to the study's surrogate, near the sizes of its design."""
+    settings = study.settings
+    locked = np.array(settings.locked, dtype=np.intp)
+    n_players = study.asked.shape[1]
+    rng = np.random.default_rng([settings.seed, 7])
+    bases = draw_strata(n_players, settings.sizes, PAIR_BASES, locked=locked, rng=rng)
+    found = interactions_from(study.contributions.fits, bases, locked)
+    pairs = []
+    for i, j in zip(*np.triu_indices(n_players, 1), strict=True):
+        if i in locked or j in locked:
+            continue
+        texts = None if found.error_texts is None else finite(found.error_texts[i, j])
+        pairs.append(
+            PairPart(
+                players=[int(i), int(j)],
+                labels=[label(kind, int(i)), label(kind, int(j))],
+                value=finite(found.values[i, j]),
+                error_sampling=finite(found.error_sampling[i, j]),
+                error_texts=texts,
+            )
+        )
+    return InteractionsPart(
+        name=f"{found.name} ({study.contributions.fidelity.surrogate})",
+        unit="share of the full model's 1/perplexity",
+        base_coalitions=sum(len(stratum.coalitions) for stratum in bases),
+        pairs=pairs,
+    )

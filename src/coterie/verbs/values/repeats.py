@@ -1,0 +1,73 @@
+"""How much of an answer comes back: the same search by other seeds, and on other texts."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from coterie.game.coalitions import Coalition, Vector
+from coterie.game.stability import cut_overlaps, rank_overlaps
+from coterie.plain import finite
+from coterie.report.schema.prune import OverlapPart, StabilityPart
+from coterie.verbs.search.choose import choose
+from coterie.verbs.search.nearby import around_found
+from coterie.verbs.shared.opened import Opened
+from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.progress import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    coalition: Coalition
+    contributions: Vector | None
+
+
+def stability(table: Opened, keep: int, *, progress: Progress) -> StabilityPart:
+    """Run the asked method again, by other seeds on the same texts, then on other texts.
+
+    Other texts are those that another seed draws; the search itself then keeps its seed.
+    """
+    request = table.request
+    first = _run(table, keep, request.seed, progress)
+    seeds, texts = [first], [first]
+    for number in range(1, request.repeats):
+        progress.say(f"repeat {number + 1} of {request.repeats}: another seed, the same texts")
+        seeds.append(_run(table, keep, request.seed + number, progress))
+    for number in range(1, request.repeats):
+        progress.say(f"repeat {number + 1} of {request.repeats}: other texts, the same seed")
+        drawn = replace(request, seed=request.seed + number, study=None)
+        other = table.on(prepare(drawn, progress=progress))
+        texts.append(_run(other, keep, request.seed, progress))
+    return StabilityPart(
+        removed=table.stack.n_players - keep,
+        method=request.method,
+        overlaps=[_overlap("search seeds", seeds), _overlap("calibration texts", texts)],
+    )
+
+
+def _run(table: Opened, keep: int, seed: int, progress: Progress) -> _Run:
+    request = table.request
+    found = choose(
+        table,
+        request.method,
+        [keep],
+        budget=request.budget,
+        seconds=request.time,
+        seed=seed,
+        progress=progress,
+    )
+    if found.searched is not None:
+        return _Run(found.keep(keep), found.searched.study.contributions.estimate.values)
+    near = around_found(table, found, progress)
+    return _Run(found.keep(keep), None if near is None else near.estimate.values)
+
+
+def _overlap(over: str, runs: list[_Run]) -> OverlapPart:
+    told = [run.contributions for run in runs if run.contributions is not None]
+    ranks = rank_overlaps(np.array(told)) if len(told) > 1 else np.zeros(0)
+    return OverlapPart(
+        over=over,
+        runs=len(runs),
+        ranks=[finite(rank) for rank in ranks],
+        cuts=cut_overlaps(np.array([run.coalition for run in runs])).tolist(),
+        removed=[np.flatnonzero(~run.coalition).tolist() for run in runs],
+    )

@@ -1,0 +1,75 @@
+"""`values`: what every player contributes, without a cut."""
+
+from pathlib import Path
+
+import numpy as np
+
+from coterie.game.search import front_sizes, plain_cost
+from coterie.report.schema.prune import Record
+from coterie.verbs.search.choose import choose
+from coterie.verbs.search.nearby import around_found
+from coterie.verbs.search.paper import search
+from coterie.verbs.search.record import chosen_record, searched_record, with_running
+from coterie.verbs.shared.opened import Opened, opened
+from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.request import Request
+from coterie.verbs.shared.result import Result
+from coterie.verbs.shared.settings import size_asked, sketch
+from coterie.verbs.values.estimators import check_estimator, estimate_true
+from coterie.verbs.values.record import estimated_record, interactions_part
+from coterie.verbs.values.repeats import stability
+
+FRONT_COALITIONS = 409
+"""Distinct coalitions a whole front may ask for, or twice what its plain answers take if more."""
+
+
+def values(
+    request: Request, *, store: Path | str | None = None, progress: Progress | None = None
+) -> Result:
+    """Estimate what each player contributes; resumes whatever the store holds already.
+
+    Args:
+        store: SQLite file of observations; None is the user's cache.
+
+    Raises:
+        UserError: something asked cannot be done, in one line.
+    """
+    request.check(cutting=False)
+    progress = progress or Silent()
+    prepared = prepare(request, progress=progress)
+    n_locked, n_players = len(prepared.locked), sketch(request, prepared.source)[0]
+    check_estimator(request.estimator, n_players, n_locked, request.budget)
+    with opened(prepared, store=store, progress=progress) as table:
+        keep = size_asked(request, n_players, table.locked)
+        if request.front:
+            return Result(with_running(_front(table, progress), table))
+        if request.estimator != "paper":
+            record = estimated_record(table, *estimate_true(table, progress))
+        else:
+            searched = search(table, keep, progress)
+            record = searched_record("values", table, searched)
+            if request.interactions:
+                progress.say("asking the surrogate about every pair")
+                record["interactions"] = interactions_part(searched.study, request.player_kind())
+        with_running(record, table)  # of this run; repeats are runs of their own
+        if request.repeats > 1 and keep is not None:
+            record["stability"] = stability(table, keep, progress=progress)
+        return Result(record)
+
+
+def _front(table: Opened, progress: Progress) -> Record:
+    """The best coalition of every size, from one player removed to half of them."""
+    request = table.request
+    sizes = front_sizes(table.stack.n_players, locked=np.array(table.locked, dtype=np.intp))
+    least = plain_cost(table.stack.n_players, sizes, n_locked=len(table.locked))
+    found = choose(
+        table,
+        request.method,
+        list(sizes),
+        budget=request.budget or max(FRONT_COALITIONS, 2 * least),
+        seconds=request.time,
+        seed=request.seed,
+        progress=progress,
+    )
+    return chosen_record("values", table, found, near=around_found(table, found, progress))

@@ -1,0 +1,84 @@
+"""Cut, heal and quantise as one run, in either order; its one report says all of it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from coterie.cli import main
+from coterie.errors import UserError
+from coterie.verbs.prune import stages as heal_compose
+from coterie.verbs.prune.stages import After, parts_of, prune_and_after
+from coterie.verbs.prune.stages_plan import plan_and_after
+from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.request import Request
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["cut first", "quantised first"])
+@pytest.mark.parametrize("steps", [None, 2], ids=["not healed", "healed"])
+def test_either_order_ends_in_one_quantised_checkpoint(
+    first, steps, whole, text, tmp_path, monkeypatch
+):
+    for library in ("torchao", "peft"):
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    request = Request(
+        str(whole),
+        remove=2,
+        method="one-shot",
+        calibration=str(text),
+        sequences=4,
+        length=32,
+        device="cpu",
+    )
+    after = After("int8", first, steps, str(text))
+    place = {
+        "output": tmp_path / "out",
+        "overwrite": False,
+        "store": tmp_path / "store.sqlite",
+        "progress": Silent(),
+    }
+    planned = plan_and_after(request, after, **place)["plan"]["stages"]
+    assert not (tmp_path / "out").exists()
+    record = prune_and_after(request, after, **place)
+    done = [part["what"] for part in parts_of(record)]
+    assert done == ["quantize"] * (first or steps is None) * (steps is None) + (
+        [] if steps is None else ["quantize"] * first + ["heal", "quantize"]
+    )
+    assert "--quantize int8" in record["command"]
+    assert json.loads((tmp_path / "out" / "coterie.json").read_text()) == json.loads(
+        json.dumps(record)
+    )
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert model.config.num_hidden_layers == 4
+    assert model.config.quantization_config is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "store.sqlite"]
+    # The plan had named every stage.
+    assert [stage["what"] for stage in planned] == done
+    assert all(stage["seconds"] > 0 and stage["disk_bytes"] > 0 for stage in planned)
+    # Asked for again it is told again; asked otherwise the folder is taken.
+    monkeypatch.setattr(heal_compose, "_through", lambda run: pytest.fail("run again"))
+    assert prune_and_after(request, after, **place) == json.loads(json.dumps(record))
+    with pytest.raises(UserError, match="not empty"):
+        prune_and_after(replace(request, remove=1), after, **place)
+    with pytest.raises(UserError, match="not empty"):
+        prune_and_after(request, replace(after, heal_steps=3), **place)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["prune", "MODEL", "--remove", "1", "--quantize", "int3"], "int8"),
+        (["prune", "MODEL", "--remove", "1", "--quantize-first"], "--quantize int8"),
+        (["prune", "MODEL", "--remove", "1", "--heal", "0"], "above zero"),
+        (["quantize", "MODEL", "--scheme", "int4", "--device", "cpu"], "cpu there is int8"),
+        (["heal", "MODEL"], "--teacher"),
+        (["heal", "MODEL", "--mode", "none"], "full"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(arguments, said, whole, tmp_path, capsys):
+    words = [str(whole) if word == "MODEL" else word for word in arguments]
+    assert main([*words, "--output", str(tmp_path / "out")]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("coterie: ") and said in line
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,84 @@
+"""Games around games, and texts divided by document."""
+
+import numpy as np
+import pytest
+
+from coterie.game.coalitions import observe_all
+from coterie.game.designs import NO_ONE
+from coterie.game.search import Ledger, close_to_best, greedy
+from coterie.game.search.plain import descent_layers
+from coterie.game.toy import layer_like
+from coterie.texts.sets import TextSet
+from coterie.verbs.search.choose import CLOSE, play
+from coterie.verbs.search.timed import Clocked, Joined, OutOfTime
+from coterie.verbs.shared.prepared import divided
+
+
+def texts(documents):
+    tokens = np.arange(2 * len(documents)).reshape(-1, 2)
+    names = tuple(f"d{k}" for k in range(max(documents) + 1))
+    return TextSet(tokens, np.array(documents), names, "made up", bos=False)
+
+
+def test_texts_are_divided_by_whole_documents():
+    first, second = divided(texts([0, 1, 2, 3, 0, 1, 2, 3]), 4)
+    assert first.document_names == ("d0", "d2") and second.document_names == ("d1", "d3")
+    assert first.n_sequences == second.n_sequences == 4
+    assert not {*first.tokens.flat} & {*second.tokens.flat}
+
+
+def test_a_single_document_is_not_divided():
+    first, second = divided(texts([0, 0, 0, 0]), 2)
+    assert first.n_sequences == 2 and second is None
+
+
+def test_joined_games_answer_as_each_alone(rng):
+    games = [layer_like(6, rng=np.random.default_rng(k), n_sequences=3 + k) for k in range(2)]
+    coalitions = rng.random((5, 6)) < 0.5
+    coalitions = np.unique(coalitions, axis=0)
+    both = observe_all(Joined(*games), coalitions).nll
+    alone = [observe_all(game, coalitions).nll for game in games]
+    assert np.array_equal(both, np.concatenate(alone, axis=1))
+    some = np.array([1, 4, 5])
+    assert np.array_equal(observe_all(Joined(*games), coalitions, some).nll, both[:, some])
+
+
+def test_a_clocked_game_ends_when_its_seconds_are_spent():
+    game = layer_like(6, rng=np.random.default_rng(0), n_sequences=2)
+    told = []
+    clocked = Clocked(game, seconds=1.0, tell=told.append)
+    grand = np.ones((1, 6), dtype=bool)
+    observe_all(clocked, grand)
+    assert told[-1] == 12
+    clocked.spent = 1.0
+    with pytest.raises(OutOfTime):
+        observe_all(clocked, grand)
+
+
+@pytest.mark.parametrize("share", [1.0, 1.5, 4.0])
+def test_guided_search_never_asks_more_than_its_limit_that_reaches_for_greedy(share):
+    game = layer_like(10, rng=np.random.default_rng(3), n_sequences=24)
+    ledger, keeps = Ledger(game, floor=8.0), [8, 6]
+    limit = share * (descent_layers(10, 6) + 3 * sum(keeps)) * 24
+    finalists, _ = play(ledger, "guided", keeps, locked=NO_ONE, budget=None, limit=limit, seed=0)
+    assert ledger.layer_sequences <= limit
+    assert {int(answer.coalition.sum()) for answer in finalists} == set(keeps)
+
+
+@pytest.mark.parametrize("limit", [10, 3_000, 9_000])
+def test_a_limit_below_greedy_s_cost_has_greedy_s_answers_all_the_same(limit):
+    game = layer_like(10, rng=np.random.default_rng(3), n_sequences=24)
+    finalists, remark = play(
+        Ledger(game, floor=8.0), "guided", [6], locked=NO_ONE, budget=None, limit=limit, seed=0
+    )
+    plain = greedy(Ledger(game, floor=8.0), [6])
+    found = [answer.coalition for answer in finalists if answer.method == "greedy"]
+    assert remark is None and np.array_equal(found[0], plain[0].coalition)
+
+
+def test_those_too_close_to_tell_are_finalists_too():
+    game = layer_like(9, rng=np.random.default_rng(5), n_sequences=6)
+    ledger = Ledger(game, floor=8.0)
+    finalists, _ = play(ledger, "guided", [6], locked=NO_ONE, budget=None, limit=np.inf, seed=0)
+    near = {tuple(answer.coalition) for answer in close_to_best(ledger, 6, most=CLOSE)}
+    assert near <= {tuple(answer.coalition) for answer in finalists}
