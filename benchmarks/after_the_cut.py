@@ -33,7 +33,7 @@ from coterie.verbs.after_cut.texts import Judges, held_out_texts
 from coterie.verbs.prune.run import prune
 from coterie.verbs.prune.stages import After, prune_and_after
 from coterie.verbs.shared.output import read_record
-from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import versions
 from coterie.verbs.shared.request import Request
 
@@ -92,7 +92,7 @@ def make(row: str, options: argparse.Namespace) -> None:
         steps = options.heal if "healed" in row else None
         after = After(options.scheme, True, steps, options.text)
         prune_and_after(
-            request, after, output=place, overwrite=False, store=store, progress=Silent()
+            request, after, output=place, overwrite=False, store=store, progress=NoProgress()
         )
 
 

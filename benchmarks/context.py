@@ -19,11 +19,11 @@ from coterie.game.coalitions import Coalition, Coalitions, observe_all
 from coterie.game.designs import all_of_size
 from coterie.game.stability import rank_overlaps
 from coterie.game.utilities import clustered_mean
-from coterie.verbs.shared.opened import Opened, Played, opened
 from coterie.verbs.shared.prepared import prepare
-from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import versions
 from coterie.verbs.shared.request import Request
+from coterie.verbs.shared.workspace import TextGame, Workspace, open_workspace
 
 
 def main() -> None:
@@ -34,10 +34,10 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="keep observations here (default: nowhere)")
     options = parser.parse_args()
     print(f"{platform.machine()}, float32, {versions()}\n")
-    prepared = prepare(Request("reference", sequences=options.sequences), progress=Silent())
+    prepared = prepare(Request("reference", sequences=options.sequences), progress=NoProgress())
     with tempfile.TemporaryDirectory() as folder:
         store = options.store or Path(folder) / "s.sqlite"
-        with opened(prepared, store=store, progress=Silent()) as table:
+        with open_workspace(prepared, store=store, progress=NoProgress()) as table:
             two_layers(table)
             rankings(table, options.steps)
 
@@ -48,12 +48,12 @@ def without(coalition: Coalition) -> tuple[Coalitions, np.ndarray]:
     return coalition & ~np.eye(len(coalition), dtype=bool)[players], players
 
 
-def losses(played: Played, coalitions: Coalitions) -> np.ndarray:
+def losses(played: TextGame, coalitions: Coalitions) -> np.ndarray:
     """Loss per coalition and sequence, nats per token."""
     return observe_all(played.game, coalitions).nll
 
 
-def two_layers(table: Opened) -> None:
+def two_layers(table: Workspace) -> None:
     """Three ways to cut two layers: chosen on the calibration texts, judged on the others."""
     played, n = table.calibration, table.stack.n_players
     everyone = np.ones(n, dtype=bool)
@@ -81,7 +81,7 @@ def two_layers(table: Opened) -> None:
     print(f"\nof {len(pairs)} pairs, better than each: {better}\n")
 
 
-def rankings(table: Opened, steps: int) -> None:
+def rankings(table: Workspace, steps: int) -> None:
     """Cut the layer that costs least, rank the rest again, and compare with the first ranking."""
     played, n = table.calibration, table.stack.n_players
     documents = played.texts.documents

@@ -25,7 +25,7 @@ from coterie.models.cutting.structure import meta_model
 from coterie.models.loaded.load import load_model, resolve
 from coterie.models.loaded.stack import find_stack
 from coterie.verbs.shared.prepared import prepare
-from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.request import Request
 
 PLAYERS = 12
@@ -124,7 +124,7 @@ def table_of(name: str, folder: Path, request: Request, gone: tuple[int, ...]) -
 
 def enumerated(request: Request, gone: tuple[int, ...]) -> Matrix:
     """Observe every coalition of the model's layers that lacks ``gone``."""
-    prepared = prepare(request, progress=Silent())
+    prepared = prepare(request, progress=NoProgress())
     model = load_model(prepared.source, dtype=prepared.dtype, device=prepared.device)
     game = ModelGame(model, prepared.calibration.tokens, kl=False)
     part = Part(game, np.setdiff1d(np.arange(game.n_players), gone))

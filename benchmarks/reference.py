@@ -21,11 +21,11 @@ from coterie.game.surrogates.fidelity import held_out_fidelity
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.utilities import UTILITIES, clustered_mean
-from coterie.verbs.shared.opened import Opened, opened
 from coterie.verbs.shared.prepared import prepare
-from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import versions
 from coterie.verbs.shared.request import Request
+from coterie.verbs.shared.workspace import Workspace, open_workspace
 
 SIZES = (15, 14, 13, 12)
 PER_SIZE = 160
@@ -37,16 +37,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     torch.set_num_threads(parser.parse_args().threads)
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, float32, {versions()}\n")
-    prepared = prepare(Request("reference"), progress=Silent())
+    prepared = prepare(Request("reference"), progress=NoProgress())
     with (
         tempfile.TemporaryDirectory() as folder,
-        opened(prepared, store=Path(folder) / "s.sqlite", progress=Silent()) as table,
+        open_workspace(prepared, store=Path(folder) / "s.sqlite", progress=NoProgress()) as table,
     ):
         one_at_a_time(table)
         fidelity(table)
 
 
-def one_at_a_time(table: Opened) -> None:
+def one_at_a_time(table: Workspace) -> None:
     """Skip each layer alone and see what the held-out loss says."""
     held_out = table.play_held_out()
     n = table.stack.n_players
@@ -63,7 +63,7 @@ def one_at_a_time(table: Opened) -> None:
         print(f"| {layer} | {change:+.4f} | {error:.4f} |")
 
 
-def fidelity(table: Opened) -> None:
+def fidelity(table: Workspace) -> None:
     """Cross-validated agreement of two surrogates on coalitions of the sizes around the cut."""
     rng = np.random.default_rng(0)
     n = table.stack.n_players

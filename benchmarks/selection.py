@@ -40,17 +40,17 @@ from coterie.game.utilities import clustered_mean, floor_nll
 from coterie.models.loaded.load import load_tokenizer
 from coterie.texts.sets import TextSet, choose_texts
 from coterie.verbs.search.choose import choose
-from coterie.verbs.shared.opened import Opened, opened
 from coterie.verbs.shared.prepared import Prepared, prepare
-from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import versions
 from coterie.verbs.shared.request import Request
+from coterie.verbs.shared.workspace import Workspace, open_workspace
 
 MARGIN = 0.005  # nats per token by which guided may be worse and still count as not beaten
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundCut:
     """What one run of a method keeps for each number of layers removed, and what it asked."""
 
     method: str
@@ -64,7 +64,7 @@ class Found:
 class Bench:
     """The opened model, the removals, and the draws of the paper's design."""
 
-    table: Opened
+    table: Workspace
     removals: Sequence[int]
     draws: int | None
 
@@ -90,14 +90,14 @@ class Bench:
         answers: Sequence[Answer],
         layer_sequences: float,
         remark: str = "",
-    ) -> Found:
+    ) -> FoundCut:
         """Answers as a run, its cost in layer-tokens."""
         kept = {self.n_players - int(a.coalition.sum()): a.coalition for a in answers}
         cost = layer_sequences * self.table.calibration.texts.length
-        return Found(method, seed, kept, cost, remark)
+        return FoundCut(method, seed, kept, cost, remark)
 
 
-Search = Callable[[Bench, int, float], Found]
+Search = Callable[[Bench, int, float], FoundCut]
 """A method that knows its seed and the layer-tokens it may ask."""
 
 
@@ -107,7 +107,9 @@ def main() -> None:
     prepared = texts_of(options)
     options.work.mkdir(parents=True, exist_ok=True)
     print(f"{platform.machine()}, float32, {versions()}\n")
-    with opened(prepared, store=options.work / "store.sqlite", progress=Silent()) as table:
+    with open_workspace(
+        prepared, store=options.work / "store.sqlite", progress=NoProgress()
+    ) as table:
         removals = [round(table.stack.n_players * eighths / 8) for eighths in (1, 2, 3)]
         bench = Bench(table, removals, options.draws)
         answers = options.work / "answers.jsonl"
@@ -148,7 +150,7 @@ def arguments() -> argparse.Namespace:
 def texts_of(options: argparse.Namespace) -> Prepared:
     """The model with as many texts as asked, documents mixed."""
     request = Request(options.model, calibration=options.calibration, held_out=options.held_out)
-    prepared = prepare(request, progress=Silent())
+    prepared = prepare(request, progress=NoProgress())
     tokenizer = load_tokenizer(prepared.source)
 
     def drawn(sequences: int, stream: int) -> tuple[TextSet, TextSet]:
@@ -178,7 +180,7 @@ def without(texts: TextSet, taken: Sequence[str], most: int) -> TextSet:
 
 def remembered(
     path: Path, bench: Bench, method: str, seed: int, search: Search, budget: float
-) -> Found:
+) -> FoundCut:
     """The answer of an earlier run with the same texts and settings, or a new one, written down."""
     texts = bench.table.calibration.texts.sha256[:16]
     key = f"{method} {seed} {list(bench.removals)} {texts} {bench.draws} {budget:.0f}"
@@ -188,7 +190,7 @@ def remembered(
     for line in map(json.loads, lines):
         if line["key"] == key:
             kept = {int(r): from_text([text])[0] for r, text in line["kept"].items()}
-            return Found(method, seed, kept, line["layer_tokens"], line.get("remark", ""))
+            return FoundCut(method, seed, kept, line["layer_tokens"], line.get("remark", ""))
     found = search(bench, seed, budget)
     if 0 < budget < found.layer_tokens:
         raise SystemExit(f"{method} asked {found.layer_tokens:.0f} of {budget:.0f} layer-tokens")
@@ -200,7 +202,7 @@ def remembered(
     return found
 
 
-def by_paper(bench: Bench, seed: int, _: float) -> Found:
+def by_paper(bench: Bench, seed: int, _: float) -> FoundCut:
     """The published design and network, once for all sizes."""
     played = bench.table.calibration
     settings = replace(Settings.published(bench.n_players), replicates=2)
@@ -216,20 +218,25 @@ def by_paper(bench: Bench, seed: int, _: float) -> Found:
     )
     work = plan(study.asked, played.texts.n_sequences, played.texts.length)
     kept = {r: study.keep(bench.n_players - r) for r in bench.removals}
-    return Found("paper", seed, kept, work.layer_tokens_asked)
+    return FoundCut("paper", seed, kept, work.layer_tokens_asked)
 
 
-def by_guided(bench: Bench, seed: int, budget: float) -> Found:
+def by_guided(bench: Bench, seed: int, budget: float) -> FoundCut:
     """Guided search for all sizes as the tool runs it, its finalists decided on more texts."""
     n = bench.n_players
     found = choose(
-        bench.table, "guided", bench.keeps, most_layer_tokens=budget, seed=seed, progress=Silent()
+        bench.table,
+        "guided",
+        bench.keeps,
+        most_layer_tokens=budget,
+        seed=seed,
+        progress=NoProgress(),
     )
     kept = {r: found.keep(n - r) for r in bench.removals}
-    return Found("guided", seed, kept, found.layer_tokens_asked, found.remark or "")
+    return FoundCut("guided", seed, kept, found.layer_tokens_asked, found.remark or "")
 
 
-def by_evolution(bench: Bench, seed: int, budget: float) -> Found:
+def by_evolution(bench: Bench, seed: int, budget: float) -> FoundCut:
     """EvoPress' evolution, one run a size, the layer-tokens shared out equally."""
     answers, cost = [], 0.0
     for keep in bench.keeps:
@@ -244,7 +251,7 @@ def by_evolution(bench: Bench, seed: int, budget: float) -> Found:
 PLAIN = {"greedy": greedy, "one-shot": one_at_a_time, "contiguous": contiguous}
 
 
-def plainly(bench: Bench, name: str) -> Found:
+def plainly(bench: Bench, name: str) -> FoundCut:
     """A plain search, every candidate read in full; it has no seed."""
     ledger = bench.ledger()
     answers = PLAIN[name](ledger, bench.keeps)
@@ -265,7 +272,7 @@ class Point:
     error: float
 
 
-def report(bench: Bench, found: Sequence[Found], budget: float) -> list[Point]:
+def report(bench: Bench, found: Sequence[FoundCut], budget: float) -> list[Point]:
     """Judge everything on the held-out texts; guided against each rival, cell by cell."""
     held_out = bench.table.play_held_out()
     rows = np.array([run.kept[r] for run in found for r in bench.removals])
@@ -369,7 +376,7 @@ def best_known(bench: Bench) -> Vector:
 
 
 def against_rivals(
-    bench: Bench, found: Sequence[Found], judged: np.ndarray, ours: list[int], documents: Indices
+    bench: Bench, found: Sequence[FoundCut], judged: np.ndarray, ours: list[int], documents: Indices
 ) -> tuple[list[float], list[float]]:
     """Guided less each rival, held-out: means and upper ends of the 95 % intervals, per cell."""
     print("\n| guided, seed | rival | " + " | ".join(f"−{r}" for r in bench.removals) + " |")

@@ -32,11 +32,11 @@ from coterie.sparsity.units import find_units
 from coterie.sparsity.variant_game import ChoiceGame
 from coterie.texts.sets import TextSet, choose_texts
 from coterie.verbs.shared.defaults import default_calibration
-from coterie.verbs.shared.opened import Opened, opened
 from coterie.verbs.shared.prepared import prepare
-from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import machine, versions
 from coterie.verbs.shared.request import Request
+from coterie.verbs.shared.workspace import Workspace, open_workspace
 from coterie.verbs.sparsify.allocation import Judging, choose
 from coterie.verbs.sparsify.contributions import Measured, measure
 from coterie.verbs.sparsify.request import SparsifyRequest
@@ -85,19 +85,19 @@ def main() -> None:
         )
         store = options.out.with_suffix(".sqlite")
         prepared = with_pruning_texts(
-            prepare(base, progress=Silent()),
+            prepare(base, progress=NoProgress()),
             SparsifyRequest(
                 base, 0.5, pruner="sparsegpt", pruning_sequences=options.pruning_sequences
             ),
-            Silent(),
+            NoProgress(),
         )
-        with opened(prepared, store=store, progress=Silent()) as table:
+        with open_workspace(prepared, store=store, progress=NoProgress()) as table:
             known += _seed(table, base, options, missing, bool(windows))
     _tables(known)
 
 
 def _seed(
-    table: Opened,
+    table: Workspace,
     base: Request,
     options: argparse.Namespace,
     cells: list[tuple[str, float]],
@@ -107,10 +107,12 @@ def _seed(
     asked = SparsifyRequest(base, 0.5)
     lines = []
     if windows:
-        truth = measure(table, replace(asked, base=replace(base, budget=options.truth)), Silent())
+        truth = measure(
+            table, replace(asked, base=replace(base, budget=options.truth)), NoProgress()
+        )
         for width in (3, 5, 7):
             found = measure(
-                table, replace(asked, allocation="sv-nup-window", window=width), Silent()
+                table, replace(asked, allocation="sv-nup-window", window=width), NoProgress()
             )
             line = {
                 "window": width,
@@ -150,12 +152,12 @@ class _Scores:
     measured_tokens: int
 
 
-def _scores(table: Opened, asked: SparsifyRequest) -> _Scores:
+def _scores(table: Workspace, asked: SparsifyRequest) -> _Scores:
     found, model, stack = _Scores(), table.model, find_stack(table.model)
     units, tokens = find_units(model, stack), torch.from_numpy(table.calibration.texts.tokens)
     measured_on = torch.from_numpy(table.prepared.measured.tokens)
-    found.shapley = measure(table, asked, Silent())
-    found.window = measure(table, replace(asked, allocation="sv-nup-window"), Silent())
+    found.shapley = measure(table, asked, NoProgress())
+    found.window = measure(table, replace(asked, allocation="sv-nup-window"), NoProgress())
     found.outliers = outlier_ratios(model, stack, measured_on, units)
     shape = table.calibration.engine.shape
     scores = zeroth_order_scores(model, stack, tokens, shape, units, table.request.seed)
@@ -164,7 +166,7 @@ def _scores(table: Opened, asked: SparsifyRequest) -> _Scores:
     return found
 
 
-def _judging(table: Opened, pruner: str, folder: Path) -> Judging:
+def _judging(table: Workspace, pruner: str, folder: Path) -> Judging:
     stack, played = find_stack(table.model), table.calibration
     return Judging(
         table.model,
@@ -215,7 +217,7 @@ def _allocations(
     return made, costs
 
 
-def _held_out(table: Opened, sequences: int) -> TextSet:
+def _held_out(table: Workspace, sequences: int) -> TextSet:
     """More texts than a run judges by: differences between good rules are small."""
     source, base = table.prepared.source, table.request
     texts = choose_texts(
@@ -231,7 +233,7 @@ def _held_out(table: Opened, sequences: int) -> TextSet:
     return texts
 
 
-def _judged(table: Opened, pruner: str, made: dict[str, Vector], held_out: TextSet) -> dict:
+def _judged(table: Workspace, pruner: str, made: dict[str, Vector], held_out: TextSet) -> dict:
     """Each allocation pruned in sequence and read on the same held-out texts."""
     tokens = torch.from_numpy(table.prepared.measured.tokens)
     stack, began = find_stack(table.model), perf_counter()

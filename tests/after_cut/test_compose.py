@@ -11,7 +11,7 @@ from coterie.errors import UserError
 from coterie.verbs.prune import stages as heal_compose
 from coterie.verbs.prune.stages import After, parts_of, prune_and_after
 from coterie.verbs.prune.stages_plan import plan_and_after
-from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.request import Request
 
 
@@ -36,7 +36,7 @@ def test_either_order_ends_in_one_quantised_checkpoint(
         "output": tmp_path / "out",
         "overwrite": False,
         "store": tmp_path / "store.sqlite",
-        "progress": Silent(),
+        "progress": NoProgress(),
     }
     planned = plan_and_after(request, after, **place)["plan"]["stages"]
     assert not (tmp_path / "out").exists()

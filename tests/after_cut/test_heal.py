@@ -11,7 +11,7 @@ from coterie.healing.distill import Plan, batches, learn, learning_rate
 from coterie.healing.gap_states import seams
 from coterie.healing.origin import HealError, kept_players
 from coterie.healing.students import REFUSED, Adapted, Rewritten, adaptable
-from coterie.healing.teachers import Beside
+from coterie.healing.teachers import LiveTeacher
 from coterie.healing.write import write_healed
 from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model
@@ -57,29 +57,39 @@ def test_seams_are_where_a_layer_follows_a_gap():
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
 def test_a_pupil_starts_as_the_cut_and_its_teacher_stays(mode, whole, cut, tokens, tmp_path):
-    pupil = pupil_of(whole, mode)
+    student = pupil_of(whole, mode)
     ids = torch.from_numpy(tokens)
-    before = pupil.teach(ids)
+    before = student.teach(ids)
     plain = load_model(resolve(str(cut)), dtype=torch.float32, device="cpu")
-    with pupil.alone(), torch.no_grad():
-        assert torch.equal(pupil.predict(ids), plain(input_ids=ids, use_cache=False).logits)
+    with student.alone(), torch.no_grad():
+        assert torch.equal(student.predict(ids), plain(input_ids=ids, use_cache=False).logits)
     done = learn(
-        pupil, Beside(pupil), tokens, PLAN, checkpoint=tmp_path / "state.safetensors", identity={}
+        student,
+        LiveTeacher(student),
+        tokens,
+        PLAN,
+        checkpoint=tmp_path / "state.safetensors",
+        identity={},
     )
     assert done.kl[1] < done.kl[0]
-    assert torch.equal(pupil.teach(ids), before)
+    assert torch.equal(student.teach(ids), before)
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
 def test_what_is_written_is_what_was_learned(mode, whole, cut, tokens, tmp_path):
-    pupil = pupil_of(whole, mode)
+    student = pupil_of(whole, mode)
     learn(
-        pupil, Beside(pupil), tokens, PLAN, checkpoint=tmp_path / "state.safetensors", identity={}
+        student,
+        LiveTeacher(student),
+        tokens,
+        PLAN,
+        checkpoint=tmp_path / "state.safetensors",
+        identity={},
     )
-    with pupil.alone():
-        learned, _ = sequence_losses(pupil.model, tokens, pupil.predict)
+    with student.alone():
+        learned, _ = sequence_losses(student.model, tokens, student.predict)
     (tmp_path / "out").mkdir()
-    write_healed(resolve(str(cut)), pupil.merged(), pupil.stack.path, KEPT, tmp_path / "out")
+    write_healed(resolve(str(cut)), student.merged(), student.stack.path, KEPT, tmp_path / "out")
     healed = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto")
     assert healed.dtype == torch.bfloat16
     read, _ = sequence_losses(healed.float().eval(), tokens)
@@ -95,7 +105,7 @@ def test_interrupted_is_uninterrupted(mode, whole, tokens, tmp_path):
     straight = pupil_of(whole, mode)
     learn(
         straight,
-        Beside(straight),
+        LiveTeacher(straight),
         tokens,
         PLAN,
         checkpoint=tmp_path / "a.safetensors",
@@ -109,21 +119,29 @@ def test_interrupted_is_uninterrupted(mode, whole, tokens, tmp_path):
     state = tmp_path / "b.safetensors"
     first = pupil_of(whole, mode)
     with pytest.raises(KeyboardInterrupt):
-        learn(first, Beside(first), tokens, PLAN, checkpoint=state, identity={"seed": 0}, step=stop)
+        learn(
+            first,
+            LiveTeacher(first),
+            tokens,
+            PLAN,
+            checkpoint=state,
+            identity={"seed": 0},
+            step=stop,
+        )
     second = pupil_of(whole, mode)
-    learn(second, Beside(second), tokens, PLAN, checkpoint=state, identity={"seed": 0})
+    learn(second, LiveTeacher(second), tokens, PLAN, checkpoint=state, identity={"seed": 0})
     for name, weight in straight.merged().items():
         torch.testing.assert_close(second.merged()[name], weight, atol=1e-6, rtol=0)
     other = pupil_of(whole, mode)
     with pytest.raises(StudyMismatch, match="seed = 0, not 1"):
-        learn(other, Beside(other), tokens, PLAN, checkpoint=state, identity={"seed": 1})
+        learn(other, LiveTeacher(other), tokens, PLAN, checkpoint=state, identity={"seed": 1})
 
 
 def test_states_at_the_seams_draw_nearer(whole, tokens, tmp_path):
-    pupil = pupil_of(whole, "full")
+    student = pupil_of(whole, "full")
     plan = Plan(steps=12, batch=4, learning_rate=5e-3, seams=1.0)
-    teacher = Beside(pupil, seams(KEPT))
-    done = learn(pupil, teacher, tokens, plan, checkpoint=tmp_path / "s.safetensors", identity={})
+    teacher = LiveTeacher(student, seams(KEPT))
+    done = learn(student, teacher, tokens, plan, checkpoint=tmp_path / "s.safetensors", identity={})
     assert done.kl[1] < done.kl[0]
 
 

@@ -17,7 +17,7 @@ from coterie.healing.distill import Plan, learn
 from coterie.healing.origin import HealError
 from coterie.healing.students import Adapted, Plain, Rewritten
 from coterie.healing.teacher_cache import Predictions, most_likely
-from coterie.healing.teachers import Beside, Taught
+from coterie.healing.teachers import LiveTeacher, Taught
 from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
@@ -83,7 +83,9 @@ def test_with_the_whole_vocabulary_it_teaches_step_for_step_the_same(
     )
     teacher = filled(tmp_path / "cache", whole, tokens, top)
     assert len(teacher.files) == 3 and (teacher.rest() is None) == (top == VOCABULARY)
-    learn(first, Beside(first), tokens, PLAN, checkpoint=tmp_path / "a.safetensors", identity={})
+    learn(
+        first, LiveTeacher(first), tokens, PLAN, checkpoint=tmp_path / "a.safetensors", identity={}
+    )
     learn(second, teacher, tokens, PLAN, checkpoint=tmp_path / "b.safetensors", identity={})
     told, read = losses(tmp_path / "a.safetensors"), losses(tmp_path / "b.safetensors")
     assert told[-1] < told[0]

@@ -11,7 +11,7 @@ from coterie.game.study import Settings, checked, run_study
 from coterie.game.toy import layer_like
 from coterie.game.utilities import clustered_mean
 from coterie.store.observations import Store
-from coterie.store.stored_game import Remembered
+from coterie.store.stored_game import StoredGame
 
 N = 8
 DOCUMENTS = np.array([0, 0, 1, 2, 2, 3])
@@ -38,8 +38,8 @@ def settings():
 
 @pytest.fixture
 def store(tmp_path):
-    with Store(tmp_path / "store.sqlite") as opened:
-        yield opened
+    with Store(tmp_path / "store.sqlite") as store:
+        yield store
 
 
 def test_the_seed_decides_everything(settings):
@@ -72,7 +72,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_answer_and_asks_nothing_twic
 
         return step
 
-    remembered = Remembered(Watched(), store, store.game({"game": "toy"}))
+    remembered = StoredGame(Watched(), store, store.game({"game": "toy"}))
     for count in (5, 25):
         with pytest.raises(Interrupted):
             study(settings, remembered, stop_at(count))
@@ -118,7 +118,7 @@ def test_numbers_that_are_not_finite_are_counted_and_drop_no_row(settings):
     assert np.isfinite(rough.contributions.estimate.values).all()
 
 
-class Clocked:
+class TimedGame:
     """A game whose observations each take a hundredth of a second, by its own account."""
 
     n_players, n_sequences = N, 6
@@ -137,11 +137,11 @@ def test_a_time_limit_becomes_a_budget_and_the_store_remembers_the_time(store, k
     settings = replace(
         Settings.published(N), draws=400, seconds=1.0, replicates=2, base_draws=500, keep=keep
     )
-    first, again = Clocked(), Clocked()
+    first, again = TimedGame(), TimedGame()
     number = store.game({"game": "toy"})
-    found = study(settings, Remembered(first, store, number))
+    found = study(settings, StoredGame(first, store, number))
     assert 64 <= first.asked <= 100
-    same = study(settings, Remembered(again, store, number))
+    same = study(settings, StoredGame(again, store, number))
     assert again.asked == 0 and same.settings == found.settings
     np.testing.assert_array_equal(found.asked, same.asked)
 

@@ -20,7 +20,7 @@ from coterie.sparsity.levels import Pattern, SparsityError
 from coterie.sparsity.owl import outlier_ratios
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import GONE, find_units
-from coterie.sparsity.variant_cache import PassingShelf, Shelf
+from coterie.sparsity.variant_cache import PassingShelf, VariantCache
 from coterie.sparsity.variant_game import CUT, ChoiceGame, wearing
 
 SHAPE = BatchShape(4, 64, 64)
@@ -49,7 +49,7 @@ def tokens():
 def shelf_game(model, tokens, folder, pruner="wanda", players="layer", group=None, room=2**20):
     stack = find_stack(model)
     units = find_units(model, stack, players, group)
-    shelf = Shelf(model, stack, tokens, find_pruner(pruner), units, folder=folder, room=room)
+    shelf = VariantCache(model, stack, tokens, find_pruner(pruner), units, folder=folder, room=room)
     return units, shelf, ChoiceGame(model, stack, tokens, SHAPE, shelf)
 
 

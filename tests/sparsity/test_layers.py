@@ -40,7 +40,7 @@ def saved(folder: Path, kind: str, dtype: torch.dtype = torch.float32) -> Source
     return resolve(str(folder), None)
 
 
-def opened(source: Source, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, Stack]:
+def loaded(source: Source, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, Stack]:
     model = load_model(source, dtype=dtype, device="cpu")
     return model, find_stack(model)
 
@@ -218,13 +218,13 @@ def test_too_little_text_for_a_hessian_is_refused():
 )
 def test_what_is_read_back_is_what_was_pruned(kind, name, tmp_path):
     source = saved(tmp_path / "dense", kind)
-    model, stack = opened(source)
+    model, stack = loaded(source)
     writer = SparseWriter(source, model, stack)
     run = prune_layers(
         model, stack, texts(), [0.5, 0.3, Pattern(2, 4)], find_pruner(name), stored=writer.stored
     )
     layers = writer.write(run, tmp_path / "sparse")
-    again, _ = opened(resolve(str(tmp_path / "sparse"), None))
+    again, _ = loaded(resolve(str(tmp_path / "sparse"), None))
     assert torch.equal(logits(model), logits(again))
     found = check_written(layers, source, again, tmp_path / "sparse")
     assert found.realised == pytest.approx(found.asked, abs=1e-3)
@@ -236,7 +236,7 @@ def test_what_is_read_back_is_what_was_pruned(kind, name, tmp_path):
 @pytest.mark.parametrize("name", PRUNERS)
 def test_sixteen_bit_checkpoints_stay_so_and_give_what_was_measured(name, tmp_path):
     source = resolve(str(save_llama(tmp_path / "dense", n_layers=N_LAYERS)), None)
-    model, stack = opened(source)  # searched in float32, stored in bfloat16
+    model, stack = loaded(source)  # searched in float32, stored in bfloat16
     writer = SparseWriter(source, model, stack)
     run = prune_layers(
         model, stack, texts(), [0.5] * N_LAYERS, find_pruner(name), stored=writer.stored
@@ -244,7 +244,7 @@ def test_sixteen_bit_checkpoints_stay_so_and_give_what_was_measured(name, tmp_pa
     layers = writer.write(run, tmp_path / "sparse")
     sparse = resolve(str(tmp_path / "sparse"), None)
     assert {entry.dtype for entry in sparse.entries} == {"BF16"}
-    again, _ = opened(sparse)
+    again, _ = loaded(sparse)
     assert torch.equal(logits(model), logits(again))
     check_written(layers, source, again, tmp_path / "sparse")
     assert (tmp_path / "sparse" / "tokenizer.json").is_file()
@@ -253,7 +253,7 @@ def test_sixteen_bit_checkpoints_stay_so_and_give_what_was_measured(name, tmp_pa
 @pytest.mark.parametrize("name", ["magnitude", "wanda"])
 def test_weights_that_stay_are_not_rounded_to_the_dtype_they_were_judged_in(name, tmp_path):
     source = saved(tmp_path / "dense", "llama")  # stored in float32
-    model, stack = opened(source, torch.bfloat16)
+    model, stack = loaded(source, torch.bfloat16)
     writer = SparseWriter(source, model, stack)
     run = prune_layers(
         model, stack, texts(), [0.5] * N_LAYERS, find_pruner(name), stored=writer.stored
@@ -263,14 +263,14 @@ def test_weights_that_stay_are_not_rounded_to_the_dtype_they_were_judged_in(name
     for key, weight in sparse.items():
         kept = weight != 0
         assert weight.dtype == torch.float32 and torch.equal(weight[kept], dense[key][kept])
-    again, _ = opened(resolve(str(tmp_path / "sparse"), None), torch.bfloat16)
+    again, _ = loaded(resolve(str(tmp_path / "sparse"), None), torch.bfloat16)
     assert torch.equal(logits(model), logits(again))
     check_written(layers, source, again, tmp_path / "sparse")
 
 
 def test_a_dense_allocation_gives_the_source_back_bit_by_bit(tmp_path):
     source = resolve(str(save_llama(tmp_path / "dense", n_layers=N_LAYERS)), None)
-    model, stack = opened(source)
+    model, stack = loaded(source)
     writer = SparseWriter(source, model, stack)
     allocation = [0.0, Pattern(4, 4), {}]
     run = prune_layers(model, stack, texts(), allocation, find_pruner("sparsegpt"))
@@ -290,7 +290,7 @@ def test_layers_brought_in_from_files_are_pruned_alike(tmp_path):
     source = resolve(str(save_llama(tmp_path / "dense", n_layers=N_LAYERS)), None)
     tokens, pruner = texts(), find_pruner("sparsegpt")
     allocation = [0.5, 0.6, Pattern(2, 4)]
-    model, stack = opened(source)
+    model, stack = loaded(source)
     writer = SparseWriter(source, model, stack)
     whole = prune_layers(model, stack, tokens, allocation, pruner, stored=writer.stored)
     writer.write(whole, tmp_path / "whole")
@@ -313,11 +313,11 @@ def test_layers_brought_in_from_files_are_pruned_alike(tmp_path):
 
 def test_other_zeros_than_were_pruned_are_noticed(tmp_path):
     source = saved(tmp_path / "dense", "llama")
-    model, stack = opened(source)
+    model, stack = loaded(source)
     writer = SparseWriter(source, model, stack)
     run = prune_layers(model, stack, texts(), [0.5] * N_LAYERS, find_pruner("magnitude"))
     layers = writer.write(run, tmp_path / "sparse")
-    again, found = opened(resolve(str(tmp_path / "sparse"), None))
+    again, found = loaded(resolve(str(tmp_path / "sparse"), None))
     with torch.no_grad():
         found.layers[1].mlp.up_proj.weight[0, 0] = 0
         found.layers[1].mlp.up_proj.weight[0, 1] = 0

@@ -10,7 +10,7 @@ import pytest
 from coterie.errors import StudyMismatch, UserError
 from coterie.game.coalitions import Block, Observations, observe_all, to_text
 from coterie.store.observations import Store, _choose_journal
-from coterie.store.stored_game import Remembered
+from coterie.store.stored_game import StoredGame
 
 
 class Counting:
@@ -41,15 +41,15 @@ def coalitions(rng):
 
 @pytest.fixture
 def store(tmp_path):
-    with Store(tmp_path / "cache" / "store.sqlite") as opened:
-        yield opened
+    with Store(tmp_path / "cache" / "store.sqlite") as store:
+        yield store
 
 
 def test_what_is_known_is_not_asked_again(store, coalitions):
     number = store.game({"model": "a"})
     first, again = Counting(), Counting()
-    table = observe_all(Remembered(first, store, number), coalitions)
-    replay = Remembered(again, store, number)
+    table = observe_all(StoredGame(first, store, number), coalitions)
+    replay = StoredGame(again, store, number)
     np.testing.assert_array_equal(observe_all(replay, coalitions).nll, table.nll)
     assert again.asked == [] and replay.hits == len(coalitions) * 3
     assert len(first.asked) == len(set(first.asked)) == len(coalitions) * 3
@@ -59,34 +59,34 @@ def test_an_interrupted_run_goes_on_where_it_stopped(store, coalitions):
     number = store.game({"model": "a"})
     stopped, resumed = Counting(stop_after=12), Counting()
     with pytest.raises(KeyboardInterrupt):
-        observe_all(Remembered(stopped, store, number), coalitions)
-    table = observe_all(Remembered(resumed, store, number), coalitions)
+        observe_all(StoredGame(stopped, store, number), coalitions)
+    table = observe_all(StoredGame(resumed, store, number), coalitions)
     assert not set(stopped.asked) & set(resumed.asked)
     np.testing.assert_array_equal(table.nll, observe_all(Counting(), coalitions).nll)
 
 
 def test_any_subset_of_sequences_may_be_known(store, coalitions):
     number = store.game({"model": "a"})
-    observe_all(Remembered(Counting(), store, number), coalitions[:7], np.array([2]))
-    observe_all(Remembered(Counting(), store, number), coalitions[3:9], np.array([0, 1]))
+    observe_all(StoredGame(Counting(), store, number), coalitions[:7], np.array([2]))
+    observe_all(StoredGame(Counting(), store, number), coalitions[3:9], np.array([0, 1]))
     rest = Counting()
-    table = observe_all(Remembered(rest, store, number), coalitions)
+    table = observe_all(StoredGame(rest, store, number), coalitions)
     np.testing.assert_array_equal(table.kl, observe_all(Counting(), coalitions).kl)
     assert len(rest.asked) == len(coalitions) * 3 - 7 - 12
 
 
 def test_games_are_kept_apart(store, coalitions):
-    observe_all(Remembered(Counting(), store, store.game({"dtype": "bfloat16"})), coalitions)
+    observe_all(StoredGame(Counting(), store, store.game({"dtype": "bfloat16"})), coalitions)
     other = Counting()
-    observe_all(Remembered(other, store, store.game({"dtype": "float32"})), coalitions)
+    observe_all(StoredGame(other, store, store.game({"dtype": "float32"})), coalitions)
     assert len(other.asked) == len(coalitions) * 3
 
 
 def test_numbers_that_are_not_finite_are_kept_as_they_are(store):
     number = store.game({"model": "a"})
     coalition = np.array([[True, False, True, True, False]])
-    observe_all(Remembered(Counting(bad=("10110",)), store, number), coalition)
-    table = observe_all(Remembered(Counting(), store, number), coalition)
+    observe_all(StoredGame(Counting(bad=("10110",)), store, number), coalition)
+    table = observe_all(StoredGame(Counting(), store, number), coalition)
     np.testing.assert_array_equal(table.nll, [[np.nan, np.inf, -np.inf]])
 
 
@@ -109,7 +109,7 @@ def _write(path, start):
         rows = np.arange(start, start + 16)
         coalitions = (rows[:, None] >> np.arange(5)) & 1 == 1
         for one in coalitions:
-            observe_all(Remembered(Counting(), store, store.game({"model": "a"})), one[None])
+            observe_all(StoredGame(Counting(), store, store.game({"model": "a"})), one[None])
 
 
 def test_two_processes_on_one_store_lose_nothing(tmp_path):
@@ -181,26 +181,26 @@ def test_a_store_works_with_a_rollback_journal(tmp_path, coalitions, monkeypatch
     with Store(tmp_path / "nfs.sqlite") as store:
         assert store.journal == "delete"
         number = store.game({"model": "a"})
-        table = observe_all(Remembered(Counting(), store, number), coalitions)
+        table = observe_all(StoredGame(Counting(), store, number), coalitions)
     assert not list(tmp_path.glob("*-wal"))
     with Store(tmp_path / "nfs.sqlite") as again:
-        replay = Remembered(Counting(stop_after=0), again, number)
+        replay = StoredGame(Counting(stop_after=0), again, number)
         np.testing.assert_array_equal(observe_all(replay, coalitions).nll, table.nll)
 
 
 def test_a_store_read_only_writes_nothing(tmp_path, store, coalitions):
     with Store(tmp_path / "absent.sqlite", read_only=True) as empty:
         number = empty.game({"model": "a"})
-        observe_all(Remembered(Counting(), empty, number), coalitions)
+        observe_all(StoredGame(Counting(), empty, number), coalitions)
         assert empty.write_note(number, "shape", {"width": 8}) == {"width": 8}
         assert empty.whole(number, 3) == set() and empty.note(number, "shape") is None
     assert not (tmp_path / "absent.sqlite").exists()
     number = store.game({"model": "a"})
-    observe_all(Remembered(Counting(), store, number), coalitions[:4])
+    observe_all(StoredGame(Counting(), store, number), coalitions[:4])
     with Store(store.path, read_only=True) as same:
         assert same.game({"model": "b"}) < 0
         assert same.whole(same.game({"model": "a"}), 3) == set(map(to_text, coalitions[:4]))
-        observe_all(Remembered(Counting(), same, same.game({"model": "a"})), coalitions)
+        observe_all(StoredGame(Counting(), same, same.game({"model": "a"})), coalitions)
     assert store.games()[0][2] == 4 * 3
 
 
@@ -210,7 +210,7 @@ def test_a_new_store_without_an_observation_can_be_forgotten(tmp_path, coalition
     store.forget()
     assert list(tmp_path.iterdir()) == []
     store = Store(tmp_path / "new.sqlite")
-    observe_all(Remembered(Counting(), store, store.game({"model": "a"})), coalitions)
+    observe_all(StoredGame(Counting(), store, store.game({"model": "a"})), coalitions)
     store.forget()
     assert (tmp_path / "new.sqlite").exists()
 

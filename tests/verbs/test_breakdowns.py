@@ -5,8 +5,8 @@ import pytest
 import torch
 from tests.tiny import save_llama, save_text
 
-from coterie.verbs.shared import opened as opening
-from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared import workspace as opening
+from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.request import Request
 from coterie.verbs.values.run import values
 
@@ -14,7 +14,7 @@ BROKEN = {"layer": {"001"}, "sublayer": {"000001", "000010", "000011"}}
 """Coalitions whose only layer is the last, whole or in part."""
 
 
-class Heard(Silent):
+class Heard(NoProgress):
     """Remembers what was said."""
 
     def __init__(self):

@@ -10,7 +10,7 @@ from coterie.game.search.plain import descent_layers
 from coterie.game.toy import layer_like
 from coterie.texts.sets import TextSet
 from coterie.verbs.search.choose import CLOSE, play
-from coterie.verbs.search.timed import Clocked, Joined, OutOfTime
+from coterie.verbs.search.timed import ConcatenatedGame, OutOfTime, TimedGame
 from coterie.verbs.shared.prepared import divided
 
 
@@ -36,17 +36,19 @@ def test_joined_games_answer_as_each_alone(rng):
     games = [layer_like(6, rng=np.random.default_rng(k), n_sequences=3 + k) for k in range(2)]
     coalitions = rng.random((5, 6)) < 0.5
     coalitions = np.unique(coalitions, axis=0)
-    both = observe_all(Joined(*games), coalitions).nll
+    both = observe_all(ConcatenatedGame(*games), coalitions).nll
     alone = [observe_all(game, coalitions).nll for game in games]
     assert np.array_equal(both, np.concatenate(alone, axis=1))
     some = np.array([1, 4, 5])
-    assert np.array_equal(observe_all(Joined(*games), coalitions, some).nll, both[:, some])
+    assert np.array_equal(
+        observe_all(ConcatenatedGame(*games), coalitions, some).nll, both[:, some]
+    )
 
 
 def test_a_clocked_game_ends_when_its_seconds_are_spent():
     game = layer_like(6, rng=np.random.default_rng(0), n_sequences=2)
     told = []
-    clocked = Clocked(game, seconds=1.0, tell=told.append)
+    clocked = TimedGame(game, seconds=1.0, tell=told.append)
     grand = np.ones((1, 6), dtype=bool)
     observe_all(clocked, grand)
     assert told[-1] == 12

@@ -13,7 +13,7 @@ from coterie.report.terminal.compare import as_csv, markdown, verdict
 from coterie.verbs.compare import run as module
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.run import compare
-from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.request import Request
 
 METHODS = ("greedy", "shortgpt", "sleb", "evolve")
@@ -102,7 +102,7 @@ class Stopped(Exception):
     pass
 
 
-class StopsAt(Silent):
+class StopsAt(NoProgress):
     """Pulls the plug when a method begins."""
 
     def __init__(self, title):

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.verbs.test_breakdowns import load_fragile
 from tests.tiny import save_llama, save_text
+from tests.verbs.test_breakdowns import load_fragile
 
 from coterie.cli import main
 from coterie.engine.batch_shape import BatchShape
 from coterie.verbs.prune.run import prune
-from coterie.verbs.shared import opened as opening
+from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.request import Request
 from coterie.verbs.values.run import values
 

@@ -24,14 +24,14 @@ from coterie.errors import UserError
 from coterie.models.cutting import verify as safety
 from coterie.report.terminal.sparsify import print_sparsity
 from coterie.sparsity.units import GONE
-from coterie.sparsity.variant_cache import PassingShelf, Shelf
+from coterie.sparsity.variant_cache import PassingShelf, VariantCache
 from coterie.sparsity.variant_game import ChoiceGame
-from coterie.verbs.shared import opened as opening
+from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.request import Request
 from coterie.verbs.sparsify import apply as sparsify_apply
 from coterie.verbs.sparsify import texts as sparsify_texts
 from coterie.verbs.sparsify.allocation import Judging
-from coterie.verbs.sparsify.contributions import asked_by, way
+from coterie.verbs.sparsify.contributions import asked_by, contribution_method
 from coterie.verbs.sparsify.request import SparsifyRequest
 from coterie.verbs.sparsify.run import sparsify
 from coterie.verbs.sparsify.texts import with_pruning_texts
@@ -266,7 +266,7 @@ def test_what_cannot_be_had_is_refused_and_nothing_is_written(home, asked, messa
 @pytest.mark.parametrize("how", ["exact", "surrogate", "window"])
 def test_the_cost_that_is_stated_is_the_cost(home, how):
     request = asking(home, sparsity=0.5, contributions=how, lock=(1,))
-    _, values = way(request, 5, (1,))
+    _, values = contribution_method(request, 5, (1,))
     stated, asked = asked_by(values, 5), []
 
     def value(coalitions):
@@ -330,9 +330,9 @@ def test_pruners_measure_on_more_sequences_than_the_game_is_played_on(home, tmp_
 
 def test_a_hessian_is_measured_on_ten_tokens_for_every_input_by_default(home):
     request = asking(home, sparsity=0.5, pruner="sparsegpt", allocation="uniform")
-    prepared = opening.prepare(request.base, progress=opening.Silent())
+    prepared = opening.prepare(request.base, progress=opening.NoProgress())
     said = []
-    told = type("Told", (opening.Silent,), {"say": lambda self, line: said.append(line)})()
+    told = type("Told", (opening.NoProgress,), {"say": lambda self, line: said.append(line)})()
     many = sparsify_texts.PER_INPUT, sparsify_texts.MOST
     assert with_pruning_texts(prepared, request, told).pruning.n_sequences == 128  # 64 inputs
     assert many == (10, 2048) and not said
@@ -373,7 +373,7 @@ def test_what_state_memory_allows_reaches_every_walk(home, tmp_path, monkeypatch
 @pytest.mark.parametrize("rule", ["sv-nup", "guided"])
 def test_statistics_are_kept_only_where_variants_are_made_again(home, tmp_path, monkeypatch, rule):
     made = []
-    for kind in (Shelf, PassingShelf):
+    for kind in (VariantCache, PassingShelf):
         begin = kind.__init__
         monkeypatch.setattr(
             kind,
@@ -383,4 +383,4 @@ def test_statistics_are_kept_only_where_variants_are_made_again(home, tmp_path, 
             ),
         )
     done(home, tmp_path / "out", sparsity=0.5, allocation=rule)
-    assert made == [(PassingShelf if rule == "sv-nup" else Shelf, 128)]
+    assert made == [(PassingShelf if rule == "sv-nup" else VariantCache, 128)]

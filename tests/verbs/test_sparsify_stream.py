@@ -12,7 +12,7 @@ from coterie.report.terminal.sparsify_plan import print_sparsity_plan
 from coterie.sparsity import variant_cache as shelf
 from coterie.sparsity.allocation import SPREADS
 from coterie.sparsity.layerwise import Calibration
-from coterie.verbs.shared import opened as opening
+from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.request import Request
 from coterie.verbs.sparsify import apply as sparsify_apply
 from coterie.verbs.sparsify import apply_streamed as sparsify_stream
@@ -148,7 +148,7 @@ def test_what_a_rule_asks_stays_within_what_was_stated(home, tmp_path, rule):
 @pytest.mark.parametrize("pruner", ["magnitude", "wanda", "sparsegpt"])
 def test_temporary_files_stay_within_what_was_stated(home, tmp_path, monkeypatch, rule, pruner):
     written, save = [], shelf.save_file
-    monkeypatch.setitem(shelf.Shelf.__init__.__kwdefaults__, "room", 0)
+    monkeypatch.setitem(shelf.VariantCache.__init__.__kwdefaults__, "room", 0)
     monkeypatch.setattr(sparsify_room, "ROOM", 0)
 
     def counted(tensors, file):

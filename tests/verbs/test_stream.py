@@ -15,9 +15,9 @@ from coterie.errors import ModelError, UserError, VerificationError
 from coterie.models.files.sources import resolve
 from coterie.verbs.prune.plan import prune_plan
 from coterie.verbs.prune.run import prune
-from coterie.verbs.shared import opened as opening
 from coterie.verbs.shared import streamed_check as stream
-from coterie.verbs.shared.progress import Silent
+from coterie.verbs.shared import workspace as opening
+from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.request import Request
 from coterie.verbs.values.run import values
 
@@ -40,7 +40,7 @@ def streamed(request):
     return dataclasses.replace(request, stream=True)
 
 
-class Heard(Silent):
+class Heard(NoProgress):
     """Remembers what was said."""
 
     def __init__(self):

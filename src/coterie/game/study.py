@@ -2,7 +2,7 @@
 
 It knows no model and keeps no state: given the same game, settings and random generator it draws
 the same coalitions, so a study stopped anywhere is resumed by running it again on a game that
-remembers (`coterie.store.stored_game.Remembered`).
+remembers (`coterie.store.stored_game.StoredGame`).
 """
 
 import time

@@ -22,7 +22,7 @@ from coterie.errors import StudyMismatch
 from coterie.game.coalitions import Indices
 from coterie.healing.gap_states import distance, entering, seams
 from coterie.healing.origin import HealError
-from coterie.healing.students import Pupil
+from coterie.healing.students import Student
 from coterie.healing.teachers import Taught, Teacher
 from coterie.models.loaded.routing import input_device
 from coterie.plain import Json
@@ -87,7 +87,7 @@ class _State:
 
 
 def learn(
-    pupil: Pupil,
+    student: Student,
     teacher: Teacher,
     tokens: NDArray[np.int64],
     plan: Plan,
@@ -109,7 +109,7 @@ def learn(
         StudyMismatch: the checkpoint belongs to other settings.
         HealError: the loss is no number any more.
     """
-    trained = pupil.trained
+    trained = student.trained
     optimizer = torch.optim.AdamW(trained.values(), lr=plan.learning_rate, weight_decay=0.0)
     state = _load(checkpoint, trained, optimizer, identity) or _State(plan.steps)
     began, saved = time.monotonic() - state.seconds, time.monotonic()
@@ -120,9 +120,9 @@ def learn(
         while state.step < state.steps:
             rate = plan.learning_rate * learning_rate(state.step, state.steps)
             rows = next(order)
-            batch = torch.from_numpy(tokens[rows]).to(input_device(pupil.model))
+            batch = torch.from_numpy(tokens[rows]).to(input_device(student.model))
             taught = teacher.teach(rows, batch)
-            state.losses += (_descend(pupil, taught, batch, optimizer, rate, plan.seams),)
+            state.losses += (_descend(student, taught, batch, optimizer, rate, plan.seams),)
             state.step += 1
             state.seconds = time.monotonic() - began
             if plan.minutes is not None and state.step == _TIMED:
@@ -159,7 +159,7 @@ def batches(n_sequences: int, size: int, seed: int) -> Iterator[Indices]:
 
 
 def _descend(
-    pupil: Pupil,
+    student: Student,
     taught: Taught,
     tokens: Tensor,
     optimizer: torch.optim.Optimizer,
@@ -167,9 +167,9 @@ def _descend(
     weight: float,
 ) -> float:
     """One step; returns the KL, nats per token."""
-    places = seams(pupil.kept) if weight else ()
-    with pupil.alone(), entering(pupil.stack, places) as learned:
-        kl = taught.divergence(pupil.predict(tokens))
+    places = seams(student.kept) if weight else ()
+    with student.alone(), entering(student.stack, places) as learned:
+        kl = taught.divergence(student.predict(tokens))
         loss = kl + weight * distance(learned, taught.states).to(kl.device) if weight else kl
         loss.backward()
     if not torch.isfinite(loss):

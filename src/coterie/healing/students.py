@@ -28,7 +28,7 @@ REFUSED = {
 """Modules that take no adapter, by model type: state-space kernels read them directly."""
 
 
-class Pupil(ABC):
+class Student(ABC):
     """A full model some of whose layers are skipped when it learns.
 
     Args:
@@ -72,7 +72,7 @@ class Teaching(Protocol):
         ...
 
 
-class Adapted(Pupil):
+class Adapted(Student):
     """Low-rank adapters on the linear modules of the kept layers."""
 
     def __init__(
@@ -119,7 +119,7 @@ class Adapted(Pupil):
             module.enable_adapters(on)
 
 
-class Rewritten(Pupil):
+class Rewritten(Student):
     """Weights of its own, started as the full model's, for everything but the cut layers."""
 
     def __init__(self, model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> None:
@@ -151,7 +151,7 @@ class Rewritten(Pupil):
         return {name: one.detach().float().cpu() for name, one in self._own.items()}
 
 
-class Plain(Pupil):
+class Plain(Student):
     """A cut model by itself: no full model needs its weights, so they move where they are."""
 
     def __init__(self, model: PreTrainedModel, stack: Stack) -> None:

@@ -65,7 +65,7 @@ class Teacher(Protocol):
         ...
 
 
-class Beside:
+class LiveTeacher:
     """The full model itself, which runs beside the pupil on the very same weights.
 
     Args:

@@ -26,7 +26,7 @@ from coterie.models.cutting.write import Written
 from coterie.models.files.shards import Progress
 from coterie.models.files.sources import Source
 from coterie.models.loaded.blocks import find_players
-from coterie.models.loaded.routing import patched, silent
+from coterie.models.loaded.routing import patched, zero_output
 from coterie.rivals._interface import Chosen, DoesNotApply, Meter, Rewrite, Task
 from coterie.rivals._rewriting import reader, write_changed
 from coterie.rivals._states import batches, layer_states, states_of
@@ -146,7 +146,7 @@ def _last_matrix(task: Task, block: nn.Module, layer: int) -> tuple[str, "nn.Lin
     finally:
         for handle in handles:
             handle.remove()
-    with patched({block: silent(block)}):
+    with patched({block: zero_output(block)}):
         without = layer_states(task, tokens)[layer + 1]
     same = [
         m

@@ -46,7 +46,7 @@ class Account:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class AllocationSearch:
     """The best allocation met, its loss on the texts that decide, and the account."""
 
     levels: NDArray[np.intp]
@@ -101,7 +101,7 @@ def guided(
     rng: np.random.Generator,
     strides: Sequence[int] = STRIDES,
     rounds: int = ROUNDS,
-) -> Found:
+) -> AllocationSearch:
     """Search from the best of some allocations of equal total; never worse than it.
 
     Args:
@@ -125,7 +125,7 @@ def guided(
             left.pop(0)
         else:
             break
-    return Found(parent, loss, account)
+    return AllocationSearch(parent, loss, account)
 
 
 def _switched(

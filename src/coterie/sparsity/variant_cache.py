@@ -84,7 +84,7 @@ class Kept:
         return load_file(file, device=str(device)) if file.exists() else None
 
 
-class Shelf:
+class VariantCache:
     """Gives the tensors of a layer's variants; see `coterie.sparsity.variant_game.Variant`.
 
     Args:

@@ -10,7 +10,7 @@ from coterie.game.coalitions import Block, Coalitions, Game, Indices, Observatio
 from coterie.store.observations import Store
 
 
-class Remembered:
+class StoredGame:
     """A game behind its store. Each new block is stored before it is passed on."""
 
     def __init__(self, game: Game, store: Store, number: int):

@@ -18,7 +18,7 @@ from coterie.engine.memory import is_out_of_memory
 from coterie.engine.parts.layers import LayerWeights, NotReplayable, Prelude
 from coterie.engine.parts.replay import replayed
 from coterie.models.loaded.blocks import blocks_of
-from coterie.models.loaded.routing import patched, silent
+from coterie.models.loaded.routing import patched, zero_output
 from coterie.models.loaded.stack import Stack, find_stack
 
 
@@ -60,7 +60,7 @@ class BlockSteps:
         self._whole = replayed(model, layers, tokens)
         pairs = [blocks_of(layer, "sublayer", layers.path) for layer in layers.layers]
         self.plays = np.array([block in set(stack.layers) for pair in pairs for block in pair])
-        self._without = [{other: silent(other)} for pair in pairs for other in reversed(pair)]
+        self._without = [{other: zero_output(other)} for pair in pairs for other in reversed(pair)]
         try:
             self._check(tokens)
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from coterie.errors import ModelError
-from coterie.models.loaded.routing import patched, record_calls, silent
+from coterie.models.loaded.routing import patched, record_calls, zero_output
 from coterie.models.loaded.stack import PLAYERS, Players, Stack, find_stack
 
 _ATTENTION = re.compile(r"^(self_attn|attn|attention|self_attention|linear_attn|temporal_block)$")
@@ -67,7 +67,7 @@ def blocks_of(layer: nn.Module, players: Players, name: str) -> list[nn.Module]:
 def _check_residual(model: PreTrainedModel, stack: Stack) -> None:
     blocks = [block for layer in stack.layers for block in blocks_of(layer, "sublayer", stack.path)]
     try:
-        with patched({block: silent(block) for block in blocks}):
+        with patched({block: zero_output(block) for block in blocks}):
             calls = record_calls(model, stack)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise _not_residual(stack, str(error)) from error

@@ -44,7 +44,7 @@ def routed(model: PreTrainedModel, stack: Stack, coalition: Sequence[bool]) -> I
         carried = carried_leaves(model, stack)
         forwards = {stack.layers[i]: _skip(carried[i], f"{stack.path}.{i}") for i in skipped}
     else:
-        forwards = {stack.layers[i]: silent(stack.layers[i]) for i in skipped}
+        forwards = {stack.layers[i]: zero_output(stack.layers[i]) for i in skipped}
     with patched(forwards):
         yield
 
@@ -195,7 +195,7 @@ def _skip(carried: Carried, name: str) -> Forward:
     return skip
 
 
-def silent(block: nn.Module) -> Forward:
+def zero_output(block: nn.Module) -> Forward:
     """A forward that adds nothing: what the block returns, with the state all zeros.
 
     The state is the first leaf and has the shape of what enters; other leaves are None.

@@ -10,7 +10,7 @@ from torch import Tensor
 from coterie.game.coalitions import Vector
 from coterie.healing.distill import Learned, Plan, check_resume, learn
 from coterie.healing.origin import HealError, kept_players
-from coterie.healing.students import Pupil
+from coterie.healing.students import Student
 from coterie.healing.write import check_written, write_healed
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import REFERENCE, Source
@@ -22,13 +22,18 @@ from coterie.report.schema.after_cut import AfterPart, LearningPart
 from coterie.report.schema.prune import Record
 from coterie.scores.sequence_losses import sequence_losses
 from coterie.texts.sets import Tokens
-from coterie.verbs.after_cut.heal_request import RATES, Healing, Patient
+from coterie.verbs.after_cut.heal_request import RATES, Healing, HealJob
 from coterie.verbs.after_cut.record import Parts, command_line, remember
-from coterie.verbs.after_cut.teaching import School, check_cache, healing_dtype, open_school
+from coterie.verbs.after_cut.teaching import (
+    TeacherAndStudent,
+    check_cache,
+    healing_dtype,
+    open_school,
+)
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
 from coterie.verbs.shared.output import as_read, check_output, read_record, written_aside
 from coterie.verbs.shared.prepared import text_part
-from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import machine, versions
 from coterie.verbs.shared.verdict import difference, n_bytes, perplexity, recovered
 
@@ -57,25 +62,25 @@ def heal(
     """
     request.check()
     quiet()
-    progress, output = progress or Silent(), Path(output)
+    progress, output = progress or NoProgress(), Path(output)
     done = None if overwrite else read_record(output)
     if done is None:
         check_output(output, overwrite=overwrite)
-    patient = _admit(request, progress)
-    identity = as_read(patient.identity())
+    job = _admit(request, progress)
+    identity = as_read(job.identity())
     if done is not None and (parts := Parts.finished(done, identity)) is not None:
         progress.say(f"{output.name} holds the finished healing of this very request")
         return parts
-    check_output(output, overwrite=overwrite, source=patient.cut.folder)
+    check_output(output, overwrite=overwrite, source=job.cut.folder)
     state = output.resolve().parent / f".{output.resolve().name}.healing.safetensors"
     check_resume(state, identity)
-    check_cache(patient, output)
-    part = _heal(patient, output, state, identity, progress, overwrite=overwrite)
+    check_cache(job, output)
+    part = _heal(job, output, state, identity, progress, overwrite=overwrite)
     state.unlink(missing_ok=True)
     return part
 
 
-def _admit(request: Healing, progress: Progress) -> Patient:
+def _admit(request: Healing, progress: Progress) -> HealJob:
     cut = resolve(request.model, trust_remote_code=request.trust_remote_code)
     check_plain(cut)
     record = read_record(cut.folder)
@@ -94,7 +99,7 @@ def _admit(request: Healing, progress: Progress) -> Patient:
         length=judges.length,
         seed=request.seed,
     )
-    return Patient(request, cut, full, kept, record, lessons, judges)
+    return HealJob(request, cut, full, kept, record, lessons, judges)
 
 
 def _teacher(request: Healing, record: Record | None, cut: Source) -> tuple[str, str | None]:
@@ -115,7 +120,7 @@ def _teacher(request: Healing, record: Record | None, cut: Source) -> tuple[str,
 
 
 def _heal(
-    patient: Patient,
+    job: HealJob,
     output: Path,
     state: Path,
     identity: Mapping[str, Json],
@@ -123,20 +128,20 @@ def _heal(
     *,
     overwrite: bool,
 ) -> Parts:
-    request = patient.request
+    request = job.request
     device = pick_device(request.device)
-    dtype, tokens = healing_dtype(patient, device), patient.judges.tokens
-    losses = {"before": _judged(patient.cut, dtype, device, tokens)}
-    taught = _taught(patient, device, state, identity, progress)
+    dtype, tokens = healing_dtype(job, device), job.judges.tokens
+    losses = {"before": _judged(job.cut, dtype, device, tokens)}
+    taught = _taught(job, device, state, identity, progress)
     losses["full"] = taught.full
     with written_aside(output, overwrite=overwrite) as folder:
         progress.say(f"writing {output.name}")
-        write_healed(patient.cut, taught.weights, taught.path, taught.kept, folder)
+        write_healed(job.cut, taught.weights, taught.path, taught.kept, folder)
         healed = Source(output.name, folder, None, request.trust_remote_code)
         losses["after"] = _judged(healed, dtype, device, tokens)
         check_written(output.name, taught.in_memory, float(losses["after"][0].mean()))
-        part = _part(patient, losses, healed, taught.learning, output, str(device))
-        return remember(folder, patient.cut.folder, patient.record, part, identity)
+        part = _part(job, losses, healed, taught.learning, output, str(device))
+        return remember(folder, job.cut.folder, job.record, part, identity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,35 +164,35 @@ class _Taught:
 
 
 def _taught(
-    patient: Patient,
+    job: HealJob,
     device: torch.device,
     state: Path,
     identity: Mapping[str, Json],
     progress: Progress,
 ) -> _Taught:
-    school, plan = open_school(patient, device, progress), _plan(patient)
-    pupil = school.pupil
+    pair, plan = open_school(job, device, progress), _plan(job)
+    student = pair.student
 
     def step(done: int, total: int) -> None:
         progress.step("healing", done, total)
 
-    tokens = patient.lessons.tokens
+    tokens = job.lessons.tokens
     learned = learn(
-        pupil, school.teacher, tokens, plan, checkpoint=state, identity=identity, step=step
+        student, pair.teacher, tokens, plan, checkpoint=state, identity=identity, step=step
     )
     return _Taught(
-        weights=pupil.merged(),
-        path=pupil.stack.path,
-        kept=pupil.kept,
-        in_memory=_in_memory(pupil, patient.judges.tokens),
-        full=school.full,
-        learning=_learning(patient.request, plan, learned, school),
+        weights=student.merged(),
+        path=student.stack.path,
+        kept=student.kept,
+        in_memory=_in_memory(student, job.judges.tokens),
+        full=pair.full,
+        learning=_learning(job.request, plan, learned, pair),
     )
 
 
-def _plan(patient: Patient) -> Plan:
-    request = patient.request
-    width = int(getattr(text_config(patient.full.config()), "hidden_size", _WIDTH))
+def _plan(job: HealJob) -> Plan:
+    request = job.request
+    width = int(getattr(text_config(job.full.config()), "hidden_size", _WIDTH))
     rate = request.learning_rate or RATES[request.mode] * min(1.0, _WIDTH / width)
     return Plan(request.steps, request.batch, rate, request.seams, request.minutes, request.seed)
 
@@ -198,13 +203,15 @@ def _judged(
     return sequence_losses(load_model(source, dtype=dtype, device=device), tokens)
 
 
-def _in_memory(pupil: Pupil, tokens: Tokens) -> float:
+def _in_memory(student: Student, tokens: Tokens) -> float:
     """Mean loss of the pupil as it stands, nats per token."""
-    with pupil.alone():
-        return float(sequence_losses(pupil.model, tokens, pupil.predict)[0].mean())
+    with student.alone():
+        return float(sequence_losses(student.model, tokens, student.predict)[0].mean())
 
 
-def _learning(request: Healing, plan: Plan, learned: Learned, school: School) -> LearningPart:
+def _learning(
+    request: Healing, plan: Plan, learned: Learned, pair: TeacherAndStudent
+) -> LearningPart:
     part = LearningPart(
         mode=request.mode,
         rank=request.rank if request.mode == "lora" else None,
@@ -215,17 +222,17 @@ def _learning(request: Healing, plan: Plan, learned: Learned, school: School) ->
         steps_asked=plan.steps,
         tokens=learned.tokens,
         seconds=learned.seconds,
-        trained_parameters=sum(one.numel() for one in school.pupil.trained.values()),
+        trained_parameters=sum(one.numel() for one in pair.student.trained.values()),
         kl_first=learned.kl[0],
         kl_last=learned.kl[1],
     )
-    if school.cache is not None:
-        part["cache"] = school.cache
+    if pair.cache is not None:
+        part["cache"] = pair.cache
     return part
 
 
 def _part(
-    patient: Patient,
+    job: HealJob,
     losses: Mapping[str, tuple[Vector, int]],
     healed: Source,
     learning: LearningPart,
@@ -233,20 +240,20 @@ def _part(
     device: str,
 ) -> AfterPart:
     full, before, after = (losses[name][0] for name in ("full", "before", "after"))
-    documents = patient.judges.documents
+    documents = job.judges.documents
     return AfterPart(
         what="heal",
-        command=command_line("heal", patient.request.as_json(), output),
-        settings=patient.request.as_json(),
-        text=text_part(patient.lessons),
-        held_out=text_part(patient.judges),
+        command=command_line("heal", job.request.as_json(), output),
+        settings=job.request.as_json(),
+        text=text_part(job.lessons),
+        held_out=text_part(job.judges),
         full=perplexity(full, documents),
         before=perplexity(before, documents),
         after=perplexity(after, documents),
-        difference=difference(before, after, patient.judges),
+        difference=difference(before, after, job.judges),
         recovered=recovered(full, before, after),
         learning=learning,
-        bytes_before=n_bytes(patient.cut),
+        bytes_before=n_bytes(job.cut),
         bytes_after=n_bytes(healed),
         not_finite=sum(bad for _, bad in losses.values()),
         versions=versions(),

@@ -93,7 +93,7 @@ class Healing:
 
 
 @dataclass(frozen=True, eq=False)
-class Patient:
+class HealJob:
     """Everything about a healing that is known before a weight is loaded."""
 
     request: Healing

@@ -20,7 +20,7 @@ from coterie.verbs.after_cut.record import Parts, command_line, remember
 from coterie.verbs.after_cut.texts import Judges, healing_texts, held_out_texts
 from coterie.verbs.shared.output import as_read, check_output, read_record, written_aside
 from coterie.verbs.shared.prepared import text_part
-from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import bare, machine, versions
 from coterie.verbs.shared.verdict import difference, n_bytes, perplexity
 
@@ -107,7 +107,7 @@ def quantize(
         UserError: something asked cannot be done, in one line; nothing was written.
         VerificationError: what was saved reads back otherwise; nothing is left of it.
     """
-    progress, output = progress or Silent(), Path(output)
+    progress, output = progress or NoProgress(), Path(output)
     device = pick_device(request.device)
     maker = request.maker()
     done = None if overwrite else read_record(output)

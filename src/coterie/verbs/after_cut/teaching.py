@@ -9,20 +9,20 @@ import torch
 from coterie.game.coalitions import Vector
 from coterie.healing.gap_states import seams
 from coterie.healing.origin import HealError
-from coterie.healing.students import Adapted, Plain, Pupil, Rewritten
+from coterie.healing.students import Adapted, Plain, Rewritten, Student
 from coterie.healing.teacher_cache import TOP, Predictions
-from coterie.healing.teachers import Beside, Teacher
+from coterie.healing.teachers import LiveTeacher, Teacher
 from coterie.models.loaded.load import default_dtype, load_model, pick_device
 from coterie.models.loaded.stack import find_stack
 from coterie.report.schema.after_cut import CachePart
 from coterie.scores.sequence_losses import sequence_losses
-from coterie.verbs.after_cut.heal_request import Patient
+from coterie.verbs.after_cut.heal_request import HealJob
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import versions
 
 
 @dataclass(frozen=True, eq=False)
-class School:
+class TeacherAndStudent:
     """A pupil and its teacher.
 
     Attributes:
@@ -30,28 +30,28 @@ class School:
         cache: What a teacher in files keeps.
     """
 
-    pupil: Pupil
+    student: Student
     teacher: Teacher
     full: tuple[Vector, int]
     cache: CachePart | None = None
 
 
-def healing_dtype(patient: Patient, device: torch.device) -> torch.dtype:
+def healing_dtype(job: HealJob, device: torch.device) -> torch.dtype:
     """What is computed in: weights that move by small steps need float32."""
-    return torch.float32 if patient.request.mode == "full" else default_dtype(device)[0]
+    return torch.float32 if job.request.mode == "full" else default_dtype(device)[0]
 
 
-def check_cache(patient: Patient, output: Path) -> None:
+def check_cache(job: HealJob, output: Path) -> None:
     """Refuse a cache of something else, or one in a place that is taken, before anything is loaded.
 
     Raises:
         UserError: one clear line.
     """
-    predictions = _predictions(patient)
+    predictions = _predictions(job)
     if predictions is None:
         return
     place = predictions.folder.resolve()
-    for what, taken in (("--output", output), ("the model", patient.cut.folder)):
+    for what, taken in (("--output", output), ("the model", job.cut.folder)):
         other = taken.resolve()
         if place == other or place in other.parents or other in place.parents:
             raise HealError(
@@ -60,66 +60,66 @@ def check_cache(patient: Patient, output: Path) -> None:
     predictions.check()
 
 
-def open_school(patient: Patient, device: torch.device, progress: Progress) -> School:
+def open_school(job: HealJob, device: torch.device, progress: Progress) -> TeacherAndStudent:
     """Load what learns, and whoever teaches it; never the full model and the cut one together."""
-    predictions, request = _predictions(patient), patient.request
+    predictions, request = _predictions(job), job.request
     if predictions is not None:
-        return _by_cache(patient, predictions, device, progress)
-    progress.say(f"loading {patient.full.name} once, to teach and to learn")
-    model = load_model(patient.full, dtype=healing_dtype(patient, device), device=device)
+        return _by_cache(job, predictions, device, progress)
+    progress.say(f"loading {job.full.name} once, to teach and to learn")
+    model = load_model(job.full, dtype=healing_dtype(job, device), device=device)
     stack = find_stack(model)
-    pupil: Rewritten | Adapted
+    student: Rewritten | Adapted
     if request.mode == "full":
-        pupil = Rewritten(model, stack, patient.kept)
+        student = Rewritten(model, stack, job.kept)
     else:
-        pupil = Adapted(model, stack, patient.kept, rank=request.rank, seed=request.seed)
-    full = sequence_losses(model, patient.judges.tokens)
-    return School(pupil, Beside(pupil, seams(patient.kept) if request.seams else ()), full)
+        student = Adapted(model, stack, job.kept, rank=request.rank, seed=request.seed)
+    full = sequence_losses(model, job.judges.tokens)
+    return TeacherAndStudent(
+        student, LiveTeacher(student, seams(job.kept) if request.seams else ()), full
+    )
 
 
 def _by_cache(
-    patient: Patient, predictions: Predictions, device: torch.device, progress: Progress
-) -> School:
-    dtype, request = healing_dtype(patient, device), patient.request
+    job: HealJob, predictions: Predictions, device: torch.device, progress: Progress
+) -> TeacherAndStudent:
+    dtype, request = healing_dtype(job, device), job.request
 
     def step(done: int, total: int) -> None:
         progress.step("asking the teacher", done, total)
 
     if not predictions.complete:
-        progress.say(f"loading {patient.full.name} once, to teach")
-        model = load_model(patient.full, dtype=dtype, device=device)
-        predictions.fill(model, patient.lessons.tokens, patient.judges.tokens, step)
+        progress.say(f"loading {job.full.name} once, to teach")
+        model = load_model(job.full, dtype=dtype, device=device)
+        predictions.fill(model, job.lessons.tokens, job.judges.tokens, step)
         del model
         gc.collect()
-    progress.say(f"loading {patient.cut.name}, to learn")
-    cut = load_model(patient.cut, dtype=dtype, device=device)
+    progress.say(f"loading {job.cut.name}, to learn")
+    cut = load_model(job.cut, dtype=dtype, device=device)
     stack = find_stack(cut)
-    pupil: Pupil
+    student: Student
     if request.mode == "full":
-        pupil = Plain(cut, stack)
+        student = Plain(cut, stack)
     else:
         kept = range(stack.n_players)
-        pupil = Adapted(cut, stack, kept, rank=request.rank, seed=request.seed)
+        student = Adapted(cut, stack, kept, rank=request.rank, seed=request.seed)
     part = CachePart(top=predictions.top, rest=predictions.rest(), disk_bytes=predictions.n_bytes)
-    return School(pupil, predictions, predictions.losses(), part)
+    return TeacherAndStudent(student, predictions, predictions.losses(), part)
 
 
-def _predictions(patient: Patient) -> Predictions | None:
+def _predictions(job: HealJob) -> Predictions | None:
     """The teacher's predictions, whether they are there yet or not; None where it is asked live."""
-    request = patient.request
+    request = job.request
     if request.teacher_cache is None:
         return None
     return Predictions(
         Path(request.teacher_cache),
-        (patient.lessons.n_sequences, patient.lessons.length),
+        (job.lessons.n_sequences, job.lessons.length),
         TOP if request.teacher_top is None else request.teacher_top,
         {
-            "model": patient.full.fingerprint(),
-            "text_sha256": patient.lessons.sha256,
-            "held_out_sha256": patient.judges.sha256,
-            "dtype": str(healing_dtype(patient, pick_device(request.device))).removeprefix(
-                "torch."
-            ),
+            "model": job.full.fingerprint(),
+            "text_sha256": job.lessons.sha256,
+            "held_out_sha256": job.judges.sha256,
+            "dtype": str(healing_dtype(job, pick_device(request.device))).removeprefix("torch."),
             "coterie": versions()["coterie"],
         },
     )

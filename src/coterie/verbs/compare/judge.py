@@ -28,8 +28,8 @@ from coterie.scores.speed import Load, measure_speed
 from coterie.scores.tasks import score_tasks
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.defaults import context_of
-from coterie.verbs.shared.opened import Opened
 from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.workspace import Workspace
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task as Zeroshot
@@ -59,37 +59,37 @@ class Judge:
     speeds: dict[tuple[torch.Size, ...], dict[str, Json]] = field(default_factory=dict)
 
     def coalition(
-        self, table: Opened, coalition: Coalition, players: Players, progress: Progress
+        self, workspace: Workspace, coalition: Coalition, players: Players, progress: Progress
     ) -> dict[str, Json]:
         """Judge the model that keeps these players."""
         kept = np.flatnonzero(coalition).tolist()
-        sizes = _sizes(table, coalition, players)
+        sizes = _sizes(workspace, coalition, players)
         if players == "layer":
-            model = table.model if coalition.all() else cut_model(table.model, kept)
-            return {**self._model(table, model, progress, timed=True), **sizes}
-        stack = find_players(table.model, players)
-        with routed(table.model, stack, coalition.tolist()):
-            return {**self._model(table, table.model, progress, timed=False), **sizes}
+            model = workspace.model if coalition.all() else cut_model(workspace.model, kept)
+            return {**self._model(workspace, model, progress, timed=True), **sizes}
+        stack = find_players(workspace.model, players)
+        with routed(workspace.model, stack, coalition.tolist()):
+            return {**self._model(workspace, workspace.model, progress, timed=False), **sizes}
 
-    def rewrite(self, table: Opened, answer: Rewrite, progress: Progress) -> dict[str, Json]:
+    def rewrite(self, workspace: Workspace, answer: Rewrite, progress: Progress) -> dict[str, Json]:
         """Judge the checkpoint that a method writes; nothing is left of it.
 
         Raises:
             ModelError: it does not load.
         """
-        prepared = table.prepared
+        prepared = workspace.prepared
         with tempfile.TemporaryDirectory(prefix="coterie-compare-") as aside:
             folder = Path(aside) / "checkpoint"
             folder.mkdir()
             written = answer.write(prepared.source, folder, None)
             source = Source(prepared.source.name, folder, trust_remote_code=answer.own_code)
             model = load_model(source, dtype=prepared.dtype, device=prepared.device)
-            judged = self._model(table, model, progress, timed=True)
+            judged = self._model(workspace, model, progress, timed=True)
         return {**judged, "parameters": written.n_parameters, "bytes": written.n_bytes}
 
     def _model(
         self,
-        table: Opened,
+        workspace: Workspace,
         model: "PreTrainedModel",
         progress: Progress,
         *,
@@ -99,14 +99,17 @@ class Judge:
         for name, texts in self.texts.items():
             found = sequence_losses(model, texts, lambda _done, _of: None)
             losses[name] = found.tolist()
-        judged: dict[str, Json] = {"losses": losses, "tasks": self._tasks(table, model, progress)}
-        return {**judged, **(self._speed(table, model) if timed else _NO_SPEED)}
+        judged: dict[str, Json] = {
+            "losses": losses,
+            "tasks": self._tasks(workspace, model, progress),
+        }
+        return {**judged, **(self._speed(workspace, model) if timed else _NO_SPEED)}
 
     def _tasks(
-        self, table: Opened, model: "PreTrainedModel", progress: Progress
+        self, workspace: Workspace, model: "PreTrainedModel", progress: Progress
     ) -> dict[str, Json]:
         scores: dict[str, Json] = {}
-        tokenizer = load_tokenizer(table.prepared.source) if self.tasks else None
+        tokenizer = load_tokenizer(workspace.prepared.source) if self.tasks else None
         for group, members in self.tasks.items():
             assert tokenizer is not None
             progress.say(f"zero-shot: {group}")
@@ -115,25 +118,25 @@ class Judge:
                 model,
                 tokenizer,
                 limit=self.limit,
-                bos=table.request.bos_policy(),
-                context=context_of(table.prepared.source),
+                bos=workspace.request.bos_policy(),
+                context=context_of(workspace.prepared.source),
             )
             scores[group] = [score.as_json() for score in found]
         return scores
 
-    def _speed(self, table: Opened, model: "PreTrainedModel") -> dict[str, Json]:
+    def _speed(self, workspace: Workspace, model: "PreTrainedModel") -> dict[str, Json]:
         if not self.rounds:
             return dict(_NO_SPEED)
         shapes = tuple(parameter.shape for parameter in model.parameters())
         if shapes not in self.speeds:
-            self.speeds[shapes] = self._timed(table, model)
+            self.speeds[shapes] = self._timed(workspace, model)
         return self.speeds[shapes]
 
-    def _timed(self, table: Opened, model: "PreTrainedModel") -> dict[str, Json]:
-        context = context_of(table.prepared.source) or CONTEXT + NEW_TOKENS
+    def _timed(self, workspace: Workspace, model: "PreTrainedModel") -> dict[str, Json]:
+        context = context_of(workspace.prepared.source) or CONTEXT + NEW_TOKENS
         load = Load(context=max(1, min(CONTEXT, context - NEW_TOKENS)), new_tokens=NEW_TOKENS)
         load = load if context > NEW_TOKENS else Load(context=1, new_tokens=max(2, context - 1))
-        models = {"full": table.model, "cut": model}
+        models = {"full": workspace.model, "cut": model}
         speeds = measure_speed(
             models, load, rng=np.random.default_rng(0), rounds=self.rounds, warmup=1
         )
@@ -154,9 +157,9 @@ def losses_of(judged: Mapping[str, Json], text: str) -> Vector:
     return np.array(losses[text], dtype=np.float64)
 
 
-def _sizes(table: Opened, coalition: Coalition, players: Players) -> dict[str, Json]:
+def _sizes(workspace: Workspace, coalition: Coalition, players: Players) -> dict[str, Json]:
     """Parameters and bytes of the checkpoint that keeps these players."""
-    source = table.prepared.source
+    source = workspace.prepared.source
     if players == "layer":
         stack, kept = find_disk_stack(source.entries, source.config()), np.flatnonzero(coalition)
         places = tuple(kept.tolist())
@@ -165,7 +168,7 @@ def _sizes(table: Opened, coalition: Coalition, players: Players) -> dict[str, J
             "parameters": sum(entry.n_values for entry in left),
             "bytes": sum(entry.n_bytes for entry in left),
         }
-    blocks = find_players(table.model, players).layers
+    blocks = find_players(workspace.model, players).layers
     gone = sum(p.numel() for i in np.flatnonzero(~coalition) for p in blocks[i].parameters())
     whole, n_bytes = (
         sum(getattr(entry, name) for entry in source.entries) for name in ("n_values", "n_bytes")

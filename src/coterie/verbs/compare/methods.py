@@ -14,10 +14,10 @@ from coterie.game.coalitions import Game
 from coterie.game.utilities import floor_nll
 from coterie.models.loaded.stack import Stack
 from coterie.rivals import RIVALS, Cost, Outcome, Selection, Task
-from coterie.store.stored_game import Remembered
-from coterie.verbs.search.choose import Found, choose
-from coterie.verbs.shared.opened import Opened
+from coterie.store.stored_game import StoredGame
+from coterie.verbs.search.choose import SearchResult, choose
 from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ STANDARD = ("paper", "guided", *RIVALS)
 
 
 def play(
-    table: Opened, name: str, removals: tuple[int, ...], seed: int, progress: Progress
+    workspace: Workspace, name: str, removals: tuple[int, ...], seed: int, progress: Progress
 ) -> Outcome:
     """Let one method answer all numbers removed.
 
@@ -61,28 +61,28 @@ def play(
         UserError: it does not apply to this model; one line says why.
     """
     if name in RIVALS:
-        return RIVALS[name].play(task_of(table, removals, seed))
-    return _ours(table, name, removals, seed, progress)
+        return RIVALS[name].play(task_of(workspace, removals, seed))
+    return _ours(workspace, name, removals, seed, progress)
 
 
-def task_of(table: Opened, removals: tuple[int, ...], seed: int) -> Task:
+def task_of(workspace: Workspace, removals: tuple[int, ...], seed: int) -> Task:
     """What a rival is given: the same texts, and the game behind the same store."""
-    played, engines = table.calibration, [table.calibration.engine]
+    played, engines = workspace.calibration, [workspace.calibration.engine]
 
     def other_players(stack: Stack) -> Game:
         store, tokens = played.game.store, played.texts.tokens
         # The game of the layers is known by its number; this one differs in its players alone.
         number = store.game({"as_game": played.game.number, "players": stack.players})
-        engine = ModelGame(table.model, tokens, stack=stack, shape=played.engine.shape)
+        engine = ModelGame(workspace.model, tokens, stack=stack, shape=played.engine.shape)
         engines.append(engine)
-        return Remembered(engine, store, number)
+        return StoredGame(engine, store, number)
 
     def spent() -> Spent:
         return sum((engine.spent for engine in engines), Spent())
 
     return Task(
-        model=table.model,
-        stack=table.stack,
+        model=workspace.model,
+        stack=workspace.stack,
         tokens=played.texts.tokens,
         documents=played.texts.documents,
         game=played.game,
@@ -91,18 +91,18 @@ def task_of(table: Opened, removals: tuple[int, ...], seed: int) -> Task:
         floor=floor_nll(played.engine.vocabulary),
         removals=tuple(sorted(removals)),
         rng=np.random.default_rng([seed, 5]),
-        locked=np.array(table.locked, dtype=np.intp),
+        locked=np.array(workspace.locked, dtype=np.intp),
     )
 
 
 def _ours(
-    table: Opened, name: str, removals: tuple[int, ...], seed: int, progress: Progress
+    workspace: Workspace, name: str, removals: tuple[int, ...], seed: int, progress: Progress
 ) -> Outcome:
     """One of the pipeline's own methods."""
-    n, before = table.stack.n_players, table.calibration.engine.spent.layer_tokens
-    request = table.request
+    n, before = workspace.stack.n_players, workspace.calibration.engine.spent.layer_tokens
+    request = workspace.request
     found = choose(
-        table,
+        workspace,
         name,
         [n - removal for removal in removals],
         budget=request.budget,
@@ -110,13 +110,13 @@ def _ours(
         seed=seed,
         progress=progress,
     )
-    executed = table.calibration.engine.spent.layer_tokens - before
+    executed = workspace.calibration.engine.spent.layer_tokens - before
     if found.second is not None:
         executed += found.second.engine.spent.layer_tokens
     cost = Cost(
         layer_tokens_asked=found.layer_tokens_asked,
         layer_tokens_executed=executed,
-        head_tokens=_read(found, table) * (table.calibration.texts.length - 1),
+        head_tokens=_read(found, workspace) * (workspace.calibration.texts.length - 1),
         backward_layer_tokens=0,
         seconds=found.seconds_choosing,
     )
@@ -125,10 +125,10 @@ def _ours(
     return Outcome(dict(chosen), cost, tuple(remark for remark in remarks if remark))
 
 
-def _read(found: Found, table: Opened) -> int:
+def _read(found: SearchResult, workspace: Workspace) -> int:
     """Pairs of coalition and sequence whose predictions were read."""
     if found.searched is not None:
-        return len(found.asked) * table.calibration.texts.n_sequences
+        return len(found.asked) * workspace.calibration.texts.n_sequences
     n_second = 0 if found.second is None else found.second.texts.n_sequences
     search = int(np.isfinite(found.ledger.seen()[1]).sum())
     return search + n_second * found.union.n_asked

@@ -25,9 +25,9 @@ from coterie.verbs.compare.methods import METHODS
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.tasks import accuracies
 from coterie.verbs.shared.defaults import name_of
-from coterie.verbs.shared.opened import Opened
 from coterie.verbs.shared.prepared import Prepared, text_part
 from coterie.verbs.shared.provenance import machine, versions
+from coterie.verbs.shared.workspace import Workspace
 
 CALIBRATION = "calibration"
 """The name of the calibration texts among those that judge."""
@@ -70,13 +70,13 @@ class _Frame:
         raw = np.array([losses_of(one, text) for cell in cells for one in cell.judged])
         bad = ~np.isfinite(raw)
         weights = np.array([1 / len(cell.judged) for cell in cells for _ in cell.judged])
-        table = np.where(bad, self.floor, raw)
-        return np.average(table, axis=0, weights=weights), int(bad.sum())
+        workspace = np.where(bad, self.floor, raw)
+        return np.average(workspace, axis=0, weights=weights), int(bad.sum())
 
 
 def assemble(
     request: CompareRequest,
-    table: Opened,
+    workspace: Workspace,
     prepared: Prepared,
     texts: Mapping[str, TextSet],
     full: Cell,
@@ -86,7 +86,7 @@ def assemble(
     """The whole report."""
     second = prepared.second
     n_second = 0 if second is None else second.n_sequences
-    frame = _Frame(texts, floor_nll(table.calibration.engine.vocabulary), full, n_second)
+    frame = _Frame(texts, floor_nll(workspace.calibration.engine.vocabulary), full, n_second)
     rows = []
     for removed in request.removals:
         groups = [
@@ -99,13 +99,13 @@ def assemble(
         kind="compare",
         command=request.command(),
         identity=dict(identity),
-        model=table.prepared.source.name,
-        fingerprint=table.prepared.source.fingerprint(),
-        architecture=type(table.model).__name__,
-        layers=table.stack.n_players,
-        locked=list(table.locked),
-        dtype=name_of(table.prepared.dtype),
-        device=str(table.prepared.device),
+        model=workspace.prepared.source.name,
+        fingerprint=workspace.prepared.source.fingerprint(),
+        architecture=type(workspace.model).__name__,
+        layers=workspace.stack.n_players,
+        locked=list(workspace.locked),
+        dtype=name_of(workspace.prepared.dtype),
+        device=str(workspace.prepared.device),
         calibration=text_part(prepared.calibration),
         second=None if second is None else text_part(second),
         held_out=[text_part(text) for text in held_out],
@@ -115,7 +115,7 @@ def assemble(
         cells=[_cell_part(frame, cell) for cell in cells if cell.gap is None],
         remarks=_remarks(cells),
         versions=versions(),
-        machine=machine(torch.get_num_threads(), str(table.prepared.device)),
+        machine=machine(torch.get_num_threads(), str(workspace.prepared.device)),
     )
 
 

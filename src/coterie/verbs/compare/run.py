@@ -29,11 +29,11 @@ from coterie.verbs.compare.output import check_place, read_finished, write_compa
 from coterie.verbs.compare.record import Cell, assemble
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.texts import judging_texts
-from coterie.verbs.shared.opened import Opened, opened
 from coterie.verbs.shared.output import as_read
 from coterie.verbs.shared.prepared import Prepared, divided, prepare
-from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.request import SEQUENCES
+from coterie.verbs.shared.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task as Zeroshot
@@ -60,7 +60,7 @@ def compare(
         UserError: something asked cannot be done, in one line.
     """
     request.check()
-    progress = progress or Silent()
+    progress = progress or NoProgress()
     place = None if output is None else Path(output)
     if place is not None:
         check_place(place, overwrite=overwrite)
@@ -102,7 +102,7 @@ class _Run:
     """One comparison under way, on one opened model."""
 
     request: CompareRequest
-    table: Opened
+    workspace: Workspace
     judge: Judge
     notes: Notes
     key: str
@@ -112,9 +112,9 @@ class _Run:
     def cells(self, name: str, seed: int) -> Iterator[Cell]:
         """Every cell of one method and seed: from the notes, or played and judged now."""
         answers = ",".join(map(str, self.request.removals))
-        sequences = self.table.calibration.texts.sha256
+        sequences = self.workspace.calibration.texts.sha256
         base = self.request.base
-        asked = f"{name} {seed} {answers} {sequences} {self.table.locked}"
+        asked = f"{name} {seed} {answers} {sequences} {self.workspace.locked}"
         asked += f" {base.budget} {base.time}"
         known, fresh = self.notes.read(f"played {asked}"), None
         if known is None:
@@ -142,7 +142,7 @@ class _Run:
         """The model as it came."""
         told: dict[str, Json] = {
             "players": "layer",
-            "coalitions": ["1" * self.table.stack.n_players],
+            "coalitions": ["1" * self.workspace.stack.n_players],
         }
         return _cell("full", 0, 0, told, self._selected(told), {"cost": None, "remarks": []})
 
@@ -156,7 +156,7 @@ class _Run:
             if judged is None:
                 kind: Players = "layer" if players == "layer" else "sublayer"
                 coalition = from_text([text])[0]
-                found = self.judge.coalition(self.table, coalition, kind, self.progress)
+                found = self.judge.coalition(self.workspace, coalition, kind, self.progress)
                 judged = self.notes.write(note, found)
             judgements.append(judged)
         return judgements
@@ -165,15 +165,15 @@ class _Run:
         answer = None if outcome is None else outcome.chosen.get(removal)
         assert isinstance(answer, Rewrite)
         try:
-            return self.judge.rewrite(self.table, answer, self.progress)
+            return self.judge.rewrite(self.workspace, answer, self.progress)
         except UserError as error:
             return {"gap": str(error)}
 
     def _play(self, name: str, seed: int) -> tuple[dict[str, Json], Outcome | None]:
         """Play a method: its answers and their cost as a note, or why there are none."""
         try:
-            with peak_memory(self.table.model.device) as peak:
-                outcome = play(self.table, name, self.request.removals, seed, self.progress)
+            with peak_memory(self.workspace.model.device) as peak:
+                outcome = play(self.workspace, name, self.request.removals, seed, self.progress)
         except UserError as error:
             return {"chosen": {}, "gap": str(error), "cost": None, "remarks": []}, None
         chosen: dict[str, Json] = {str(r): _told(a) for r, a in outcome.chosen.items()}
@@ -182,7 +182,7 @@ class _Run:
             "chosen": chosen,
             "gap": "; ".join(remarks) or "it has no answer of this size",
             "cost": {**vars(outcome.cost), "peak_bytes": peak()},
-            "sequences": self.table.calibration.texts.n_sequences,
+            "sequences": self.workspace.calibration.texts.n_sequences,
             "remarks": list(remarks),
         }
         return note, outcome
@@ -205,11 +205,11 @@ def _run(
     cells: list[Cell] = []
     found: Comparison | None = None
     for part, members in _parts(prepared, names):
-        with opened(part, store=store, progress=progress) as table:
-            game = table.calibration.game
+        with open_workspace(part, store=store, progress=progress) as workspace:
+            game = workspace.calibration.game
             book = game.store
             number = book.game({"kind": "compare", "of": game.number})
-            run = _Run(request, table, judge, Notes(book, number), key, progress)
+            run = _Run(request, workspace, judge, Notes(book, number), key, progress)
             full = run.full()
             for name in members:
                 for seed in range(seeds[name]):
@@ -218,7 +218,7 @@ def _run(
                     cells += run.cells(name, seed)
                     done += 1
             progress.step("methods", done, total)
-            found = assemble(request, table, prepared, texts, full, cells, identity)
+            found = assemble(request, workspace, prepared, texts, full, cells, identity)
     assert found is not None
     return found
 

@@ -18,7 +18,7 @@ from coterie.scores.drafting import measure_drafting
 from coterie.scores.speed import Load, Speed, SpeedError, Timing, measure_speed
 from coterie.verbs.evaluate.run import EvaluateRequest, default_text, evaluate, held_out_texts
 from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
-from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import bare, machine, versions
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def bench(
         UserError: something asked cannot be done, in one line.
     """
     request.check()
-    progress = progress or Silent()
+    progress = progress or NoProgress()
     sources = [
         resolve(name, trust_remote_code=request.trust_remote_code) for name in request.models
     ]

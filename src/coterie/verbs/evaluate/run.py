@@ -32,7 +32,7 @@ from coterie.texts.specs import read_documents
 from coterie.verbs.evaluate.table import judgement
 from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
 from coterie.verbs.shared.output import read_record
-from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import bare, machine, versions
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Subject:
         """Of the tokenizer as it came: scoring changes how it pads."""
         return tokenizer_identity(self.tokenizer)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Free the model."""
         self.__dict__.pop("model", None)
 
@@ -161,7 +161,7 @@ def evaluate(
         UserError: something asked cannot be done, in one line.
     """
     request.check()
-    progress = progress or Silent()
+    progress = progress or NoProgress()
     sources = [
         resolve(model, trust_remote_code=request.trust_remote_code) for model in request.models
     ]
@@ -183,7 +183,7 @@ def evaluate(
                     _on_task(request, subject, task, loaded, book)
                     for task, loaded in members.items()
                 ]
-            subject.let_go()
+            subject.release()
     return Judgement(
         kind="evaluate",
         command=request.command(),

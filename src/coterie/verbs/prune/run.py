@@ -22,12 +22,11 @@ from coterie.report.figure.contributions import draw_contributions
 from coterie.report.schema.prune import Record, SizePart, VerdictPart
 from coterie.verbs.search.by_utility import chosen_by_mix
 from coterie.verbs.search.choose import choose
-from coterie.verbs.search.nearby import around_found
+from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.utilities import items_asked, tasks_of
 from coterie.verbs.shared.licence import licence_of
-from coterie.verbs.shared.opened import Opened, Played, opened
 from coterie.verbs.shared.output import (
     as_read,
     check_output,
@@ -36,13 +35,14 @@ from coterie.verbs.shared.output import (
     written_aside,
 )
 from coterie.verbs.shared.prepared import Prepared, prepare, text_part
-from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import cut_part
 from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.result import Result
 from coterie.verbs.shared.settings import size_asked
 from coterie.verbs.shared.streamed_check import Observed, losses_of, prove
 from coterie.verbs.shared.verdict import verdict_part
+from coterie.verbs.shared.workspace import TextGame, Workspace, open_workspace
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -84,7 +84,7 @@ def prune(
         VerificationError: the reloaded checkpoint is not the model that was measured.
     """
     request.check(cutting=True)
-    progress = progress or Silent()
+    progress = progress or NoProgress()
     output = Path(output)
     done = None if overwrite else read_record(output)
     if done is None:
@@ -140,25 +140,25 @@ def _judge(
     progress: Progress,
 ) -> _Judged:
     """Search, decide, judge on held-out text; the model is let go on return."""
-    with opened(prepared, store=store, progress=progress) as table:
+    with open_workspace(prepared, store=store, progress=progress) as workspace:
         if prepared.request.utility is None:
-            coalition, record = _chosen(table, output, progress)
+            coalition, record = _chosen(workspace, output, progress)
         else:
-            coalition, record = chosen_by_mix(table, tasks, output, progress)
+            coalition, record = chosen_by_mix(workspace, tasks, output, progress)
         began = time.monotonic()
-        held_out = table.play_held_out()
+        held_out = workspace.play_held_out()
         record["held_out"] = text_part(held_out.texts)
         record["verdict"] = _verdict(held_out, coalition, progress)
-        expected = _expected(table, coalition)
-        with_running(record, table)
+        expected = _expected(workspace, coalition)
+        with_running(record, workspace)
         record["budget"]["seconds"]["judging"] = time.monotonic() - began
         return _Judged(record, prepared.source, coalition, expected)
 
 
-def _expected(table: Opened, coalition: Coalition) -> Expectation | Observed:
+def _expected(workspace: Workspace, coalition: Coalition) -> Expectation | Observed:
     """What the cut checkpoint must do: by logits, or by the losses of a model never whole."""
-    prepared, played = table.prepared, table.calibration
-    if table.streamed:
+    prepared, played = workspace.prepared, workspace.calibration
+    if workspace.streamed:
         return Observed(
             played.texts.tokens,
             losses_of(played.game, coalition),
@@ -167,18 +167,18 @@ def _expected(table: Opened, coalition: Coalition) -> Expectation | Observed:
             prepared.request.state_memory,
         )
     tokens = torch.from_numpy(played.texts.tokens[:VERIFIED_SEQUENCES])
-    return expect(table.model, table.stack, coalition.tolist(), tokens)
+    return expect(workspace.model, workspace.stack, coalition.tolist(), tokens)
 
 
-def _chosen(table: Opened, output: Path, progress: Progress) -> tuple[Coalition, Record]:
+def _chosen(workspace: Workspace, output: Path, progress: Progress) -> tuple[Coalition, Record]:
     """The coalition that stays, and the record so far."""
-    request, target = table.request, target_of(table)
+    request, target = workspace.request, target_of(workspace)
     kind = request.player_kind()
-    keeps = [size_asked(request, table.stack.n_players, table.locked) or 0]
+    keeps = [size_asked(request, workspace.stack.n_players, workspace.locked) or 0]
     if target is not None:
-        keeps = target.keeps(table.locked, kind)
+        keeps = target.keeps(workspace.locked, kind)
     found = choose(
-        table,
+        workspace,
         request.method,
         keeps,
         budget=request.budget,
@@ -189,20 +189,20 @@ def _chosen(table: Opened, output: Path, progress: Progress) -> tuple[Coalition,
     )
     coalition = found.best.winner.coalition
     if found.searched is None:
-        near = around_found(table, found, progress)
-        record = chosen_record("prune", table, found, output, near)
+        near = contributions_near(workspace, found, progress)
+        record = chosen_record("prune", workspace, found, output, near)
         record["cut"] = cut_part(coalition, None, kind)
     else:
         if target is not None:  # a ranking is cut to the first size that meets the target
             coalition = next(c for k in keeps if target.allowed((c := found.keep(k))[None])[0])
-        record = searched_record("prune", table, found.searched, output)
+        record = searched_record("prune", workspace, found.searched, output)
         record["cut"] = cut_part(coalition, found.searched.study.contributions.estimate, kind)
     if target is not None:
         record["target"] = target.part(coalition)
     return coalition, record
 
 
-def _verdict(played: Played, coalition: Coalition, progress: Progress) -> VerdictPart:
+def _verdict(played: TextGame, coalition: Coalition, progress: Progress) -> VerdictPart:
     """Full model against cut one on the held-out texts, paired sequence by sequence."""
     both = np.stack([np.ones_like(coalition), coalition])
 

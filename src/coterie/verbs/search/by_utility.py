@@ -14,12 +14,12 @@ from coterie.game.search.plain import absences
 from coterie.game.utilities import log_loss
 from coterie.report.schema.prune import MixPart, PlanPart, Record, UtilityPart
 from coterie.scores.task_game import MixedGame
-from coterie.verbs.search.choose import Allowed, Found, admitted, ordered, play
-from coterie.verbs.search.nearby import Around, around
-from coterie.verbs.search.paper import Searched
+from coterie.verbs.search.choose import Allowed, SearchResult, admitted, ordered, play
+from coterie.verbs.search.nearby import LocalContributions, around
+from coterie.verbs.search.paper import PaperStudy
 from coterie.verbs.search.record import chosen_record, searched_record
 from coterie.verbs.search.targets import target_of
-from coterie.verbs.search.timed import Clocked, OutOfTime
+from coterie.verbs.search.timed import OutOfTime, TimedGame
 from coterie.verbs.search.utilities import (
     UNIT,
     Mix,
@@ -32,11 +32,11 @@ from coterie.verbs.search.utilities import (
     study_of,
     utility_part,
 )
-from coterie.verbs.shared.opened import Opened
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.record import contributions_part, cut_part
 from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.settings import size_asked
+from coterie.verbs.shared.workspace import Workspace
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -46,22 +46,22 @@ COALITIONS = 200
 
 
 def chosen_by_mix(
-    table: Opened, tasks: Mapping[str, "Task"], output: Path, progress: Progress
+    workspace: Workspace, tasks: Mapping[str, "Task"], output: Path, progress: Progress
 ) -> tuple[Coalition, Record]:
     """The coalition that stays, and the record so far.
 
     Raises:
         UserError: a utility no layer changes, a target out of reach, or no time for an answer.
     """
-    request, target = table.request, target_of(table)
+    request, target = workspace.request, target_of(workspace)
     kind = request.player_kind()
-    keeps = [size_asked(request, table.stack.n_players, table.locked) or 0]
+    keeps = [size_asked(request, workspace.stack.n_players, workspace.locked) or 0]
     if target is not None:
-        keeps = target.keeps(table.locked, kind)
+        keeps = target.keeps(workspace.locked, kind)
     allowed = None if target is None or len(keeps) == 1 else target.allowed
-    mix = mixed(table, tasks, progress)
+    mix = mixed(workspace, tasks, progress)
     by = _by_ranking if request.method == "paper" else _by_search
-    coalition, record, parts = by(table, mix, keeps, allowed, output, progress)
+    coalition, record, parts = by(workspace, mix, keeps, allowed, output, progress)
     for part, scaled in zip(parts, mix.parts, strict=True):
         scores = scaled.part.scores(observe_all(scaled.part.game, coalition[None]))
         part["cut"] = float(scores.mean())
@@ -76,7 +76,7 @@ def chosen_by_mix(
 
 
 def _by_ranking(
-    table: Opened,
+    workspace: Workspace,
     mix: Mix,
     keeps: Sequence[int],
     allowed: Allowed | None,
@@ -84,19 +84,19 @@ def _by_ranking(
     progress: Progress,
 ) -> tuple[Coalition, Record, list[UtilityPart]]:
     """The paper's way: a study, and a cut of those who contribute least to the mix."""
-    study = study_of(table, mix.game, progress)
+    study = study_of(workspace, mix.game, progress)
     coalition = next(
         one for one in map(study.keep, keeps) if allowed is None or allowed(one[None])[0]
     )
-    searched = Searched(study, budget_of(table, study, mix))
-    record = searched_record("prune", table, searched, output)
+    searched = PaperStudy(study, budget_of(workspace, study, mix))
+    record = searched_record("prune", workspace, searched, output)
     estimate = study.contributions.estimate
-    record["cut"] = cut_part(coalition, estimate, table.request.player_kind())
-    return coalition, record, [single_part(table, one, progress) for one in mix.parts]
+    record["cut"] = cut_part(coalition, estimate, workspace.request.player_kind())
+    return coalition, record, [single_part(workspace, one, progress) for one in mix.parts]
 
 
 def _by_search(
-    table: Opened,
+    workspace: Workspace,
     mix: Mix,
     keeps: Sequence[int],
     allowed: Allowed | None,
@@ -104,16 +104,16 @@ def _by_search(
     progress: Progress,
 ) -> tuple[Coalition, Record, list[UtilityPart]]:
     """Any search on the mix, and what players contribute near what it found."""
-    found = _search(table, mix, keeps, allowed, progress)
+    found = _search(workspace, mix, keeps, allowed, progress)
     coalition = found.best.winner.coalition
     progress.say("estimating contributions around what was chosen")
-    near = _around(table, found, mix.game)
-    record = chosen_record("prune", table, found, output, near)
+    near = _around(workspace, found, mix.game)
+    record = chosen_record("prune", workspace, found, output, near)
     record["choice"]["unit"] = f"loss of utility; 1 is {UNIT}"
-    record["cut"] = cut_part(coalition, None, table.request.player_kind())
-    kind, parts = table.request.player_kind(), []
+    record["cut"] = cut_part(coalition, None, workspace.request.player_kind())
+    kind, parts = workspace.request.player_kind(), []
     for scaled in mix.parts:
-        alone, told = _around(table, found, MixedGame([scaled])), None
+        alone, told = _around(workspace, found, MixedGame([scaled])), None
         if alone is not None:
             told = contributions_part(alone.estimate, UNIT, alone.replicates, alone.n_base, kind)
         parts.append(utility_part(scaled, told))
@@ -121,19 +121,23 @@ def _by_search(
 
 
 def _search(
-    table: Opened, mix: Mix, keeps: Sequence[int], allowed: Allowed | None, progress: Progress
-) -> Found:
+    workspace: Workspace,
+    mix: Mix,
+    keeps: Sequence[int],
+    allowed: Allowed | None,
+    progress: Progress,
+) -> SearchResult:
     """Play the method that was asked for; the items that choose also decide."""
-    request, game, began = table.request, mix.game, time.monotonic()
+    request, game, began = workspace.request, mix.game, time.monotonic()
     keeps = sorted(set(keeps), reverse=True)
-    locked = np.array(table.locked, dtype=np.intp)
+    locked = np.array(workspace.locked, dtype=np.intp)
     most = most_asked(request, game.n_players, keeps, len(locked))
     total = most * max(keeps) * game.n_sequences
 
     def tell(done: int) -> None:
         progress.step("searching by utility", min(done, total), total)
 
-    clock = Clocked(game, seconds=request.time, tell=tell)
+    clock = TimedGame(game, seconds=request.time, tell=tell)
     ledger = Ledger(clock, floor=np.inf)  # a mix is finite, whatever its parts have seen
     finalists: list[Answer] = []
     remark, out_of_time = None, False
@@ -155,7 +159,7 @@ def _search(
     finalists = admitted(ledger, request.method, finalists, keeps, allowed, request.time)
     decisions = decide(ledger, finalists, game.clusters)
     asked = _asked(ledger, locked)
-    return Found(
+    return SearchResult(
         method=request.method,
         decisions=decisions,
         finalists=ordered(finalists),
@@ -163,7 +167,7 @@ def _search(
         union=ledger,
         documents=game.clusters,
         second=None,
-        layer_tokens_asked=mix.layer_tokens_asked(table, asked),
+        layer_tokens_asked=mix.layer_tokens_asked(workspace, asked),
         asked=asked,
         known=sum(to_text(row) in mix.known for row in asked),
         not_finite=game.not_finite,
@@ -182,16 +186,18 @@ def _asked(ledger: Ledger, locked: Indices) -> Coalitions:
     return np.unique(np.concatenate([grand, weighed, ledger.seen()[0]]), axis=0)
 
 
-def _around(table: Opened, found: Found, game: MixedGame) -> Around | None:
+def _around(
+    workspace: Workspace, found: SearchResult, game: MixedGame
+) -> LocalContributions | None:
     """What players contribute to some utilities near what was chosen; nothing is asked anew."""
     ledger = Ledger(game, floor=np.inf)
     ledger.losses(found.ledger.known()[0])
-    locked = np.array(table.locked, dtype=np.intp)
+    locked = np.array(workspace.locked, dtype=np.intp)
     return around(
         replace(found, ledger=ledger),
         game.clusters,
         locked,
-        seed=table.request.seed,
+        seed=workspace.request.seed,
         formula=log_loss,
     )
 
@@ -207,14 +213,16 @@ def most_asked(request: Request, n_players: int, keeps: Sequence[int], n_locked:
     }.get(request.method, plain)
 
 
-def planned(table: Opened, tasks: Mapping[str, "Task"], part: PlanPart, keep: int) -> PlanPart:
+def planned(
+    workspace: Workspace, tasks: Mapping[str, "Task"], part: PlanPart, keep: int
+) -> PlanPart:
     """The plan of a run by utility, from that of the same run by loss.
 
     The full model answers every task once, and is timed; no coalition takes longer.
     """
-    request, games = table.request, [game_of_task(table, *one) for one in tasks.items()]
+    request, games = workspace.request, [game_of_task(workspace, *one) for one in tasks.items()]
     seconds, answers = 0.0, 0
-    grand = np.ones((1, table.stack.n_players), dtype=bool)
+    grand = np.ones((1, workspace.stack.n_players), dtype=bool)
     for game in games:
         began = time.perf_counter()
         observe_all(game.inner, grand)
@@ -222,10 +230,10 @@ def planned(table: Opened, tasks: Mapping[str, "Task"], part: PlanPart, keep: in
         answers += game.n_sequences
     texts = mixes_texts(request)
     known = [known_of(game) for game in games]
-    known += [table.calibration.known_coalitions()] if texts else []
+    known += [workspace.calibration.known_coalitions()] if texts else []
     distinct = part["distinct"]
     if request.method != "paper":
-        distinct = most_asked(request, len(grand[0]), [keep], len(table.locked))
+        distinct = most_asked(request, len(grand[0]), [keep], len(workspace.locked))
     text = distinct / part["distinct"] if texts else 0.0
     return {
         **part,

@@ -25,10 +25,10 @@ from coterie.game.search import (
 )
 from coterie.game.study import Settings, design
 from coterie.game.utilities import floor_nll
-from coterie.verbs.search.paper import Searched, search
-from coterie.verbs.search.timed import Clocked, Joined, OutOfTime
-from coterie.verbs.shared.opened import Opened, Played
+from coterie.verbs.search.paper import PaperStudy, search
+from coterie.verbs.search.timed import ConcatenatedGame, OutOfTime, TimedGame
 from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.workspace import TextGame, Workspace
 
 MOST_COALITIONS = 2_000
 """Where guided search ends at the latest unless told otherwise; its layer-tokens end it sooner."""
@@ -44,7 +44,7 @@ Allowed = Callable[[Coalitions], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class SearchResult:
     """What a method found on a model, how its finalists stand, and what it asked."""
 
     method: str
@@ -58,7 +58,7 @@ class Found:
     """The account of the decision, on the calibration texts and the second texts together."""
     documents: Indices
     """The document of each of the union's sequences."""
-    second: Played | None
+    second: TextGame | None
     """The second texts; None where the calibration texts alone decide."""
     layer_tokens_asked: int
     asked: Coalitions
@@ -69,7 +69,7 @@ class Found:
     out_of_time: bool
     seconds_observing: float
     seconds_choosing: float
-    searched: Searched | None = None
+    searched: PaperStudy | None = None
     """The study behind it, where the method is the paper's."""
     remark: str | None = None
     """What the allowance did not reach for, in one sentence."""
@@ -88,7 +88,7 @@ class Found:
 
 
 def choose(
-    table: Opened,
+    workspace: Workspace,
     method: str,
     keeps: Sequence[int],
     *,
@@ -98,7 +98,7 @@ def choose(
     seed: int = 0,
     allowed: Allowed | None = None,
     progress: Progress,
-) -> Found:
+) -> SearchResult:
     """Play a method on an opened model and decide between what it found.
 
     Guided search and evolution ask about a tenth of the layer-tokens that the paper's method asks,
@@ -120,12 +120,12 @@ def choose(
     """
     keeps = sorted(set(keeps), reverse=True)
     if method == "paper":
-        return _by_paper(table, keeps, budget, seconds, seed, progress)
+        return _by_paper(workspace, keeps, budget, seconds, seed, progress)
     began = time.monotonic()
-    played, second = table.calibration, table.second()
+    played, second = workspace.calibration, workspace.second()
     n_second = 0 if second is None else second.texts.n_sequences
     known = played.known_coalitions()
-    limit = _limit(table, keeps, budget, most_layer_tokens, n_second)
+    limit = _limit(workspace, keeps, budget, most_layer_tokens, n_second)
     floor = floor_nll(played.engine.vocabulary)
     most = (budget or MOST_COALITIONS) * max(keeps) * played.texts.n_sequences
     total = int(min(limit, most))
@@ -133,11 +133,11 @@ def choose(
     def tell(done: int) -> None:
         progress.step("searching, layer-sequences", min(done, total), total)
 
-    clock = Clocked(played.game, seconds=seconds, tell=tell)
+    clock = TimedGame(played.game, seconds=seconds, tell=tell)
     ledger = Ledger(clock, floor=floor)
     remark, out_of_time = None, False
     try:
-        locked = np.array(table.locked, dtype=np.intp)
+        locked = np.array(workspace.locked, dtype=np.intp)
         finalists, remark = play(
             ledger, method, keeps, locked=locked, budget=budget, limit=limit, seed=seed
         )
@@ -145,7 +145,7 @@ def choose(
         out_of_time, finalists = True, []
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
     finalists = admitted(ledger, method, finalists, keeps, allowed, seconds)
-    game: Game = played.game if second is None else Joined(played.game, second.game)
+    game: Game = played.game if second is None else ConcatenatedGame(played.game, second.game)
     union = Ledger(game, floor=floor)
     progress.say("deciding between the finalists on more text")
     documents = _documents(played, second)
@@ -154,7 +154,7 @@ def choose(
     union.losses(grand), ledger.losses(grand)
     asked, _ = ledger.seen()
     decided = int(sizes(union.seen()[0]).sum()) * n_second
-    return Found(
+    return SearchResult(
         method=method,
         decisions=decisions,
         finalists=ordered(finalists),
@@ -184,7 +184,7 @@ def tenth_of_paper(n_players: int, locked: Sequence[int]) -> int:
 
 
 def _limit(
-    table: Opened,
+    workspace: Workspace,
     keeps: Sequence[int],
     budget: int | None,
     most_layer_tokens: float | None,
@@ -192,11 +192,11 @@ def _limit(
 ) -> float:
     """Layer-sequences that the search itself may ask."""
     if most_layer_tokens is not None:
-        whole = most_layer_tokens / table.calibration.texts.length
+        whole = most_layer_tokens / workspace.calibration.texts.length
     elif budget is not None:
         return np.inf
     else:
-        whole = tenth_of_paper(table.stack.n_players, table.locked)
+        whole = tenth_of_paper(workspace.stack.n_players, workspace.locked)
     return max(0.0, whole - FINALISTS * sum(keeps) * n_second)
 
 
@@ -283,24 +283,24 @@ def admitted(
 
 
 def _by_paper(
-    table: Opened,
+    workspace: Workspace,
     keeps: Sequence[int],
     budget: int | None,
     seconds: float | None,
     seed: int,
     progress: Progress,
-) -> Found:
+) -> SearchResult:
     """The paper's ranking: one study for all sizes; nothing is left to decide."""
     began = time.monotonic()
-    request = replace(table.request, budget=budget, time=seconds, seed=seed)
-    searched = search(table, keeps[0] if len(keeps) == 1 else None, progress, request=request)
-    study, played = searched.study, table.calibration
+    request = replace(workspace.request, budget=budget, time=seconds, seed=seed)
+    searched = search(workspace, keeps[0] if len(keeps) == 1 else None, progress, request=request)
+    study, played = searched.study, workspace.calibration
     ledger = Ledger(played.game, floor=floor_nll(played.engine.vocabulary))
     coalitions = np.array([study.keep(keep) for keep in keeps])
     values = ledger.value(coalitions)
     answers = [Answer("paper", c, float(v)) for c, v in zip(coalitions, values, strict=True)]
     documents = played.texts.documents
-    return Found(
+    return SearchResult(
         method="paper",
         decisions=decide(ledger, answers, documents),
         finalists=ordered(answers),
@@ -319,7 +319,7 @@ def _by_paper(
     )
 
 
-def _documents(played: Played, second: Played | None) -> Indices:
+def _documents(played: TextGame, second: TextGame | None) -> Indices:
     first = played.texts.documents
     if second is None:
         return first

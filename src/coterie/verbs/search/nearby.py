@@ -17,9 +17,9 @@ from coterie.game.surrogates.fidelity import Fidelity
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.process import Process
 from coterie.game.utilities import Formula, perplexity_ratio
-from coterie.verbs.search.choose import Found
-from coterie.verbs.shared.opened import Opened
+from coterie.verbs.search.choose import SearchResult
 from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.workspace import Workspace
 
 ROWS = 250
 """Most coalitions the surrogate learns from, the best ones: it speaks of their neighbourhood."""
@@ -31,7 +31,7 @@ REPLICATES = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Around:
+class LocalContributions:
     """Contributions near a chosen coalition, and the surrogate they were read from."""
 
     estimate: Estimate
@@ -40,21 +40,23 @@ class Around:
     n_base: int
 
 
-def around_found(table: Opened, found: Found, progress: Progress) -> Around | None:
+def contributions_near(
+    workspace: Workspace, found: SearchResult, progress: Progress
+) -> LocalContributions | None:
     """`around` for what was found on an opened model."""
     progress.say("estimating contributions around what was chosen")
-    locked = np.array(table.locked, dtype=np.intp)
-    return around(found, table.calibration.texts.documents, locked, seed=table.request.seed)
+    locked = np.array(workspace.locked, dtype=np.intp)
+    return around(found, workspace.calibration.texts.documents, locked, seed=workspace.request.seed)
 
 
 def around(
-    found: Found,
+    found: SearchResult,
     documents: Indices,
     locked: Indices,
     *,
     seed: int,
     formula: Formula = perplexity_ratio,
-) -> Around | None:
+) -> LocalContributions | None:
     """Mean marginal contribution in the chosen coalitions and all their swaps, by a surrogate.
 
     The surrogate, a Gaussian process or pairwise ridge by held-out fidelity, is fitted to the
@@ -64,13 +66,13 @@ def around(
     Args:
         formula: From mean losses to values.
     """
-    strata, table, full = _learnable(found.ledger)
+    strata, workspace, full = _learnable(found.ledger)
     coalitions = np.concatenate([stratum.coalitions for stratum in strata])
     n_players = found.ledger.n_players
     if len(coalitions) <= n_players:
         return None
     rng = np.random.default_rng([seed, 5])
-    targets = formula(table.mean(axis=1), full.mean(keepdims=True))
+    targets = formula(workspace.mean(axis=1), full.mean(keepdims=True))
     chosen = np.array([decision.winner.coalition for decision in found.decisions])
     size = int(chosen.sum(axis=1).min())
     surrogate, fidelities = most_faithful(
@@ -78,7 +80,7 @@ def around(
     )
     fits = refit(
         strata,
-        table,
+        workspace,
         full,
         documents,
         formula,
@@ -106,7 +108,7 @@ def around(
         freedom = float(max(1, min(fits.n_documents, REPLICATES) - 1))
         estimate = replace(estimate, error_texts=texts, freedom_texts=freedom)
     fidelity = next(one for one in fidelities if one.surrogate == surrogate.name)
-    return Around(estimate, fidelity, REPLICATES, len(base))
+    return LocalContributions(estimate, fidelity, REPLICATES, len(base))
 
 
 def _learnable(ledger: Ledger) -> tuple[list[Stratum], np.ndarray, Vector]:

@@ -8,14 +8,14 @@ from coterie.engine.cost import plan
 from coterie.game.coalitions import to_text
 from coterie.game.study import Study, run_study
 from coterie.report.schema.prune import BudgetPart
-from coterie.verbs.shared.opened import Opened
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.settings import generator, settings_for
+from coterie.verbs.shared.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
-class Searched:
+class PaperStudy:
     """A finished study of a model, and what it cost."""
 
     study: Study
@@ -23,18 +23,18 @@ class Searched:
 
 
 def search(
-    table: Opened, keep: int | None, progress: Progress, *, request: Request | None = None
-) -> Searched:
+    workspace: Workspace, keep: int | None, progress: Progress, *, request: Request | None = None
+) -> PaperStudy:
     """Observe and estimate, as the paper does (arXiv:2602.07804).
 
     Args:
         keep: Size the cut will have; None where nothing is to be cut.
         request: Decides budget, time and seed; by default what was asked.
     """
-    request = table.request if request is None else request
-    n_players = table.stack.n_players
-    settings = settings_for(request, n_players, table.locked, keep)
-    played = table.calibration
+    request = workspace.request if request is None else request
+    n_players = workspace.stack.n_players
+    settings = settings_for(request, n_players, workspace.locked, keep)
+    played = workspace.calibration
     known = played.known_coalitions()
     study = run_study(
         played.game,
@@ -56,4 +56,4 @@ def search(
         not_finite=study.not_finite,
         seconds={"observing": study.seconds_observing, "estimating": study.seconds_estimating},
     )
-    return Searched(study, budget)
+    return PaperStudy(study, budget)

@@ -18,20 +18,20 @@ from coterie.report.schema.prune import (
     StratumPart,
     StreamPart,
 )
-from coterie.verbs.search.choose import Found
-from coterie.verbs.search.nearby import Around
-from coterie.verbs.search.paper import Searched
-from coterie.verbs.shared.opened import Opened
+from coterie.verbs.search.choose import SearchResult
+from coterie.verbs.search.nearby import LocalContributions
+from coterie.verbs.search.paper import PaperStudy
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.record import contributions_part, fidelity_part, opening_record
+from coterie.verbs.shared.workspace import Workspace
 
 
 def searched_record(
-    kind: str, table: Opened, searched: Searched, output: Path | None = None
+    kind: str, workspace: Workspace, searched: PaperStudy, output: Path | None = None
 ) -> Record:
     """The record of a finished study."""
     study = searched.study
-    record = opening_record(kind, table, study, output)
+    record = opening_record(kind, workspace, study, output)
     record["strata"] = [
         StratumPart(size=s.size, coalitions=len(s.coalitions), population=s.population)
         for s in study.strata
@@ -42,7 +42,7 @@ def searched_record(
         study.settings.utility,
         found.replicates,
         found.n_base,
-        table.request.player_kind(),
+        workspace.request.player_kind(),
     )
     record["fidelity"] = fidelity_part(found.fidelity, study.settings.keep, study.requested)
     record["budget"] = searched.budget
@@ -50,15 +50,19 @@ def searched_record(
 
 
 def chosen_record(
-    kind: str, table: Opened, found: Found, output: Path | None = None, near: Around | None = None
+    kind: str,
+    workspace: Workspace,
+    found: SearchResult,
+    output: Path | None = None,
+    near: LocalContributions | None = None,
 ) -> Record:
     """The record of a finished search: the choice, and contributions near it where known."""
     if found.searched is not None:
-        return searched_record(kind, table, found.searched, output)
-    record = opening_record(kind, table, None, output)
+        return searched_record(kind, workspace, found.searched, output)
+    record = opening_record(kind, workspace, None, output)
     record["search"]["method"] = found.method
     record["search"]["utility"] = "log-loss"
-    player_kind = table.request.player_kind()
+    player_kind = workspace.request.player_kind()
     record["contributions"], record["fidelity"] = None, None
     if near is not None:
         record["search"]["surrogate"] = near.fidelity.surrogate
@@ -68,7 +72,7 @@ def chosen_record(
         size = min(int(d.winner.coalition.sum()) for d in found.decisions)
         record["fidelity"] = fidelity_part(near.fidelity, size, near.fidelity.by_size.get(size))
     record["choice"] = choice_part(found, player_kind)
-    spent = [table.calibration.engine.spent]
+    spent = [workspace.calibration.engine.spent]
     spent += [] if found.second is None else [found.second.engine.spent]
     record["budget"] = BudgetPart(
         distinct=len(found.asked),
@@ -82,16 +86,16 @@ def chosen_record(
     return record
 
 
-def with_running(record: Record, table: Opened) -> Record:
+def with_running(record: Record, workspace: Workspace) -> Record:
     """The record, and what went on while it ran: coalitions that broke down, and streaming."""
-    if table.breakdowns:
-        record["breakdowns"] = table.breakdowns
-    if table.streamed:
-        record["streaming"] = stream_part(table.streamed, record["budget"]["distinct"])
+    if workspace.breakdowns:
+        record["breakdowns"] = workspace.breakdowns
+    if workspace.streamed:
+        record["streaming"] = stream_part(workspace.streamed, record["budget"]["distinct"])
     return record
 
 
-def choice_part(found: Found, kind: Kind) -> ChoicePart:
+def choice_part(found: SearchResult, kind: Kind) -> ChoicePart:
     """Every size's winner and finalists, with paired standings and excess over the full model."""
     grand = np.ones((1, found.union.n_players), dtype=bool)
     full = found.union.losses(grand)[0]

@@ -13,7 +13,7 @@ from coterie.errors import CutError
 from coterie.game.coalitions import Coalitions, Vector
 from coterie.players import unit
 from coterie.report.schema.prune import TargetPart
-from coterie.verbs.shared.opened import Opened
+from coterie.verbs.shared.workspace import Workspace
 
 _PASSES = 5
 """Forward passes timed after one that is not; the median of each player counts."""
@@ -81,22 +81,23 @@ class Target:
         )
 
 
-def target_of(table: Opened) -> Target | None:
+def target_of(workspace: Workspace) -> Target | None:
     """The target that was asked, with what every player costs; None where none was."""
-    name = table.request.target
+    name = workspace.request.target
     if name is None:
         return None
-    asked = float(getattr(table.request, name))
+    asked = float(getattr(workspace.request, name))
     if name == "target_speedup":
-        players, rest = _seconds(table)
+        players, rest = _seconds(workspace)
         return Target(name, asked, players, rest, (rest + float(players.sum())) / asked)
-    entries = table.prepared.source.entries
+    entries = workspace.prepared.source.entries
     values = sum(entry.n_values for entry in entries)
     scale = 1.0
     if name == "target_bytes":  # the share of a player in the bytes is taken to be that in values
         scale = sum(entry.n_bytes for entry in entries) / values
     players = scale * np.array(
-        [sum(p.numel() for p in layer.parameters()) for layer in table.stack.layers], dtype=float
+        [sum(p.numel() for p in layer.parameters()) for layer in workspace.stack.layers],
+        dtype=float,
     )
     whole = scale * values
     return Target(name, asked, players, whole - float(players.sum()), _most(asked, whole))
@@ -106,47 +107,47 @@ def _most(asked: float, whole: float) -> float:
     return asked * whole if asked < 1 else asked
 
 
-def _seconds(table: Opened) -> tuple[Vector, float]:
+def _seconds(workspace: Workspace) -> tuple[Vector, float]:
     """Seconds of each player and of the rest in a pass over calibration text, measured once.
 
     They are kept in the store, so that a run that goes on decides by the same figures.
     """
-    game = table.calibration.game
+    game = workspace.calibration.game
     known = game.store.note(game.number, "seconds of players")
     if not isinstance(known, list):
-        measured = [float(seconds) for seconds in _measure(table)]
+        measured = [float(seconds) for seconds in _measure(workspace)]
         known = game.store.write_note(game.number, "seconds of players", [*measured])
         known = known if isinstance(known, list) else [*measured]
     times = np.array(known, dtype=float)
     return times[:-1], float(times[-1])
 
 
-def _measure(table: Opened) -> Vector:
-    tokens = torch.from_numpy(table.calibration.texts.tokens[:4]).to(table.model.device)
+def _measure(workspace: Workspace) -> Vector:
+    tokens = torch.from_numpy(workspace.calibration.texts.tokens[:4]).to(workspace.model.device)
     passes = []
-    with torch.inference_mode(), _timed(table) as times:
+    with torch.inference_mode(), _timed(workspace) as times:
         for _ in range(_PASSES + 1):
             times[:] = 0
-            began = _now(table)
-            table.model(tokens, use_cache=False)
-            whole = _now(table) - began
+            began = _now(workspace)
+            workspace.model(tokens, use_cache=False)
+            whole = _now(workspace) - began
             passes.append([*times, whole - times.sum()])
     return np.median(np.array(passes[1:]), axis=0)
 
 
 @contextmanager
-def _timed(table: Opened) -> Iterator[Vector]:
+def _timed(workspace: Workspace) -> Iterator[Vector]:
     """Seconds spent in each player, added up while this lasts."""
-    times = np.zeros(table.stack.n_players)
+    times = np.zeros(workspace.stack.n_players)
     hooks = []
 
     def before(player: int) -> None:
-        times[player] -= _now(table)
+        times[player] -= _now(workspace)
 
     def after(player: int) -> None:
-        times[player] += _now(table)
+        times[player] += _now(workspace)
 
-    for player, layer in enumerate(table.stack.layers):
+    for player, layer in enumerate(workspace.stack.layers):
         hooks.append(layer.register_forward_pre_hook(lambda *_, p=player: before(p)))
         hooks.append(layer.register_forward_hook(lambda *_, p=player: after(p)))
     try:
@@ -156,7 +157,7 @@ def _timed(table: Opened) -> Iterator[Vector]:
             hook.remove()
 
 
-def _now(table: Opened) -> float:
-    if table.model.device.type == "cuda":
-        torch.cuda.synchronize(table.model.device)
+def _now(workspace: Workspace) -> float:
+    if workspace.model.device.type == "cuda":
+        torch.cuda.synchronize(workspace.model.device)
     return perf_counter()

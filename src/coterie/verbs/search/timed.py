@@ -12,7 +12,7 @@ class OutOfTime(Exception):
     """The seconds that observing may take are spent; what was observed is kept."""
 
 
-class Clocked:
+class TimedGame:
     """A game that answers until its seconds are spent, and tells how much was asked of it.
 
     Time is what observations took when they were made, which a store keeps: a run that is resumed
@@ -58,7 +58,7 @@ class Clocked:
             yield block
 
 
-class Joined:
+class ConcatenatedGame:
     """One game on the texts of two games of the same players: the first's, then the second's."""
 
     def __init__(self, first: Game, second: Game) -> None:

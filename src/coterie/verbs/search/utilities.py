@@ -19,19 +19,19 @@ from coterie.report.schema.utilities import UtilityReport
 from coterie.scores.task_definitions import load_tasks
 from coterie.scores.task_game import Measure, MixedGame, Part, Scaled, TaskGame
 from coterie.scores.tasks import fingerprint
-from coterie.store.stored_game import Remembered
+from coterie.store.stored_game import StoredGame
 from coterie.verbs.evaluate.run import tokenizer_identity
-from coterie.verbs.search.paper import Searched
+from coterie.verbs.search.paper import PaperStudy
 from coterie.verbs.search.record import searched_record
 from coterie.verbs.shared.defaults import context_of, name_of
-from coterie.verbs.shared.opened import Opened, opened
 from coterie.verbs.shared.prepared import prepare
-from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import versions
 from coterie.verbs.shared.record import contributions_part
 from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.settings import generator, settings_for, size_asked
 from coterie.verbs.shared.utility_spec import weights_of
+from coterie.verbs.shared.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -58,9 +58,9 @@ class Mix:
     known: set[str]
     """Coalitions the store knew all observations of before, in their text form."""
 
-    def layer_tokens_asked(self, table: Opened, asked: Coalitions) -> int:
+    def layer_tokens_asked(self, workspace: Workspace, asked: Coalitions) -> int:
         """Of the calibration texts, where any part is about these; what tasks ask is not told."""
-        played = table.calibration
+        played = workspace.calibration
         if not any(scaled.part.game is played.game for scaled in self.parts):
             return 0
         return plan(asked, played.texts.n_sequences, played.texts.length).layer_tokens_asked
@@ -93,20 +93,20 @@ def mixes_texts(request: Request) -> bool:
     return any(name in _TEXTS for name, _ in weights_of(request.utility or ""))
 
 
-def mixed(table: Opened, tasks: Mapping[str, "Task"], progress: Progress) -> Mix:
+def mixed(workspace: Workspace, tasks: Mapping[str, "Task"], progress: Progress) -> Mix:
     """Open the game of each utility and weigh it by what one average player changes.
 
     Raises:
         UserError: a utility that no single player changes.
     """
-    games = {name: game_of_task(table, name, task) for name, task in tasks.items()}
-    free = np.setdiff1d(np.arange(table.stack.n_players), np.array(table.locked, dtype=int))
+    games = {name: game_of_task(workspace, name, task) for name, task in tasks.items()}
+    free = np.setdiff1d(np.arange(workspace.stack.n_players), np.array(workspace.locked, dtype=int))
     parts: list[Scaled] = []
     known: list[set[str]] = []
-    for (name, measure), weight in weights_of(table.request.utility or "").items():
+    for (name, measure), weight in weights_of(workspace.request.utility or "").items():
         progress.say(f"weighing {name}")
         part = (
-            _text_part(table, name, weight)
+            _text_part(workspace, name, weight)
             if name in _TEXTS
             else _task_part(name, measure, weight, games[name])
         )
@@ -127,33 +127,35 @@ def utility_values(
         UserError: something asked cannot be done, in one line.
     """
     request.check(cutting=False)
-    progress = progress or Silent()
+    progress = progress or NoProgress()
     tasks = tasks_of(request)
     prepared = prepare(request, progress=progress)
-    with opened(prepared, store=store, progress=progress) as table:
-        mix = mixed(table, tasks, progress)
-        study = study_of(table, mix.game, progress)
-        record = searched_record("values", table, Searched(study, budget_of(table, study, mix)))
+    with open_workspace(prepared, store=store, progress=progress) as workspace:
+        mix = mixed(workspace, tasks, progress)
+        study = study_of(workspace, mix.game, progress)
+        record = searched_record(
+            "values", workspace, PaperStudy(study, budget_of(workspace, study, mix))
+        )
         record["search"]["utility"] = request.utility or ""
         if record["contributions"] is not None:
             record["contributions"]["unit"] = UNIT
-        single = [single_part(table, scaled, progress) for scaled in mix.parts]
+        single = [single_part(workspace, scaled, progress) for scaled in mix.parts]
         return UtilityReport(record=record, unit=UNIT, items=request.task_items, parts=single)
 
 
-def game_of_task(table: Opened, name: str, task: "Task") -> Remembered:
+def game_of_task(workspace: Workspace, name: str, task: "Task") -> StoredGame:
     """The task as a game behind the store, under everything its answers depend on."""
-    source, book = table.prepared.source, table.calibration.game.store
-    limit = table.request.task_items
+    source, book = workspace.prepared.source, workspace.calibration.game.store
+    limit = workspace.request.task_items
     asked = fingerprint(task, limit)
     game = TaskGame(
         name,
         task,
-        table.model,
+        workspace.model,
         load_tokenizer(source),
-        table.stack,
+        workspace.stack,
         limit=limit,
-        bos=table.request.bos_policy(),
+        bos=workspace.request.bos_policy(),
         context=context_of(source),
     )
     number = book.game(
@@ -161,32 +163,32 @@ def game_of_task(table: Opened, name: str, task: "Task") -> Remembered:
             "kind": "task-game",
             "task": name,
             "items": asked,
-            "bos": table.request.bos,
+            "bos": workspace.request.bos,
             "weights": source.fingerprint(),
             "tokenizer": tokenizer_identity(load_tokenizer(source)),
-            "dtype": name_of(table.prepared.dtype),
-            "device": table.model.device.type,
-            "attention": table.attention,
-            "stack": table.stack.path,
-            "players": table.stack.players,
+            "dtype": name_of(workspace.prepared.dtype),
+            "device": workspace.model.device.type,
+            "attention": workspace.attention,
+            "stack": workspace.stack.path,
+            "players": workspace.stack.players,
             "versions": {k: v for k, v in versions().items() if k in ("torch", "transformers")},
         }
     )
-    return Remembered(game, book, number)
+    return StoredGame(game, book, number)
 
 
-def _text_part(table: Opened, name: str, weight: float) -> Part:
+def _text_part(workspace: Workspace, name: str, weight: float) -> Part:
     quantity, sign, measure = _TEXTS[name]
-    vocabulary = table.calibration.engine.vocabulary
+    vocabulary = workspace.calibration.engine.vocabulary
 
     def scores(seen: Observations) -> Matrix:
         return sign * read(seen, quantity, vocabulary)[0]
 
-    played = table.calibration
+    played = workspace.calibration
     return Part(name, weight, played.game, scores, played.texts.documents, measure)
 
 
-def _task_part(name: str, measure: Measure, weight: float, game: Remembered) -> Part:
+def _task_part(name: str, measure: Measure, weight: float, game: StoredGame) -> Part:
     inner = game.inner
     assert isinstance(inner, TaskGame)
     told = {"margin": "log-likelihood margin, nats", "acc": "accuracy"}[measure]
@@ -198,13 +200,13 @@ def _task_part(name: str, measure: Measure, weight: float, game: Remembered) -> 
 
 
 def study_of(
-    table: Opened, game: MixedGame, progress: Progress, replicates: int | None = None
+    workspace: Workspace, game: MixedGame, progress: Progress, replicates: int | None = None
 ) -> Study:
     """The paper's study of a game of utilities, through a surrogate that knows no bounds."""
-    n_players = table.stack.n_players
-    keep = size_asked(table.request, n_players, table.locked)
+    n_players = workspace.stack.n_players
+    keep = size_asked(workspace.request, n_players, workspace.locked)
     settings = replace(
-        settings_for(table.request, n_players, table.locked, keep), utility="log-loss"
+        settings_for(workspace.request, n_players, workspace.locked, keep), utility="log-loss"
     )
     if settings.surrogate == "paper":
         # The paper's network ends in a sigmoid, for values from 0 to 1; these lie below 0.
@@ -215,16 +217,16 @@ def study_of(
         game,
         settings,
         game.clusters,
-        table.calibration.engine.vocabulary,
-        rng=generator(table.request),
+        workspace.calibration.engine.vocabulary,
+        rng=generator(workspace.request),
         step=progress.step,
     )
 
 
-def single_part(table: Opened, scaled: Scaled, progress: Progress) -> UtilityPart:
+def single_part(workspace: Workspace, scaled: Scaled, progress: Progress) -> UtilityPart:
     """What the players contribute to one part alone; nothing is observed anew."""
-    found = study_of(table, MixedGame([scaled]), progress, PART_REPLICATES).contributions
-    kind = table.request.player_kind()
+    found = study_of(workspace, MixedGame([scaled]), progress, PART_REPLICATES).contributions
+    kind = workspace.request.player_kind()
     return utility_part(
         scaled, contributions_part(found.estimate, UNIT, found.replicates, found.n_base, kind)
     )
@@ -245,18 +247,18 @@ def utility_part(scaled: Scaled, contributions: ContributionsPart | None) -> Uti
 
 def known_of(game: object) -> set[str]:
     """Coalitions the store knows all observations of, in their text form."""
-    assert isinstance(game, Remembered)
+    assert isinstance(game, StoredGame)
     return game.store.whole(game.number, game.n_sequences)
 
 
-def budget_of(table: Opened, study: Study, mix: Mix) -> BudgetPart:
+def budget_of(workspace: Workspace, study: Study, mix: Mix) -> BudgetPart:
     """The cost of the texts as always; that of the tasks as coalitions asked."""
     asked = np.unique(study.asked, axis=0)
-    spent = table.calibration.engine.spent
+    spent = workspace.calibration.engine.spent
     return BudgetPart(
         distinct=len(asked),
         known=sum(to_text(row) in mix.known for row in asked),
-        layer_tokens_asked=mix.layer_tokens_asked(table, asked),
+        layer_tokens_asked=mix.layer_tokens_asked(workspace, asked),
         layer_tokens_executed=spent.layer_tokens,
         head_tokens=spent.head_tokens,
         not_finite=mix.game.not_finite,

@@ -9,17 +9,17 @@ from coterie.engine.cost import Plan
 from coterie.engine.replicas import Replicas
 from coterie.engine.streamed_game import StreamedGame
 from coterie.game.coalitions import Coalitions, observe_all
-from coterie.verbs.shared.opened import Opened
+from coterie.verbs.shared.workspace import Workspace
 
 
-def _at_once(table: Opened) -> int:
+def _at_once(workspace: Workspace) -> int:
     """Devices that share the work out; two copies on one device gain nothing."""
-    return len(set(table.prepared.devices))
+    return len(set(workspace.prepared.devices))
 
 
-def times_of(table: Opened) -> tuple[float, float]:
+def times_of(workspace: Workspace) -> tuple[float, float]:
     """Seconds of one layer, and of all that is not a layer, over the calibration texts."""
-    engine = table.calibration.engine
+    engine = workspace.calibration.engine
     if isinstance(engine, StreamedGame):
         return _streamed_seconds(engine) / engine.n_players, 0.0
     if isinstance(engine, Replicas):
@@ -45,13 +45,13 @@ def _streamed_seconds(engine: StreamedGame) -> float:
     return perf_counter() - began
 
 
-def memory_of(table: Opened, work: Plan, asked: Coalitions) -> int:
+def memory_of(workspace: Workspace, work: Plan, asked: Coalitions) -> int:
     """Bytes of weights and states on a device; streamed, ``asked`` all go along in one pass."""
-    if table.streamed:
-        return table.streamed[0].memory_bytes(asked)
-    model = table.model
+    if workspace.streamed:
+        return workspace.streamed[0].memory_bytes(asked)
+    model = workspace.model
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     width = int(model.config.get_text_config(decoder=True).hidden_size)
-    itemsize = torch.empty((), dtype=table.prepared.dtype).element_size()
-    copies = table.prepared.devices.count(table.prepared.device)
+    itemsize = torch.empty((), dtype=workspace.prepared.dtype).element_size()
+    copies = workspace.prepared.devices.count(workspace.prepared.device)
     return copies * (weights + work.state_bytes(width, itemsize))

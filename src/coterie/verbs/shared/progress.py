@@ -15,7 +15,7 @@ class Progress(Protocol):
         ...
 
 
-class Silent:
+class NoProgress:
     """No display: what the Python interface uses unless given one."""
 
     def say(self, line: str) -> None:

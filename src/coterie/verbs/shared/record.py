@@ -26,9 +26,9 @@ from coterie.report.schema.prune import (
     SearchPart,
 )
 from coterie.verbs.shared.defaults import name_of
-from coterie.verbs.shared.opened import Opened
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.provenance import machine, versions
+from coterie.verbs.shared.workspace import Workspace
 
 CONFIDENCE = 0.95
 
@@ -37,19 +37,19 @@ _UNITS = {"ppl-ratio": "share of the full model's 1/perplexity", "log-loss": "na
 
 
 def opening_record(
-    kind: str, table: Opened, study: Study | None = None, output: Path | None = None
+    kind: str, workspace: Workspace, study: Study | None = None, output: Path | None = None
 ) -> Record:
     """The parts every verb has: request, model, texts, search, provenance."""
     return Record(
         kind=kind,
-        command=table.request.command("prune" if kind == "plan" else kind, output),
-        request=table.request.as_json(),
-        identity=table.prepared.identity(),
-        model=model_part(table),
-        calibration=text_part(table.calibration.texts),
-        search=_search(table, study),
+        command=workspace.request.command("prune" if kind == "plan" else kind, output),
+        request=workspace.request.as_json(),
+        identity=workspace.prepared.identity(),
+        model=model_part(workspace),
+        calibration=text_part(workspace.calibration.texts),
+        search=_search(workspace, study),
         versions=versions(),
-        machine=machine(torch.get_num_threads(), table.prepared.where),
+        machine=machine(torch.get_num_threads(), workspace.prepared.where),
     )
 
 
@@ -81,13 +81,15 @@ def _closest(kept: Indices, removed: Indices, estimate: Estimate) -> ClosestPart
     )
 
 
-def model_part(table: Opened) -> ModelPart:
+def model_part(workspace: Workspace) -> ModelPart:
     """The model as the record names it."""
-    stack, kind = table.stack, table.request.player_kind()
+    stack, kind = workspace.stack, workspace.request.player_kind()
     part = named_part(
-        table.prepared.source, type(table.model).__name__, stack.path, stack.n_players, kind
+        workspace.prepared.source, type(workspace.model).__name__, stack.path, stack.n_players, kind
     )
-    part["locked"] = {label(kind, one): stack.locks.get(one, "as asked") for one in table.locked}
+    part["locked"] = {
+        label(kind, one): stack.locks.get(one, "as asked") for one in workspace.locked
+    }
     return part
 
 
@@ -110,19 +112,19 @@ def named_part(
     )
 
 
-def _search(table: Opened, study: Study | None) -> SearchPart:
+def _search(workspace: Workspace, study: Study | None) -> SearchPart:
     return SearchPart(
-        method=table.request.method,
+        method=workspace.request.method,
         surrogate=study.contributions.fidelity.surrogate if study else "none yet",
         utility=study.settings.utility if study else "none yet",
         settings=study.settings.as_json() if study else {},
-        seed=table.request.seed,
-        device=table.prepared.where,
-        dtype=name_of(table.prepared.dtype),
-        dtype_reason=table.prepared.dtype_reason,
-        attention=table.attention,
-        mode=table.calibration.engine.mode,
-        shape=table.calibration.engine.shape.to_dict(),
+        seed=workspace.request.seed,
+        device=workspace.prepared.where,
+        dtype=name_of(workspace.prepared.dtype),
+        dtype_reason=workspace.prepared.dtype_reason,
+        attention=workspace.attention,
+        mode=workspace.calibration.engine.mode,
+        shape=workspace.calibration.engine.shape.to_dict(),
     )
 
 

@@ -29,10 +29,10 @@ from coterie.sparsity.owl import outlier_ratios, owl
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.search import Levels, Space, guided
 from coterie.sparsity.units import GONE, Units, find_units
-from coterie.sparsity.variant_cache import PassingShelf, Shelf
+from coterie.sparsity.variant_cache import PassingShelf, VariantCache
 from coterie.sparsity.variant_game import ChoiceGame
-from coterie.verbs.shared.opened import Opened
 from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.workspace import Workspace
 from coterie.verbs.sparsify.contributions import Measured, measure
 from coterie.verbs.sparsify.request import JUDGED_AGAIN, SparsifyRequest
 from coterie.verbs.sparsify.texts import judged_on
@@ -42,7 +42,7 @@ CUT_SHARE = 0.9
 
 
 @dataclass(eq=False)
-class Shared:
+class Allocation:
     """Sparsities of all units, and how they came about.
 
     Attributes:
@@ -86,7 +86,7 @@ class Judging:
     ) -> None:
         self.units, self.vocabulary = units, vocabulary
         self.candidates = 0
-        self.shelf: Shelf | PassingShelf
+        self.shelf: VariantCache | PassingShelf
         measured, found = tokens if pruning is None else pruning, find_pruner(pruner)
         arrived = None
         if folder is None:
@@ -94,7 +94,7 @@ class Judging:
             self.shelf = passing = PassingShelf(model, stack, measured, found, units, weights)
             arrived = passing.arrived
         else:
-            self.shelf = Shelf(model, stack, measured, found, units, folder=folder)
+            self.shelf = VariantCache(model, stack, measured, found, units, folder=folder)
         self.game = ChoiceGame(
             model,
             stack,
@@ -122,29 +122,29 @@ class Judging:
         return np.stack([steps - to_pattern(row, weights, steps, bounds) for row in sparsity])
 
 
-def share_out(table: Opened, request: SparsifyRequest, progress: Progress) -> Shared:
+def share_out(workspace: Workspace, request: SparsifyRequest, progress: Progress) -> Allocation:
     """The sparsity of every unit, with the weighted mean that was asked for.
 
     Raises:
         UserError: the target cannot be met, or nothing tells the layers apart.
     """
-    stack = find_stack(table.model)
-    units = find_units(table.model, stack, table.stack.players, request.group())
+    stack = find_stack(workspace.model)
+    units = find_units(workspace.model, stack, workspace.stack.players, request.group())
     target, bounds = request.target(), request.bounds()
     everyone = np.ones(stack.n_players, dtype=bool)
     rule = request.allocating()
     if rule == "uniform":
-        found = Shared(np.full(len(units.weights), target), everyone)
+        found = Allocation(np.full(len(units.weights), target), everyone)
     elif rule == "owl":
-        tokens = torch.from_numpy(table.prepared.measured.tokens)
-        weights = None if table.batches is None else table.batches.layers.weights
-        ratios = outlier_ratios(table.model, stack, tokens, units, weights)
-        found = Shared(owl(ratios, units.weights, target, bounds=bounds), everyone)
+        tokens = torch.from_numpy(workspace.prepared.measured.tokens)
+        weights = None if workspace.batches is None else workspace.batches.layers.weights
+        ratios = outlier_ratios(workspace.model, stack, tokens, units, weights)
+        found = Allocation(owl(ratios, units.weights, target, bounds=bounds), everyone)
         found.told = {"outlier_ratios": ratios.tolist()}
     elif rule == "ecoflap":
-        found = _by_zeroth_order(table, stack, units, target, bounds)
+        found = _by_zeroth_order(workspace, stack, units, target, bounds)
     else:
-        found = _by_contributions(table, request, stack, units, progress)
+        found = _by_contributions(workspace, request, stack, units, progress)
     if units.is_pattern:
         kept = to_pattern(found.sparsity, units.weights, units.steps, bounds)
         found.sparsity = 1 - kept / units.steps
@@ -152,15 +152,15 @@ def share_out(table: Opened, request: SparsifyRequest, progress: Progress) -> Sh
 
 
 def _by_zeroth_order(
-    table: Opened, stack: Stack, units: Units, target: float, bounds: Bounds
-) -> Shared:
-    tokens = torch.from_numpy(table.calibration.texts.tokens)
-    shape, seed = table.calibration.engine.shape, table.request.seed
-    memory = table.request.state_memory
+    workspace: Workspace, stack: Stack, units: Units, target: float, bounds: Bounds
+) -> Allocation:
+    tokens = torch.from_numpy(workspace.calibration.texts.tokens)
+    shape, seed = workspace.calibration.engine.shape, workspace.request.seed
+    memory = workspace.request.state_memory
     scores, spent = zeroth_order_scores(
-        table.model, stack, tokens, shape, units, seed, state_memory=memory
+        workspace.model, stack, tokens, shape, units, seed, state_memory=memory
     )
-    found = Shared(
+    found = Allocation(
         ecoflap(scores, units.weights, target, bounds=bounds), np.ones(stack.n_players, dtype=bool)
     )
     found.told = {"scores": scores.tolist(), "layer_tokens_executed": spent.layer_tokens}
@@ -168,17 +168,17 @@ def _by_zeroth_order(
 
 
 def _by_contributions(
-    table: Opened, request: SparsifyRequest, stack: Stack, units: Units, progress: Progress
-) -> Shared:
-    measured = measure(table, request, progress)
+    workspace: Workspace, request: SparsifyRequest, stack: Stack, units: Units, progress: Progress
+) -> Allocation:
+    measured = measure(workspace, request, progress)
     importance = importance_of(measured.values, units.weights)
-    played, prepared = table.calibration, table.prepared
+    played, prepared = workspace.calibration, workspace.prepared
     again = request.allocation in JUDGED_AGAIN
     with tempfile.TemporaryDirectory() as folder:
         progress.say("judging allocations on the calibration texts")
         began = perf_counter()
         judging = Judging(
-            table.model,
+            workspace.model,
             stack,
             units,
             torch.from_numpy(judged_on(prepared).tokens),
@@ -187,7 +187,7 @@ def _by_contributions(
             played.engine.vocabulary,
             Path(folder) if again else None,
             pruning=torch.from_numpy(prepared.measured.tokens),
-            batches=table.batches,
+            batches=workspace.batches,
             state_memory=prepared.request.state_memory,
         )
         found = choose(judging, importance, measured.values, request)
@@ -204,7 +204,7 @@ def _by_contributions(
 
 def choose(
     judging: Judging, importance: Vector, contributions: Vector, request: SparsifyRequest
-) -> Shared:
+) -> Allocation:
     """Choose the spread on calibration, then search or cut beyond it where that was asked."""
     units, target, bounds = judging.units, request.target(), request.bounds()
     spreads = np.stack(
@@ -214,7 +214,7 @@ def choose(
     losses = judging(levels)
     best = int(losses.argmin())
     everyone = np.ones(len(units.names), dtype=bool)
-    found = Shared(spreads[best], everyone)
+    found = Allocation(spreads[best], everyone)
     found.told = {
         "spread": SPREADS[best],
         "spreads": {str(s): float(loss) for s, loss in zip(SPREADS, losses, strict=True)},
@@ -226,7 +226,9 @@ def choose(
     return found
 
 
-def _searched(judging: Judging, starts: Levels, found: Shared, request: SparsifyRequest) -> Shared:
+def _searched(
+    judging: Judging, starts: Levels, found: Allocation, request: SparsifyRequest
+) -> Allocation:
     units, bounds = judging.units, request.bounds()
     least, most = (np.full(len(units.weights), step) for step in steps_within(bounds, units.steps))
     rng = np.random.default_rng([request.base.seed, 6])
@@ -246,10 +248,10 @@ def _mixed(
     judging: Judging,
     importance: Vector,
     contributions: Vector,
-    found: Shared,
+    found: Allocation,
     loss: float,
     request: SparsifyRequest,
-) -> Shared:
+) -> Allocation:
     """Cut 1, 2, 3 … of the least contributing layers too, while that helps on calibration."""
     units, target, bounds = judging.units, request.target(), request.bounds()
     weights = units.weights

@@ -31,10 +31,10 @@ from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import find_units
 from coterie.sparsity.variant_game import AS_IT_IS, ChoiceGame, Choices, Readings
 from coterie.sparsity.write import SparseWriter, Sparsity, check_written
-from coterie.verbs.shared.opened import Opened
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
-from coterie.verbs.sparsify.allocation import Shared
+from coterie.verbs.shared.workspace import Workspace
+from coterie.verbs.sparsify.allocation import Allocation
 from coterie.verbs.sparsify.request import SparsifyRequest
 
 Result = TypeVar("Result")
@@ -92,31 +92,31 @@ class Written:
     after: Observations
 
 
-def judged_whole(table: Opened, progress: Progress) -> Whole:
+def judged_whole(workspace: Workspace, progress: Progress) -> Whole:
     """The full model on the held-out texts."""
     progress.say("judging the full model on held-out text")
-    stack, shape = find_stack(table.model), table.calibration.engine.shape
-    judge = _judge(table.prepared, table.model, stack, shape)
+    stack, shape = find_stack(workspace.model), workspace.calibration.engine.shape
+    judge = _judge(workspace.prepared, workspace.model, stack, shape)
     return Whole(judge.observe(as_it_is(stack)), judge.readings, shape)
 
 
 def pruned_here(
-    table: Opened,
+    workspace: Workspace,
     request: SparsifyRequest,
-    shared: Shared,
+    shared: Allocation,
     whole: Whole,
     folder: Path,
     progress: Progress,
 ) -> Written:
     """Prune the opened model itself, all of its layers; its weights are changed."""
-    source, model = table.prepared.source, table.model
-    return _pruned(source, model, table.prepared, request, shared, whole, folder, progress)
+    source, model = workspace.prepared.source, workspace.model
+    return _pruned(source, model, workspace.prepared, request, shared, whole, folder, progress)
 
 
 def pruned_cut(
     prepared: Prepared,
     request: SparsifyRequest,
-    shared: Shared,
+    shared: Allocation,
     whole: Whole,
     folder: Path,
     progress: Progress,
@@ -138,10 +138,10 @@ def pruned_cut(
             model = load_model(cut, dtype=prepared.dtype, device=prepared.device)
             return _pruned(cut, model, prepared, request, shared, whole, folder, progress)
 
-        return proved(let_go(written), cut, folder, progress)
+        return proved(run_and_collect(written), cut, folder, progress)
 
 
-def let_go(work: Callable[[], Result]) -> Result:
+def run_and_collect(work: Callable[[], Result]) -> Result:
     """What some work gives, when the model that it had in memory is really gone.
 
     Objects that refer to each other outlast the last name for them until they are collected.
@@ -206,7 +206,7 @@ def _pruned(
     model: PreTrainedModel,
     prepared: Prepared,
     request: SparsifyRequest,
-    shared: Shared,
+    shared: Allocation,
     whole: Whole,
     folder: Path,
     progress: Progress,

@@ -23,10 +23,10 @@ from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import find_units
 from coterie.sparsity.variant_game import ChoiceGame, Readings
 from coterie.sparsity.write import SparseWriter, Sparsity, check_written
-from coterie.verbs.shared.opened import Opened
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.streamed_check import Observed, reopened
-from coterie.verbs.sparsify.allocation import Shared
+from coterie.verbs.shared.workspace import Workspace
+from coterie.verbs.sparsify.allocation import Allocation
 from coterie.verbs.sparsify.apply import VERIFIED_SEQUENCES, Outcome, as_it_is, nothing
 from coterie.verbs.sparsify.request import SparsifyRequest
 
@@ -40,23 +40,27 @@ class _Pruned:
 
 
 def applied_streamed(
-    table: Opened, request: SparsifyRequest, shared: Shared, folder: Path, progress: Progress
+    workspace: Workspace,
+    request: SparsifyRequest,
+    shared: Allocation,
+    folder: Path,
+    progress: Progress,
 ) -> Outcome:
     """Prune the layers of the files in sequence into a copy of them; judge and prove that.
 
     Raises:
         VerificationError: the written checkpoint does not do what the pruned layers did.
     """
-    game, prepared = table.streamed[0], table.prepared
+    game, prepared = workspace.streamed[0], workspace.prepared
     tokens = torch.from_numpy(prepared.held_out.tokens)
     progress.say("judging the full model on held-out text")
     memory = prepared.request.state_memory
     judge = _judge(game, tokens, memory, None)
     before = judge.observe(as_it_is(game.stack))
-    pruned = _pruned(table, request, shared, folder, progress)
+    pruned = _pruned(workspace, request, shared, folder, progress)
     progress.say("reading the checkpoint back")
     observed = Observed(
-        table.calibration.texts.tokens[:VERIFIED_SEQUENCES],
+        workspace.calibration.texts.tokens[:VERIFIED_SEQUENCES],
         pruned.losses,
         prepared.dtype,
         prepared.device,
@@ -72,15 +76,15 @@ def applied_streamed(
     return Outcome(pruned.layers, counted, before, after, verification)
 
 
-def streaming_part(table: Opened, distinct: int) -> StreamPart:
+def streaming_part(workspace: Workspace, distinct: int) -> StreamPart:
     """What streaming the source took, over everything that went through its layers."""
-    game = table.streamed[0]
+    game = workspace.streamed[0]
     read = game.traffic.bytes_read
     return StreamPart(
         passes=read // max(1, game.pass_bytes),
         bytes_read=read,
         bytes_per_coalition=read / max(distinct, 1),
-        bytes_spilled=sum(one.spilled for one in table.streamed),
+        bytes_spilled=sum(one.spilled for one in workspace.streamed),
         seconds_reading=game.traffic.seconds_reading,
         seconds_waiting=game.traffic.seconds_waiting,
         checked=game.checked,
@@ -103,13 +107,17 @@ def _judge(
 
 
 def _pruned(
-    table: Opened, request: SparsifyRequest, shared: Shared, folder: Path, progress: Progress
+    workspace: Workspace,
+    request: SparsifyRequest,
+    shared: Allocation,
+    folder: Path,
+    progress: Progress,
 ) -> _Pruned:
-    model, stack, batches = table.model, table.stack, table.streamed[0].batches
+    model, stack, batches = workspace.model, workspace.stack, workspace.streamed[0].batches
     units = find_units(model, stack, stack.players, request.group())
-    writer = SparseWriter(table.prepared.source, model, stack)
-    measured = torch.from_numpy(table.prepared.measured.tokens)
-    few = torch.from_numpy(table.calibration.texts.tokens[:VERIFIED_SEQUENCES])
+    writer = SparseWriter(workspace.prepared.source, model, stack)
+    measured = torch.from_numpy(workspace.prepared.measured.tokens)
+    few = torch.from_numpy(workspace.calibration.texts.tokens[:VERIFIED_SEQUENCES])
     witness = Calibration(model, stack, few, batches.layers.weights)
     layers = prune_layers(
         model,

@@ -22,10 +22,10 @@ from coterie.game.utilities import floor_nll
 from coterie.report.words import count
 from coterie.sparsity.allocation import SparsityError
 from coterie.texts.sets import TextSet
-from coterie.verbs.shared.opened import Opened
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.settings import sketch
+from coterie.verbs.shared.workspace import Workspace
 from coterie.verbs.sparsify.request import BY_CONTRIBUTIONS, Measuring, SparsifyRequest
 
 EXACT_UP_TO = 10
@@ -70,7 +70,7 @@ class Measured:
 
 
 @dataclass(frozen=True, eq=False)
-class Asking:
+class ContributionPlan:
     """A way to contributions, and what it asks of the model: known before anything is asked.
 
     Attributes:
@@ -91,19 +91,21 @@ class Asking:
     layer_tokens_executed: int
 
 
-def asking(request: SparsifyRequest, n_players: int, locked: Locked, texts: TextSet) -> Asking:
+def asking(
+    request: SparsifyRequest, n_players: int, locked: Locked, texts: TextSet
+) -> ContributionPlan:
     """What contributions will ask of a model of so many players.
 
     Raises:
         SparsityError: too many players for exact values.
     """
-    how, values = way(request, n_players, locked)
+    how, values = contribution_method(request, n_players, locked)
     asked = asked_by(values, n_players)
     work = [
         plan(part, texts.n_sequences, texts.length)
         for part in _together(asked, streamed=request.base.stream)
     ]
-    return Asking(
+    return ContributionPlan(
         how,
         values,
         asked,
@@ -113,14 +115,14 @@ def asking(request: SparsifyRequest, n_players: int, locked: Locked, texts: Text
     )
 
 
-def measure(table: Opened, request: SparsifyRequest, progress: Progress) -> Measured:
+def measure(workspace: Workspace, request: SparsifyRequest, progress: Progress) -> Measured:
     """Play the game on the calibration texts; what it will ask is said first.
 
     Raises:
         SparsityError: too many players for exact values.
     """
-    n_players, played = table.stack.n_players, table.calibration
-    work = asking(request, n_players, table.locked, played.texts)
+    n_players, played = workspace.stack.n_players, workspace.calibration
+    work = asking(request, n_players, workspace.locked, played.texts)
     total = len(work.coalitions)
     progress.say(
         f"{work.how}: {total:,} coalitions, {count(work.layer_tokens)} layer-tokens asked, "
@@ -128,13 +130,13 @@ def measure(table: Opened, request: SparsifyRequest, progress: Progress) -> Meas
     )
     ledger = Ledger(played.game, floor=floor_nll(played.engine.vocabulary))
     began, done = perf_counter(), 0
-    in_windows = _kind(request, n_players - len(table.locked)) == "window"
+    in_windows = _kind(request, n_players - len(workspace.locked)) == "window"
 
     def value(coalitions: Coalitions) -> Vector:
         nonlocal done
         distinct, inverse = np.unique(coalitions, axis=0, return_inverse=True)
         parts = []
-        for part in _together(distinct, streamed=bool(table.streamed)):
+        for part in _together(distinct, streamed=bool(workspace.streamed)):
             parts.append(ledger.value(part))
             done += len(part)
             progress.step("observing coalitions", min(done, total), total)
@@ -158,7 +160,9 @@ def _together(distinct: Coalitions, *, streamed: bool) -> list[Coalitions]:
     return np.array_split(distinct, max(1, len(distinct) // AT_ONCE))
 
 
-def way(request: SparsifyRequest, n_players: int, locked: Locked) -> tuple[str, Values]:
+def contribution_method(
+    request: SparsifyRequest, n_players: int, locked: Locked
+) -> tuple[str, Values]:
     """What will be computed, in words, and the computation."""
     stay = np.array(locked, dtype=np.intp)
     n_free = n_players - len(locked)
@@ -208,7 +212,7 @@ def check_way(request: SparsifyRequest, prepared: Prepared) -> None:
         SparsityError: too few players or coalitions, or too many for exact values.
     """
     if request.allocation in BY_CONTRIBUTIONS:
-        way(request, sketch(request.base, prepared.source)[0], prepared.locked)
+        contribution_method(request, sketch(request.base, prepared.source)[0], prepared.locked)
 
 
 def asked_by(values: Values, n_players: int) -> Coalitions:

@@ -22,12 +22,12 @@ from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.variant_game import memory_for_states, walks_of
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.costs import memory_of, times_of
-from coterie.verbs.shared.opened import Opened, opened
 from coterie.verbs.shared.output import check_output
 from coterie.verbs.shared.prepared import prepare, text_part
-from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import model_part
-from coterie.verbs.sparsify.contributions import Asking, asking, check_way
+from coterie.verbs.shared.workspace import Workspace, open_workspace
+from coterie.verbs.sparsify.contributions import ContributionPlan, asking, check_way
 from coterie.verbs.sparsify.memory import room_of
 from coterie.verbs.sparsify.request import BY_CONTRIBUTIONS, JUDGED_AGAIN, SparsifyRequest
 from coterie.verbs.sparsify.run import refuse_unless_possible
@@ -51,67 +51,69 @@ def sparsify_plan(
         UserError: as `sparsify` would, for the same reasons.
     """
     request.check()
-    progress, output = progress or Silent(), Path(output)
+    progress, output = progress or NoProgress(), Path(output)
     check_output(output, overwrite=overwrite)
     prepared = prepare(request.base, progress=progress, choosing=False)
     check_way(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
-    with opened(prepared, store=store, progress=progress, read_only=True) as table:
-        refuse_unless_possible(table, request)
-        return _stated(table, request, output)
+    with open_workspace(prepared, store=store, progress=progress, read_only=True) as workspace:
+        refuse_unless_possible(workspace, request)
+        return _stated(workspace, request, output)
 
 
-def _stated(table: Opened, request: SparsifyRequest, output: Path) -> SparsityPlan:
-    stack, texts = find_stack(table.model), table.calibration.texts
-    units = find_units(table.model, stack, table.stack.players, request.group())
-    bounds, held_out = request.bounds(), table.prepared.held_out
-    measured = table.prepared.measured
+def _stated(workspace: Workspace, request: SparsifyRequest, output: Path) -> SparsityPlan:
+    stack, texts = find_stack(workspace.model), workspace.calibration.texts
+    units = find_units(workspace.model, stack, workspace.stack.players, request.group())
+    bounds, held_out = request.bounds(), workspace.prepared.held_out
+    measured = workspace.prepared.measured
     judged = (
-        table.calibration.texts if request.allocation == "ecoflap" else judged_on(table.prepared)
+        workspace.calibration.texts
+        if request.allocation == "ecoflap"
+        else judged_on(workspace.prepared)
     )
     work = None
     if request.allocation in BY_CONTRIBUTIONS:
-        work = asking(request, table.stack.n_players, table.locked, texts)
-    contributions = None if work is None else _contributions(table, work)
+        work = asking(request, workspace.stack.n_players, workspace.locked, texts)
+    contributions = None if work is None else _contributions(workspace, work)
     measuring = PASSES * stack.n_players * measured.tokens.size
     needed = find_pruner(request.pruner).needs != "nothing"
-    sharing = _sharing(table, request, units, judged, measuring)
+    sharing = _sharing(workspace, request, units, judged, measuring)
     candidates = 0.0 if sharing is None else sharing["candidates"] / SHARE
-    room = room_of(table.prepared, request, stack, units, candidates)
+    room = room_of(workspace.prepared, request, stack, units, candidates)
     judging = 2 * stack.n_players * held_out.n_sequences * held_out.length
-    everyone = ~np.eye(table.stack.n_players, dtype=bool)
+    everyone = ~np.eye(workspace.stack.n_players, dtype=bool)
     asked = everyone if work is None else work.coalitions
     found = SparsityPlan(
         kind="sparsify plan",
         command=request.command(output),
         request=request.as_json(),
-        model=model_part(table),
+        model=model_part(workspace),
         calibration=text_part(texts),
         pruning=text_part(measured) if request.measures() else None,
         held_out=text_part(held_out),
         target=request.target(),
         pattern=request.pattern,
         reachable=[bounds.least, bounds.most],
-        units=_sizes(table, units),
+        units=_sizes(workspace, units),
         contributions=contributions,
         sharing=sharing,
         pruning_layer_tokens=measuring if needed else 0,
         judging_layer_tokens=judging,
-        memory_bytes=memory_of(table, plan(asked, texts.n_sequences, texts.length), asked),
+        memory_bytes=memory_of(workspace, plan(asked, texts.n_sequences, texts.length), asked),
         pruning_memory_bytes=room.memory,
-        disk_bytes=sum(entry.n_bytes for entry in table.prepared.source.entries),
+        disk_bytes=sum(entry.n_bytes for entry in workspace.prepared.source.entries),
         temporary_bytes=room.disk,
         seconds=0.0,
     )
-    found["seconds"] = _seconds(table, found)
-    if table.streamed:
-        found["pass_bytes"] = table.streamed[0].pass_bytes
+    found["seconds"] = _seconds(workspace, found)
+    if workspace.streamed:
+        found["pass_bytes"] = workspace.streamed[0].pass_bytes
     return found
 
 
-def _contributions(table: Opened, work: Asking) -> ContributionsCostPart:
-    held = table.calibration.known_coalitions()
+def _contributions(workspace: Workspace, work: ContributionPlan) -> ContributionsCostPart:
+    held = workspace.calibration.known_coalitions()
     return ContributionsCostPart(
         how=work.how,
         coalitions=len(work.coalitions),
@@ -123,7 +125,7 @@ def _contributions(table: Opened, work: Asking) -> ContributionsCostPart:
 
 
 def _sharing(
-    table: Opened, request: SparsifyRequest, units: Units, judged: TextSet, measuring: int
+    workspace: Workspace, request: SparsifyRequest, units: Units, judged: TextSet, measuring: int
 ) -> SharingCostPart | None:
     """What a rule asks beyond contributions.
 
@@ -137,7 +139,7 @@ def _sharing(
     if rule == "owl" or (
         rule in BY_CONTRIBUTIONS and find_pruner(request.pruner).needs != "nothing"
     ):
-        measured = measuring * _walks(table, rule, judged)
+        measured = measuring * _walks(workspace, rule, judged)
     if rule == "owl":
         what, candidates = "outliers measured in one pass of the texts for pruning", 0.0
     elif rule == "ecoflap":
@@ -147,42 +149,42 @@ def _sharing(
         candidates = most_judged(n_units, len(SPREADS))
         what = f"{len(SPREADS)} spreads and level switches, at most {candidates:,.0f} allocations"
     else:
-        n_free = table.stack.n_players - len(table.locked)
+        n_free = workspace.stack.n_players - len(workspace.locked)
         candidates = float(len(SPREADS) + (max(0, n_free - 1) if rule == "mixed" else 0))
         what = f"{candidates:,.0f} allocations judged, their layers pruned for it"
     return SharingCostPart(
         what=what,
         candidates=candidates,
-        layer_tokens=round(candidates * find_stack(table.model).n_players * judged.tokens.size),
+        layer_tokens=round(candidates * find_stack(workspace.model).n_players * judged.tokens.size),
         measuring_layer_tokens=measured,
     )
 
 
-def _walks(table: Opened, rule: str, judged: TextSet) -> int:
+def _walks(workspace: Workspace, rule: str, judged: TextSet) -> int:
     """Times that statistics are gathered: each walk of spreads gathers them anew, searches once."""
     if rule in JUDGED_AGAIN or rule == "owl":
         return 1
-    memory = memory_for_states(table.request.state_memory, table.prepared.device)
-    width = int(table.model.config.get_text_config(decoder=True).hidden_size)
-    itemsize = max(table.prepared.dtype.itemsize, 4)
+    memory = memory_for_states(workspace.request.state_memory, workspace.prepared.device)
+    width = int(workspace.model.config.get_text_config(decoder=True).hidden_size)
+    itemsize = max(workspace.prepared.dtype.itemsize, 4)
     state = judged.length * width * itemsize
     return walks_of(len(SPREADS), judged.n_sequences, state, memory)
 
 
-def _sizes(table: Opened, units: Units) -> list[UnitSizePart]:
-    kind = table.request.player_kind()
+def _sizes(workspace: Workspace, units: Units) -> list[UnitSizePart]:
+    kind = workspace.request.player_kind()
     return [
         UnitSizePart(unit=label(kind, unit), weights=int(weights))
         for unit, weights in enumerate(units.weights)
     ]
 
 
-def _seconds(table: Opened, found: SparsityPlan) -> float:
+def _seconds(workspace: Workspace, found: SparsityPlan) -> float:
     """Running layers and heads, by the full model and the empty coalition timed once."""
-    layer, head = times_of(table)
-    texts = table.calibration.texts
-    whole = layer * table.stack.n_players  # one candidate through all layers
-    tokens = find_stack(table.model).n_players * texts.n_sequences * texts.length
+    layer, head = times_of(workspace)
+    texts = workspace.calibration.texts
+    whole = layer * workspace.stack.n_players  # one candidate through all layers
+    tokens = find_stack(workspace.model).n_players * texts.n_sequences * texts.length
     run = found["pruning_layer_tokens"] + found["judging_layer_tokens"]
     if (sharing := found["sharing"]) is not None:
         run += sharing["measuring_layer_tokens"] + sharing["layer_tokens"]

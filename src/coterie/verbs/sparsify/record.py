@@ -15,18 +15,18 @@ from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import Units
 from coterie.sparsity.write import Sparsity
 from coterie.verbs.shared.defaults import name_of
-from coterie.verbs.shared.opened import Opened
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.provenance import machine, versions
 from coterie.verbs.shared.record import model_part
-from coterie.verbs.sparsify.allocation import Shared
+from coterie.verbs.shared.workspace import Workspace
+from coterie.verbs.sparsify.allocation import Allocation
 from coterie.verbs.sparsify.request import SparsifyRequest
 
 
 def opening_part(
-    table: Opened,
+    workspace: Workspace,
     request: SparsifyRequest,
-    shared: Shared,
+    shared: Allocation,
     units: Units,
     identity: dict[str, Json],
     output: Path,
@@ -38,10 +38,10 @@ def opening_part(
         command=request.command(output),
         request=request.as_json(),
         identity=identity,
-        model=model_part(table),
-        calibration=text_part(table.calibration.texts),
-        pruning=text_part(table.prepared.measured) if request.measures() else None,
-        held_out=text_part(table.prepared.held_out),
+        model=model_part(workspace),
+        calibration=text_part(workspace.calibration.texts),
+        pruning=text_part(workspace.prepared.measured) if request.measures() else None,
+        held_out=text_part(workspace.prepared.held_out),
         sparsity=sparsity_part(request, shared, units, (), None),
         cost=CostPart(
             coalitions=measured.distinct if measured else 0,
@@ -51,14 +51,14 @@ def opening_part(
             choice=shared.told,
         ),
         versions=versions(),
-        machine=machine(torch.get_num_threads(), table.prepared.where),
-        dtype=name_of(table.prepared.dtype),
+        machine=machine(torch.get_num_threads(), workspace.prepared.where),
+        dtype=name_of(workspace.prepared.dtype),
     )
 
 
 def sparsity_part(
     request: SparsifyRequest,
-    shared: Shared,
+    shared: Allocation,
     units: Units,
     layers: Sequence[PrunedLayer],
     counted: Sparsity | None,
@@ -106,7 +106,9 @@ def _judged_on(request: SparsifyRequest, layers: Sequence[PrunedLayer]) -> list[
     return [min(rows), max(rows)]
 
 
-def _unseen(request: SparsifyRequest, shared: Shared, layers: Sequence[PrunedLayer]) -> list[str]:
+def _unseen(
+    request: SparsifyRequest, shared: Allocation, layers: Sequence[PrunedLayer]
+) -> list[str]:
     """Pruned maps that no calibration input reached, by the layer's number in the source."""
     if find_pruner(request.pruner).needs == "nothing":
         return []
@@ -118,7 +120,7 @@ def _unseen(request: SparsifyRequest, shared: Shared, layers: Sequence[PrunedLay
     ]
 
 
-def _zeros(units: Units, shared: Shared, layers: Sequence[PrunedLayer]) -> Vector:
+def _zeros(units: Units, shared: Allocation, layers: Sequence[PrunedLayer]) -> Vector:
     """Zeros of each unit; all of its weights where its layer is cut."""
     zeros = units.weights.copy()
     for place, layer in zip(np.flatnonzero(shared.kept), layers, strict=True):

@@ -24,7 +24,6 @@ from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.variant_game import ChoiceGame
 from coterie.sparsity.write import SparseWriter
 from coterie.verbs.shared.licence import licence_of
-from coterie.verbs.shared.opened import Opened, opened
 from coterie.verbs.shared.output import (
     as_read,
     check_output,
@@ -33,20 +32,21 @@ from coterie.verbs.shared.output import (
     written_aside,
 )
 from coterie.verbs.shared.prepared import Prepared, prepare
-from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.verdict import verdict_part
-from coterie.verbs.sparsify.allocation import Shared, share_out
+from coterie.verbs.shared.workspace import Workspace, open_workspace
+from coterie.verbs.sparsify.allocation import Allocation, share_out
 from coterie.verbs.sparsify.apply import (
     Outcome,
     Whole,
     Written,
     as_it_is,
     judged_whole,
-    let_go,
     nothing,
     proved,
     pruned_cut,
     pruned_here,
+    run_and_collect,
 )
 from coterie.verbs.sparsify.apply_streamed import applied_streamed, streaming_part
 from coterie.verbs.sparsify.contributions import check_way
@@ -67,7 +67,7 @@ class _Found:
     """
 
     record: SparsityRecord
-    shared: Shared
+    shared: Allocation
     units: Units
     vocabulary: int
     folder: Path
@@ -99,7 +99,7 @@ def sparsify(
         VerificationError: the reloaded checkpoint is not the model that was measured.
     """
     request.check()
-    progress, output = progress or Silent(), Path(output)
+    progress, output = progress or NoProgress(), Path(output)
     done = None if overwrite else cast("SparsityRecord | None", read_record(output))
     if done is None:
         check_output(output, overwrite=overwrite)
@@ -118,7 +118,9 @@ def sparsify(
         def begin() -> Path:
             return ending.enter_context(written_aside(output, overwrite=overwrite))
 
-        found = let_go(lambda: _found(prepared, request, identity, output, store, begin, progress))
+        found = run_and_collect(
+            lambda: _found(prepared, request, identity, output, store, begin, progress)
+        )
         _finish(found, _outcome(found, prepared, request, progress), prepared, request)
     return found.record
 
@@ -137,23 +139,23 @@ def _found(
     Args:
         begin: Makes the folder for the checkpoint: nothing is written before it is needed.
     """
-    with opened(prepared, store=store, progress=progress) as table:
-        refuse_unless_possible(table, request)
-        shared = share_out(table, request, progress)
+    with open_workspace(prepared, store=store, progress=progress) as workspace:
+        refuse_unless_possible(workspace, request)
+        shared = share_out(workspace, request, progress)
         units = find_units(
-            table.model, find_stack(table.model), table.stack.players, request.group()
+            workspace.model, find_stack(workspace.model), workspace.stack.players, request.group()
         )
-        record = opening_part(table, request, shared, units, identity, output)
+        record = opening_part(workspace, request, shared, units, identity, output)
         folder, began = begin(), time.monotonic()
         done: Whole | Written | Outcome
-        if table.streamed:
-            done = applied_streamed(table, request, shared, folder, progress)
-            record["streaming"] = streaming_part(table, record["cost"]["coalitions"])
+        if workspace.streamed:
+            done = applied_streamed(workspace, request, shared, folder, progress)
+            record["streaming"] = streaming_part(workspace, record["cost"]["coalitions"])
         else:
-            done = judged_whole(table, progress)
+            done = judged_whole(workspace, progress)
             if shared.kept.all():
-                done = pruned_here(table, request, shared, done, folder, progress)
-        vocabulary = table.calibration.engine.vocabulary
+                done = pruned_here(workspace, request, shared, done, folder, progress)
+        vocabulary = workspace.calibration.engine.vocabulary
         return _Found(record, shared, units, vocabulary, folder, began, done)
 
 
@@ -185,29 +187,29 @@ def _finish(found: _Found, done: Outcome, prepared: Prepared, request: SparsifyR
     write_record(folder, cast("dict[str, Json]", record))
 
 
-def refuse_unless_possible(table: Opened, request: SparsifyRequest) -> None:
+def refuse_unless_possible(workspace: Workspace, request: SparsifyRequest) -> None:
     """Whatever could not be done is told before the game: one text goes through layers and head.
 
     Raises:
         UserError: one line about the first thing.
     """
-    stack = find_stack(table.model)
-    SparseWriter(table.prepared.source, table.model, stack)
-    units = find_units(table.model, stack, table.stack.players, request.group())
+    stack = find_stack(workspace.model)
+    SparseWriter(workspace.prepared.source, workspace.model, stack)
+    units = find_units(workspace.model, stack, workspace.stack.players, request.group())
     allocation = units.allocation(np.full(len(units.weights), request.target()))
     check_allocation(stack, allocation)
-    tokens = torch.from_numpy(table.calibration.texts.tokens)
+    tokens = torch.from_numpy(workspace.calibration.texts.tokens)
     check_tokens(
-        stack, allocation, find_pruner(request.pruner), table.prepared.measured.tokens.size
+        stack, allocation, find_pruner(request.pruner), workspace.prepared.measured.tokens.size
     )
-    with refused_unless_replayed(table.model):
-        if table.streamed:
-            table.streamed[0].check_layers()
+    with refused_unless_replayed(workspace.model):
+        if workspace.streamed:
+            workspace.streamed[0].check_layers()
             return
         with running_apart():
-            shape, few = table.calibration.engine.shape, tokens[[0, -1]]
+            shape, few = workspace.calibration.engine.shape, tokens[[0, -1]]
             memory = request.base.state_memory
-            game = ChoiceGame(table.model, stack, few, shape, nothing, state_memory=memory)
+            game = ChoiceGame(workspace.model, stack, few, shape, nothing, state_memory=memory)
             game.observe(as_it_is(stack), np.arange(1))
 
 

@@ -13,9 +13,9 @@ from coterie.game.estimation.sampling import permutation_shapley, sampled
 from coterie.game.estimation.semivalues import Estimate, banzhaf, exact, placed, shapley
 from coterie.game.search import Ledger
 from coterie.game.utilities import floor_nll
-from coterie.verbs.search.timed import Clocked
-from coterie.verbs.shared.opened import Opened
+from coterie.verbs.search.timed import TimedGame
 from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.workspace import Workspace
 
 Estimator = Callable[[ValueFunction], Estimate]
 
@@ -52,20 +52,20 @@ def check_estimator(name: str, n_players: int, n_locked: int, budget: int | None
         )
 
 
-def estimate_true(table: Opened, progress: Progress) -> tuple[Estimate, Ledger]:
+def estimate_true(workspace: Workspace, progress: Progress) -> tuple[Estimate, Ledger]:
     """The contributions by the asked estimator, in nats per token, with both errors.
 
     The error by texts re-reads the same coalitions under resampled documents.
     """
-    request, played = table.request, table.calibration
-    locked = np.array(table.locked, dtype=np.intp)
-    n_players = table.stack.n_players
+    request, played = workspace.request, workspace.calibration
+    locked = np.array(workspace.locked, dtype=np.intp)
+    n_players = workspace.stack.n_players
     asked = request.budget or BUDGET
 
     def tell(done: int) -> None:
         progress.step("observing, layer-sequences", done, done)
 
-    game = Clocked(played.game, tell=tell)
+    game = TimedGame(played.game, tell=tell)
     ledger = Ledger(game, floor=floor_nll(played.engine.vocabulary))
     estimator = _estimator(request.estimator, n_players, locked, asked, request.seed)
     full = ledger.losses(np.ones((1, n_players), dtype=bool))[0]

@@ -10,30 +10,30 @@ from coterie.game.study import Study
 from coterie.plain import finite
 from coterie.players import Kind, label
 from coterie.report.schema.prune import BudgetPart, InteractionsPart, PairPart, Record
-from coterie.verbs.shared.opened import Opened
 from coterie.verbs.shared.record import contributions_part, opening_record
+from coterie.verbs.shared.workspace import Workspace
 
 PAIR_BASES = 24
 """Base coalitions around which the surrogate is asked about every pair: few, as it is asked by
 every refit too."""
 
 
-def estimated_record(table: Opened, estimate: Estimate, ledger: Ledger) -> Record:
+def estimated_record(workspace: Workspace, estimate: Estimate, ledger: Ledger) -> Record:
     """The record of contributions estimated from the true game, without a surrogate."""
-    record = opening_record("values", table)
+    record = opening_record("values", workspace)
     asked, _ = ledger.seen()
-    spent = table.calibration.engine.spent
-    record["search"]["method"] = f"{table.request.estimator} estimator"
+    spent = workspace.calibration.engine.spent
+    record["search"]["method"] = f"{workspace.request.estimator} estimator"
     record["search"]["surrogate"] = "none"
     record["search"]["utility"] = "log-loss"
     record["fidelity"] = None
     record["contributions"] = contributions_part(
-        estimate, "log-loss", 0, len(asked), table.request.player_kind()
+        estimate, "log-loss", 0, len(asked), workspace.request.player_kind()
     )
     record["budget"] = BudgetPart(
         distinct=len(asked),
         known=0,
-        layer_tokens_asked=ledger.layer_sequences * table.calibration.texts.length,
+        layer_tokens_asked=ledger.layer_sequences * workspace.calibration.texts.length,
         layer_tokens_executed=spent.layer_tokens,
         head_tokens=spent.head_tokens,
         not_finite=ledger.not_finite,

@@ -9,10 +9,10 @@ from coterie.game.stability import cut_overlaps, rank_overlaps
 from coterie.plain import finite
 from coterie.report.schema.prune import OverlapPart, StabilityPart
 from coterie.verbs.search.choose import choose
-from coterie.verbs.search.nearby import around_found
-from coterie.verbs.shared.opened import Opened
+from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,33 +21,33 @@ class _Run:
     contributions: Vector | None
 
 
-def stability(table: Opened, keep: int, *, progress: Progress) -> StabilityPart:
+def stability(workspace: Workspace, keep: int, *, progress: Progress) -> StabilityPart:
     """Run the asked method again, by other seeds on the same texts, then on other texts.
 
     Other texts are those that another seed draws; the search itself then keeps its seed.
     """
-    request = table.request
-    first = _run(table, keep, request.seed, progress)
+    request = workspace.request
+    first = _run(workspace, keep, request.seed, progress)
     seeds, texts = [first], [first]
     for number in range(1, request.repeats):
         progress.say(f"repeat {number + 1} of {request.repeats}: another seed, the same texts")
-        seeds.append(_run(table, keep, request.seed + number, progress))
+        seeds.append(_run(workspace, keep, request.seed + number, progress))
     for number in range(1, request.repeats):
         progress.say(f"repeat {number + 1} of {request.repeats}: other texts, the same seed")
         drawn = replace(request, seed=request.seed + number, study=None)
-        other = table.on(prepare(drawn, progress=progress))
+        other = workspace.on(prepare(drawn, progress=progress))
         texts.append(_run(other, keep, request.seed, progress))
     return StabilityPart(
-        removed=table.stack.n_players - keep,
+        removed=workspace.stack.n_players - keep,
         method=request.method,
         overlaps=[_overlap("search seeds", seeds), _overlap("calibration texts", texts)],
     )
 
 
-def _run(table: Opened, keep: int, seed: int, progress: Progress) -> _Run:
-    request = table.request
+def _run(workspace: Workspace, keep: int, seed: int, progress: Progress) -> _Run:
+    request = workspace.request
     found = choose(
-        table,
+        workspace,
         request.method,
         [keep],
         budget=request.budget,
@@ -57,7 +57,7 @@ def _run(table: Opened, keep: int, seed: int, progress: Progress) -> _Run:
     )
     if found.searched is not None:
         return _Run(found.keep(keep), found.searched.study.contributions.estimate.values)
-    near = around_found(table, found, progress)
+    near = contributions_near(workspace, found, progress)
     return _Run(found.keep(keep), None if near is None else near.estimate.values)
 
 

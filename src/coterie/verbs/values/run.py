@@ -7,15 +7,15 @@ import numpy as np
 from coterie.game.search import front_sizes, plain_cost
 from coterie.report.schema.prune import Record
 from coterie.verbs.search.choose import choose
-from coterie.verbs.search.nearby import around_found
+from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.paper import search
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
-from coterie.verbs.shared.opened import Opened, opened
 from coterie.verbs.shared.prepared import prepare
-from coterie.verbs.shared.progress import Progress, Silent
+from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.result import Result
 from coterie.verbs.shared.settings import size_asked, sketch
+from coterie.verbs.shared.workspace import Workspace, open_workspace
 from coterie.verbs.values.estimators import check_estimator, estimate_true
 from coterie.verbs.values.record import estimated_record, interactions_part
 from coterie.verbs.values.repeats import stability
@@ -36,35 +36,35 @@ def values(
         UserError: something asked cannot be done, in one line.
     """
     request.check(cutting=False)
-    progress = progress or Silent()
+    progress = progress or NoProgress()
     prepared = prepare(request, progress=progress)
     n_locked, n_players = len(prepared.locked), sketch(request, prepared.source)[0]
     check_estimator(request.estimator, n_players, n_locked, request.budget)
-    with opened(prepared, store=store, progress=progress) as table:
-        keep = size_asked(request, n_players, table.locked)
+    with open_workspace(prepared, store=store, progress=progress) as workspace:
+        keep = size_asked(request, n_players, workspace.locked)
         if request.front:
-            return Result(with_running(_front(table, progress), table))
+            return Result(with_running(_front(workspace, progress), workspace))
         if request.estimator != "paper":
-            record = estimated_record(table, *estimate_true(table, progress))
+            record = estimated_record(workspace, *estimate_true(workspace, progress))
         else:
-            searched = search(table, keep, progress)
-            record = searched_record("values", table, searched)
+            searched = search(workspace, keep, progress)
+            record = searched_record("values", workspace, searched)
             if request.interactions:
                 progress.say("asking the surrogate about every pair")
                 record["interactions"] = interactions_part(searched.study, request.player_kind())
-        with_running(record, table)  # of this run; repeats are runs of their own
+        with_running(record, workspace)  # of this run; repeats are runs of their own
         if request.repeats > 1 and keep is not None:
-            record["stability"] = stability(table, keep, progress=progress)
+            record["stability"] = stability(workspace, keep, progress=progress)
         return Result(record)
 
 
-def _front(table: Opened, progress: Progress) -> Record:
+def _front(workspace: Workspace, progress: Progress) -> Record:
     """The best coalition of every size, from one player removed to half of them."""
-    request = table.request
-    sizes = front_sizes(table.stack.n_players, locked=np.array(table.locked, dtype=np.intp))
-    least = plain_cost(table.stack.n_players, sizes, n_locked=len(table.locked))
+    request = workspace.request
+    sizes = front_sizes(workspace.stack.n_players, locked=np.array(workspace.locked, dtype=np.intp))
+    least = plain_cost(workspace.stack.n_players, sizes, n_locked=len(workspace.locked))
     found = choose(
-        table,
+        workspace,
         request.method,
         list(sizes),
         budget=request.budget or max(FRONT_COALITIONS, 2 * least),
@@ -72,4 +72,6 @@ def _front(table: Opened, progress: Progress) -> Record:
         seed=request.seed,
         progress=progress,
     )
-    return chosen_record("values", table, found, near=around_found(table, found, progress))
+    return chosen_record(
+        "values", workspace, found, near=contributions_near(workspace, found, progress)
+    )

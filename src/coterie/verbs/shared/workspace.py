@@ -22,7 +22,7 @@ from coterie.models.loaded.stack import Stack
 from coterie.plain import Json
 from coterie.report.words import size
 from coterie.store.observations import EVERY_GAME, Store, default_path
-from coterie.store.stored_game import Remembered
+from coterie.store.stored_game import StoredGame
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.defaults import name_of
 from coterie.verbs.shared.prepared import Prepared
@@ -39,12 +39,12 @@ WARNINGS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Played:
+class TextGame:
     """One model on one set of texts: the engine, and the same behind the store."""
 
     texts: TextSet
     engine: ModelGame | StreamedGame | Replicas
-    game: Remembered
+    game: StoredGame
     said: int = 0
     """Remarks of the engine that were told when it was opened."""
 
@@ -54,28 +54,28 @@ class Played:
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class Workspace:
     """A model that is loaded or streamed, and the game it plays on the texts that choose."""
 
     prepared: Prepared
     model: PreTrainedModel
     """Without any weights where it is streamed."""
     stack: Stack
-    calibration: Played
-    play: Callable[[TextSet], Played]
+    calibration: TextGame
+    play: Callable[[TextSet], TextGame]
     """Makes the game of this model on some texts."""
-    played: list[Played] = field(default_factory=list)
+    played: list[TextGame] = field(default_factory=list)
     """Every game made so far."""
 
-    def play_held_out(self) -> Played:
+    def play_held_out(self) -> TextGame:
         """The game on the held-out texts, which the search never sees."""
         return self.play(self.prepared.held_out)
 
-    def second(self) -> Played | None:
+    def second(self) -> TextGame | None:
         """The game on the texts that decide between finalists; None where there are none."""
         return None if self.prepared.second is None else self.play(self.prepared.second)
 
-    def on(self, prepared: Prepared) -> "Opened":
+    def on(self, prepared: Prepared) -> "Workspace":
         """The same model, loaded once, on the texts of another request."""
         return replace(self, prepared=prepared, calibration=self.play(prepared.calibration))
 
@@ -112,13 +112,13 @@ class Opened:
 
 
 @contextmanager
-def opened(
+def open_workspace(
     prepared: Prepared,
     *,
     store: Path | str | None,
     progress: Progress,
     read_only: bool = False,
-) -> Iterator[Opened]:
+) -> Iterator[Workspace]:
     """Load the model, or have it streamed, and open the store; the store is closed on the way out.
 
     Args:
@@ -132,13 +132,13 @@ def opened(
     try:
         if (study := prepared.request.study) is not None:
             book.claim_study(EVERY_GAME, study, prepared.identity())
-        games: list[Played] = []
+        games: list[TextGame] = []
         play = _player(book, prepared, games, progress)
         calibration = play(prepared.calibration)
         model, stack = calibration.engine.model, calibration.engine.stack
-        table = Opened(prepared, model, stack, calibration, play, games)
-        yield table
-        _warn(table.breakdowns, progress)
+        workspace = Workspace(prepared, model, stack, calibration, play, games)
+        yield workspace
+        _warn(workspace.breakdowns, progress)
     except UserError:
         book.forget()
         raise
@@ -147,19 +147,19 @@ def opened(
 
 
 def _player(
-    book: Store, prepared: Prepared, games: list[Played], progress: Progress
-) -> Callable[[TextSet], Played]:
+    book: Store, prepared: Prepared, games: list[TextGame], progress: Progress
+) -> Callable[[TextSet], TextGame]:
     """What makes the game on some texts: of one loaded model, or of its files."""
     if prepared.request.stream:
 
-        def stream(texts: TextSet) -> Played:
+        def stream(texts: TextSet) -> TextGame:
             games.append(_play_streamed(book, prepared, games, texts, progress))
             return games[-1]
 
         return stream
     copies = _loaded(prepared, progress)
 
-    def play(texts: TextSet) -> Played:
+    def play(texts: TextSet) -> TextGame:
         games.append(_play(book, prepared, copies, texts, progress))
         return games[-1]
 
@@ -204,10 +204,10 @@ def _identity(
 def _play_streamed(
     book: Store,
     prepared: Prepared,
-    games: list[Played],
+    games: list[TextGame],
     texts: TextSet,
     progress: Progress,
-) -> Played:
+) -> TextGame:
     """The first game learns how the model runs; those on other texts go by what it learnt."""
     if games:
         first = games[0].engine
@@ -225,7 +225,7 @@ def _play_streamed(
         progress.say(told(game))
     # Other batches than in memory: the last bits of a loss are those of streaming.
     facts = {**_identity(prepared, game.model, game.stack, texts), "streamed": True}
-    return Played(texts, game, Remembered(game, book, book.game(facts)))
+    return TextGame(texts, game, StoredGame(game, book, book.game(facts)))
 
 
 def _play(
@@ -234,7 +234,7 @@ def _play(
     copies: list[tuple[PreTrainedModel, Stack]],
     texts: TextSet,
     progress: Progress,
-) -> Played:
+) -> TextGame:
     number = book.game(_identity(prepared, *copies[0], texts))
     memory = prepared.request.state_memory
     known = book.note(number, "shape")
@@ -246,8 +246,8 @@ def _play(
         engine = replicated(copies, texts.tokens, shape=shape, state_memory=memory)
     for remark in engine.remarks:
         progress.say(f"warning: {remark}")
-    remembered = Remembered(engine, book, number)
-    return Played(texts, engine, remembered, said=len(engine.remarks))
+    remembered = StoredGame(engine, book, number)
+    return TextGame(texts, engine, remembered, said=len(engine.remarks))
 
 
 def _warn(breakdowns: list[str], progress: Progress) -> None:
