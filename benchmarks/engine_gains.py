@@ -19,9 +19,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch._inductor.config as inductor
-from engine import LENGTH, N_SEQUENCES, REFERENCE, WIDE, Case, build, plain_loss
 
 from coterie.engine.model_game import ModelGame
+from engine import LENGTH, N_SEQUENCES, REFERENCE, WIDE, Case, build, plain_loss
 
 ROUNDS = 9
 CASES = [
