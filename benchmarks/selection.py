@@ -37,8 +37,7 @@ from coterie.game.search import one_shot as one_at_a_time
 from coterie.game.stability import cut_overlaps
 from coterie.game.study import Settings, run_study
 from coterie.game.utilities import clustered_mean, floor_nll
-from coterie.models.loaded.load import load_tokenizer
-from coterie.texts.sets import TextSet, choose_texts
+from coterie.texts.sets import TextSet
 from coterie.verbs.search.choose import choose
 from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.progress import NoProgress
@@ -151,18 +150,16 @@ def texts_of(options: argparse.Namespace) -> Prepared:
     """The model with as many texts as asked, documents mixed."""
     request = Request(options.model, calibration=options.calibration, held_out=options.held_out)
     prepared = prepare(request, progress=NoProgress())
-    tokenizer = load_tokenizer(prepared.source)
 
     def drawn(sequences: int, stream: int) -> tuple[TextSet, TextSet]:
-        return choose_texts(
-            tokenizer,
-            calibration=options.calibration,
-            held_out=options.held_out,
+        recipe = replace(
+            prepared.recipe,
             sequences=sequences,
             held_out_sequences=options.judging,
             length=options.length,
-            rng=np.random.default_rng([0, stream]),
+            seed=(0, stream),
         )
+        return recipe.read()
 
     calibration, held_out = drawn(options.sequences, 1)
     more, _ = drawn(options.sequences + options.second, 6)

@@ -21,7 +21,6 @@ import torch
 from coterie.game.coalitions import Vector
 from coterie.game.surrogates.fidelity import agreement
 from coterie.game.utilities import clustered_mean, floor_nll, read
-from coterie.models.loaded.load import load_tokenizer
 from coterie.models.loaded.stack import find_stack
 from coterie.sparsity.allocation import Bounds, importance_of
 from coterie.sparsity.ecoflap import ecoflap, zeroth_order_scores
@@ -30,8 +29,7 @@ from coterie.sparsity.owl import outlier_ratios, owl
 from coterie.sparsity.pruners import PRUNERS, find_pruner
 from coterie.sparsity.units import find_units
 from coterie.sparsity.variant_game import ChoiceGame
-from coterie.texts.sets import TextSet, choose_texts
-from coterie.verbs.shared.defaults import default_calibration
+from coterie.texts.sets import TextSet
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import machine, versions
@@ -219,16 +217,12 @@ def _allocations(
 
 def _held_out(table: Workspace, sequences: int) -> TextSet:
     """More texts than a run judges by: differences between good rules are small."""
-    source, base = table.prepared.source, table.request
-    texts = choose_texts(
-        load_tokenizer(source),
-        calibration=base.calibration or default_calibration(source),
-        held_out=base.held_out,
+    recipe = replace(
+        table.prepared.recipe,
         sequences=2 * len(table.calibration.texts.tokens),  # as a run reads them
         held_out_sequences=sequences,
-        length=table.calibration.texts.length,
-        rng=np.random.default_rng([base.seed, 1]),
-    )[1]
+    )
+    _, texts = recipe.read()
     assert not set(texts.document_names) & set(table.calibration.texts.document_names)
     return texts
 

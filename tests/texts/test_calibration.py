@@ -2,6 +2,7 @@
 
 import string
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from coterie.errors import TextError
-from coterie.texts.sets import choose_texts, more_texts, pack, split_documents, without
+from coterie.texts.packing import SequenceFormat
+from coterie.texts.recipe import TextRecipe
+from coterie.texts.sets import pack, split_documents, without
 from coterie.texts.specs import Document, Source
 
 SOURCE = Source("corpus.txt")
@@ -38,6 +41,10 @@ def document(name, text, source=SOURCE):
     return Document(name, text, source)
 
 
+def packed(documents, tokenizer, *, length, bos="auto", context=None, rng, **asked):
+    return pack(documents, SequenceFormat(tokenizer, length, bos, context), rng=rng, **asked)
+
+
 def library(count, length):
     """Documents over alphabets of their own: a sequence betrays where it comes from."""
     return [document(f"d{i}", chr(ord("A") + i) * length) for i in range(count)]
@@ -46,7 +53,7 @@ def library(count, length):
 def test_sequences_have_one_length_and_every_document_speaks_before_any_speaks_twice(
     tokenizer, rng
 ):
-    texts = pack(library(8, 100), tokenizer, length=16, sequences=20, rng=rng)
+    texts = packed(library(8, 100), tokenizer, length=16, sequences=20, rng=rng)
     assert texts.tokens.shape == (20, 16) and texts.tokens.dtype == np.int64
     assert (texts.n_sequences, texts.length, texts.bos) == (20, 16, False)
     assert sorted(Counter(texts.documents[:8]).values()) == [1] * 8
@@ -55,7 +62,7 @@ def test_sequences_have_one_length_and_every_document_speaks_before_any_speaks_t
 
 def test_a_sequence_is_text_of_the_document_it_names(tokenizer, rng):
     documents = [document("digits", "0123456789" * 30), document("letters", "abcdefghij" * 30)]
-    texts = pack(documents, tokenizer, length=25, rng=rng)
+    texts = packed(documents, tokenizer, length=25, rng=rng)
     text_of = {d.name: d.text for d in documents}
     for row, place in zip(texts.tokens, texts.documents, strict=True):
         assert tokenizer.decode(row) in text_of[texts.document_names[place]]
@@ -63,14 +70,14 @@ def test_a_sequence_is_text_of_the_document_it_names(tokenizer, rng):
 
 def test_windows_do_not_overlap(tokenizer, rng):
     text = "".join(chr(0x100 + i) for i in range(500))  # 1,000 different pairs of bytes
-    texts = pack([document("d", text)], tokenizer, length=10, rng=rng)
+    texts = packed([document("d", text)], tokenizer, length=10, rng=rng)
     pairs = [tuple(row[i : i + 2]) for row in texts.tokens for i in range(0, 10, 2)]
     assert texts.n_sequences >= 99
     assert max(Counter(pairs).values()) <= 2  # an odd offset pairs last with first bytes
 
 
 def test_short_documents_are_joined_by_the_end_token_into_documents_of_their_own(tokenizer, rng):
-    texts = pack(library(6, 10), tokenizer, length=15, rng=rng)
+    texts = packed(library(6, 10), tokenizer, length=15, rng=rng)
     assert texts.n_sequences == 3
     assert len(set(texts.documents)) == 3
     for row in texts.tokens:
@@ -80,7 +87,7 @@ def test_short_documents_are_joined_by_the_end_token_into_documents_of_their_own
 
 
 def test_a_long_document_gives_the_windows_of_all_its_stretches(tokenizer, rng):
-    texts = pack([document("book", "word " * 40_000)], tokenizer, length=100, rng=rng)
+    texts = packed([document("book", "word " * 40_000)], tokenizer, length=100, rng=rng)
     assert 0.95 * 2_000 <= texts.n_sequences <= 2_000
     assert set(texts.documents) == {0}
 
@@ -95,7 +102,9 @@ def test_bos_stands_before_every_sequence_as_the_policy_says():
         (adding, "always", True),
         (adding, "never", False),
     ]:
-        texts = pack(library(3, 50), tokenizer, length=8, bos=policy, rng=np.random.default_rng(0))
+        texts = packed(
+            library(3, 50), tokenizer, length=8, bos=policy, rng=np.random.default_rng(0)
+        )
         assert texts.bos is expected
         assert ((texts.tokens == tokenizer.bos_token_id).sum(axis=1) == expected).all()
         assert ((texts.tokens[:, 0] == tokenizer.bos_token_id) == expected).all()
@@ -106,7 +115,7 @@ def test_a_mixture_gives_every_source_its_share_of_any_first_sequences(tokenizer
     big, small = Source("a", 0.7), Source("b", 0.3)
     documents = [document(f"a{i}", "a" * 400, big) for i in range(3)]
     documents += [document(f"b{i}", "b" * 400, small) for i in range(3)]
-    texts = pack(documents, tokenizer, length=10, sequences=40, rng=rng)
+    texts = packed(documents, tokenizer, length=10, sequences=40, rng=rng)
     from_a = np.array([texts.document_names[place][0] == "a" for place in texts.documents])
     for first in (10, 20, 30, 40):
         assert from_a[:first].sum() == round(0.7 * first)
@@ -115,13 +124,13 @@ def test_a_mixture_gives_every_source_its_share_of_any_first_sequences(tokenizer
 
 def test_documents_of_one_name_in_two_sources_stay_two(tokenizer, rng):
     documents = [document("x", letter * 50, Source(letter, 0.5)) for letter in "ab"]
-    texts = pack(documents, tokenizer, length=10, sequences=4, rng=rng)
+    texts = packed(documents, tokenizer, length=10, sequences=4, rng=rng)
     assert len(texts.document_names) == len(set(texts.documents)) == 2
 
 
 def test_the_seed_decides_the_sequences_and_the_hash_tells_them_apart(tokenizer):
     first, again, other = (
-        pack(library(5, 90), tokenizer, length=10, sequences=9, rng=np.random.default_rng(seed))
+        packed(library(5, 90), tokenizer, length=10, sequences=9, rng=np.random.default_rng(seed))
         for seed in (3, 3, 4)
     )
     np.testing.assert_array_equal(first.tokens, again.tokens)
@@ -157,45 +166,42 @@ def test_what_calibrates_is_taken_out_of_what_judges():
     assert ([d.name for d in rest], left_out) == (["d2", "d3", "d4"], 2)
 
 
-def test_stdlib_judges_by_the_half_that_does_not_calibrate(tokenizer, rng):
-    chosen, judges = choose_texts(
-        tokenizer, calibration="stdlib", held_out=None, sequences=12, held_out_sequences=12,
-        length=64, rng=rng,
-    )  # fmt: skip
+def test_stdlib_judges_by_the_half_that_does_not_calibrate(tokenizer):
+    chosen, judges = TextRecipe(
+        tokenizer, "stdlib", sequences=12, held_out_sequences=12, length=64
+    ).read()
     assert "calibration half" in chosen.description and "verdict half" in judges.description
     assert not set(chosen.document_names) & set(judges.document_names)
 
 
 @pytest.mark.parametrize("names_itself", [False, True])
-def test_a_file_alone_sets_half_of_its_documents_aside(tokenizer, rng, tmp_path, names_itself):
+def test_a_file_alone_sets_half_of_its_documents_aside(tokenizer, tmp_path, names_itself):
     path = tmp_path / "novel.txt"
     path.write_text("\n\n".join(f"{i} " * 10 for i in range(300)))
-    chosen, judges = choose_texts(
-        tokenizer, calibration=str(path), held_out=str(path) if names_itself else None,
-        sequences=6, held_out_sequences=None, length=32, rng=rng,
-    )  # fmt: skip
+    chosen, judges = TextRecipe(
+        tokenizer, str(path), str(path) if names_itself else None, sequences=6,
+        held_out_sequences=None, length=32,
+    ).read()  # fmt: skip
     assert not set(chosen.document_names) & set(judges.document_names)
     assert not {row.tobytes() for row in chosen.tokens} & {row.tobytes() for row in judges.tokens}
     assert judges.n_sequences > 100
     assert str(tmp_path) not in repr((chosen.description, chosen.document_names, chosen.sources))
 
 
-def test_a_named_held_out_text_loses_what_also_calibrates(tokenizer, rng, tmp_path):
+def test_a_named_held_out_text_loses_what_also_calibrates(tokenizer, tmp_path):
     ours, theirs = tmp_path / "a.json", tmp_path / "b.json"
     ours.write_text('["alpha beta gamma delta", "one two three four five"]')
     theirs.write_text('["One two  three four five", "a text of its own, rather long"]')
-    _, judges = choose_texts(
-        tokenizer, calibration=str(ours), held_out=str(theirs), sequences=2,
-        held_out_sequences=None, length=8, rng=rng,
-    )  # fmt: skip
+    _, judges = TextRecipe(
+        tokenizer, str(ours), str(theirs), sequences=2, held_out_sequences=None, length=8
+    ).read()
     assert set(judges.document_names) == {"b.json[1]"}
     assert judges.description.endswith("less 1 document that also calibrates")
     theirs.write_text(ours.read_text() + " ")
     with pytest.raises(TextError, match=r"every document of the held-out text .* also calibrates"):
-        choose_texts(
-            tokenizer, calibration=str(ours), held_out=str(theirs), sequences=2,
-            held_out_sequences=2, length=8, rng=rng,
-        )  # fmt: skip
+        TextRecipe(
+            tokenizer, str(ours), str(theirs), sequences=2, held_out_sequences=2, length=8
+        ).read()
 
 
 @pytest.mark.parametrize(
@@ -210,7 +216,7 @@ def test_a_named_held_out_text_loses_what_also_calibrates(tokenizer, rng, tmp_pa
 )
 def test_what_cannot_be_packed_is_refused(tokenizer, rng, asked, complaint):
     with pytest.raises(TextError, match=complaint):
-        pack(library(5, 10), tokenizer, rng=rng, **asked)
+        packed(library(5, 10), tokenizer, rng=rng, **asked)
 
 
 def test_a_source_with_too_small_a_share_is_refused(tokenizer, rng):
@@ -219,14 +225,14 @@ def test_a_source_with_too_small_a_share_is_refused(tokenizer, rng):
         document("b", "b" * 90, Source("b", 0.01)),
     ]
     with pytest.raises(TextError, match="'b' has too small a share to give one of 3 sequences"):
-        pack(documents, tokenizer, length=10, sequences=3, rng=rng)
+        packed(documents, tokenizer, length=10, sequences=3, rng=rng)
 
 
 def test_bos_cannot_be_asked_of_a_tokenizer_without_one(rng):
     tokenizer = byte_tokenizer()
     tokenizer.bos_token = None
     with pytest.raises(TextError, match="BOS 'always' needs a tokenizer with a BOS token"):
-        pack(library(2, 50), tokenizer, length=8, bos="always", rng=rng)
+        packed(library(2, 50), tokenizer, length=8, bos="always", rng=rng)
 
 
 def test_one_document_cannot_be_split():
@@ -250,12 +256,9 @@ def test_more_texts_begin_with_those_that_calibrate_and_never_meet_those_that_ju
         "sequences": 4,
         "held_out_sequences": 3,
     }
-    calibration, held = choose_texts(
-        tokenizer, **asked, length=16, rng=np.random.default_rng([5, 1])
-    )
-    more = more_texts(
-        calibration, tokenizer, **asked, wanted=wanted, rng=np.random.default_rng([5, 1])
-    )
+    recipe = TextRecipe(tokenizer, **asked, length=16, seed=(5, 1))
+    calibration, held = recipe.read()
+    more = recipe.more(wanted)
     n = min(wanted, 4)
     np.testing.assert_array_equal(more.tokens[:n], calibration.tokens[:n])
     read = [set(tokenizer.decode(texts.tokens.ravel())) for texts in (more, held)]
@@ -274,7 +277,16 @@ def test_more_of_a_text_that_is_read_whole_goes_on_where_the_first_ones_stopped(
     (tmp_path / "text.txt").write_text(words + "<|endoftext|>" + words[::-1])
     asked = {"calibration": str(tmp_path / "text.txt"), "held_out": None}
     asked |= {"sequences": 4, "held_out_sequences": None}
-    calibration, _ = choose_texts(tokenizer, **asked, length=16, rng=np.random.default_rng(3))
-    more = more_texts(calibration, tokenizer, **asked, wanted=50, rng=np.random.default_rng(3))
+    more = TextRecipe(tokenizer, **asked, length=16, seed=(3,)).more(50)
     assert more.n_sequences == 50
     assert len({row.tobytes() for row in more.tokens}) == 50
+
+
+def test_a_recipe_reads_once_and_a_changed_one_reads_other_sequences(tokenizer):
+    recipe = TextRecipe(tokenizer, "stdlib", sequences=4, held_out_sequences=4, length=32)
+    first, again = recipe.read(), recipe.read()
+    assert first[0] is again[0] and first[1] is again[1]
+    same = replace(recipe).read()
+    assert [texts.sha256 for texts in same] == [texts.sha256 for texts in first]
+    longer, judges = replace(recipe, length=64).read()
+    assert longer.length == judges.length == 64

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from coterie.cli import main
 from coterie.errors import TextError
 from coterie.scores.perplexity import running_windows, sequence_losses
+from coterie.texts.packing import SequenceFormat
 from coterie.texts.specs import Document, Source
 
 QUICK = ["--length", "16", "--sequences", "12", "--dtype", "float32"]
@@ -151,22 +152,23 @@ def test_windows_belong_to_the_document_they_start_in(home):
     tokenizer = AutoTokenizer.from_pretrained(home / "model")
     source = Source("s")
     documents = [Document(str(i), "badabo " * 40, source) for i in range(3)]
-    texts = running_windows(documents, tokenizer, length=16, at_most=1000, bos="always")
+    form = SequenceFormat(tokenizer, 16, "always")
+    texts = running_windows(documents, form, at_most=1000)
     assert (texts.tokens[:, 0] == tokenizer.bos_token_id).all()
     assert (np.diff(texts.documents) >= 0).all() and set(texts.documents) == {0, 1, 2}
-    fewer = running_windows(documents, tokenizer, length=16, at_most=5, bos="always")
+    fewer = running_windows(documents, form, at_most=5)
     assert fewer.n_sequences == 5
     assert {row.tobytes() for row in fewer.tokens} <= {row.tobytes() for row in texts.tokens}
     with pytest.raises(TextError, match="one sequence needs 4096"):
-        running_windows(documents[:1], tokenizer, length=4096, at_most=5, bos="never", context=None)
+        running_windows(documents[:1], SequenceFormat(tokenizer, 4096, "never"), at_most=5)
 
 
 def test_losses_do_not_depend_on_what_is_read_beside(home):
     tokenizer = AutoTokenizer.from_pretrained(home / "model")
     model = AutoModelForCausalLM.from_pretrained(home / "model", dtype=torch.float32)
     documents = [Document("d", (home / "text.txt").read_text(), Source("s"))]
-    texts = running_windows(documents, tokenizer, length=16, at_most=300)
-    few = running_windows(documents, tokenizer, length=16, at_most=2)
+    texts = running_windows(documents, SequenceFormat(tokenizer, 16), at_most=300)
+    few = running_windows(documents, SequenceFormat(tokenizer, 16), at_most=2)
     told = []
     losses = sequence_losses(model, texts, lambda done, of: told.append((done, of)))
     ends = sequence_losses(model, few, lambda *_: None)

@@ -17,8 +17,9 @@ from coterie.engine.parts.readings import read_full
 from coterie.errors import TextError, UserError
 from coterie.game.coalitions import Vector
 from coterie.models.loaded.routing import input_device
-from coterie.texts.packing import BosPolicy, bos_prefix
-from coterie.texts.sets import HELD_OUT_ON_HUB, TextSet, check_length, describe
+from coterie.texts.packing import SequenceFormat, encode
+from coterie.texts.recipe import HELD_OUT_ON_HUB
+from coterie.texts.sets import TextSet, describe
 from coterie.texts.specs import Document
 
 if TYPE_CHECKING:
@@ -36,33 +37,23 @@ TOKENS_AT_ONCE = 2048
 
 
 def running_windows(
-    documents: Sequence[Document],
-    tokenizer: "PreTrainedTokenizerBase",
-    *,
-    length: int,
-    at_most: int,
-    bos: BosPolicy = "auto",
-    context: int | None = None,
+    documents: Sequence[Document], form: SequenceFormat, *, at_most: int
 ) -> TextSet:
     """Cut running text into windows; each belongs to the document that it starts in.
 
     Args:
         documents: In their order.
-        tokenizer: Turns text into token ids.
-        length: Tokens in a window, BOS counted.
+        form: Tokenizer, length and beginning of every window.
         at_most: Windows that are read; evenly spaced ones where there are more.
-        bos: What stands before every window.
-        context: The most tokens the model reads at once, where known.
 
     Raises:
         TextError: a length out of range, or too little text for one window.
     """
-    check_length(length, context)
-    prefix = bos_prefix(tokenizer, bos)
-    body = length - len(prefix)
-    if at_most < 1 or body < 1:
-        raise TextError(f"{at_most} sequences of {length} tokens leave nothing to read: give more")
-    ids, owners = _joined(documents, tokenizer)
+    prefix = form.prefix()
+    body = form.length - len(prefix)
+    if at_most < 1:
+        raise TextError(f"{at_most} sequences leave nothing to read: ask for at least one")
+    ids, owners = _joined(documents, form.tokenizer)
     count = len(ids) // body
     sources = tuple(dict.fromkeys(document.source for document in documents))
     if not count:
@@ -133,14 +124,9 @@ def _joined(
     """All tokens in one row, and the document of each, both ``(n_tokens,)``."""
     ids: list[int] = []
     owners: list[int] = []
-    between = _encode(tokenizer, "\n\n")
+    between = encode(tokenizer, "\n\n")
     for place, document in enumerate(documents):
-        tokens = [*(between if ids else []), *_encode(tokenizer, document.text)]
+        tokens = [*(between if ids else []), *encode(tokenizer, document.text)]
         ids += tokens
         owners += [place] * len(tokens)
     return np.array(ids, dtype=np.int64), np.array(owners, dtype=np.intp)
-
-
-def _encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    # `verbose=False` silences the warning that a document is longer than the model's context.
-    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]  # type: ignore[return-value]

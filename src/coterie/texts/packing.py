@@ -27,11 +27,66 @@ if TYPE_CHECKING:
 BosPolicy = Literal["auto", "always", "never"]
 """What stands before every sequence: the tokenizer's own choice, always BOS, or nothing."""
 
+BOS_POLICIES: tuple[BosPolicy, ...] = ("auto", "always", "never")
 
 _SPACE = re.compile(r"\s")
 
 STRETCH = 64
 """Characters per token of a window that are tokenised at once: about sixteen windows of English."""
+
+
+@dataclass(frozen=True)
+class SequenceFormat:
+    """What every sequence of a set looks like.
+
+    Attributes:
+        tokenizer: Turns text into token ids.
+        length: Tokens of a sequence, BOS counted.
+        bos: What stands before the text of each.
+        context: The most tokens the model reads at once, where known.
+    """
+
+    tokenizer: "PreTrainedTokenizerBase"
+    length: int
+    bos: BosPolicy = "auto"
+    context: int | None = None
+
+    def check(self) -> None:
+        """Refuse a length that predicts nothing, or that the model cannot read.
+
+        Raises:
+            TextError: below 2 tokens, or above the model's context.
+        """
+        check_length(self.length, self.context)
+
+    def prefix(self) -> list[int]:
+        """The tokens before every sequence; at least one token of text follows them.
+
+        Raises:
+            TextError: length out of range, or no BOS where one is asked.
+        """
+        self.check()
+        prefix = bos_prefix(self.tokenizer, self.bos)
+        if len(prefix) >= self.length:
+            raise TextError(
+                f"length {self.length} leaves no room after {len(prefix)} tokens before it"
+            )
+        return prefix
+
+
+def check_length(length: int, context: int | None) -> None:
+    """Refuse a sequence length that predicts nothing, or that the model cannot read.
+
+    Raises:
+        TextError: below 2 tokens, or above the model's context.
+    """
+    if length < 2:
+        raise TextError(f"length {length} predicts no token: give at least 2")
+    if context is not None and length > context:
+        raise TextError(
+            f"length {length} is above the model's context of {context} tokens: "
+            f"give at most {context}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +120,7 @@ class Packer:
 
     def __iter__(self) -> Iterator[Window]:
         eos = self._tokenizer.eos_token_id
-        joint = _encode(self._tokenizer, "\n\n") if eos is None else [int(eos)]  # type: ignore[arg-type]
+        joint = encode(self._tokenizer, "\n\n") if eos is None else [int(eos)]  # type: ignore[arg-type]
         later: list[Iterator[Window]] = []
         short: list[int] = []
         names: list[str] = []
@@ -77,7 +132,7 @@ class Packer:
                 yield self._count(first)
                 later.append(windows)
                 continue
-            short += ([*joint] if short else []) + _encode(self._tokenizer, document.text)
+            short += ([*joint] if short else []) + encode(self._tokenizer, document.text)
             names.append(document.name)
             if len(short) >= self.body:
                 joined = np.array(short[: self.body], dtype=np.int64)
@@ -90,7 +145,7 @@ class Packer:
         """The windows of one document, tokenised stretch by stretch, only as far as asked."""
         stretches = _stretches(document.text, STRETCH * self.body)
         for place in self._rng.permutation(len(stretches)):
-            ids = _encode(self._tokenizer, stretches[place])
+            ids = encode(self._tokenizer, stretches[place])
             self.n_tokens += len(ids)
             count, spare = divmod(len(ids), self.body)
             offset = int(self._rng.integers(spare + 1))
@@ -109,6 +164,7 @@ def deal(
     """Take windows from the sources so that every first few hold the shares as well as they can.
 
     Args:
+        streams: The windows of each source.
         sequences: Exactly how many; None stops where a source has no more.
         at_most: Where to stop at the latest when ``sequences`` is None.
     """
@@ -152,7 +208,7 @@ def bos_prefix(tokenizer: "PreTrainedTokenizerBase", bos: BosPolicy) -> list[int
     """The tokens before every sequence."""
     if bos == "never":
         return []
-    plain = _encode(tokenizer, "a")
+    plain = encode(tokenizer, "a")
     whole = [int(token) for token in tokenizer("a")["input_ids"]]  # type: ignore[union-attr]
     start = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
     if bos == "auto" or start:
@@ -176,7 +232,8 @@ def _stretches(text: str, characters: int) -> list[str]:
     return [*stretches, text[start:]]
 
 
-def _encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+def encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Token ids of a text, with nothing put before or after it."""
     # `verbose=False` silences the warning that a document is longer than the model's context.
     return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]  # type: ignore[return-value]
 

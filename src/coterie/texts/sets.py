@@ -7,26 +7,15 @@ both.
 
 import hashlib
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coterie.errors import TextError
-from coterie.texts.packing import BosPolicy, Packer, bos_prefix, deal
-from coterie.texts.specs import Document, Source, read_documents
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-CALIBRATION_ON_HUB = "allenai/c4:en"
-"""What calibrates a model of the Hub when nothing else is asked for: C4, arXiv:1910.10683."""
-
-HELD_OUT_ON_HUB = "Salesforce/wikitext:wikitext-2-raw-v1:test:text"
-"""What judges a model calibrated on the default: WikiText-2, arXiv:1609.07843."""
+from coterie.texts.packing import Packer, SequenceFormat, deal
+from coterie.texts.specs import Document, Source
 
 Tokens = NDArray[np.int64]
 """Token ids ``(n_sequences, length)``."""
@@ -81,6 +70,11 @@ def split_documents(
     the share of the source's characters, are held out: the answer depends on what the documents
     say, not on their order or names, and duplicates stay on one side.
 
+    Args:
+        documents: Of one source or several.
+        seed: Another one holds other documents out.
+        held_out_share: Share of each source's characters that is held out, about.
+
     Raises:
         TextError: a source has fewer than two different documents.
     """
@@ -107,56 +101,34 @@ def without(
     return rest, len(documents) - len(rest)
 
 
-def check_length(length: int, context: int | None) -> None:
-    """Refuse a sequence length that predicts nothing, or that the model cannot read.
-
-    Raises:
-        TextError: below 2 tokens, or above the model's context.
-    """
-    if length < 2:
-        raise TextError(f"length {length} predicts no token: give at least 2")
-    if context is not None and length > context:
-        raise TextError(
-            f"length {length} is above the model's context of {context} tokens: "
-            f"give at most {context}"
-        )
-
-
 def pack(
     documents: Sequence[Document],
-    tokenizer: "PreTrainedTokenizerBase",
+    form: SequenceFormat,
     *,
-    length: int,
     rng: np.random.Generator,
     sequences: int | None = None,
     at_most: int | None = None,
-    bos: BosPolicy = "auto",
-    context: int | None = None,
 ) -> TextSet:
     """Cut documents into sequences of equal length, by the policy of `packing`.
 
     Args:
         documents: What to cut; mixtures keep the shares of their sources.
-        tokenizer: Turns text into token ids.
-        length: Tokens in a sequence, BOS counted.
+        form: Tokenizer, length and beginning of every sequence.
         rng: Shuffles documents and windows.
         sequences: How many; None takes all there are.
         at_most: Where to stop at the latest when ``sequences`` is None.
-        bos: What stands before every sequence.
-        context: The most tokens the model reads at once, where known.
 
     Raises:
         TextError: length out of range, no BOS where one is asked, or too little text.
     """
-    check_length(length, context)
-    prefix = bos_prefix(tokenizer, bos)
-    body = length - len(prefix)
-    if body < 1:
-        raise TextError(f"length {length} leaves no room after {len(prefix)} tokens before it")
+    prefix = form.prefix()
     grouped: dict[Source, list[Document]] = {}
     for document in documents:
         grouped.setdefault(document.source, []).append(document)
-    streams = {source: Packer(source, its, tokenizer, body, rng) for source, its in grouped.items()}
+    body = form.length - len(prefix)
+    streams = {
+        source: Packer(source, its, form.tokenizer, body, rng) for source, its in grouped.items()
+    }
     chosen = deal(streams, sequences, at_most)
     places: dict[tuple[Source, str], int] = {}
     own = [places.setdefault((w.source, w.document), len(places)) for w in chosen]
@@ -168,6 +140,19 @@ def pack(
         bos=bool(prefix),
         sources=tuple(grouped),
     )
+
+
+def joined(first: TextSet, then: TextSet) -> TextSet:
+    """Sequences of the same sources, one set after the other; equal names are one document."""
+    names = tuple(dict.fromkeys([*first.document_names, *then.document_names]))
+    own = [
+        names.index(texts.document_names[document])
+        for texts in (first, then)
+        for document in texts.documents
+    ]
+    tokens = np.concatenate([first.tokens, then.tokens])
+    documents = np.array(own, dtype=np.intp)
+    return replace(first, tokens=tokens, documents=documents, document_names=names)
 
 
 def describe(sources: Sequence[Source]) -> str:
@@ -193,152 +178,3 @@ def _first_ranks(characters: dict[str, int], source: Source, seed: int, share: f
         held_out.add(key)
         total += characters[key]
     return held_out
-
-
-def choose_texts(
-    tokenizer: "PreTrainedTokenizerBase",
-    *,
-    calibration: str,
-    held_out: str | None,
-    sequences: int,
-    held_out_sequences: int | None,
-    length: int,
-    rng: np.random.Generator,
-    bos: BosPolicy = "auto",
-    context: int | None = None,
-) -> tuple[TextSet, TextSet]:
-    """The texts that calibrate and the texts that judge, ``(calibration, held_out)``, never shared.
-
-    Without a held-out text the two defaults judge by theirs (``stdlib`` by its other half, C4 by
-    WikiText-2), and any other text sets half of its documents aside. Documents of a named held-out
-    text that also stand in the calibration text are left out of it, and counted in its description.
-
-    Args:
-        tokenizer: Turns text into token ids.
-        calibration: Spec of the text that calibrates, see `texts`.
-        held_out: Spec of the text that judges; None for the rule above.
-        sequences: Sequences that calibrate.
-        held_out_sequences: Most sequences that judge; None takes all there are.
-        length: Tokens in each, BOS counted.
-        rng: Samples documents, splits them, shuffles windows.
-        bos: What stands before every sequence.
-        context: The most tokens the model reads at once, where known.
-
-    Raises:
-        TextError: a text that cannot be read, or is too short.
-    """
-    check_length(length, context)
-    reading, cutting = rng.spawn(2)
-    choosing, judging, left_out = _read_both(
-        tokenizer, calibration, held_out, (sequences, held_out_sequences), length, reading
-    )
-    chosen, judges = (
-        pack(
-            documents,
-            tokenizer,
-            length=length,
-            rng=cutting,
-            sequences=wanted,
-            at_most=held_out_sequences,
-            bos=bos,
-            context=context,
-        )
-        for documents, wanted in ((choosing, sequences), (judging, None))
-    )
-    if left_out:
-        what = (
-            "1 document that also calibrates"
-            if left_out == 1
-            else (f"{left_out} documents that also calibrate")
-        )
-        judges = replace(judges, description=f"{judges.description}, less {what}")
-    return chosen, judges
-
-
-def more_texts(
-    texts: TextSet,
-    tokenizer: "PreTrainedTokenizerBase",
-    *,
-    calibration: str,
-    held_out: str | None,
-    sequences: int,
-    held_out_sequences: int | None,
-    wanted: int,
-    rng: np.random.Generator,
-    bos: BosPolicy = "auto",
-    context: int | None = None,
-) -> TextSet:
-    """The sequences that calibrate and further ones of the same text, by the same rule and seed.
-
-    Documents that judge are read again and left out, so that what was kept apart stays apart.
-
-    Args:
-        texts: What `choose_texts` chose to calibrate, by the other arguments.
-        sequences: Sequences that it was asked for.
-        wanted: Sequences in all; fewer come back where the text has no more.
-        rng: As `choose_texts` was given it, unused.
-
-    Raises:
-        TextError: a text that cannot be read.
-    """
-    if wanted <= texts.n_sequences:
-        return texts.some(np.arange(wanted))
-    reading, cutting = rng.spawn(2)
-    again = deepcopy(reading)
-    length = texts.length
-    _, judging, _ = _read_both(
-        tokenizer, calibration, held_out, (sequences, held_out_sequences), length, reading
-    )
-    both = None if held_out_sequences is None else 2 * max(wanted, held_out_sequences)
-    wider = read_documents(calibration, tokenizer, rng=again, sequences=both, length=length)
-    documents, _ = without(wider, judging)
-    if not documents:
-        return texts
-    more = pack(
-        documents, tokenizer, length=length, rng=cutting, at_most=wanted, bos=bos, context=context
-    )
-    known = {row.tobytes() for row in texts.tokens}
-    new = np.array([row.tobytes() not in known for row in more.tokens])
-    return _joined(texts, more.some(np.flatnonzero(new)[: wanted - texts.n_sequences]))
-
-
-def _joined(first: TextSet, then: TextSet) -> TextSet:
-    """Sequences of the same sources, one set after the other; equal names are one document."""
-    names = tuple(dict.fromkeys([*first.document_names, *then.document_names]))
-    own = [
-        names.index(texts.document_names[document])
-        for texts in (first, then)
-        for document in texts.documents
-    ]
-    tokens = np.concatenate([first.tokens, then.tokens])
-    documents = np.array(own, dtype=np.intp)
-    return replace(first, tokens=tokens, documents=documents, document_names=names)
-
-
-def _read_both(
-    tokenizer: "PreTrainedTokenizerBase",
-    calibration: str,
-    held_out: str | None,
-    wanted: tuple[int, int | None],
-    length: int,
-    rng: np.random.Generator,
-) -> tuple[list[Document], list[Document], int]:
-    """Documents that calibrate, documents that judge, and how many of these were left out."""
-    judge = {"stdlib": "stdlib", CALIBRATION_ON_HUB: HELD_OUT_ON_HUB}.get(calibration)
-    judge = judge if held_out is None else held_out
-    sequences, held_out_sequences = wanted
-    if judge is None or (judge == calibration and judge != "stdlib"):
-        both = None if held_out_sequences is None else 2 * max(sequences, held_out_sequences)
-        documents = read_documents(calibration, tokenizer, rng=rng, sequences=both, length=length)
-        return *split_documents(documents, seed=int(rng.integers(2**31))), 0
-    choosing = read_documents(calibration, tokenizer, rng=rng, sequences=sequences, length=length)
-    judging = read_documents(
-        judge, tokenizer, rng=rng, half="verdict", sequences=held_out_sequences, length=length
-    )
-    rest, left_out = without(judging, choosing)
-    if not rest:
-        raise TextError(
-            f"every document of the held-out text '{judge}' also calibrates: name another text, "
-            "or none and half of the calibration documents are set aside"
-        )
-    return choosing, rest, left_out

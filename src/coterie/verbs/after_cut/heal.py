@@ -96,7 +96,6 @@ def _admit(request: Healing, progress: Progress) -> HealJob:
         tokenizer,
         judges,
         sequences=request.steps * request.batch,
-        length=judges.length,
         seed=request.seed,
     )
     return HealJob(request, cut, full, kept, record, lessons, judges)

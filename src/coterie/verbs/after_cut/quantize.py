@@ -121,10 +121,7 @@ def quantize(
     tokenizer = load_tokenizer(source)
     judges, texts = held_out_texts(request.judges, record, named, source, tokenizer), None
     if isinstance(maker, Environment):
-        length = judges.length
-        texts = healing_texts(
-            request.text, named, tokenizer, judges, sequences=CALIBRATING, length=length, seed=0
-        )
+        texts = healing_texts(request.text, named, tokenizer, judges, sequences=CALIBRATING, seed=0)
     identity = as_read(
         {
             **request.as_json(),

@@ -1,9 +1,8 @@
 """What heals and what judges: the texts of `heal` and `quantize`, which never meet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -14,10 +13,12 @@ from coterie.models.files.sources import Source as Model
 from coterie.models.reference.text import training_documents
 from coterie.plain import Json
 from coterie.report.schema.prune import Record
-from coterie.texts.sets import CALIBRATION_ON_HUB, TextSet, choose_texts, pack
+from coterie.texts.packing import BOS_POLICIES, SequenceFormat, encode
+from coterie.texts.recipe import CALIBRATION_ON_HUB, TextRecipe
+from coterie.texts.sets import TextSet, pack
 from coterie.texts.specs import Document, Source, read_documents
 from coterie.verbs.shared.defaults import context_of
-from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, LENGTH, SEQUENCES, BosPolicy
+from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, LENGTH, SEQUENCES
 
 TRAINING = "the modules the reference model was trained on"
 
@@ -45,9 +46,11 @@ def held_out_texts(
     """The sequences that judge: those of the run that made the checkpoint, unless others are named.
 
     Args:
+        asked: The texts that are named, if any.
         record: Of that run, or None.
         full: Name of the model that was cut.
         model: The checkpoint.
+        tokenizer: Turns text into token ids.
 
     Raises:
         TextError: a text that cannot be read, or is too short.
@@ -57,38 +60,37 @@ def held_out_texts(
     request: dict[str, Json] = (
         dict(record["request"]) if record is not None and "request" in record else {}
     )
-    calibration = asked.calibration or cast("str | None", request.get("calibration"))
-    held_out = asked.held_out or cast("str | None", request.get("held_out"))
+    calibration = asked.calibration or _word(request, "calibration")
+    held_out = asked.held_out or _word(request, "held_out")
     if calibration is None:
         calibration = "stdlib" if full == REFERENCE else (held_out or CALIBRATION_ON_HUB)
-    seed, bos = cast("int", request.get("seed", 0)), cast("BosPolicy", request.get("bos", "auto"))
-
-    def read(sequences: int, length: int) -> TextSet:
-        return choose_texts(
-            tokenizer,
-            calibration=calibration,
-            held_out=None if held_out == calibration else held_out,
-            sequences=sequences,
-            held_out_sequences=HELD_OUT_SEQUENCES,
-            length=length,
-            rng=np.random.default_rng([seed, 1]),
-            bos=bos,
-            context=context_of(model),
-        )[1]
-
+    seed = request.get("seed")
+    context = context_of(model)
+    recipe = TextRecipe(
+        tokenizer,
+        calibration,
+        None if held_out == calibration else held_out,
+        sequences=SEQUENCES,
+        held_out_sequences=HELD_OUT_SEQUENCES,
+        length=min(LENGTH, context or LENGTH),
+        seed=(seed if isinstance(seed, int) else 0, 1),
+        bos=next((policy for policy in BOS_POLICIES if policy == request.get("bos")), "auto"),
+        context=context,
+    )
     if record is None or "held_out" not in record:
-        return read(SEQUENCES, min(LENGTH, context_of(model) or LENGTH))
-    # What is drawn to choose moves what is drawn to judge: a search with finalists draws twice.
+        return recipe.read()[1]
     n, length = record["calibration"]["sequences"], record["calibration"]["length"]
+    recipe = replace(recipe, sequences=n, length=length)
     try:
-        found = [read(n, length)]
+        found = [recipe.read()[1]]
     except TextError as error:
         raise TextError(
             f"{error} (it judged the cut: say where it lies with --calibration or --held-out)"
         ) from error
+    # What is drawn to choose moves what is drawn to judge: a search with finalists draws twice.
     if found[0].sha256 != record["held_out"]["sha256"]:
         with suppress(TextError):
-            found.insert(0, read(2 * n, length))
+            found.insert(0, replace(recipe, sequences=2 * n).read()[1])
     same = [texts for texts in found if texts.sha256 == record["held_out"]["sha256"]]
     return (same or found[-1:])[0]
 
@@ -99,7 +101,8 @@ def _judges_alone(spec: str, model: Model, tokenizer: PreTrainedTokenizerBase) -
     documents = read_documents(
         spec, tokenizer, rng=rng, half="verdict", sequences=HELD_OUT_SEQUENCES, length=length
     )
-    return pack(documents, tokenizer, length=length, rng=rng, at_most=HELD_OUT_SEQUENCES)
+    form = SequenceFormat(tokenizer, length)
+    return pack(documents, form, rng=rng, at_most=HELD_OUT_SEQUENCES)
 
 
 def healing_texts(
@@ -109,19 +112,22 @@ def healing_texts(
     judges: TextSet,
     *,
     sequences: int,
-    length: int,
     seed: int,
 ) -> TextSet:
     """Sequences to learn from; a document that holds a sequence of the judges is left out.
 
     Args:
         text: Spec of the text; None is the reference model's training text, for others C4.
+        full: Name of the model that was cut.
+        tokenizer: Turns text into token ids.
+        judges: What must not be learned from; sequences are as long as these.
         sequences: How many are wanted at most.
+        seed: Of the generator that samples documents and shuffles sequences.
 
     Raises:
         TextError: nothing is left to learn from.
     """
-    rng = np.random.default_rng([seed, 5])
+    rng, length = np.random.default_rng([seed, 5]), judges.length
     if text is None and full == REFERENCE:
         named = list(training_documents())
         source = Source(TRAINING)
@@ -137,7 +143,7 @@ def healing_texts(
         raise TextError(
             f"every document of the text '{text}' also judges: name another --text or --held-out"
         )
-    return pack(clean, tokenizer, length=length, rng=rng, at_most=sequences, bos="auto")
+    return pack(clean, SequenceFormat(tokenizer, length), rng=rng, at_most=sequences)
 
 
 def unjudged(
@@ -147,11 +153,16 @@ def unjudged(
     bodies = [_bytes(row[1:]) for row in judges.tokens.tolist()]
     clean = []
     for document in documents:
-        ids = tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
-        whole = _bytes(cast("list[int]", ids))
+        whole = _bytes(encode(tokenizer, document.text))
         if not any(body in whole for body in bodies):
             clean.append(document)
     return clean
+
+
+def _word(request: Mapping[str, Json], name: str) -> str | None:
+    """A text that a record's request names, if it names one."""
+    found = request.get(name)
+    return found if isinstance(found, str) else None
 
 
 def _enough(documents: Sequence[Document], characters: int) -> list[Document]:

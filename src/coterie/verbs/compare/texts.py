@@ -1,14 +1,11 @@
 """The texts a comparison judges on: the calibration texts, and held-out ones of every length."""
 
-import numpy as np
+from dataclasses import replace
 
 from coterie.errors import TextError
-from coterie.models.loaded.load import load_tokenizer
-from coterie.texts.sets import TextSet, choose_texts
+from coterie.texts.sets import TextSet
 from coterie.verbs.compare.record import CALIBRATION
-from coterie.verbs.shared.defaults import context_of, default_calibration
 from coterie.verbs.shared.prepared import Prepared
-from coterie.verbs.shared.request import HELD_OUT_SEQUENCES
 
 
 def judging_texts(prepared: Prepared, lengths: tuple[int, ...]) -> dict[str, TextSet]:
@@ -23,18 +20,7 @@ def judging_texts(prepared: Prepared, lengths: tuple[int, ...]) -> dict[str, Tex
         if length == held_out.length:
             texts[str(length)] = held_out
             continue
-        request, source = prepared.request, prepared.source
-        _, longer = choose_texts(
-            load_tokenizer(source),
-            calibration=request.calibration or default_calibration(source),
-            held_out=request.held_out,
-            sequences=request.sequences_of(cutting=True),
-            held_out_sequences=HELD_OUT_SEQUENCES,
-            length=length,
-            rng=np.random.default_rng([request.seed, 1]),
-            bos=request.bos_policy(),
-            context=context_of(source),
-        )
+        _, longer = replace(prepared.recipe, length=length).read()
         used = set(calibration.document_names)
         if prepared.second is not None:
             used |= set(prepared.second.document_names)

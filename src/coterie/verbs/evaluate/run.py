@@ -26,8 +26,8 @@ from coterie.scores.perplexity import PRESETS, running_windows, sequence_losses
 from coterie.scores.task_definitions import PAPER_TASKS, load_groups
 from coterie.scores.tasks import TaskScores, fingerprint, score_tasks
 from coterie.store.observations import Store, default_path
-from coterie.texts.packing import BosPolicy
-from coterie.texts.sets import TextSet, check_length
+from coterie.texts.packing import BosPolicy, SequenceFormat, check_length
+from coterie.texts.sets import TextSet
 from coterie.texts.specs import read_documents
 from coterie.verbs.evaluate.table import judgement
 from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
@@ -207,13 +207,8 @@ def held_out_texts(
         sequences=request.sequences,
         length=request.length,
     )
-    return running_windows(
-        documents,
-        tokenizer,
-        length=request.length,
-        at_most=request.sequences,
-        bos=request.bos,
-    )
+    form = SequenceFormat(tokenizer, request.length, request.bos)
+    return running_windows(documents, form, at_most=request.sequences)
 
 
 def _on_text(

@@ -6,7 +6,7 @@ from coterie.errors import UserError
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import REFERENCE
 from coterie.models.loaded.load import Source, default_dtype
-from coterie.texts.sets import CALIBRATION_ON_HUB
+from coterie.texts.recipe import CALIBRATION_ON_HUB
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -1,6 +1,6 @@
 """Resolve the model and choose the texts: everything about a run that needs no weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.loaded.load import Source, load_tokenizer, pick_devices, resolve
 from coterie.plain import Json
 from coterie.report.schema.prune import TextPart
-from coterie.texts.sets import TextSet, choose_texts
+from coterie.texts.recipe import TextRecipe
+from coterie.texts.sets import TextSet
 from coterie.verbs.shared.defaults import context_of, default_calibration, dtype_of
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import versions
@@ -29,6 +30,8 @@ class Prepared:
     """Of one type; each holds a copy of the model where they are several."""
     dtype: torch.dtype
     dtype_reason: str
+    recipe: TextRecipe
+    """What the texts are drawn by, to draw others that keep to the same rules."""
     calibration: TextSet
     held_out: TextSet
     second: TextSet | None = None
@@ -74,6 +77,8 @@ def prepare(
     """Resolve the model, choose the texts, and refuse whatever needs no weights to be refused.
 
     Args:
+        request: What was asked.
+        progress: Told what is being done.
         cutting: A cut follows, so what could not be saved is refused too.
         choosing: Players are chosen from, so there must be some, and a budget that suffices.
 
@@ -90,39 +95,58 @@ def prepare(
     find_disk_stack(source.entries, source.config())  # refuses what could not be cut afterwards
     dtype, reason = dtype_of(request.dtype, devices[0])
     progress.say(f"reading texts for {source.name}")
-    texts = _texts(request, source, cutting, progress)
-    return Prepared(request, source, locked, devices, dtype, reason, *texts)
+    recipe = recipe_of(request, source, cutting=cutting)
+    finalists = request.plays(cutting=cutting) != "paper"
+    calibration, held_out, second = _texts(recipe, finalists=finalists, progress=progress)
+    return Prepared(
+        request=request,
+        source=source,
+        locked=locked,
+        devices=devices,
+        dtype=dtype,
+        dtype_reason=reason,
+        recipe=recipe,
+        calibration=calibration,
+        held_out=held_out,
+        second=second,
+    )
+
+
+def recipe_of(request: Request, source: Source, *, cutting: bool) -> TextRecipe:
+    """The texts that a request asks for, for the model of this source.
+
+    Args:
+        request: Names the texts, or leaves them to the defaults.
+        source: The model: its tokenizer, and how much it reads at once.
+        cutting: Whether a cut follows, which decides how many sequences calibrate.
+    """
+    context = context_of(source)
+    return TextRecipe(
+        load_tokenizer(source),
+        request.calibration or default_calibration(source),
+        request.held_out,
+        sequences=request.sequences_of(cutting=cutting),
+        held_out_sequences=HELD_OUT_SEQUENCES,
+        length=request.length or min(LENGTH, context or LENGTH),
+        seed=(request.seed, 1),
+        bos=request.bos_policy(),
+        context=context,
+    )
 
 
 def _texts(
-    request: Request, source: Source, cutting: bool, progress: Progress
+    recipe: TextRecipe, *, finalists: bool, progress: Progress
 ) -> tuple[TextSet, TextSet, TextSet | None]:
     """The texts that calibrate, that judge, and that decide between finalists where any do."""
-    context, tokenizer = context_of(source), load_tokenizer(source)
-
-    def read(sequences: int) -> tuple[TextSet, TextSet]:
-        return choose_texts(
-            tokenizer,
-            calibration=request.calibration or default_calibration(source),
-            held_out=request.held_out,
-            sequences=sequences,
-            held_out_sequences=HELD_OUT_SEQUENCES,
-            length=request.length or min(LENGTH, context or LENGTH),
-            rng=np.random.default_rng([request.seed, 1]),
-            bos=request.bos_policy(),
-            context=context,
-        )
-
-    method, sequences = request.plays(cutting=cutting), request.sequences_of(cutting=cutting)
-    if method == "paper":
-        return *read(sequences), None
+    if not finalists:
+        return *recipe.read(), None
     try:
-        both, held_out = read(2 * sequences)
+        both, held_out = replace(recipe, sequences=2 * recipe.sequences).read()
     except TextError:
-        calibration, held_out = read(sequences)
+        calibration, held_out = recipe.read()
         second = None
     else:
-        calibration, second = divided(both, sequences)
+        calibration, second = divided(both, recipe.sequences)
     if second is None:
         progress.say(
             "warning: too little text for a second set: the calibration texts decide alone"

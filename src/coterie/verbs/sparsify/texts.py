@@ -11,15 +11,12 @@ import numpy as np
 
 from coterie.errors import TextError
 from coterie.models.cutting.structure import meta_model
-from coterie.models.loaded.load import load_tokenizer
 from coterie.models.loaded.stack import Stack, find_stack
 from coterie.sparsity.layerwise import check_tokens, widest_input
 from coterie.sparsity.pruners import find_pruner
-from coterie.texts.sets import TextSet, more_texts
-from coterie.verbs.shared.defaults import context_of, default_calibration
+from coterie.texts.sets import TextSet
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
-from coterie.verbs.shared.request import HELD_OUT_SEQUENCES
 from coterie.verbs.sparsify.request import BY_CONTRIBUTIONS, SparsifyRequest
 
 SEQUENCES = 128
@@ -46,27 +43,16 @@ def with_pruning_texts(
     """
     if not (request.measures() or request.allocation in BY_CONTRIBUTIONS):
         return prepared
-    source, base = prepared.source, request.base
+    source = prepared.source
     layers = find_stack(meta_model(source.config(), trust_remote_code=source.trust_remote_code))
     wanted = request.pruning_sequences or _enough(prepared.calibration, request, layers)
-    texts = more_texts(
-        prepared.calibration,
-        load_tokenizer(source),
-        calibration=base.calibration or default_calibration(source),
-        held_out=base.held_out,
-        sequences=base.sequences_of(cutting=False),
-        held_out_sequences=HELD_OUT_SEQUENCES,
-        wanted=wanted,
-        rng=np.random.default_rng([base.seed, 1]),
-        bos=base.bos_policy(),
-        context=context_of(source),
-    )
+    texts = prepared.recipe.more(wanted)
     if texts.n_sequences < wanted:
         to = "prune on" if request.measures() else "judge allocations on"
-        told = f"the calibration text has {texts.n_sequences} sequences to {to} where {wanted}"
+        short = f"the calibration text has {texts.n_sequences} sequences to {to} where {wanted}"
         if request.pruning_sequences is not None:
-            raise TextError(f"{told} are asked: give more text or fewer --pruning-sequences")
-        progress.say(f"warning: {told} were wanted: more text would be better")
+            raise TextError(f"{short} are asked: give more text or fewer --pruning-sequences")
+        progress.say(f"warning: {short} were wanted: more text would be better")
     allocation = [request.target()] * layers.n_players
     check_tokens(layers, allocation, find_pruner(request.pruner), texts.tokens.size)
     return replace(prepared, pruning=texts)
