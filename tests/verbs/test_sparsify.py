@@ -27,6 +27,8 @@ from coterie.sparsity.units import GONE
 from coterie.sparsity.variant_cache import PassingShelf, VariantCache
 from coterie.sparsity.variant_game import ChoiceGame
 from coterie.verbs.shared import workspace as opening
+from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.request import Request
 from coterie.verbs.sparsify import apply as sparsify_apply
 from coterie.verbs.sparsify import texts as sparsify_texts
@@ -330,9 +332,9 @@ def test_pruners_measure_on_more_sequences_than_the_game_is_played_on(home, tmp_
 
 def test_a_hessian_is_measured_on_ten_tokens_for_every_input_by_default(home):
     request = asking(home, sparsity=0.5, pruner="sparsegpt", allocation="uniform")
-    prepared = opening.prepare(request.base, progress=opening.NoProgress())
+    prepared = prepare(request.base, progress=NoProgress())
     said = []
-    told = type("Told", (opening.NoProgress,), {"say": lambda self, line: said.append(line)})()
+    told = type("Told", (NoProgress,), {"say": lambda self, line: said.append(line)})()
     many = sparsify_texts.PER_INPUT, sparsify_texts.MOST
     assert with_pruning_texts(prepared, request, told).pruning.n_sequences == 128  # 64 inputs
     assert many == (10, 2048) and not said
