@@ -22,23 +22,24 @@ from coterie.game.coalitions import Vector
 from coterie.game.surrogates.fidelity import agreement
 from coterie.game.utilities import clustered_mean, floor_nll, read
 from coterie.models.loaded.stack import find_stack
-from coterie.sparsity.allocation import Bounds, importance_of
+from coterie.sparsity.bounds import Bounds
 from coterie.sparsity.ecoflap import ecoflap, zeroth_order_scores
-from coterie.sparsity.layerwise import prune_layers
+from coterie.sparsity.layerwise import PruningTask, prune_layers
 from coterie.sparsity.owl import outlier_ratios, owl
 from coterie.sparsity.pruners import PRUNERS, find_pruner
-from coterie.sparsity.units import find_units
-from coterie.sparsity.variant_game import ChoiceGame
+from coterie.sparsity.variant_game import ChoiceGame, JudgedModel
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import machine, versions
 from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.workspace import Workspace, open_workspace
-from coterie.verbs.sparsify.allocation import Judging, choose
 from coterie.verbs.sparsify.contributions import Measured, measure
+from coterie.verbs.sparsify.judging import Judging
 from coterie.verbs.sparsify.request import SparsifyRequest
-from coterie.verbs.sparsify.texts import judged_on, with_pruning_texts
+from coterie.verbs.sparsify.rules import guided, sv_nup
+from coterie.verbs.sparsify.rules._interface import RuleTask
+from coterie.verbs.sparsify.texts import with_pruning_texts
 
 RULES = ("uniform", "owl", "ecoflap", "sv-nup", "sv-nup-window", "guided")
 
@@ -129,7 +130,8 @@ def _seed(
     found, held_out = _scores(table, asked), _held_out(table, options.sequences)
     for pruner in dict.fromkeys(pruner for pruner, _ in cells):
         with tempfile.TemporaryDirectory() as folder:
-            judging = _judging(table, pruner, Path(folder))
+            first = replace(asked, pruner=pruner)
+            judging = Judging(RuleTask.of(table, first, NoProgress()), Path(folder))
             for target in (t for p, t in cells if p == pruner):
                 request = replace(asked, sparsity=target, pruner=pruner)
                 allocations, costs = _allocations(judging, found, request)
@@ -151,32 +153,15 @@ class _Scores:
 
 
 def _scores(table: Workspace, asked: SparsifyRequest) -> _Scores:
-    found, model, stack = _Scores(), table.model, find_stack(table.model)
-    units, tokens = find_units(model, stack), torch.from_numpy(table.calibration.texts.tokens)
-    measured_on = torch.from_numpy(table.prepared.measured.tokens)
+    found, task = _Scores(), RuleTask.of(table, asked, NoProgress())
     found.shapley = measure(table, asked, NoProgress())
     found.window = measure(table, replace(asked, allocation="sv-nup-window"), NoProgress())
-    found.outliers = outlier_ratios(model, stack, measured_on, units)
-    shape = table.calibration.engine.shape
-    scores = zeroth_order_scores(model, stack, tokens, shape, units, table.request.seed)
-    found.measured_tokens = measured_on.numel()
+    found.outliers = outlier_ratios(task.pruning(find_pruner("wanda")), task.units)
+    judged = task.judged(table.calibration.texts)
+    scores = zeroth_order_scores(judged, task.units, table.request.seed)
+    found.measured_tokens = table.prepared.measured.tokens.size
     found.zeroth, found.zeroth_tokens = scores[0], scores[1].layer_tokens
     return found
-
-
-def _judging(table: Workspace, pruner: str, folder: Path) -> Judging:
-    stack, played = find_stack(table.model), table.calibration
-    return Judging(
-        table.model,
-        stack,
-        find_units(table.model, stack),
-        torch.from_numpy(judged_on(table.prepared).tokens),
-        played.engine.shape,
-        pruner,
-        played.engine.vocabulary,
-        folder,
-        pruning=torch.from_numpy(table.prepared.measured.tokens),
-    )
 
 
 def _allocations(
@@ -184,6 +169,7 @@ def _allocations(
 ) -> tuple[dict[str, Vector], dict[str, dict]]:
     """Sparsities by rule, and what each rule cost beyond what others share."""
     weights, target, bounds = judging.units.weights, request.target(), Bounds()
+    judging.task = replace(judging.task, request=request)
     tokens = found.measured_tokens * len(weights)
     made = {
         "uniform": np.full(len(weights), target),
@@ -196,21 +182,19 @@ def _allocations(
         "ecoflap": {"layer_tokens": found.zeroth_tokens},
     }
     played = {
-        "sv-nup": found.shapley,
-        "sv-nup-window": found.window,
-        "guided": found.shapley,
+        "sv-nup": (sv_nup.choose, found.shapley),
+        "sv-nup-window": (sv_nup.choose, found.window),
+        "guided": (guided.choose, found.shapley),
     }
-    for rule, measured in played.items():
+    for rule, (choose, measured) in played.items():
         before, began = judging.game.spent.layer_tokens, perf_counter()
-        importance = importance_of(measured.values, weights)
-        asked = replace(request, allocation=rule)
-        chosen = choose(judging, importance, measured.values, asked)
+        chosen = choose(judging, measured.values)
         made[rule] = chosen.sparsity
         judged = judging.game.spent.layer_tokens - before
         costs[rule] = {
             "layer_tokens": measured.layer_tokens + judged,
             "seconds": perf_counter() - began,
-            "told": chosen.told,
+            "told": chosen.findings,
         }
     return made, costs
 
@@ -234,17 +218,12 @@ def _judged(table: Workspace, pruner: str, made: dict[str, Vector], held_out: Te
     layers = []
     for sparsity in made.values():
         model = copy.deepcopy(table.model)
-        done = prune_layers(
-            model, find_stack(model), tokens, sparsity.tolist(), find_pruner(pruner)
-        )
+        task = PruningTask(model, find_stack(model), tokens, find_pruner(pruner))
+        done = prune_layers(task, sparsity.tolist())
         layers.append([layer.tensors for layer in done])
-    game = ChoiceGame(
-        table.model,
-        stack,
-        torch.from_numpy(held_out.tokens),
-        table.calibration.engine.shape,
-        lambda layer, choice: layers[choice - 1][layer],
-    )
+    shape = table.calibration.engine.shape
+    judged = JudgedModel(table.model, stack, torch.from_numpy(held_out.tokens), shape)
+    game = ChoiceGame(judged, lambda layer, choice: layers[choice - 1][layer])
     choices = np.repeat(np.arange(len(made) + 1)[:, None], stack.n_players, axis=1)
     vocabulary = table.calibration.engine.vocabulary
     losses, not_finite = read(game.observe(choices), "nll", vocabulary)

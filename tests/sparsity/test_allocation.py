@@ -6,8 +6,6 @@ from scipy.optimize import minimize
 
 from coterie.sparsity.allocation import (
     SPREADS,
-    Bounds,
-    SparsityError,
     allocate,
     importance_of,
     in_proportion,
@@ -15,6 +13,7 @@ from coterie.sparsity.allocation import (
     scaled,
     to_pattern,
 )
+from coterie.sparsity.bounds import Bounds, SparsityError
 from coterie.sparsity.search import Space, guided
 
 FREE = Bounds(0.0, 1.0)

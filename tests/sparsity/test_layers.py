@@ -16,8 +16,9 @@ from coterie.errors import ModelError, VerificationError
 from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import Stack, find_stack
-from coterie.sparsity.layerwise import Calibration, prune_layer, prune_layers, put
-from coterie.sparsity.levels import Pattern, PrunedLayer, SparsityError
+from coterie.sparsity.bounds import SparsityError
+from coterie.sparsity.layerwise import Calibration, PruningTask, prune_layer, prune_layers, put
+from coterie.sparsity.levels import Pattern, PrunedLayer
 from coterie.sparsity.linears import linear_maps
 from coterie.sparsity.pruners import PRUNERS, find_pruner
 from coterie.sparsity.write import SparseWriter, check_written
@@ -140,7 +141,7 @@ def test_each_layer_is_judged_on_what_pruned_layers_hand_on(name):
     pruner, tokens = find_pruner(name), texts()
     model, stack = made()
     other, plain = made()
-    for pruned in prune_layers(model, stack, tokens, [0.5, 0.3, 0.7], pruner):
+    for pruned in prune_layers(PruningTask(model, stack, tokens, pruner), [0.5, 0.3, 0.7]):
         maps = linear_maps(plain, pruned.layer)
         fresh = Calibration(other, plain, tokens)
         for before in range(pruned.layer):
@@ -195,14 +196,16 @@ def test_levels_that_cannot_be_had_are_refused_before_anything_changes(allocatio
     model, stack = made()
     before = parameters(stack)
     with pytest.raises(SparsityError, match=message):
-        prune_layers(model, stack, texts(), allocation, find_pruner("magnitude"))
+        prune_layers(PruningTask(model, stack, texts(), find_pruner("magnitude")), allocation)
     assert all(torch.equal(before[key], tensor) for key, tensor in parameters(stack).items())
 
 
 def test_too_little_text_for_a_hessian_is_refused():
     model, stack = made()
     with pytest.raises(SparsityError, match=r"40 calibration tokens .* 64 inputs.*damping \(0\.01"):
-        prune_layers(model, stack, texts(2, 20), [0.5] * N_LAYERS, find_pruner("sparsegpt"))
+        prune_layers(
+            PruningTask(model, stack, texts(2, 20), find_pruner("sparsegpt")), [0.5] * N_LAYERS
+        )
 
 
 @pytest.mark.parametrize(
@@ -221,7 +224,9 @@ def test_what_is_read_back_is_what_was_pruned(kind, name, tmp_path):
     model, stack = loaded(source)
     writer = SparseWriter(source, model, stack)
     run = prune_layers(
-        model, stack, texts(), [0.5, 0.3, Pattern(2, 4)], find_pruner(name), stored=writer.stored
+        PruningTask(model, stack, texts(), find_pruner(name)),
+        [0.5, 0.3, Pattern(2, 4)],
+        stored=writer.stored,
     )
     layers = writer.write(run, tmp_path / "sparse")
     again, _ = loaded(resolve(str(tmp_path / "sparse"), None))
@@ -239,7 +244,9 @@ def test_sixteen_bit_checkpoints_stay_so_and_give_what_was_measured(name, tmp_pa
     model, stack = loaded(source)  # searched in float32, stored in bfloat16
     writer = SparseWriter(source, model, stack)
     run = prune_layers(
-        model, stack, texts(), [0.5] * N_LAYERS, find_pruner(name), stored=writer.stored
+        PruningTask(model, stack, texts(), find_pruner(name)),
+        [0.5] * N_LAYERS,
+        stored=writer.stored,
     )
     layers = writer.write(run, tmp_path / "sparse")
     sparse = resolve(str(tmp_path / "sparse"), None)
@@ -256,7 +263,9 @@ def test_weights_that_stay_are_not_rounded_to_the_dtype_they_were_judged_in(name
     model, stack = loaded(source, torch.bfloat16)
     writer = SparseWriter(source, model, stack)
     run = prune_layers(
-        model, stack, texts(), [0.5] * N_LAYERS, find_pruner(name), stored=writer.stored
+        PruningTask(model, stack, texts(), find_pruner(name)),
+        [0.5] * N_LAYERS,
+        stored=writer.stored,
     )
     layers = writer.write(run, tmp_path / "sparse")
     dense, sparse = (load_file(tmp_path / one / "model.safetensors") for one in ("dense", "sparse"))
@@ -273,7 +282,7 @@ def test_a_dense_allocation_gives_the_source_back_bit_by_bit(tmp_path):
     model, stack = loaded(source)
     writer = SparseWriter(source, model, stack)
     allocation = [0.0, Pattern(4, 4), {}]
-    run = prune_layers(model, stack, texts(), allocation, find_pruner("sparsegpt"))
+    run = prune_layers(PruningTask(model, stack, texts(), find_pruner("sparsegpt")), allocation)
     writer.write(run, tmp_path / "sparse")
     for file in (tmp_path / "dense").iterdir():
         assert file.read_bytes() == (tmp_path / "sparse" / file.name).read_bytes()
@@ -292,7 +301,9 @@ def test_layers_brought_in_from_files_are_pruned_alike(tmp_path):
     allocation = [0.5, 0.6, Pattern(2, 4)]
     model, stack = loaded(source)
     writer = SparseWriter(source, model, stack)
-    whole = prune_layers(model, stack, tokens, allocation, pruner, stored=writer.stored)
+    whole = prune_layers(
+        PruningTask(model, stack, tokens, pruner), allocation, stored=writer.stored
+    )
     writer.write(whole, tmp_path / "whole")
 
     empty = empty_model(source.config(), torch.float32, trust_remote_code=False)
@@ -302,7 +313,7 @@ def test_layers_brought_in_from_files_are_pruned_alike(tmp_path):
     writer = SparseWriter(source, empty, layers)
     with weights.beginning():
         run = prune_layers(
-            empty, layers, tokens, allocation, pruner, weights=weights, stored=writer.stored
+            PruningTask(empty, layers, tokens, pruner, weights), allocation, stored=writer.stored
         )
         writer.write(run, tmp_path / "streamed")
     name = "model.safetensors"
@@ -315,7 +326,9 @@ def test_other_zeros_than_were_pruned_are_noticed(tmp_path):
     source = saved(tmp_path / "dense", "llama")
     model, stack = loaded(source)
     writer = SparseWriter(source, model, stack)
-    run = prune_layers(model, stack, texts(), [0.5] * N_LAYERS, find_pruner("magnitude"))
+    run = prune_layers(
+        PruningTask(model, stack, texts(), find_pruner("magnitude")), [0.5] * N_LAYERS
+    )
     layers = writer.write(run, tmp_path / "sparse")
     again, found = loaded(resolve(str(tmp_path / "sparse"), None))
     with torch.no_grad():

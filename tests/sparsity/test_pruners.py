@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from coterie.sparsity.levels import Pattern, SparsityError, Statistics
+from coterie.sparsity.bounds import SparsityError
+from coterie.sparsity.levels import Pattern, Statistics
 from coterie.sparsity.masks import per_row, row_counts
 from coterie.sparsity.pruners import PRUNERS, find_pruner
 from coterie.sparsity.pruners.magnitude import Magnitude

@@ -24,7 +24,7 @@ from coterie.errors import UserError
 from coterie.models.cutting import verify as safety
 from coterie.report.terminal.sparsify import print_sparsity
 from coterie.sparsity.units import GONE
-from coterie.sparsity.variant_cache import PassingShelf, VariantCache
+from coterie.sparsity.variant_cache import PassingVariants, VariantCache
 from coterie.sparsity.variant_game import ChoiceGame
 from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.prepared import prepare
@@ -32,8 +32,8 @@ from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.request import Request
 from coterie.verbs.sparsify import apply as sparsify_apply
 from coterie.verbs.sparsify import texts as sparsify_texts
-from coterie.verbs.sparsify.allocation import Judging
 from coterie.verbs.sparsify.contributions import asked_by, contribution_method
+from coterie.verbs.sparsify.judging import Judging
 from coterie.verbs.sparsify.request import SparsifyRequest
 from coterie.verbs.sparsify.run import sparsify
 from coterie.verbs.sparsify.texts import with_pruning_texts
@@ -268,7 +268,7 @@ def test_what_cannot_be_had_is_refused_and_nothing_is_written(home, asked, messa
 @pytest.mark.parametrize("how", ["exact", "surrogate", "window"])
 def test_the_cost_that_is_stated_is_the_cost(home, how):
     request = asking(home, sparsity=0.5, contributions=how, lock=(1,))
-    _, values = contribution_method(request, 5, (1,))
+    values = contribution_method(request, 5, (1,)).values
     stated, asked = asked_by(values, 5), []
 
     def value(coalitions):
@@ -359,9 +359,9 @@ def test_too_little_text_for_a_hessian_is_told_before_weights_are_loaded(home, m
 def test_what_state_memory_allows_reaches_every_walk(home, tmp_path, monkeypatch):
     given, begin = [], ChoiceGame.__init__
 
-    def noted(self, *args, state_memory=None, **named):
-        given.append(state_memory)
-        begin(self, *args, state_memory=state_memory, **named)
+    def noted(self, judged, *args, **named):
+        given.append(judged.state_memory)
+        begin(self, judged, *args, **named)
 
     monkeypatch.setattr(ChoiceGame, "__init__", noted)
     for rule, stream in (("mixed", False), ("ecoflap", False), ("sv-nup", True)):
@@ -375,14 +375,14 @@ def test_what_state_memory_allows_reaches_every_walk(home, tmp_path, monkeypatch
 @pytest.mark.parametrize("rule", ["sv-nup", "guided"])
 def test_statistics_are_kept_only_where_variants_are_made_again(home, tmp_path, monkeypatch, rule):
     made = []
-    for kind in (VariantCache, PassingShelf):
+    for kind in (VariantCache, PassingVariants):
         begin = kind.__init__
         monkeypatch.setattr(
             kind,
             "__init__",
             lambda self, *given, begin=begin, **named: (
-                made.append((type(self), given[2].shape[0])) or begin(self, *given, **named)
+                made.append((type(self), given[0].tokens.shape[0])) or begin(self, *given, **named)
             ),
         )
     done(home, tmp_path / "out", sparsity=0.5, allocation=rule)
-    assert made == [(PassingShelf if rule == "sv-nup" else VariantCache, 128)]
+    assert made == [(PassingVariants if rule == "sv-nup" else VariantCache, 128)]

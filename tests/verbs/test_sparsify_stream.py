@@ -9,14 +9,14 @@ from tests.tiny import N_LAYERS, save_llama, save_text
 from coterie.errors import UserError, VerificationError
 from coterie.models.files.sources import resolve
 from coterie.report.terminal.sparsify_plan import print_sparsity_plan
-from coterie.sparsity import variant_cache as shelf
+from coterie.sparsity import variant_cache
 from coterie.sparsity.allocation import SPREADS
 from coterie.sparsity.layerwise import Calibration
 from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.request import Request
 from coterie.verbs.sparsify import apply as sparsify_apply
 from coterie.verbs.sparsify import apply_streamed as sparsify_stream
-from coterie.verbs.sparsify import memory as sparsify_room
+from coterie.verbs.sparsify import memory as sparsify_memory
 from coterie.verbs.sparsify.plan import sparsify_plan
 from coterie.verbs.sparsify.request import SparsifyRequest
 from coterie.verbs.sparsify.run import sparsify
@@ -147,15 +147,15 @@ def test_what_a_rule_asks_stays_within_what_was_stated(home, tmp_path, rule):
 @pytest.mark.parametrize("rule", ["sv-nup", "guided", "mixed"])
 @pytest.mark.parametrize("pruner", ["magnitude", "wanda", "sparsegpt"])
 def test_temporary_files_stay_within_what_was_stated(home, tmp_path, monkeypatch, rule, pruner):
-    written, save = [], shelf.save_file
-    monkeypatch.setitem(shelf.VariantCache.__init__.__kwdefaults__, "room", 0)
-    monkeypatch.setattr(sparsify_room, "ROOM", 0)
+    written, save = [], variant_cache.save_file
+    monkeypatch.setitem(variant_cache.VariantCache.__init__.__kwdefaults__, "memory", 0)
+    monkeypatch.setattr(sparsify_memory, "KEPT_IN_MEMORY", 0)
 
     def counted(tensors, file):
         written.append(sum(tensor.nbytes for tensor in tensors.values()))
         save(tensors, file)
 
-    monkeypatch.setattr(shelf, "save_file", counted)
+    monkeypatch.setattr(variant_cache, "save_file", counted)
     asked = asking(home, allocation=rule, pruner=pruner, contributions="window", window=3)
     plan = sparsify_plan(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite")
     sparsify(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite")

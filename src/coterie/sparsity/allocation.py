@@ -12,55 +12,16 @@ al. 2025, arXiv:2505.01731, whose own formula is not public; the derivation is o
 layers, or blocks of layers; this page knows no model.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from coterie.errors import UserError
 from coterie.game.coalitions import Indices, Vector
+from coterie.sparsity.bounds import FREE, Bounds, SparsityError
 
 LEAST_SHARE = 0.02
 """Contributions below this share of the mean are read as it: a logarithm needs something."""
 
 SPREADS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.11, 0.15, 0.2)
 """Spreads tried: sparsity that a unit gains when its contribution per weight falls e-fold."""
-
-LEAST, MOST = 0.0, 0.95
-"""Default bounds: a layer that is all zeros is better cut."""
-
-
-class SparsityError(UserError):
-    """A sparsity that cannot be had: out of range, or out of reach of its bounds."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """The least and the most sparsity a unit may have."""
-
-    least: float = LEAST
-    most: float = MOST
-
-    def check(self, target: float) -> None:
-        """Refuse bounds or a target that cannot be met.
-
-        Raises:
-            SparsityError: one line with the reachable range.
-        """
-        if not 0 <= target < 1:
-            raise SparsityError(f"sparsity {target:g} must lie in [0, 1): it is the share of zeros")
-        if not 0 <= self.least <= self.most <= 1:
-            raise SparsityError(
-                f"bounds {self.least:g} to {self.most:g} must be ordered within 0 to 1"
-            )
-        if not self.least <= target <= self.most:
-            raise SparsityError(
-                f"sparsity {target:g} cannot be met: layers held between {self.least:g} and "
-                f"{self.most:g} reach {self.least:g} to {self.most:g}; widen the bounds"
-            )
-
-
-FREE = Bounds(0.0, 1.0)
-"""Any sparsity at all."""
 
 
 def allocate(
@@ -76,6 +37,7 @@ def allocate(
         weights: Prunable weights of each unit, ``(n_units,)``.
         target: Share of all weights that become zero.
         spread: Sparsity per unit of importance; 0 is uniform.
+        bounds: The least and the most sparsity of a unit.
 
     Raises:
         SparsityError: the bounds cannot meet the target.
@@ -125,16 +87,19 @@ def in_proportion(scores: Vector, weights: Vector, target: float, *, bounds: Bou
 
     Args:
         scores: Of whole units, not per weight, ``(n_units,)``, none negative.
+        weights: Prunable weights of each unit, ``(n_units,)``.
+        target: Share of all weights that become zero.
+        bounds: The least and the most sparsity of a unit.
     """
     bounds.check(target)
-    room = (bounds.most - bounds.least) * weights
+    capacity = (bounds.most - bounds.least) * weights
     to_give = float((bounds.most - target) * weights.sum())
     given, open_ = np.zeros_like(weights, dtype=np.float64), np.ones(len(weights), dtype=bool)
     share = np.maximum(scores, 1e-12 * max(float(scores.max()), 1e-300))
     for _ in range(len(weights)):
         wanted = share * (to_give - given[~open_].sum()) / share[open_].sum()
-        full = open_ & (wanted >= room)
-        given = np.where(open_, np.minimum(wanted, room), given)
+        full = open_ & (wanted >= capacity)
+        given = np.where(open_, np.minimum(wanted, capacity), given)
         open_ &= ~full
         if not full.any() or not open_.any():
             break
@@ -149,6 +114,12 @@ def to_pattern(
     Sparsities are rounded down to multiples of 1/M that lie within the bounds, if any do; then
     single steps are given where most was lost, or taken where most was added, as far as that brings
     the total nearer to what it was. The order of sparsities is kept.
+
+    Args:
+        sparsity: Of each unit, ``(n_units,)``.
+        weights: Prunable weights of each unit, ``(n_units,)``.
+        group: M of the pattern.
+        bounds: The least and the most sparsity of a unit; None is any.
     """
     least, most = steps_within(bounds or FREE, group)
     if least > most:

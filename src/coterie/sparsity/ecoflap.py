@@ -10,18 +10,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from coterie.engine.batch_shape import BatchShape
 from coterie.engine.cost import Spent
 from coterie.game.coalitions import Vector
 from coterie.game.utilities import read
 from coterie.models.families.fields import text_config
-from coterie.models.loaded.stack import Stack
-from coterie.sparsity.allocation import Bounds, in_proportion
+from coterie.sparsity.allocation import in_proportion
+from coterie.sparsity.bounds import Bounds
 from coterie.sparsity.linears import LinearMap, linear_maps
 from coterie.sparsity.units import Units
-from coterie.sparsity.variant_game import AS_IT_IS, ChoiceGame
+from coterie.sparsity.variant_game import AS_IT_IS, ChoiceGame, JudgedModel
 
 STEP, COARSE_STEP = 1e-3, 0.05
 """ε, in units of the root mean square weight of the unit; the coarse one where weights have 16 bits
@@ -39,17 +37,15 @@ def losses_read(n_units: int) -> int:
     return 2 * NOISES * n_units
 
 
-def zeroth_order_scores(
-    model: PreTrainedModel,
-    stack: Stack,
-    tokens: Tensor,
-    shape: BatchShape,
-    units: Units,
-    seed: int,
-    *,
-    state_memory: int | None = None,
-) -> tuple[Vector, Spent]:
-    """Score of each unit, ``(n_units,)``, and what reading the losses cost."""
+def zeroth_order_scores(judged: JudgedModel, units: Units, seed: int) -> tuple[Vector, Spent]:
+    """Score of each unit, ``(n_units,)``, and what reading the losses cost.
+
+    Args:
+        judged: The model, and the texts its losses are read on.
+        units: What has a sparsity of its own.
+        seed: Of the directions in which weights are moved.
+    """
+    stack = judged.stack
     maps = [linear_maps(stack, layer) for layer in range(stack.n_players)]
     width = 2 * NOISES
 
@@ -66,9 +62,9 @@ def zeroth_order_scores(
     choices = np.full((n_layers, per_layer * width, n_layers), AS_IT_IS, dtype=np.intp)
     for layer in range(n_layers):
         choices[layer, :, layer] = 1 + np.arange(per_layer * width)
-    game = ChoiceGame(model, stack, tokens, shape, moved, state_memory=state_memory)
+    game = ChoiceGame(judged, moved)
     seen = game.observe(choices.reshape(-1, n_layers))
-    losses = read(seen, "nll", text_config(model.config).vocab_size)[0].mean(axis=1)
+    losses = read(seen, "nll", text_config(judged.model.config).vocab_size)[0].mean(axis=1)
     pairs = losses.reshape(len(units.weights), NOISES, 2)
     sizes = np.array(
         [
@@ -83,7 +79,14 @@ def zeroth_order_scores(
 
 
 def ecoflap(scores: Vector, weights: Vector, target: float, *, bounds: Bounds) -> Vector:
-    """Sparsity of each unit from its score, ``(n_units,)``."""
+    """Sparsity of each unit from its score, ``(n_units,)``.
+
+    Args:
+        scores: From `zeroth_order_scores`.
+        weights: Prunable weights of each unit, ``(n_units,)``.
+        target: Share of all weights that become zero.
+        bounds: The least and the most sparsity of a unit.
+    """
     most = max(target, min(bounds.most, target + HEADROOM))
     return in_proportion(scores, weights, target, bounds=Bounds(bounds.least, most))
 

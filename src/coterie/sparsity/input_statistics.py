@@ -52,7 +52,14 @@ class Watch(TorchFunctionMode):
         args: tuple[object, ...] = (),
         kwargs: dict[str, object] | None = None,
     ) -> object:
-        """Look at the operands of products, and let the product be made."""
+        """Look at the operands of products, and let the product be made.
+
+        Args:
+            func: What is called.
+            types: Of its operands; not looked at.
+            args: Its arguments by place.
+            kwargs: Its arguments by name.
+        """
         name = getattr(func, "__name__", "")
         offset = 0 if name in _INPUT_THEN_WEIGHT else 1 if name in _BIAS_FIRST else None
         if offset is not None:
@@ -135,6 +142,11 @@ def _operands(args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[obje
 
 def checked(statistics: Sequence[Statistics], maps: Sequence[LinearMap], where: str) -> None:
     """Refuse statistics that are no numbers.
+
+    Args:
+        statistics: Of each map.
+        maps: The maps, in the same order.
+        where: What their layer is called in the message.
 
     Raises:
         ModelError: Names the first map whose inputs are not finite.

@@ -7,6 +7,7 @@ there is never a second copy; where they come from files one layer at a time, no
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from coterie.engine.parts.layers import LayerStack, LayerWeights, NotReplayable,
 from coterie.engine.parts.replay import check_replay
 from coterie.errors import ModelError
 from coterie.models.loaded.stack import Stack
+from coterie.sparsity.bounds import SparsityError
 from coterie.sparsity.input_statistics import Watch, checked, experts_one_by_one
 from coterie.sparsity.levels import (
     Allocation,
@@ -23,7 +25,6 @@ from coterie.sparsity.levels import (
     PrunedLayer,
     PrunedMap,
     Pruner,
-    SparsityError,
     Statistics,
     share,
 )
@@ -38,6 +39,35 @@ StoredDtype = Callable[[int, str], torch.dtype]
 
 LayersDone = Callable[[int, int], None]
 """Called with the layers pruned so far and the layers in all."""
+
+
+@dataclass(frozen=True, eq=False)
+class PruningTask:
+    """A model, and how its layers are pruned.
+
+    Attributes:
+        model: In evaluation mode.
+        stack: Its layers, whole ones.
+        tokens: Calibration ids ``(n_sequences, length)``; a pruner that needs none reads none.
+        pruner: Which weights go.
+        weights: Brings the weights of a layer in before it runs, if they are not there already.
+    """
+
+    model: PreTrainedModel
+    stack: Stack
+    tokens: Tensor
+    pruner: Pruner
+    weights: LayerWeights | None = None
+
+    def texts(self) -> "Calibration | None":
+        """The calibration texts before the first layer; None where the pruner needs none.
+
+        Raises:
+            ModelError: The layers of this model cannot be run apart from it.
+        """
+        if self.pruner.needs == "nothing":
+            return None
+        return Calibration(self.model, self.stack, self.tokens, self.weights)
 
 
 class Calibration:
@@ -76,7 +106,13 @@ class Calibration:
         self._rows = max(1, TOKENS_AT_ONCE // tokens.shape[1])
 
     def measure(self, layer: int, maps: Sequence[LinearMap], pruner: Pruner) -> list[Statistics]:
-        """What ``pruner`` must know of the inputs of these maps of ``layer``, the next one."""
+        """What a pruner must know of the inputs of some maps of the next layer.
+
+        Args:
+            layer: Its number.
+            maps: Of that layer.
+            pruner: Says what it needs.
+        """
         if pruner.needs == "nothing":
             return [Statistics() for _ in maps]
         if self._layers.weights is not None:
@@ -168,13 +204,9 @@ def prune_layer(
 
 
 def prune_layers(
-    model: PreTrainedModel,
-    stack: Stack,
-    tokens: Tensor,
+    task: PruningTask,
     allocation: Allocation,
-    pruner: Pruner,
     *,
-    weights: LayerWeights | None = None,
     stored: StoredDtype | None = None,
     progress: LayersDone | None = None,
 ) -> Iterator[PrunedLayer]:
@@ -183,13 +215,9 @@ def prune_layers(
     All levels are checked before anything is changed, as far as the weights are at hand.
 
     Args:
-        model: In evaluation mode; its weights are CHANGED (those that come from files are not).
-        stack: Its layers, whole ones.
-        tokens: Calibration ids ``(n_sequences, length)``; a pruner that needs none reads none.
+        task: The model, whose weights are CHANGED, and its pruner. Weights that come from files
+            are not: a layer that is given must be written before the next one is asked for.
         allocation: A level for every layer.
-        pruner: Which weights go.
-        weights: Brings the weights of a layer in before it runs, if they are not there already. A
-            layer that is given must be written before the next one is asked for.
         stored: The dtype of each parameter on disk, to which weights are rounded.
         progress: Called after every layer.
 
@@ -197,30 +225,24 @@ def prune_layers(
         SparsityError: A level that cannot be had, or too little text for the pruner.
         ModelError: The layers cannot be pruned.
     """
-    check_allocation(stack, allocation)
-    check_tokens(stack, allocation, pruner, tokens.numel())
-    return _in_turn(model, stack, tokens, allocation, pruner, weights, stored, progress)
+    check_allocation(task.stack, allocation)
+    check_tokens(task.stack, allocation, task.pruner, task.tokens.numel())
+    return _in_turn(task, allocation, stored, progress)
 
 
 def _in_turn(
-    model: PreTrainedModel,
-    stack: Stack,
-    tokens: Tensor,
+    task: PruningTask,
     allocation: Allocation,
-    pruner: Pruner,
-    weights: LayerWeights | None,
     stored: StoredDtype | None,
     progress: LayersDone | None,
 ) -> Iterator[PrunedLayer]:
-    texts = None
-    if pruner.needs != "nothing":
-        texts = Calibration(model, stack, tokens, weights)
+    stack, texts = task.stack, task.texts()
     for layer, level in enumerate(allocation):
-        if weights is not None:
-            weights.hold(layer)
+        if task.weights is not None:
+            task.weights.hold(layer)
         maps = linear_maps(stack, layer)
-        known = None if texts is None else texts.measure(layer, maps, pruner)
-        pruned = prune_layer(stack, layer, level, pruner, known, stored=stored)
+        known = None if texts is None else texts.measure(layer, maps, task.pruner)
+        pruned = prune_layer(stack, layer, level, task.pruner, known, stored=stored)
         del known  # before those of the next layer are gathered
         put(stack, pruned)
         if texts is not None and layer + 1 < stack.n_players:
@@ -228,6 +250,27 @@ def _in_turn(
         if progress is not None:
             progress(layer + 1, stack.n_players)
         yield pruned
+
+
+def dense_inputs(
+    task: PruningTask,
+) -> Iterator[tuple[int, tuple[LinearMap, ...], list[Statistics]]]:
+    """What the unpruned model gives to each layer's maps, as far as a pruner must know it.
+
+    Yields:
+        The layer, its maps, and the statistics of each; its weights stay until the next is asked.
+        Whoever lets the statistics go before has those of one layer in memory.
+    """
+    texts = task.texts()
+    for layer in range(task.stack.n_players):
+        maps = linear_maps(task.stack, layer)
+        if texts is None:
+            yield layer, maps, [Statistics() for _ in maps]
+            continue
+        known = texts.measure(layer, maps, task.pruner)
+        texts.advance(layer)
+        yield layer, maps, known
+        del known
 
 
 def put(stack: Stack, pruned: PrunedLayer) -> None:
@@ -258,6 +301,12 @@ def check_allocation(stack: Stack, allocation: Allocation) -> None:
 def check_layer(stack: Stack, layer: int, level: LayerLevel, maps: Sequence[LinearMap]) -> None:
     """Refuse a level that one layer cannot have.
 
+    Args:
+        stack: The layers of a model.
+        layer: Which of them.
+        level: How sparse it should become.
+        maps: The linear maps of that layer.
+
     Raises:
         SparsityError: Names the map, the level and the rule.
     """
@@ -277,7 +326,13 @@ def check_tokens(stack: Stack, allocation: Allocation, pruner: Pruner, tokens: i
     """Refuse texts that are too short for a Hessian of full rank.
 
     An expert sees only the tokens routed to it, so of experts only what all of them get is asked;
-    the rows each has seen are told.
+    the record counts the rows each has seen.
+
+    Args:
+        stack: The layers of a model; weights are not looked at.
+        allocation: A level for every layer.
+        pruner: Says what it needs.
+        tokens: Calibration tokens there are.
 
     Raises:
         SparsityError: Names the tokens there are, those that are needed, and the damping without

@@ -9,26 +9,12 @@ blocks of a layer by name:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from torch import Tensor
+from coterie.sparsity.bounds import SparsityError
 
-from coterie.sparsity.allocation import SparsityError
-
-__all__ = [
-    "Allocation",
-    "LayerLevel",
-    "Level",
-    "Need",
-    "Pattern",
-    "Pruned",
-    "PrunedLayer",
-    "PrunedMap",
-    "Pruner",
-    "SparsityError",
-    "Statistics",
-    "share",
-]
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -37,6 +23,9 @@ class Pattern:
 
     Raises:
         SparsityError: Not 1 <= n <= m.
+
+    >>> share(Pattern.parse("2:8"))
+    0.75
     """
 
     n: int
@@ -77,10 +66,17 @@ def share(level: Level) -> float:
 Need = Literal["nothing", "norms", "hessian"]
 """What a pruner must know of the inputs of a map; each includes what stands before it."""
 
+_NEEDS: tuple[Need, ...] = ("nothing", "norms", "hessian")
+
+
+def more(one: Need, other: Need) -> Need:
+    """The larger of two needs, which includes the smaller one."""
+    return max(one, other, key=_NEEDS.index)
+
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """What calibration texts told of the inputs x of one linear map.
+    """What calibration texts say about the inputs x of one linear map.
 
     Attributes:
         rows: Number of inputs seen (tokens; of an expert, those routed to it).
@@ -89,8 +85,8 @@ class Statistics:
     """
 
     rows: int = 0
-    squares: Tensor | None = None
-    hessian: Tensor | None = None
+    squares: "Tensor | None" = None
+    hessian: "Tensor | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +98,7 @@ class Pruned:
         damping: What was added to the diagonal of the Hessian, as a share of its mean, if one was.
     """
 
-    weight: Tensor
+    weight: "Tensor"
     damping: float | None = None
 
 
@@ -115,12 +111,28 @@ class Pruner(Protocol):
         ...
 
     @property
+    def title(self) -> str:
+        """What it does, in a few words."""
+        ...
+
+    @property
+    def paper(self) -> str | None:
+        """Where it was published: an arXiv number."""
+        ...
+
+    @property
     def needs(self) -> Need:
         """What it must know of the inputs."""
         ...
 
-    def prune(self, weight: Tensor, statistics: Statistics, level: Level) -> Pruned:
-        """The new weight ``(out, in)``; the given one is left alone."""
+    def prune(self, weight: "Tensor", statistics: Statistics, level: Level) -> Pruned:
+        """The new weight ``(out, in)``.
+
+        Args:
+            weight: ``(out, in)``; left alone.
+            statistics: What is known of its inputs.
+            level: How sparse it becomes.
+        """
         ...
 
 
@@ -166,7 +178,7 @@ class PrunedLayer:
     """
 
     layer: int
-    tensors: dict[str, Tensor]
+    tensors: "dict[str, Tensor]"
     maps: tuple[PrunedMap, ...]
 
     @property

@@ -13,7 +13,8 @@ from transformers.pytorch_utils import Conv1D
 
 from coterie.errors import ModelError
 from coterie.models.loaded.stack import Stack
-from coterie.sparsity.levels import LayerLevel, Level, SparsityError
+from coterie.sparsity.bounds import SparsityError
+from coterie.sparsity.levels import LayerLevel, Level
 
 _ROUTER = re.compile(r"(^|\.)(gate|\w*expert\w*_gate|\w*router\w*)(\.|$)", re.IGNORECASE)
 _EXPERTS = re.compile(r"expert", re.IGNORECASE)
@@ -104,7 +105,7 @@ def _maps(name: str, module: nn.Module, where: str) -> Iterator[LinearMap]:
     if isinstance(module, nn.Linear | Conv1D):
         parameter = f"{name}.weight"
         if not module.weight.is_floating_point():
-            raise ModelError(f"{where}.{parameter} is quantised: sparsify before quantising")
+            raise ModelError(f"{where}.{parameter} is quantized: sparsify before quantizing")
         yield LinearMap(name, parameter, module, None, isinstance(module, Conv1D))
         return
     for key, tensor in module.named_parameters(recurse=False):
@@ -136,6 +137,11 @@ def level_of(level: LayerLevel, found: LinearMap) -> Level:
 
 def check_names(level: LayerLevel, maps: tuple[LinearMap, ...], where: str) -> None:
     """Refuse levels for maps that are not there.
+
+    Args:
+        level: Of a layer, perhaps by name.
+        maps: The linear maps of that layer.
+        where: What the layer is called in the message.
 
     Raises:
         SparsityError: Names the first, and the maps there are.

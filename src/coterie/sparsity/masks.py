@@ -10,11 +10,17 @@ import math
 import torch
 from torch import Tensor
 
-from coterie.sparsity.levels import Level, Pattern, SparsityError, share
+from coterie.sparsity.bounds import SparsityError
+from coterie.sparsity.levels import Level, Pattern, share
 
 
 def check_level(level: Level, width: int, where: str) -> None:
     """Refuse a level that a map with ``width`` inputs cannot have.
+
+    Args:
+        level: How sparse the map should become.
+        width: Its inputs.
+        where: What it is called in the message.
 
     Raises:
         SparsityError: A share outside [0, 1), or a pattern whose groups do not fill a row.
@@ -30,12 +36,27 @@ def check_level(level: Level, width: int, where: str) -> None:
 
 
 def cumulative(sparsity: float, total: int, stops: list[int]) -> list[int]:
-    """Zeros among the first ``stop / stops[-1]`` of ``total`` weights, for each stop, rounded."""
+    """Zeros among the first ``stop / stops[-1]`` of ``total`` weights, for each stop, rounded.
+
+    Args:
+        sparsity: Share of zeros.
+        total: Weights in all.
+        stops: Ascending; the last stands for all of them.
+
+    >>> cumulative(0.5, 15, [1, 2, 3])
+    [3, 5, 8]
+    """
     return [math.floor(sparsity * total * stop / stops[-1] + 0.5) for stop in stops]
 
 
 def row_counts(sparsity: float, rows: int, width: int) -> Tensor:
-    """How many weights go in each row, ``(rows,)``: each within one of ``sparsity * width``."""
+    """How many weights go in each row, ``(rows,)``: each within one of ``sparsity * width``.
+
+    Args:
+        sparsity: Share of zeros.
+        rows: Outputs of the map.
+        width: Its inputs.
+    """
     ends = cumulative(sparsity, rows * width, list(range(1, rows + 1)))
     return torch.diff(torch.tensor(ends), prepend=torch.tensor([0]))
 

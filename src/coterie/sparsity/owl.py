@@ -8,38 +8,29 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
 
-from coterie.engine.parts.layers import LayerWeights
 from coterie.game.coalitions import Vector
-from coterie.models.loaded.stack import Stack
-from coterie.sparsity.allocation import Bounds, allocate, scaled
+from coterie.sparsity.allocation import allocate, scaled
+from coterie.sparsity.bounds import Bounds
+from coterie.sparsity.layerwise import PruningTask, dense_inputs
 from coterie.sparsity.levels import Statistics
 from coterie.sparsity.linears import LinearMap
-from coterie.sparsity.pruners.wanda import Wanda
 from coterie.sparsity.units import Units
-from coterie.sparsity.variant_cache import dense_statistics
 
 OUTLIER, WIDTH = 5.0, 0.08
 """M and λ as published for most models; LLaMA-13B and some others were given M = 7."""
 
 
-def outlier_ratios(
-    model: PreTrainedModel,
-    stack: Stack,
-    tokens: Tensor,
-    units: Units,
-    weights: LayerWeights | None = None,
-) -> Vector:
+def outlier_ratios(task: PruningTask, units: Units) -> Vector:
     """Share of outliers among the weights of each unit, ``(n_units,)``. Costs one pass.
 
     Args:
-        tokens: Calibration texts, ``(n_sequences, length)``.
-        weights: Brings the weights of a layer in, if they are not there already.
+        task: The model and the calibration texts; its pruner must know the norms of inputs, as
+            Wanda does.
+        units: What has a sparsity of its own.
     """
     ratios = []
-    for layer, maps, statistics in dense_statistics(model, stack, tokens, Wanda(), weights):
+    for layer, maps, statistics in dense_inputs(task):
         for block in units.names[layer] or (None,):
             mine = [
                 pair
@@ -53,7 +44,15 @@ def outlier_ratios(
 def owl(
     ratios: Vector, weights: Vector, target: float, *, bounds: Bounds, width: float = WIDTH
 ) -> Vector:
-    """Sparsity of each unit from its outlier ratio, ``(n_units,)``."""
+    """Sparsity of each unit from its outlier ratio, ``(n_units,)``.
+
+    Args:
+        ratios: From `outlier_ratios`.
+        weights: Prunable weights of each unit, ``(n_units,)``.
+        target: Share of all weights that become zero.
+        bounds: The least and the most sparsity of a unit.
+        width: λ: the densest and the sparsest unit are twice this apart.
+    """
     return allocate(scaled(ratios), weights, target, spread=width, bounds=bounds)
 
 

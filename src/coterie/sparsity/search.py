@@ -79,7 +79,14 @@ class Space:
     def switched(
         self, levels: NDArray[np.intp], up: int, down: int, stride: int
     ) -> NDArray[np.intp]:
-        """One unit sparser, another denser by as many weights: the larger one by ``stride``."""
+        """One unit sparser, another denser by as many weights: the larger one by ``stride``.
+
+        Args:
+            levels: Of all units, ``(n_units,)``; left alone.
+            up: The unit that becomes sparser.
+            down: The unit that becomes denser.
+            stride: Steps of the larger unit.
+        """
         larger = max(self.weights[up], self.weights[down])
         child = levels.copy()
         child[up] += max(1, round(stride * larger / self.weights[up]))
@@ -107,6 +114,10 @@ def guided(
     Args:
         judge: Called with many candidates at once, so that they can share work.
         starts: Allocations to begin with, ``(n_starts, n_units)``; the first sets the total.
+        space: Which levels there are.
+        rng: Draws the random switches.
+        strides: Steps of a level switch, coarse ones first.
+        rounds: Most rounds in all.
     """
     account = Account()
     total = float(starts[0] @ space.weights)

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 from coterie.game.coalitions import Vector
 from coterie.models.loaded.blocks import find_players
 from coterie.models.loaded.stack import Players, Stack
-from coterie.sparsity.levels import LayerLevel, Level, Pattern, SparsityError
+from coterie.sparsity.bounds import SparsityError
+from coterie.sparsity.levels import LayerLevel, Level, Pattern
 from coterie.sparsity.linears import linear_maps
 from coterie.sparsity.search import Levels
 from coterie.sparsity.variant_game import CUT, Choices
@@ -82,6 +83,8 @@ def find_units(
     """The units of a model and how many weights each has.
 
     Args:
+        model: With or without weights.
+        stack: Its layers, whole ones.
         players: ``"layer"``, or ``"sublayer"`` for attention and feed-forward blocks.
         group: M of an N:M pattern; None where any share of zeros can be had.
 

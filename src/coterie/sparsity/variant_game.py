@@ -8,6 +8,7 @@ variants are in use at a time. No weight is written to: a layer wears other tens
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
@@ -60,9 +61,12 @@ def wearing(layer: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def together(memory: int, state_bytes: int) -> int:
-    """States that memory has room for at once, each of so many bytes.
+    """States that fit in memory at once, each of so many bytes; counted twice.
 
-    Twice, for a layer's outputs exist beside its inputs.
+    A layer's outputs exist beside its inputs.
+
+    >>> together(1000, 100)
+    5
     """
     return max(1, memory // (2 * state_bytes))
 
@@ -71,7 +75,10 @@ def walks_of(n_candidates: int, n_sequences: int, state_bytes: int, memory: int)
     """Walks through the layers that observing candidates takes.
 
     Args:
+        n_candidates: Candidates observed.
+        n_sequences: Texts each is observed on.
         state_bytes: Of one candidate on one text.
+        memory: Bytes that live states may take.
     """
     turns = -(-n_sequences // together(memory, state_bytes))
     at_once = together(memory, -(-n_sequences // turns) * state_bytes)
@@ -83,18 +90,45 @@ def memory_for_states(asked: int | None, device: torch.device) -> int:
     return int(_FREE_SHARE * free_bytes(device)) if asked is None else asked
 
 
+@dataclass(frozen=True, eq=False)
+class JudgedModel:
+    """A model, and the texts that it and its variants are judged on.
+
+    Attributes:
+        model: In evaluation mode; no weight is ever changed.
+        stack: Its layers.
+        tokens: Token ids, ``(n_sequences, length)``, without padding.
+        shape: How much to compute at once.
+        state_memory: Bytes that live states may take; by default half of what is free.
+        batches: The model, taken apart already; its weights may come from files.
+    """
+
+    model: PreTrainedModel
+    stack: Stack
+    tokens: Tensor
+    shape: BatchShape
+    state_memory: int | None = None
+    batches: Batches | None = None
+
+    def as_it_is(self) -> Choices:
+        """The one candidate whose layers are all unchanged, ``(1, n_layers)``."""
+        return np.full((1, self.stack.n_players), AS_IT_IS, dtype=np.intp)
+
+
+def no_variants(layer: int, choice: int) -> dict[str, Tensor]:
+    """For judging a model as it is: no layer has variants."""
+    raise LookupError(f"layer {layer} has no variant {choice}")
+
+
 class ChoiceGame:
     """Observes candidates on texts, each prefix of choices computed once.
 
     Args:
-        model: In evaluation mode; no weight is ever changed.
-        tokens: Token ids, ``(n_sequences, length)``, without padding.
-        shape: How much to compute at once.
-        variant: Gives the tensors of a layer's variants, choices from 1 on.
-        state_memory: Bytes that live states may take; by default half of what is free.
+        judged: The model and the texts.
+        variant: Gives the tensors of a layer's variants, choices from 1 on; `no_variants` for a
+            model as it is.
         like: What a full model predicted on the same texts; without it, this model's own
             predictions are what candidates are compared with.
-        batches: The model, taken apart already; its weights may come from files.
         arrived: Called with a layer when its own weights are in place, before its variants are
             asked for.
 
@@ -107,23 +141,19 @@ class ChoiceGame:
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        stack: Stack,
-        tokens: Tensor,
-        shape: BatchShape,
+        judged: JudgedModel,
         variant: Variant,
         *,
-        state_memory: int | None = None,
         like: Readings | None = None,
-        batches: Batches | None = None,
         arrived: Callable[[int], None] | None = None,
     ) -> None:
-        self.stack, self.tokens, self.variant, self.arrived = stack, tokens, variant, arrived
+        self.stack, self.tokens, self.variant = judged.stack, judged.tokens, variant
+        self.arrived = arrived
         self.spent = Spent()
-        self._batches = batches or _taken_apart(model, stack, tokens[[0, -1]], shape)
+        self._batches = judged.batches or _taken_apart(judged)
         self._layers = self._batches.layers
-        one = self._layers.prelude(tokens[:1]).embedded
-        self._memory = memory_for_states(state_memory, one.device)
+        one = self._layers.prelude(self.tokens[:1]).embedded
+        self._memory = memory_for_states(judged.state_memory, one.device)
         self._state_bytes = one[0].numel() * max(one.element_size(), 4)
         self.readings: Readings = {} if like is None else like
 
@@ -133,7 +163,7 @@ class ChoiceGame:
         if sequences is None:
             sequences = np.arange(len(self.tokens))
         turns = -(-len(sequences) // together(self._memory, self._state_bytes))
-        if turns > 1:  # not even one candidate has room on all texts
+        if turns > 1:  # not even one candidate fits on all texts
             table, rows = Observations.empty(len(choices), len(sequences)), np.arange(len(choices))
             for columns in np.array_split(np.arange(len(sequences)), turns):
                 table.put(Block(rows, columns, self.observe(choices, sequences[columns])))
@@ -196,8 +226,9 @@ class ChoiceGame:
         return full
 
 
-def _taken_apart(model: PreTrainedModel, stack: Stack, few: Tensor, shape: BatchShape) -> Batches:
+def _taken_apart(judged: JudgedModel) -> Batches:
     """The layers and the head of a model that is in memory."""
+    model, stack, few = judged.model, judged.stack, judged.tokens[[0, -1]]
     try:
         layers, head = replayed(model, stack, few), find_head(model, stack, few)
     except (NotReplayable, TailNotFound) as reason:
@@ -205,4 +236,4 @@ def _taken_apart(model: PreTrainedModel, stack: Stack, few: Tensor, shape: Batch
             f"{type(model).__name__} cannot be run layer by layer, which judging pruned layers "
             f"needs: {reason}; cut whole layers of it instead (coterie prune)"
         ) from reason
-    return Batches(layers, head, shape, input_device(model))
+    return Batches(layers, head, judged.shape, input_device(model))

@@ -1,6 +1,11 @@
-"""The pruners: which weights of one linear map go, and what becomes of the others."""
+"""The pruners: which weights of one linear map go, and what becomes of the others.
 
-from coterie.sparsity.levels import Pruner, SparsityError
+One file each, and one line in the table below. Nothing here imports torch before a pruner prunes,
+so that help texts and checks may read the table.
+"""
+
+from coterie.sparsity.bounds import SparsityError
+from coterie.sparsity.levels import Pruner
 from coterie.sparsity.pruners.magnitude import Magnitude
 from coterie.sparsity.pruners.sparsegpt import SparseGPT
 from coterie.sparsity.pruners.wanda import Wanda
@@ -14,6 +19,9 @@ def find_pruner(name: str) -> Pruner:
 
     Raises:
         SparsityError: There is none; the message lists those there are.
+
+    >>> find_pruner("wanda").needs
+    'norms'
     """
     if name not in PRUNERS:
         raise SparsityError(f"pruner {name!r} is unknown: there are {', '.join(PRUNERS)}")

@@ -8,12 +8,13 @@ lowest w² / c_jj² first, from weights that are already updated.
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from coterie.sparsity.bounds import SparsityError
+from coterie.sparsity.levels import Level, Need, Pattern, Pruned, Statistics, share
 
-from coterie.sparsity.levels import Level, Need, Pattern, Pruned, SparsityError, Statistics, share
-from coterie.sparsity.masks import cumulative, lowest, lowest_in_groups
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MOST_DAMPING = 1.0
 """Where raising the damping is given up: as much again as the mean of the diagonal."""
@@ -35,14 +36,23 @@ class SparseGPT:
     mask_columns: int = 128
     lazy_columns: int = 128
     name: str = field(default="sparsegpt", init=False)
+    title: str = field(default="optimal brain surgeon, by columns", init=False)
+    paper: str | None = field(default="2301.00774", init=False)
     needs: Need = field(default="hessian", init=False)
 
-    def prune(self, weight: Tensor, statistics: Statistics, level: Level) -> Pruned:
+    def prune(self, weight: "Tensor", statistics: Statistics, level: Level) -> Pruned:
         """Zero weights block by block and let the columns to the right make up for them.
+
+        Args:
+            weight: ``(out, in)``; left alone.
+            statistics: The Hessian of the inputs.
+            level: How sparse the map becomes.
 
         Raises:
             SparsityError: The Hessian has no inverse even with `MOST_DAMPING`.
         """
+        import torch
+
         if share(level) == 0:
             return Pruned(weight)
         hessian = statistics.hessian
@@ -54,8 +64,10 @@ class SparseGPT:
         self._sweep(work, factor, level)
         return Pruned(work.to(weight.dtype), damping)
 
-    def _factor(self, hessian: Tensor) -> tuple[Tensor, float]:
+    def _factor(self, hessian: "Tensor") -> "tuple[Tensor, float]":
         """Upper triangular c with cᵀ c = (H + damping)⁻¹, and the damping it took."""
+        import torch
+
         alive = hessian.diagonal() > 0
         mean = hessian.diagonal().mean().clamp_min(torch.finfo(hessian.dtype).tiny)
         damping = self.damping
@@ -76,8 +88,12 @@ class SparseGPT:
             f" {damping / 10:g} of its mean diagonal: calibrate on more text, or prune by wanda"
         )
 
-    def _sweep(self, work: Tensor, factor: Tensor, level: Level) -> None:
+    def _sweep(self, work: "Tensor", factor: "Tensor", level: Level) -> None:
         """Work off the columns of ``work`` ``(out, in)`` in place."""
+        import torch
+
+        from coterie.sparsity.masks import lowest, lowest_in_groups
+
         width = work.shape[1]
         mask = torch.zeros_like(work, dtype=torch.bool)
         step = level.m if isinstance(level, Pattern) else self.mask_columns
@@ -109,8 +125,10 @@ class SparseGPT:
         return max(step, self.lazy_columns // step * step)
 
 
-def _choices(step: int, sparsity: float, work: Tensor) -> dict[int, tuple[int, int]]:
+def _choices(step: int, sparsity: float, work: "Tensor") -> dict[int, tuple[int, int]]:
     """Where a mask is chosen: first column to the column after the last, and how many go."""
+    from coterie.sparsity.masks import cumulative
+
     width = work.shape[1]
     stops = [min(start + step, width) for start in range(0, width, step)]
     totals = cumulative(sparsity, work.numel(), stops)

@@ -5,11 +5,12 @@ the same share. The weights that stay are not changed.
 """
 
 from dataclasses import dataclass, field
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from coterie.sparsity.levels import Level, Need, Pruned, Statistics
-from coterie.sparsity.masks import per_row
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,20 @@ class Wanda:
     """A map no calibration input reached is scored as if all its inputs were alike."""
 
     name: str = field(default="wanda", init=False)
+    title: str = field(default="weights times input norms", init=False)
+    paper: str | None = field(default="2306.11695", init=False)
     needs: Need = field(default="norms", init=False)
 
-    def prune(self, weight: Tensor, statistics: Statistics, level: Level) -> Pruned:
-        """Zero the lowest scores of every row; the others stay bit by bit."""
+    def prune(self, weight: "Tensor", statistics: Statistics, level: Level) -> Pruned:
+        """Zero the lowest scores of every row; the others stay bit by bit.
+
+        Args:
+            weight: ``(out, in)``; left alone.
+            statistics: The mean squares of the inputs.
+            level: How sparse every row becomes.
+        """
+        from coterie.sparsity.masks import per_row
+
         scores = weight.abs().float()
         if statistics.rows:
             assert statistics.squares is not None

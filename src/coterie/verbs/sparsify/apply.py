@@ -25,17 +25,17 @@ from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import Stack, find_stack
 from coterie.plain import Json
-from coterie.sparsity.layerwise import prune_layers
+from coterie.sparsity.layerwise import PruningTask, prune_layers
 from coterie.sparsity.levels import PrunedLayer
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import find_units
-from coterie.sparsity.variant_game import AS_IT_IS, ChoiceGame, Choices, Readings
+from coterie.sparsity.variant_game import ChoiceGame, JudgedModel, Readings, no_variants
 from coterie.sparsity.write import SparseWriter, Sparsity, check_written
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace
-from coterie.verbs.sparsify.allocation import Allocation
 from coterie.verbs.sparsify.request import SparsifyRequest
+from coterie.verbs.sparsify.rules._interface import Allocation
 
 Result = TypeVar("Result")
 
@@ -59,6 +59,25 @@ class Outcome:
     before: Observations
     after: Observations
     verification: dict[str, Json]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is pruned, how sparse it becomes, and where it is written.
+
+    Attributes:
+        prepared: The model's files and texts.
+        request: Which pruner.
+        allocation: Sparsities of all units.
+        folder: For the checkpoint; written aside until all is well.
+        progress: Shows what is being done.
+    """
+
+    prepared: Prepared
+    request: SparsifyRequest
+    allocation: Allocation
+    folder: Path
+    progress: Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,31 +115,23 @@ def judged_whole(workspace: Workspace, progress: Progress) -> Whole:
     """The full model on the held-out texts."""
     progress.say("judging the full model on held-out text")
     stack, shape = find_stack(workspace.model), workspace.calibration.engine.shape
-    judge = _judge(workspace.prepared, workspace.model, stack, shape)
-    return Whole(judge.observe(as_it_is(stack)), judge.readings, shape)
+    judged = _judged(workspace.prepared, workspace.model, stack, shape)
+    game = ChoiceGame(judged, no_variants)
+    return Whole(game.observe(judged.as_it_is()), game.readings, shape)
 
 
-def pruned_here(
-    workspace: Workspace,
-    request: SparsifyRequest,
-    shared: Allocation,
-    whole: Whole,
-    folder: Path,
-    progress: Progress,
-) -> Written:
-    """Prune the opened model itself, all of its layers; its weights are changed."""
-    source, model = workspace.prepared.source, workspace.model
-    return _pruned(source, model, workspace.prepared, request, shared, whole, folder, progress)
+def pruned_here(workspace: Workspace, job: Job, whole: Whole) -> Written:
+    """Prune the opened model itself, all of its layers; its weights are changed.
+
+    Args:
+        workspace: The opened model.
+        job: How it is pruned, and where to.
+        whole: What it did before.
+    """
+    return _pruned(job, job.prepared.source, workspace.model, whole)
 
 
-def pruned_cut(
-    prepared: Prepared,
-    request: SparsifyRequest,
-    shared: Allocation,
-    whole: Whole,
-    folder: Path,
-    progress: Progress,
-) -> Outcome:
+def pruned_cut(job: Job, whole: Whole) -> Outcome:
     """Prune the model without the layers that are cut, and prove what was written.
 
     It is read from files of its own, so the full model must have been let go before.
@@ -128,17 +139,17 @@ def pruned_cut(
     Raises:
         VerificationError: the reloaded checkpoint is not the model that was measured.
     """
-    source = prepared.source
+    source, prepared = job.prepared.source, job.prepared
     with tempfile.TemporaryDirectory() as scratch:
-        write_cut(source, np.flatnonzero(shared.kept).tolist(), Path(scratch) / "cut")
+        write_cut(source, np.flatnonzero(job.allocation.kept).tolist(), Path(scratch) / "cut")
         trust = source.trust_remote_code
         cut = resolve(str(Path(scratch) / "cut"), None, trust_remote_code=trust)
 
         def written() -> Written:
             model = load_model(cut, dtype=prepared.dtype, device=prepared.device)
-            return _pruned(cut, model, prepared, request, shared, whole, folder, progress)
+            return _pruned(job, cut, model, whole)
 
-        return proved(run_and_collect(written), cut, folder, progress)
+        return proved(run_and_collect(written), cut, job.folder, job.progress)
 
 
 def run_and_collect(work: Callable[[], Result]) -> Result:
@@ -155,7 +166,10 @@ def proved(written: Written, source: Source, folder: Path, progress: Progress) -
     """Read the checkpoint back and hold it against what was pruned; its model must be gone.
 
     Args:
+        written: What the checkpoint must do.
         source: What was pruned, layers that were cut not in it.
+        folder: The checkpoint.
+        progress: Shows what is being done.
 
     Raises:
         VerificationError: the reloaded checkpoint is not the model that was measured.
@@ -168,8 +182,8 @@ def proved(written: Written, source: Source, folder: Path, progress: Progress) -
     # Zeros are counted in the widest dtype on disk: what a narrower one rounds to zero is none.
     model = load_model(sparse, dtype=_widest(sparse), device="cpu")
     counted = check_written(written.layers, source, model, folder)
-    told = _verification(checked, counted)
-    return Outcome(written.layers, counted, written.before, written.after, told)
+    proof = _verification(checked, counted)
+    return Outcome(written.layers, counted, written.before, written.after, proof)
 
 
 def _widest(source: Source) -> torch.dtype | None:
@@ -178,60 +192,34 @@ def _widest(source: Source) -> torch.dtype | None:
     return reduce(torch.promote_types, found) if found else None
 
 
-def as_it_is(stack: Stack) -> Choices:
-    """The one candidate whose layers are all unchanged."""
-    return np.full((1, stack.n_players), AS_IT_IS, dtype=np.intp)
-
-
-def nothing(layer: int, choice: int) -> dict[str, torch.Tensor]:
-    """For judging a model as it is: no layer has variants."""
-    raise LookupError(f"layer {layer} has no variant {choice}")
-
-
-def _judge(
-    prepared: Prepared,
-    model: PreTrainedModel,
-    stack: Stack,
-    shape: BatchShape,
-    like: Readings | None = None,
-) -> ChoiceGame:
-    """What a model as it is does on the held-out texts."""
+def _judged(
+    prepared: Prepared, model: PreTrainedModel, stack: Stack, shape: BatchShape
+) -> JudgedModel:
+    """A model and the held-out texts."""
     tokens = torch.from_numpy(prepared.held_out.tokens)
-    memory = prepared.request.state_memory
-    return ChoiceGame(model, stack, tokens, shape, nothing, state_memory=memory, like=like)
+    return JudgedModel(model, stack, tokens, shape, prepared.request.state_memory)
 
 
-def _pruned(
-    source: Source,
-    model: PreTrainedModel,
-    prepared: Prepared,
-    request: SparsifyRequest,
-    shared: Allocation,
-    whole: Whole,
-    folder: Path,
-    progress: Progress,
-) -> Written:
+def _pruned(job: Job, source: Source, model: PreTrainedModel, whole: Whole) -> Written:
     """Prune in sequence into the folder, then measure the model as it now is."""
-    stack = find_stack(model)
+    stack, prepared, request = find_stack(model), job.prepared, job.request
     units = find_units(model, stack, request.base.player_kind(), request.group())
-    kept = np.repeat(shared.kept, units.per_layer)
+    kept = np.repeat(job.allocation.kept, units.per_layer)
     writer = SparseWriter(source, model, stack)
     measured = torch.from_numpy(prepared.measured.tokens)
     layers = prune_layers(
-        model,
-        stack,
-        measured,
-        units.allocation(shared.sparsity[kept]),
-        find_pruner(request.pruner),
+        PruningTask(model, stack, measured, find_pruner(request.pruner)),
+        units.allocation(job.allocation.sparsity[kept]),
         stored=writer.stored,
-        progress=lambda done, total: progress.step("pruning layers", done, total),
+        progress=lambda done, total: job.progress.step("pruning layers", done, total),
     )
-    written = writer.write(layers, folder)
-    progress.say("judging the sparse model on held-out text")
-    after = _judge(prepared, model, stack, whole.shape, whole.readings).observe(as_it_is(stack))
-    everyone = [True] * stack.n_players
+    written = writer.write(layers, job.folder)
+    job.progress.say("judging the sparse model on held-out text")
+    judged = _judged(prepared, model, stack, whole.shape)
+    after = ChoiceGame(judged, no_variants, like=whole.readings).observe(judged.as_it_is())
+    # What is read back later must do on a few texts what this model in memory does.
     few = torch.from_numpy(prepared.calibration.tokens[:VERIFIED_SEQUENCES])
-    expected = expect(model, stack, everyone, few)
+    expected = expect(model, stack, [True] * stack.n_players, few)
     return Written(written, expected, whole.before, after)
 
 

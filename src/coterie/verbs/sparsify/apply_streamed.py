@@ -7,7 +7,6 @@ the checkpoint, streamed from its own files, must do to them what the pruned lay
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,18 +16,15 @@ from coterie.engine.streamed_game import StreamedGame
 from coterie.game.coalitions import Vector
 from coterie.plain import Json
 from coterie.report.schema.prune import StreamPart
-from coterie.sparsity.layerwise import Calibration, prune_layers
+from coterie.sparsity.layerwise import Calibration, PruningTask, prune_layers
 from coterie.sparsity.levels import PrunedLayer
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import find_units
-from coterie.sparsity.variant_game import ChoiceGame, Readings
+from coterie.sparsity.variant_game import ChoiceGame, JudgedModel, no_variants
 from coterie.sparsity.write import SparseWriter, Sparsity, check_written
-from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.streamed_check import Observed, reopened
 from coterie.verbs.shared.workspace import Workspace
-from coterie.verbs.sparsify.allocation import Allocation
-from coterie.verbs.sparsify.apply import VERIFIED_SEQUENCES, Outcome, as_it_is, nothing
-from coterie.verbs.sparsify.request import SparsifyRequest
+from coterie.verbs.sparsify.apply import VERIFIED_SEQUENCES, Job, Outcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,25 +35,20 @@ class _Pruned:
     losses: Vector
 
 
-def applied_streamed(
-    workspace: Workspace,
-    request: SparsifyRequest,
-    shared: Allocation,
-    folder: Path,
-    progress: Progress,
-) -> Outcome:
+def applied_streamed(workspace: Workspace, job: Job) -> Outcome:
     """Prune the layers of the files in sequence into a copy of them; judge and prove that.
 
     Raises:
         VerificationError: the written checkpoint does not do what the pruned layers did.
     """
-    game, prepared = workspace.streamed[0], workspace.prepared
+    game, prepared, progress = workspace.streamed[0], job.prepared, job.progress
     tokens = torch.from_numpy(prepared.held_out.tokens)
     progress.say("judging the full model on held-out text")
     memory = prepared.request.state_memory
-    judge = _judge(game, tokens, memory, None)
-    before = judge.observe(as_it_is(game.stack))
-    pruned = _pruned(workspace, request, shared, folder, progress)
+    judged = _judged(game, tokens, memory)
+    full = ChoiceGame(judged, no_variants)
+    before = full.observe(judged.as_it_is())
+    pruned = _pruned(workspace, job)
     progress.say("reading the checkpoint back")
     observed = Observed(
         workspace.calibration.texts.tokens[:VERIFIED_SEQUENCES],
@@ -67,11 +58,12 @@ def applied_streamed(
         memory,
     )
     trust = prepared.source.trust_remote_code
-    sparse, gap = reopened(observed, folder, "of the pruned layers", trust_remote_code=trust)
+    sparse, gap = reopened(observed, job.folder, "of the pruned layers", trust_remote_code=trust)
     weights = sparse.batches.layers.weights
-    counted = check_written(pruned.layers, prepared.source, sparse.model, folder, weights)
+    counted = check_written(pruned.layers, prepared.source, sparse.model, job.folder, weights)
     progress.say("judging the sparse model on held-out text")
-    after = _judge(sparse, tokens, memory, judge.readings).observe(as_it_is(sparse.stack))
+    judged = _judged(sparse, tokens, memory)
+    after = ChoiceGame(judged, no_variants, like=full.readings).observe(judged.as_it_is())
     verification = _verification(gap, len(pruned.losses), counted)
     return Outcome(pruned.layers, counted, before, after, verification)
 
@@ -91,45 +83,26 @@ def streaming_part(workspace: Workspace, distinct: int) -> StreamPart:
     )
 
 
-def _judge(
-    game: StreamedGame, tokens: torch.Tensor, memory: int | None, like: Readings | None
-) -> ChoiceGame:
-    return ChoiceGame(
-        game.model,
-        game.stack,
-        tokens,
-        game.shape,
-        nothing,
-        state_memory=memory,
-        like=like,
-        batches=game.batches,
-    )
+def _judged(game: StreamedGame, tokens: torch.Tensor, memory: int | None) -> JudgedModel:
+    return JudgedModel(game.model, game.stack, tokens, game.shape, memory, game.batches)
 
 
-def _pruned(
-    workspace: Workspace,
-    request: SparsifyRequest,
-    shared: Allocation,
-    folder: Path,
-    progress: Progress,
-) -> _Pruned:
+def _pruned(workspace: Workspace, job: Job) -> _Pruned:
+    """Prune in sequence into the folder; witness texts go through the pruned layers."""
     model, stack, batches = workspace.model, workspace.stack, workspace.streamed[0].batches
-    units = find_units(model, stack, stack.players, request.group())
-    writer = SparseWriter(workspace.prepared.source, model, stack)
-    measured = torch.from_numpy(workspace.prepared.measured.tokens)
+    units = find_units(model, stack, stack.players, job.request.group())
+    writer = SparseWriter(job.prepared.source, model, stack)
+    measured = torch.from_numpy(job.prepared.measured.tokens)
     few = torch.from_numpy(workspace.calibration.texts.tokens[:VERIFIED_SEQUENCES])
-    witness = Calibration(model, stack, few, batches.layers.weights)
+    weights = batches.layers.weights
+    witness = Calibration(model, stack, few, weights)
     layers = prune_layers(
-        model,
-        stack,
-        measured,
-        units.allocation(shared.sparsity),
-        find_pruner(request.pruner),
-        weights=batches.layers.weights,
+        PruningTask(model, stack, measured, find_pruner(job.request.pruner), weights),
+        units.allocation(job.allocation.sparsity),
         stored=writer.stored,
-        progress=lambda done, total: progress.step("pruning layers", done, total),
+        progress=lambda done, total: job.progress.step("pruning layers", done, total),
     )
-    written = writer.write(_witnessed(layers, witness), folder)
+    written = writer.write(_witnessed(layers, witness), job.folder)
     return _Pruned(written, _losses(batches, witness.states, few))
 
 

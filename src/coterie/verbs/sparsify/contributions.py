@@ -2,8 +2,8 @@
 
 In windows, where nearly all players stay, a coalition is worth minus its loss, in nats per token.
 Where players go by the dozen it is worth PPL(full) / PPL(S) (arXiv:2602.07804): broken models are
-all worth about nothing, while their losses differ wildly and would drown what matters. What a way
-asks of the model is known beforehand, because it depends on the number of players alone.
+all worth about nothing, while their losses differ wildly and would drown what matters. What a
+method asks of the model is known beforehand, because it depends on the number of players alone.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from coterie.game.estimation.semivalues import exact, placed, shapley
 from coterie.game.search import Ledger
 from coterie.game.utilities import floor_nll
 from coterie.report.words import count
-from coterie.sparsity.allocation import SparsityError
+from coterie.sparsity.bounds import SparsityError
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.settings import sketch
 from coterie.verbs.shared.workspace import Workspace
-from coterie.verbs.sparsify.request import BY_CONTRIBUTIONS, Measuring, SparsifyRequest
+from coterie.verbs.sparsify.request import SparsifyRequest
 
 EXACT_UP_TO = 10
-"""Players for which every coalition is asked unless another way is named."""
+"""Players for which every coalition is asked unless another method is named."""
 
 MOST_EXACT = 16
 """Players beyond which exact values are refused."""
@@ -70,12 +70,26 @@ class Measured:
 
 
 @dataclass(frozen=True, eq=False)
-class ContributionPlan:
-    """A way to contributions, and what it asks of the model: known before anything is asked.
+class ContributionMethod:
+    """A way to contributions.
 
     Attributes:
         how: What will be computed, in words.
         values: The computation.
+        in_nats: Whether a coalition is worth minus its loss, instead of a share of 1/perplexity.
+    """
+
+    how: str
+    values: Values
+    in_nats: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ContributionPlan:
+    """A method, and what it asks of the model: known before anything is asked.
+
+    Attributes:
+        method: What will be computed.
         coalitions: What it asks, each once, in the order in which prefixes are shared.
         executions: Layers that will be run on a prefix, over all sequences, as far as nothing is
             known yet.
@@ -83,31 +97,35 @@ class ContributionPlan:
         layer_tokens_executed: What ``executions`` come to.
     """
 
-    how: str
-    values: Values
+    method: ContributionMethod
     coalitions: Coalitions
     executions: int
     layer_tokens: int
     layer_tokens_executed: int
 
 
-def asking(
+def plan_contributions(
     request: SparsifyRequest, n_players: int, locked: Locked, texts: TextSet
 ) -> ContributionPlan:
     """What contributions will ask of a model of so many players.
 
+    Args:
+        request: Says which method.
+        n_players: Players of the game.
+        locked: Those that stay.
+        texts: That the game is played on.
+
     Raises:
         SparsityError: too many players for exact values.
     """
-    how, values = contribution_method(request, n_players, locked)
-    asked = asked_by(values, n_players)
+    method = contribution_method(request, n_players, locked)
+    asked = asked_by(method.values, n_players)
     work = [
         plan(part, texts.n_sequences, texts.length)
         for part in _together(asked, streamed=request.base.stream)
     ]
     return ContributionPlan(
-        how,
-        values,
+        method,
         asked,
         sum(part.layer_executions for part in work),
         sum(part.layer_tokens_asked for part in work),
@@ -118,19 +136,23 @@ def asking(
 def measure(workspace: Workspace, request: SparsifyRequest, progress: Progress) -> Measured:
     """Play the game on the calibration texts; what it will ask is said first.
 
+    Args:
+        workspace: The opened model.
+        request: Says which method.
+        progress: Counts the coalitions.
+
     Raises:
         SparsityError: too many players for exact values.
     """
     n_players, played = workspace.stack.n_players, workspace.calibration
-    work = asking(request, n_players, workspace.locked, played.texts)
+    work = plan_contributions(request, n_players, workspace.locked, played.texts)
     total = len(work.coalitions)
     progress.say(
-        f"{work.how}: {total:,} coalitions, {count(work.layer_tokens)} layer-tokens asked, "
+        f"{work.method.how}: {total:,} coalitions, {count(work.layer_tokens)} layer-tokens asked, "
         f"{count(work.layer_tokens_executed)} to run"
     )
     ledger = Ledger(played.game, floor=floor_nll(played.engine.vocabulary))
     began, done = perf_counter(), 0
-    in_windows = _kind(request, n_players - len(workspace.locked)) == "window"
 
     def value(coalitions: Coalitions) -> Vector:
         nonlocal done
@@ -142,11 +164,11 @@ def measure(workspace: Workspace, request: SparsifyRequest, progress: Progress) 
             progress.step("observing coalitions", min(done, total), total)
         full = ledger.value(np.ones((1, n_players), dtype=bool))[0]
         gained = np.concatenate(parts)[inverse.reshape(-1)] - full
-        return gained if in_windows else np.exp(gained)
+        return gained if work.method.in_nats else np.exp(gained)
 
-    found = work.values(value)
+    found = work.method.values(value)
     seconds = perf_counter() - began
-    return Measured(work.how, found, total, work.layer_tokens, seconds, ledger.not_finite)
+    return Measured(work.method.how, found, total, work.layer_tokens, seconds, ledger.not_finite)
 
 
 def _together(distinct: Coalitions, *, streamed: bool) -> list[Coalitions]:
@@ -162,31 +184,56 @@ def _together(distinct: Coalitions, *, streamed: bool) -> list[Coalitions]:
 
 def contribution_method(
     request: SparsifyRequest, n_players: int, locked: Locked
-) -> tuple[str, Values]:
-    """What will be computed, in words, and the computation."""
-    stay = np.array(locked, dtype=np.intp)
+) -> ContributionMethod:
+    """What will be computed, in words, and the computation.
+
+    Args:
+        request: Says which method, and its window or budget.
+        n_players: Players of the game.
+        locked: Those that stay.
+
+    Raises:
+        SparsityError: too few players or coalitions, or too many for exact values.
+    """
     n_free = n_players - len(locked)
     kind = _kind(request, n_free)
-    if n_free < (2 if kind == "surrogate" else 1):
+    if n_free < kind.least_free:
         raise SparsityError(
             f"{n_players} players with {len(locked)} locked leave fewer than two to tell apart:"
             " lock fewer (--lock), or give --allocation uniform"
         )
-    if kind == "window":
-        width = min(request.window, n_free)
-        return (
-            f"Shapley values in sliding windows of {width}, nats per token",
-            lambda value: (
-                sliding_window_shapley(value, n_players, window=width, locked=stay).values
-            ),
+    return kind.make(request, n_players, np.array(locked, dtype=np.intp))
+
+
+def _window(request: SparsifyRequest, n_players: int, locked: Indices) -> ContributionMethod:
+    width = min(request.window, n_players - len(locked))
+
+    def values(value: ValueFunction) -> Vector:
+        return sliding_window_shapley(value, n_players, window=width, locked=locked).values
+
+    how = f"Shapley values in sliding windows of {width}, nats per token"
+    return ContributionMethod(how, values, in_nats=True)
+
+
+def _exactly(request: SparsifyRequest, n_players: int, locked: Indices) -> ContributionMethod:
+    n_free = n_players - len(locked)
+    if n_free > MOST_EXACT:
+        raise SparsityError(
+            f"exact contributions of {n_free} players take 2^{n_free} coalitions: use "
+            "--contributions surrogate or window"
         )
-    if kind == "exact":
-        if n_free > MOST_EXACT:
-            raise SparsityError(
-                f"exact contributions of {n_free} players take 2^{n_free} coalitions: use "
-                "--contributions surrogate or window"
-            )
-        return f"exact Shapley values, {_RATIO}", lambda value: _exact(value, n_players, stay)
+
+    def values(value: ValueFunction) -> Vector:
+        free = np.setdiff1d(np.arange(n_players), locked)
+        everyone = np.ones((2 ** len(free), n_players), dtype=bool)
+        everyone[:, free] = enumerate_all(len(free))
+        return placed(exact(value(everyone), shapley(len(free))), n_players, free).values
+
+    return ContributionMethod(f"exact Shapley values, {_RATIO}", values)
+
+
+def _by_surrogate(request: SparsifyRequest, n_players: int, locked: Indices) -> ContributionMethod:
+    n_free = n_players - len(locked)
     budget, fewest = request.base.budget or PER_PLAYER * n_free, 4 * n_free + 2
     if budget < fewest:
         raise SparsityError(
@@ -195,28 +242,41 @@ def contribution_method(
         )
     draws = (budget - 2) // 2  # in pairs, beside the full and the empty coalition
     seed = np.random.SeedSequence([request.base.seed, 5])
-    return (
-        "Shapley values of an additive surrogate",
-        lambda value: (
-            kernel_shapley(
-                value, n_players, draws=draws, locked=stay, rng=np.random.default_rng(seed)
-            ).values
-        ),
-    )
+
+    def values(value: ValueFunction) -> Vector:
+        rng = np.random.default_rng(seed)
+        return kernel_shapley(value, n_players, draws=draws, locked=locked, rng=rng).values
+
+    return ContributionMethod("Shapley values of an additive surrogate", values)
 
 
-def check_way(request: SparsifyRequest, prepared: Prepared) -> None:
+@dataclass(frozen=True)
+class _Kind:
+    """How a method is made, and the fewest players that it can tell apart."""
+
+    make: Callable[[SparsifyRequest, int, Indices], ContributionMethod]
+    least_free: int = 1
+
+
+_KINDS = {
+    "window": _Kind(_window),
+    "exact": _Kind(_exactly),
+    "surrogate": _Kind(_by_surrogate, least_free=2),
+}
+
+
+def check_contributions(request: SparsifyRequest, prepared: Prepared) -> None:
     """Refuse contributions that cannot be had, before a weight is loaded.
 
     Raises:
         SparsityError: too few players or coalitions, or too many for exact values.
     """
-    if request.allocation in BY_CONTRIBUTIONS:
+    if request.rule().contributions:
         contribution_method(request, sketch(request.base, prepared.source)[0], prepared.locked)
 
 
 def asked_by(values: Values, n_players: int) -> Coalitions:
-    """The coalitions that a way asks, found by answering it with nothing."""
+    """The coalitions that a method asks for, found by answering it with nothing."""
     asked: list[Coalitions] = []
 
     def nothing(coalitions: Coalitions) -> Vector:
@@ -227,18 +287,10 @@ def asked_by(values: Values, n_players: int) -> Coalitions:
     return np.unique(np.concatenate(asked), axis=0)
 
 
-def _kind(request: SparsifyRequest, n_free: int) -> Measuring:
-    if request.allocation == "sv-nup-window":
-        return "window"
-    kind = request.measuring()
-    if kind != "auto":
-        return kind
+def _kind(request: SparsifyRequest, n_free: int) -> _Kind:
+    """The method that the rule or the user names; without one, exact values while they are few."""
+    named = request.rule().contributions_by or request.measuring()
+    if named in _KINDS:
+        return _KINDS[named]
     most = 2**EXACT_UP_TO if request.base.budget is None else request.base.budget
-    return "exact" if n_free <= EXACT_UP_TO and 2**n_free <= most else "surrogate"
-
-
-def _exact(value: ValueFunction, n_players: int, locked: Indices) -> Vector:
-    free = np.setdiff1d(np.arange(n_players), locked)
-    everyone = np.ones((2 ** len(free), n_players), dtype=bool)
-    everyone[:, free] = enumerate_all(len(free))
-    return placed(exact(value(everyone), shapley(len(free))), n_players, free).values
+    return _KINDS["exact" if n_free <= EXACT_UP_TO and 2**n_free <= most else "surrogate"]

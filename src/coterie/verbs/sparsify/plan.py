@@ -14,24 +14,25 @@ from coterie.report.schema.sparsify_plan import (
     SparsityPlan,
     UnitSizePart,
 )
-from coterie.sparsity.allocation import SPREADS
-from coterie.sparsity.ecoflap import losses_read
 from coterie.sparsity.pruners import find_pruner
-from coterie.sparsity.search import SHARE, most_judged
-from coterie.sparsity.units import Units, find_units
-from coterie.sparsity.variant_game import memory_for_states, walks_of
-from coterie.texts.sets import TextSet
+from coterie.sparsity.search import SHARE
+from coterie.sparsity.units import Units
 from coterie.verbs.shared.costs import memory_of, times_of
 from coterie.verbs.shared.output import check_output
 from coterie.verbs.shared.prepared import prepare, text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import model_part
 from coterie.verbs.shared.workspace import Workspace, open_workspace
-from coterie.verbs.sparsify.contributions import ContributionPlan, asking, check_way
-from coterie.verbs.sparsify.memory import room_of
-from coterie.verbs.sparsify.request import BY_CONTRIBUTIONS, JUDGED_AGAIN, SparsifyRequest
+from coterie.verbs.sparsify.contributions import (
+    ContributionPlan,
+    check_contributions,
+    plan_contributions,
+)
+from coterie.verbs.sparsify.memory import peak_bytes
+from coterie.verbs.sparsify.request import SparsifyRequest
+from coterie.verbs.sparsify.rules._interface import RuleTask
 from coterie.verbs.sparsify.run import refuse_unless_possible
-from coterie.verbs.sparsify.texts import judged_on, with_pruning_texts
+from coterie.verbs.sparsify.texts import with_pruning_texts
 
 PASSES = 2
 """Of the texts for pruning through a layer that is pruned: to measure it, and to go on."""
@@ -54,7 +55,7 @@ def sparsify_plan(
     progress, output = progress or NoProgress(), Path(output)
     check_output(output, overwrite=overwrite)
     prepared = prepare(request.base, progress=progress, choosing=False)
-    check_way(request, prepared)
+    check_contributions(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
     with open_workspace(prepared, store=store, progress=progress, read_only=True) as workspace:
@@ -63,24 +64,19 @@ def sparsify_plan(
 
 
 def _stated(workspace: Workspace, request: SparsifyRequest, output: Path) -> SparsityPlan:
-    stack, texts = find_stack(workspace.model), workspace.calibration.texts
-    units = find_units(workspace.model, stack, workspace.stack.players, request.group())
+    task, texts = RuleTask.of(workspace, request, NoProgress()), workspace.calibration.texts
+    stack, units = task.stack, task.units
     bounds, held_out = request.bounds(), workspace.prepared.held_out
     measured = workspace.prepared.measured
-    judged = (
-        workspace.calibration.texts
-        if request.allocation == "ecoflap"
-        else judged_on(workspace.prepared)
-    )
     work = None
-    if request.allocation in BY_CONTRIBUTIONS:
-        work = asking(request, workspace.stack.n_players, workspace.locked, texts)
+    if request.rule().contributions:
+        work = plan_contributions(request, workspace.stack.n_players, workspace.locked, texts)
     contributions = None if work is None else _contributions(workspace, work)
     measuring = PASSES * stack.n_players * measured.tokens.size
     needed = find_pruner(request.pruner).needs != "nothing"
-    sharing = _sharing(workspace, request, units, judged, measuring)
+    sharing = _sharing(task, measuring)
     candidates = 0.0 if sharing is None else sharing["candidates"] / SHARE
-    room = room_of(workspace.prepared, request, stack, units, candidates)
+    most = peak_bytes(workspace.prepared, request, stack, units, candidates)
     judging = 2 * stack.n_players * held_out.n_sequences * held_out.length
     everyone = ~np.eye(workspace.stack.n_players, dtype=bool)
     asked = everyone if work is None else work.coalitions
@@ -101,9 +97,9 @@ def _stated(workspace: Workspace, request: SparsifyRequest, output: Path) -> Spa
         pruning_layer_tokens=measuring if needed else 0,
         judging_layer_tokens=judging,
         memory_bytes=memory_of(workspace, plan(asked, texts.n_sequences, texts.length), asked),
-        pruning_memory_bytes=room.memory,
+        pruning_memory_bytes=most.memory,
         disk_bytes=sum(entry.n_bytes for entry in workspace.prepared.source.entries),
-        temporary_bytes=room.disk,
+        temporary_bytes=most.disk,
         seconds=0.0,
     )
     found["seconds"] = _seconds(workspace, found)
@@ -115,7 +111,7 @@ def _stated(workspace: Workspace, request: SparsifyRequest, output: Path) -> Spa
 def _contributions(workspace: Workspace, work: ContributionPlan) -> ContributionsCostPart:
     held = workspace.calibration.known_coalitions()
     return ContributionsCostPart(
-        how=work.how,
+        how=work.method.how,
         coalitions=len(work.coalitions),
         known=sum(to_text(row) in held for row in work.coalitions),
         layer_executions=work.executions,
@@ -124,51 +120,21 @@ def _contributions(workspace: Workspace, work: ContributionPlan) -> Contribution
     )
 
 
-def _sharing(
-    workspace: Workspace, request: SparsifyRequest, units: Units, judged: TextSet, measuring: int
-) -> SharingCostPart | None:
+def _sharing(task: RuleTask, measuring: int) -> SharingCostPart | None:
     """What a rule asks beyond contributions.
 
     Args:
-        judged: The texts that a candidate is judged on.
-        measuring: Of the texts that are measured on their way through the unpruned layers.
+        measuring: Layer-tokens of the texts for pruning on their way through unpruned layers.
     """
-    n_units, rule, measured = len(units.weights), request.allocation, 0
-    if rule == "uniform":
+    cost = task.request.rule().cost(task)
+    if cost is None:
         return None
-    if rule == "owl" or (
-        rule in BY_CONTRIBUTIONS and find_pruner(request.pruner).needs != "nothing"
-    ):
-        measured = measuring * _walks(workspace, rule, judged)
-    if rule == "owl":
-        what, candidates = "outliers measured in one pass of the texts for pruning", 0.0
-    elif rule == "ecoflap":
-        candidates = float(losses_read(n_units))
-        what = f"the loss of {candidates:,.0f} variants of the model"
-    elif rule == "guided":
-        candidates = most_judged(n_units, len(SPREADS))
-        what = f"{len(SPREADS)} spreads and level switches, at most {candidates:,.0f} allocations"
-    else:
-        n_free = workspace.stack.n_players - len(workspace.locked)
-        candidates = float(len(SPREADS) + (max(0, n_free - 1) if rule == "mixed" else 0))
-        what = f"{candidates:,.0f} allocations judged, their layers pruned for it"
     return SharingCostPart(
-        what=what,
-        candidates=candidates,
-        layer_tokens=round(candidates * find_stack(workspace.model).n_players * judged.tokens.size),
-        measuring_layer_tokens=measured,
+        what=cost.what,
+        candidates=cost.candidates,
+        layer_tokens=round(cost.candidates * task.stack.n_players * cost.judged.tokens.size),
+        measuring_layer_tokens=cost.walks * measuring,
     )
-
-
-def _walks(workspace: Workspace, rule: str, judged: TextSet) -> int:
-    """Times that statistics are gathered: each walk of spreads gathers them anew, searches once."""
-    if rule in JUDGED_AGAIN or rule == "owl":
-        return 1
-    memory = memory_for_states(workspace.request.state_memory, workspace.prepared.device)
-    width = int(workspace.model.config.get_text_config(decoder=True).hidden_size)
-    itemsize = max(workspace.prepared.dtype.itemsize, 4)
-    state = judged.length * width * itemsize
-    return walks_of(len(SPREADS), judged.n_sequences, state, memory)
 
 
 def _sizes(workspace: Workspace, units: Units) -> list[UnitSizePart]:

@@ -19,8 +19,8 @@ from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.provenance import machine, versions
 from coterie.verbs.shared.record import model_part
 from coterie.verbs.shared.workspace import Workspace
-from coterie.verbs.sparsify.allocation import Allocation
 from coterie.verbs.sparsify.request import SparsifyRequest
+from coterie.verbs.sparsify.rules._interface import Allocation
 
 
 def opening_part(
@@ -48,7 +48,7 @@ def opening_part(
             layer_tokens_asked=measured.layer_tokens if measured else 0,
             not_finite=measured.not_finite if measured else 0,
             seconds={"playing": measured.seconds} if measured else {},
-            choice=shared.told,
+            choice=shared.findings,
         ),
         versions=versions(),
         machine=machine(torch.get_num_threads(), workspace.prepared.where),

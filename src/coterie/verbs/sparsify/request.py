@@ -6,24 +6,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from coterie.plain import Json
-from coterie.sparsity.allocation import LEAST, MOST, Bounds, SparsityError
-from coterie.sparsity.levels import Pattern, share
+from coterie.sparsity.bounds import LEAST, MOST, Bounds, SparsityError
+from coterie.sparsity.levels import Need, Pattern, more, share
 from coterie.sparsity.pruners import find_pruner
 from coterie.verbs.shared.request import Request
-
-Allocating = Literal["uniform", "owl", "ecoflap", "sv-nup", "sv-nup-window", "guided", "mixed"]
-"""How one target is shared out among layers."""
-
-ALLOCATIONS: tuple[Allocating, ...] = get_args(Allocating)
-
-BY_CONTRIBUTIONS: tuple[Allocating, ...] = ("sv-nup", "sv-nup-window", "guided", "mixed")
-"""Rules that begin with what layers contribute."""
-
-JUDGED_AGAIN: tuple[Allocating, ...] = ("guided", "mixed")
-"""Rules that judge in several rounds, so that a pruned variant of a layer is used again."""
-
-STREAMED: tuple[Allocating, ...] = ("uniform", "owl", "sv-nup", "sv-nup-window")
-"""Rules that a few passes over the layers suffice for."""
+from coterie.verbs.sparsify.rules import RULES, Rule, find_rule
 
 Measuring = Literal["auto", "exact", "surrogate", "window"]
 """Where contributions come from."""
@@ -71,17 +58,18 @@ class SparsifyRequest:
         self.base.check(cutting=False)
         if (self.sparsity is None) == (self.pattern is None):
             raise SparsityError("say how sparse: give either --sparsity 0.6 or --pattern 2:4")
-        self.allocating()
+        rule = self.rule()
         self.measuring()
         find_pruner(self.pruner)
         if self.base.players not in ("layer", "sublayer"):
             raise SparsityError(
                 f"--players {self.base.players} have no sparsity of their own: layer or sublayer"
             )
-        if self.base.stream and self.allocation not in STREAMED:
+        if self.base.stream and not rule.streams:
+            streamed = ", ".join(one.name for one in RULES.values() if one.streams)
             raise SparsityError(
                 f"--allocation {self.allocation} judges variants of the model again and again,"
-                f" which --stream would read from disk each time: give {', '.join(STREAMED)}, or"
+                f" which --stream would read from disk each time: give {streamed}, or"
                 " leave out --stream"
             )
         if not 1 <= self.window <= 16:
@@ -92,10 +80,10 @@ class SparsifyRequest:
             )
         self.bounds().check(self.target())
         self._check_pruning_sequences()
-        if self.allocation == "mixed" and (self.pattern or self.base.players != "layer"):
+        if rule.cuts and (self.pattern or self.base.players != "layer"):
             raise SparsityError(
-                "--allocation mixed cuts whole layers and leaves any share of zeros in the others: "
-                "give --sparsity, and --players layer"
+                f"--allocation {rule.name} cuts whole layers and leaves any share of zeros in the"
+                " others: give --sparsity, and --players layer"
             )
 
     def _check_pruning_sequences(self) -> None:
@@ -113,7 +101,11 @@ class SparsifyRequest:
 
     def measures(self) -> bool:
         """Whether what layers are given is measured: for the pruner, or for OWL's outliers."""
-        return find_pruner(self.pruner).needs != "nothing" or self.allocation == "owl"
+        return self.need() != "nothing"
+
+    def need(self) -> Need:
+        """The most that must be known of the inputs of linear maps, by the pruner or the rule."""
+        return more(find_pruner(self.pruner).needs, self.rule().needs)
 
     def target(self) -> float:
         """The share of zeros asked for in all."""
@@ -132,13 +124,9 @@ class SparsifyRequest:
         """M of the pattern, None without one."""
         return None if self.pattern is None else Pattern.parse(self.pattern).m
 
-    def allocating(self) -> Allocating:
+    def rule(self) -> Rule:
         """How the target is shared out."""
-        if self.allocation not in ALLOCATIONS:
-            raise SparsityError(
-                f"--allocation {self.allocation} is unknown: there are {', '.join(ALLOCATIONS)}"
-            )
-        return self.allocation
+        return find_rule(self.allocation)
 
     def measuring(self) -> Measuring:
         """Where contributions come from."""

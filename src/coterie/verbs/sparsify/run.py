@@ -21,7 +21,7 @@ from coterie.report.schema.sparsify import SparsityRecord
 from coterie.sparsity.layerwise import check_allocation, check_tokens, refused_unless_replayed
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import Units, find_units
-from coterie.sparsity.variant_game import ChoiceGame
+from coterie.sparsity.variant_game import ChoiceGame, JudgedModel, no_variants
 from coterie.sparsity.write import SparseWriter
 from coterie.verbs.shared.licence import licence_of
 from coterie.verbs.shared.output import (
@@ -35,21 +35,20 @@ from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.verdict import verdict_part
 from coterie.verbs.shared.workspace import Workspace, open_workspace
-from coterie.verbs.sparsify.allocation import Allocation, share_out
+from coterie.verbs.sparsify.allocation import share_out
 from coterie.verbs.sparsify.apply import (
+    Job,
     Outcome,
     Whole,
     Written,
-    as_it_is,
     judged_whole,
-    nothing,
     proved,
     pruned_cut,
     pruned_here,
     run_and_collect,
 )
 from coterie.verbs.sparsify.apply_streamed import applied_streamed, streaming_part
-from coterie.verbs.sparsify.contributions import check_way
+from coterie.verbs.sparsify.contributions import check_contributions
 from coterie.verbs.sparsify.record import opening_part, sparsity_part
 from coterie.verbs.sparsify.request import SparsifyRequest
 from coterie.verbs.sparsify.texts import with_pruning_texts
@@ -60,17 +59,16 @@ class _Found:
     """Everything known when the source model is let go.
 
     Attributes:
+        job: How the model is pruned, and the folder until the checkpoint takes its place.
         vocabulary: Tokens of the model, for losses that are not finite.
-        folder: Where the checkpoint is, or will be, until it takes its place.
         began: When pruning and judging began, by the monotonic clock.
         done: How far they have come.
     """
 
     record: SparsityRecord
-    shared: Allocation
+    job: Job
     units: Units
     vocabulary: int
-    folder: Path
     began: float
     done: Whole | Written | Outcome
 
@@ -104,7 +102,7 @@ def sparsify(
     if done is None:
         check_output(output, overwrite=overwrite)
     prepared = prepare(request.base, progress=progress, choosing=False)
-    check_way(request, prepared)
+    check_contributions(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
     identity = {**prepared.identity(), **request.as_json(), "verb": "sparsify"}
     identity["pruning_sha256"] = prepared.pruning.sha256 if prepared.pruning else None
@@ -121,7 +119,7 @@ def sparsify(
         found = run_and_collect(
             lambda: _found(prepared, request, identity, output, store, begin, progress)
         )
-        _finish(found, _outcome(found, prepared, request, progress), prepared, request)
+        _finish(found, _outcome(found))
     return found.record
 
 
@@ -146,40 +144,42 @@ def _found(
             workspace.model, find_stack(workspace.model), workspace.stack.players, request.group()
         )
         record = opening_part(workspace, request, shared, units, identity, output)
-        folder, began = begin(), time.monotonic()
+        job, began = Job(prepared, request, shared, begin(), progress), time.monotonic()
         done: Whole | Written | Outcome
         if workspace.streamed:
-            done = applied_streamed(workspace, request, shared, folder, progress)
+            done = applied_streamed(workspace, job)
             record["streaming"] = streaming_part(workspace, record["cost"]["coalitions"])
         else:
             done = judged_whole(workspace, progress)
             if shared.kept.all():
-                done = pruned_here(workspace, request, shared, done, folder, progress)
+                done = pruned_here(workspace, job, done)
         vocabulary = workspace.calibration.engine.vocabulary
-        return _Found(record, shared, units, vocabulary, folder, began, done)
+        return _Found(record, job, units, vocabulary, began, done)
 
 
-def _outcome(
-    found: _Found, prepared: Prepared, request: SparsifyRequest, progress: Progress
-) -> Outcome:
+def _outcome(found: _Found) -> Outcome:
     """What is left to do when the full model is gone."""
+    job = found.job
     if isinstance(found.done, Whole):
-        return pruned_cut(prepared, request, found.shared, found.done, found.folder, progress)
+        return pruned_cut(job, found.done)
     if isinstance(found.done, Written):
-        return proved(found.done, prepared.source, found.folder, progress)
+        return proved(found.done, job.prepared.source, job.folder, job.progress)
     return found.done
 
 
-def _finish(found: _Found, done: Outcome, prepared: Prepared, request: SparsifyRequest) -> None:
+def _finish(found: _Found, done: Outcome) -> None:
     """Complete the record; put it and the card beside the weights."""
-    record, source, folder = found.record, prepared.source, found.folder
+    record, job = found.record, found.job
+    source, folder = job.prepared.source, job.folder
     record["cost"]["seconds"]["pruning, judging and checking"] = time.monotonic() - found.began
     record["sparsity"] = sparsity_part(
-        request, found.shared, found.units, done.layers, done.counted
+        job.request, job.allocation, found.units, done.layers, done.counted
     )
     full, _ = read(done.before, "nll", found.vocabulary)
     sparse, not_finite = read(done.after, "nll", found.vocabulary)
-    record["verdict"] = verdict_part(full[0], sparse[0], done.after, prepared.held_out, not_finite)
+    record["verdict"] = verdict_part(
+        full[0], sparse[0], done.after, job.prepared.held_out, not_finite
+    )
     record["size"] = _sizes(source, folder)
     record["verification"] = done.verification
     card = sparsity_card(record, licence_of(source.folder / "README.md"))
@@ -208,9 +208,8 @@ def refuse_unless_possible(workspace: Workspace, request: SparsifyRequest) -> No
             return
         with running_apart():
             shape, few = workspace.calibration.engine.shape, tokens[[0, -1]]
-            memory = request.base.state_memory
-            game = ChoiceGame(workspace.model, stack, few, shape, nothing, state_memory=memory)
-            game.observe(as_it_is(stack), np.arange(1))
+            judged = JudgedModel(workspace.model, stack, few, shape, request.base.state_memory)
+            ChoiceGame(judged, no_variants).observe(judged.as_it_is(), np.arange(1))
 
 
 def _sizes(source: Source, folder: Path) -> SizePart:

@@ -17,7 +17,7 @@ from coterie.sparsity.pruners import find_pruner
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
-from coterie.verbs.sparsify.request import BY_CONTRIBUTIONS, SparsifyRequest
+from coterie.verbs.sparsify.request import SparsifyRequest
 
 SEQUENCES = 128
 """Sequences that are measured on by default, as published; as many as the game's if it has more."""
@@ -41,7 +41,7 @@ def with_pruning_texts(
         TextError: fewer sequences than were asked for.
         SparsityError: too few tokens for the pruner; told before a weight is loaded.
     """
-    if not (request.measures() or request.allocation in BY_CONTRIBUTIONS):
+    if not (request.measures() or request.rule().contributions):
         return prepared
     source = prepared.source
     layers = find_stack(meta_model(source.config(), trust_remote_code=source.trust_remote_code))

@@ -1,0 +1,14 @@
+"""Every layer as sparse as the others: the yardstick, which asks nothing."""
+
+import numpy as np
+
+from coterie.verbs.sparsify.rules._interface import Allocation, RuleTask
+
+
+def allocate(task: RuleTask) -> Allocation:
+    """The target everywhere."""
+    return Allocation(np.full(len(task.units.weights), task.target), task.everyone)
+
+
+def cost(task: RuleTask) -> None:
+    """Nothing."""
