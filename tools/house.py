@@ -15,8 +15,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "coterie"
 
-LONG, MANY, SEVERAL = 50, 6, 3
-"""Lines of a long function; arguments of one with many; arguments from which each is described."""
+LONG, MANY, SEVERAL, POSITIONAL = 50, 6, 3, 5
+"""Lines of a long function; arguments of one with many; arguments from which each is described; most
+arguments that a call may give by position."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -75,7 +76,8 @@ def measure(package: Path) -> dict[str, str]:
     files = sorted(package.rglob("*.py"))
     sources = {path: path.read_text(encoding="utf-8") for path in files}
     trees = {path: ast.parse(source) for path, source in sources.items()}
-    functions = [n for tree in trees.values() for n in ast.walk(tree) if isinstance(n, Function)]
+    nodes = [node for tree in trees.values() for node in ast.walk(tree)]
+    functions = [node for node in nodes if isinstance(node, Function)]
     named = Counter(node.name for tree in trees.values() for node in public(tree))
     several = [
         function
@@ -83,24 +85,22 @@ def measure(package: Path) -> dict[str, str]:
         for function in public_functions(tree)
         if len(arguments(function)) >= SEVERAL
     ]
-    casts = [
-        node
-        for tree in trees.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "cast"
-    ]
+    calls = [n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     lines = sum(source.count("\n") for source in sources.values())
     modules = Counter(path.parent for path in files if path.name != "__init__.py")
     noted = sum(comments(source) for source in sources.values())
     return {
         "files in the fullest folder": str(max(modules.values())),
         "public names defined twice": str(sum(n > 1 and k != "command" for k, n in named.items())),
-        "casts": str(len(casts)),
+        "casts": str(calls.count("cast")),
         f"functions over {LONG} lines": str(
             sum((f.end_lineno or 0) - f.lineno + 1 > LONG for f in functions)
         ),
         f"functions with more than {MANY} arguments": str(
             sum(len(arguments(f)) > MANY for f in functions)
+        ),
+        f"calls with more than {POSITIONAL} positional arguments": str(
+            sum(isinstance(n, ast.Call) and len(n.args) > POSITIONAL for n in nodes)
         ),
         "comments per 100 lines": f"{100 * noted / lines:.1f}",
         f"public functions of {SEVERAL} or more arguments, every one described": (
