@@ -16,8 +16,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "coterie"
 
 LONG, MANY, SEVERAL, POSITIONAL = 50, 6, 3, 5
-"""Lines of a long function; arguments of one with many; arguments from which each is described; most
-arguments that a call may give by position."""
+"""Lines of a long function; arguments of one with many; arguments from which each is described;
+most arguments that a call may give by position."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
