@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from coterie.cli import main
 from coterie.errors import UserError
 from coterie.verbs.prune import stages as heal_compose
-from coterie.verbs.prune.stages import After, parts_of, prune_and_after
+from coterie.verbs.prune.stages import After, prune_and_after
 from coterie.verbs.prune.stages_plan import plan_and_after
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.request import Request
@@ -38,10 +38,10 @@ def test_either_order_ends_in_one_quantised_checkpoint(
         "store": tmp_path / "store.sqlite",
         "progress": NoProgress(),
     }
-    planned = plan_and_after(request, after, **place)["plan"]["stages"]
+    planned = plan_and_after(request, after, **place).plan.stages
     assert not (tmp_path / "out").exists()
-    record = prune_and_after(request, after, **place)
-    done = [part["what"] for part in parts_of(record)]
+    record = prune_and_after(request, after, **place).as_json()
+    done = [part["what"] for part in record["after"]]
     assert done == ["quantize"] * (first or steps is None) * (steps is None) + (
         [] if steps is None else ["quantize"] * first + ["heal", "quantize"]
     )
@@ -54,11 +54,11 @@ def test_either_order_ends_in_one_quantised_checkpoint(
     assert model.config.quantization_config is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "store.sqlite"]
     # The plan had named every stage.
-    assert [stage["what"] for stage in planned] == done
-    assert all(stage["seconds"] > 0 and stage["disk_bytes"] > 0 for stage in planned)
+    assert [stage.what for stage in planned] == done
+    assert all(stage.seconds > 0 and stage.disk_bytes > 0 for stage in planned)
     # Asked for again it is told again; asked otherwise the folder is taken.
     monkeypatch.setattr(heal_compose, "_through", lambda run: pytest.fail("run again"))
-    assert prune_and_after(request, after, **place) == json.loads(json.dumps(record))
+    assert prune_and_after(request, after, **place).as_json() == json.loads(json.dumps(record))
     with pytest.raises(UserError, match="not empty"):
         prune_and_after(replace(request, remove=1), after, **place)
     with pytest.raises(UserError, match="not empty"):

@@ -175,12 +175,12 @@ def test_a_healed_checkpoint_says_what_it_cost(whole, cut, text, tmp_path):
         device="cpu",
     )
     done = heal(request, output=tmp_path / "healed")
-    part = done.part
+    part = done.part.as_json()
     assert part["difference"]["nll"] == pytest.approx(part["after"]["nll"] - part["before"]["nll"])
     assert read_record(tmp_path / "healed") is not None
     assert not list(tmp_path.glob(".healed*"))
     assert str(tmp_path) not in (tmp_path / "healed" / "coterie.json").read_text()
-    assert heal(request, output=tmp_path / "healed").part == part  # reported again
+    assert heal(request, output=tmp_path / "healed").part.as_json() == part  # reported again
     again = Healing(str(tmp_path / "healed"), teacher=str(whole), text=str(text), mode="full")
     with pytest.raises(HealError, match="no layer of"):
         heal(again, output=tmp_path / "twice")

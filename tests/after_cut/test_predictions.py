@@ -148,8 +148,8 @@ def test_a_caching_that_was_stopped_goes_on(whole, tokens, tmp_path, monkeypatch
 
 def test_only_the_cut_model_is_needed_once_the_teacher_was_asked(asked, tmp_path, monkeypatch):
     request = replace(asked, teacher_cache=str(tmp_path / "cache"), teacher_top=32)
-    live = heal(asked, output=tmp_path / "live").part
-    part = heal(request, output=tmp_path / "healed").part
+    live = heal(asked, output=tmp_path / "live").part.as_json()
+    part = heal(request, output=tmp_path / "healed").part.as_json()
     assert part["learning"]["cache"]["top"] == 32
     assert 0 < part["learning"]["cache"]["rest"] < 1
     assert part["learning"]["kl_first"] < live["learning"]["kl_first"]

@@ -21,8 +21,8 @@ def asked(model, text, scheme="int8"):
 def test_what_is_saved_is_what_was_quantised(scheme, cut, text, tmp_path):
     pytest.importorskip(SCHEMES[scheme].library, reason="the scheme's library is not installed")
     done = quantize(asked(cut, text, scheme), output=tmp_path / "out")
-    assert done.part["reloaded"]["max_logit_difference"] == 0
-    assert done.part["bytes_after"] < done.part["bytes_before"]
+    assert done.part.reloaded.max_logit_difference == 0
+    assert done.part.bytes_after < done.part.bytes_before
     assert str(tmp_path) not in (tmp_path / "out" / "coterie.json").read_text()
     with pytest.raises(SchemeError, match="quantised already"):
         quantize(asked(tmp_path / "out", text, scheme), output=tmp_path / "twice")

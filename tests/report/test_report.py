@@ -9,6 +9,7 @@ from coterie import players
 from coterie.report import words
 from coterie.report.card.prune import model_card
 from coterie.report.figure.contributions import draw_contributions
+from coterie.report.schema.record import Record
 from coterie.report.terminal.prune import print_record
 
 
@@ -122,7 +123,7 @@ def record():
 
 def test_the_terminal_shows_every_figure_of_the_record(record):
     out = io.StringIO()
-    print_record(record, Console(file=out, width=120, highlight=False))
+    print_record(Record.from_json(record), Console(file=out, width=120, highlight=False))
     printed = out.getvalue()
     for figure in (
         "some/model", "novels.txt", "other.txt", "locked", "-0.0500", "0.910", "20.086", "22.198",
@@ -134,7 +135,7 @@ def test_the_terminal_shows_every_figure_of_the_record(record):
 
 
 def test_the_card_carries_base_model_and_licence(record):
-    card = model_card(record, {"license": "apache-2.0"})
+    card = model_card(Record.from_json(record), {"license": "apache-2.0"})
     _, metadata, body = card.split("---\n", 2)
     assert "base_model: some/model\n" in metadata and "license: apache-2.0\n" in metadata
     assert "| 1 | -0.0500 | 0.0100 | – | cut |" in body
@@ -155,7 +156,7 @@ def blocks(record):
 
 def test_blocks_are_named_by_layer_and_kind_everywhere(blocks, tmp_path):
     out = io.StringIO()
-    print_record(blocks, Console(file=out, width=120, highlight=False))
+    print_record(Record.from_json(blocks), Console(file=out, width=120, highlight=False))
     printed = out.getvalue()
     for figure in (
         "4 blocks)", "0.attention locked", "Contribution of each block", "3 blocks kept",
@@ -163,22 +164,22 @@ def test_blocks_are_named_by_layer_and_kind_everywhere(blocks, tmp_path):
     ):  # fmt: skip
         assert figure in printed
     assert "layers kept" not in printed
-    card = model_card(blocks, {})
+    card = model_card(Record.from_json(blocks), {})
     assert "1 of 4 blocks cut" in card and "| 0.mlp | -0.0500 | 0.0100 | – | cut |" in card
     assert "a runtime with a flag; another" in card and "loads it as it is" not in card
     assert "- custom_code\n" in card
-    draw_contributions(blocks, tmp_path / "blocks.png")
+    draw_contributions(Record.from_json(blocks), tmp_path / "blocks.png")
     assert (tmp_path / "blocks.png").stat().st_size > 1000
 
 
 def test_a_model_from_a_folder_names_no_base_model(record):
     record["model"]["hub_id"] = None
-    assert "base_model" not in model_card(record, {})
+    assert "base_model" not in model_card(Record.from_json(record), {})
 
 
 def test_the_figure_is_the_same_for_the_same_record(record, tmp_path):
     for name in ("one.png", "two.png"):
-        draw_contributions(record, tmp_path / name)
+        draw_contributions(Record.from_json(record), tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 

@@ -57,7 +57,7 @@ def test_a_layer_that_overflows_is_named_in_the_warnings_and_in_the_record(
         dtype="float32",
     )
     found = values(request, store=tmp_path / "store.sqlite", progress=heard)
-    named = found.record["breakdowns"]
+    named = found.record.as_json()["breakdowns"]
     assert {line.split()[1] for line in named} == BROKEN[players]
     assert len(named) == len(BROKEN[players])
     assert all("on 2 of 2 sequences" in line for line in named)

@@ -49,7 +49,7 @@ def pruned(home, asked):
             replace(asked, device=device),
             output=home / f"out-{number}",
             store=home / f"{number}.sqlite",
-        ).record
+        ).record.as_json()
         for number, device in enumerate(("cpu", "cpu,cpu"))
     }
 
@@ -85,7 +85,7 @@ def test_the_record_names_the_devices_and_adds_up_what_they_ran(runs):
 
 def test_a_run_on_two_devices_asks_nothing_that_one_device_knows(home, asked, runs):
     request = replace(asked, device="cpu,cpu")
-    record = prune(request, output=home / "again", store=home / "0.sqlite").record
+    record = prune(request, output=home / "again", store=home / "0.sqlite").record.as_json()
     assert record["cut"] == runs["cpu"]["cut"]
     assert record["budget"]["known"] == record["budget"]["distinct"]
     assert record["budget"]["head_tokens"] == 0
@@ -106,7 +106,7 @@ def test_what_breaks_down_on_any_device_reaches_the_record(tmp_path, monkeypatch
     for number, device in enumerate(("cpu", "cpu,cpu")):
         store = tmp_path / f"{number}.sqlite"
         found = values(replace(request, device=device), store=store)
-        told.append(sorted(found.record["breakdowns"]))
+        told.append(sorted(found.record.as_json()["breakdowns"]))
     assert told[0] == told[1] and len(told[0]) == 1
 
 

@@ -63,7 +63,8 @@ def asking(home, *, players="layer", lock=(), sequences=8, seed=0, budget=None, 
 
 
 def done(home, output, **asked):
-    return sparsify(asking(home, **asked), output=home / output, store=home / "store.sqlite")
+    found = sparsify(asking(home, **asked), output=home / output, store=home / "store.sqlite")
+    return found.as_json()
 
 
 def zeros_of(folder):
@@ -204,7 +205,7 @@ def test_states_wider_than_the_head_are_read(tmp_path):
     save_text(tmp_path / "text.txt")
     request = asking(tmp_path, sparsity=0.5, allocation="sv-nup", window=2)
     request = replace(request, base=replace(request.base, dtype="bfloat16"))
-    record = sparsify(request, output=tmp_path / "out", store=tmp_path / "store.sqlite")
+    record = sparsify(request, output=tmp_path / "out", store=tmp_path / "store.sqlite").as_json()
     assert record["dtype"] == "bfloat16"
     assert record["sparsity"]["realised"] == pytest.approx(0.5, abs=0.01)
 

@@ -63,7 +63,7 @@ def test_streamed_and_in_memory_the_same_bytes_are_written(home, tmp_path, prune
             asking(home, stream=stream, pruner=pruner, **asked),
             output=tmp_path / str(stream),
             store=tmp_path / "store.sqlite",
-        )
+        ).as_json()
         for stream in (False, True)
     ]
     assert weights(tmp_path / "False") == weights(tmp_path / "True")
@@ -86,7 +86,7 @@ def test_the_model_is_never_whole(home, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "load_model", refuse)
     monkeypatch.setattr("coterie.models.cutting.verify._reload", refuse)
     asked = asking(home, stream=True, allocation="uniform", pruner="magnitude")
-    record = sparsify(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite")
+    record = sparsify(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite").as_json()
     assert record == json.loads((tmp_path / "out" / "coterie.json").read_text())
     assert "--stream" in record["command"]
 
@@ -118,17 +118,17 @@ def test_a_dry_run_states_what_the_run_asks_and_writes_nothing(home, tmp_path, s
     plan = sparsify_plan(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite")
     assert not list(tmp_path.iterdir())
     print_sparsity_plan(plan)
-    record = sparsify(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite")
-    stated = plan["contributions"]
-    assert stated["coalitions"] == record["cost"]["coalitions"] and stated["known"] == 0
-    assert stated["layer_tokens_asked"] == record["cost"]["layer_tokens_asked"]
-    assert stated["layer_tokens_executed"] == stated["layer_executions"] * 8 * 16
-    assert plan["sharing"]["candidates"] == record["cost"]["choice"]["candidates"]
-    assert plan["reachable"] == [0.0, 0.9]
+    record = sparsify(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite").as_json()
+    stated = plan.contributions
+    assert stated.coalitions == record["cost"]["coalitions"] and stated.known == 0
+    assert stated.layer_tokens_asked == record["cost"]["layer_tokens_asked"]
+    assert stated.layer_tokens_executed == stated.layer_executions * 8 * 16
+    assert plan.sharing.candidates == record["cost"]["choice"]["candidates"]
+    assert plan.reachable == [0.0, 0.9]
     sizes = [unit["weights"] for unit in record["sparsity"]["units"]]
-    assert [unit["weights"] for unit in plan["units"]] == sizes and len(sizes) == N_LAYERS
+    assert [unit.weights for unit in plan.units] == sizes and len(sizes) == N_LAYERS
     again = sparsify_plan(asked, output=tmp_path / "2", store=tmp_path / "s.sqlite")
-    assert again["contributions"]["known"] == stated["coalitions"]
+    assert again.contributions.known == stated.coalitions
 
 
 @pytest.mark.parametrize("rule", ["uniform", "owl", "ecoflap", "guided", "mixed"])
@@ -136,12 +136,12 @@ def test_what_a_rule_asks_stays_within_what_was_stated(home, tmp_path, rule):
     asked = asking(home, allocation=rule, contributions="window", window=3)
     plan = sparsify_plan(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite")
     if rule == "uniform":
-        assert plan["sharing"] is None
+        assert plan.sharing is None
         return
-    record = sparsify(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite")
+    record = sparsify(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite").as_json()
     spent = record["cost"]["choice"].get("layer_tokens_executed", 0)
     # The unpruned model goes along once for every share of the texts.
-    assert spent <= plan["sharing"]["layer_tokens"] + 3 * N_LAYERS * 8 * 16
+    assert spent <= plan.sharing.layer_tokens + 3 * N_LAYERS * 8 * 16
 
 
 @pytest.mark.parametrize("rule", ["sv-nup", "guided", "mixed"])
@@ -159,8 +159,8 @@ def test_temporary_files_stay_within_what_was_stated(home, tmp_path, monkeypatch
     asked = asking(home, allocation=rule, pruner=pruner, contributions="window", window=3)
     plan = sparsify_plan(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite")
     sparsify(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite")
-    assert sum(written) <= plan["temporary_bytes"]
-    assert (plan["temporary_bytes"] > 0) == (len(written) > 0) == (rule != "sv-nup")
+    assert sum(written) <= plan.temporary_bytes
+    assert (plan.temporary_bytes > 0) == (len(written) > 0) == (rule != "sv-nup")
 
 
 def test_pruning_is_stated_by_the_texts_it_is_done_on(home, tmp_path):
@@ -172,12 +172,12 @@ def test_pruning_is_stated_by_the_texts_it_is_done_on(home, tmp_path):
         )
         for pruner, sequences in (("wanda", 32), ("sparsegpt", 64))
     )
-    assert few["pruning_layer_tokens"] == 2 * N_LAYERS * 32 * 16
-    assert few["sharing"]["measuring_layer_tokens"] == few["pruning_layer_tokens"]
-    assert many["pruning"]["sequences"] == 64 and few["calibration"]["sequences"] == 8
+    assert few.pruning_layer_tokens == 2 * N_LAYERS * 32 * 16
+    assert few.sharing["measuring_layer_tokens"] == few.pruning_layer_tokens
+    assert many.pruning.sequences == 64 and few.calibration.sequences == 8
     hessians = 4 * (6 * 32**2 + 64**2)
     states = 4 * 64 * 16 * 32
-    assert many["pruning_memory_bytes"] - few["pruning_memory_bytes"] > hessians + states
+    assert many.pruning_memory_bytes - few.pruning_memory_bytes > hessians + states
     print_sparsity_plan(many)
 
 
@@ -194,7 +194,7 @@ def test_statistics_gathered_anew_for_every_walk_are_stated(home, tmp_path, monk
         base = dataclasses.replace(asked.base, state_memory=memory)
         request = dataclasses.replace(asked, base=base)
         where = {"output": tmp_path / str(memory), "store": tmp_path / "s.sqlite"}
-        stated = sparsify_plan(request, **where)["sharing"]["measuring_layer_tokens"]
+        stated = sparsify_plan(request, **where).sharing.measuring_layer_tokens
         measured.clear()
         sparsify(request, **where)
         in_search = len(measured) - N_LAYERS
@@ -209,7 +209,7 @@ def test_more_coalitions_read_no_more_from_disk(home, tmp_path):
             asking(home, stream=True, allocation="sv-nup-window", window=window),
             output=tmp_path / str(window),
             store=tmp_path / "s.sqlite",
-        )
+        ).as_json()
         read.append(record["streaming"]["bytes_read"])
         asked.append(record["cost"]["coalitions"])
     assert read[0] == read[1] and asked[1] > 2 * asked[0]
@@ -217,9 +217,9 @@ def test_more_coalitions_read_no_more_from_disk(home, tmp_path):
 
 def test_streaming_decides_how_it_is_run_and_not_what_is_asked(home, tmp_path):
     asked = asking(home, stream=True, allocation="uniform")
-    first = sparsify(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite")
+    first = sparsify(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite").as_json()
     base = dataclasses.replace(asked.base, state_memory=10**7)
     again = sparsify(
         dataclasses.replace(asked, base=base), output=tmp_path / "out", store=tmp_path / "s.sqlite"
-    )
+    ).as_json()
     assert again["verdict"] == first["verdict"] and again["request"] == first["request"]

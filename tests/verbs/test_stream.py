@@ -59,7 +59,7 @@ def both(home, request_):
     """The same cut in memory and streamed, with the records of both."""
     store = home / "both.sqlite"
     return [
-        prune(asked, output=home / name, store=store).record
+        prune(asked, output=home / name, store=store).record.as_json()
         for name, asked in (("whole", request_), ("streamed", streamed(request_)))
     ]
 
@@ -69,8 +69,8 @@ def test_streamed_contributions_are_those_in_memory(request_, home):
     store = home / "values.sqlite"
     whole, layer_by_layer = (values(one, store=store) for one in (asked, streamed(asked)))
     np.testing.assert_allclose(layer_by_layer.contributions, whole.contributions, atol=1e-6, rtol=0)
-    assert layer_by_layer.record["streaming"]["passes"] == 1  # the whole design at once
-    assert "streaming" not in whole.record
+    assert layer_by_layer.record.as_json()["streaming"]["passes"] == 1  # the whole design at once
+    assert "streaming" not in whole.record.as_json()
 
 
 def test_prune_streamed_writes_the_same_checkpoint(both, home):
@@ -107,8 +107,8 @@ def test_the_model_is_never_loaded(request_, home, monkeypatch, tmp_path):
 
 def test_what_was_observed_is_not_read_from_disk_again(request_, home, tmp_path):
     store = tmp_path / "s.sqlite"
-    first = values(streamed(request_), store=store).record["streaming"]
-    again = values(streamed(request_), store=store).record["streaming"]
+    first = values(streamed(request_), store=store).record.as_json()["streaming"]
+    again = values(streamed(request_), store=store).record.as_json()["streaming"]
     assert first["passes"] >= 1 and again["passes"] == 0
 
 
@@ -130,7 +130,7 @@ def test_a_failed_proof_leaves_nothing(request_, home, monkeypatch, tmp_path):
 def test_other_methods_choose_streamed_what_they_choose_in_memory(method, request_, tmp_path):
     asked = dataclasses.replace(request_, method=method, sequences=4)
     whole, layer_by_layer = (
-        prune(one, output=tmp_path / name, store=tmp_path / "s.sqlite").record
+        prune(one, output=tmp_path / name, store=tmp_path / "s.sqlite").record.as_json()
         for name, one in (("whole", asked), ("streamed", streamed(asked)))
     )
     assert whole["cut"]["removed"] == layer_by_layer["cut"]["removed"]
@@ -138,9 +138,10 @@ def test_other_methods_choose_streamed_what_they_choose_in_memory(method, reques
 
 
 def test_the_plan_says_what_every_question_reads(request_, home, tmp_path):
-    record = prune_plan(streamed(request_), output=tmp_path / "out", store=tmp_path / "s.sqlite")
+    where = {"output": tmp_path / "out", "store": tmp_path / "s.sqlite"}
+    plan = prune_plan(streamed(request_), **where).plan
     layers = [e for e in resolve(str(home / "model")).entries if ".layers." in e.name]
-    assert record["plan"]["pass_bytes"] == sum(entry.n_bytes for entry in layers)
+    assert plan.pass_bytes == sum(entry.n_bytes for entry in layers)
     assert not (tmp_path / "out").exists()
 
 
@@ -183,7 +184,7 @@ def test_healing_is_refused_in_one_line(home, capsys, tmp_path):
 
 def test_bfloat16_is_streamed_and_proved(request_, home, tmp_path):
     asked = dataclasses.replace(streamed(request_), dtype="bfloat16")
-    record = prune(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite").record
+    record = prune(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite").record.as_json()
     assert record["verification"]["nll_difference"] <= 0.02
 
 

@@ -158,7 +158,7 @@ def command(
     with quieted() as progress:
         done = heal(request, output=output, overwrite=overwrite, progress=progress)
     if as_json:
-        print(json.dumps(done.record, indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(done.record.as_json(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print_after(done.part)
 
@@ -176,7 +176,7 @@ def compose(
     """Run a cut with what follows it, or plan it, and print the one report."""
     from coterie.report.terminal.after_cut import print_after
     from coterie.report.terminal.utilities import print_mixed
-    from coterie.verbs.prune.stages import parts_of, prune_and_after
+    from coterie.verbs.prune.stages import prune_and_after
     from coterie.verbs.prune.stages_plan import plan_and_after
 
     with quieted() as progress:
@@ -185,8 +185,8 @@ def compose(
             request, after, output=output, overwrite=overwrite, store=store, progress=progress
         )
     if as_json:
-        print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(record.as_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return
     print_mixed(record)
-    for part in parts_of(record):
+    for part in record.after or []:
         print_after(part)

@@ -58,7 +58,7 @@ def command(
     coterie prune MODEL --remove 4 --utility piqa=0.5,kl=0.5 --output able
     """
     from coterie.cli.show import Display, show_with
-    from coterie.report.schema.prune import Record
+    from coterie.report.schema.record import Record
     from coterie.report.terminal.utilities import print_mixed
     from coterie.verbs.shared.request import Request
 

@@ -105,6 +105,6 @@ def command(
     with quieted() as progress:
         done = quantize(request, output=output, overwrite=overwrite, progress=progress)
     if as_json:
-        print(json.dumps(done.record, indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(done.record.as_json(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print_after(done.part)

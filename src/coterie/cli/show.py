@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
-from coterie.report.schema.prune import Record
+from coterie.report.schema.part import Part
+from coterie.report.schema.record import Record
 from coterie.report.terminal.prune import print_record
 
 Display = LiveProgress | PlainProgress
@@ -29,6 +30,13 @@ def show_with(
     with make_progress() as progress:
         report = run(progress)
     if as_json:
-        print(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False))
+        print(
+            json.dumps(
+                report.as_json() if isinstance(report, Part) else report,
+                indent=2,
+                ensure_ascii=False,
+                allow_nan=False,
+            )
+        )
     else:
         printer(report)

@@ -50,7 +50,7 @@ def command(
     Example: coterie values reference --budget 512
     """
     from coterie.cli.show import Display, show, show_with
-    from coterie.report.schema.prune import Record
+    from coterie.report.schema.record import Record
     from coterie.verbs.shared.request import Request
 
     request = Request(

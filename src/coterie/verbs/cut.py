@@ -3,7 +3,6 @@
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from coterie.models.files.shards import Progress
 from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
-from coterie.report.schema.prune import Record
+from coterie.report.schema.record import CutRecord
 from coterie.verbs.inspect import complement
 from coterie.verbs.shared.output import check_output, write_record, written_aside
 from coterie.verbs.shared.provenance import bare, versions
@@ -91,7 +90,7 @@ def cut(
     return done
 
 
-def _record(source: Source, done: Cut, output: Path, revision: str | None) -> Record:
+def _record(source: Source, done: Cut, output: Path, revision: str | None) -> CutRecord:
     """What `coterie.json` says of a cut nobody searched for: of which model, and which layers."""
     stack = find_disk_stack(source.entries, source.config())
     architecture = (source.config().architectures or ["unknown"])[0]
@@ -101,15 +100,14 @@ def _record(source: Source, done: Cut, output: Path, revision: str | None) -> Re
     words += [] if revision is None else ["--revision", revision]
     words += ["--trust-remote-code"] if source.trust_remote_code else []
     words += ["--output", output.name]
-    part = {
-        "kind": "cut",
-        "command": shlex.join(words),
-        "model": named_part(source, architecture, stack.path, stack.n_players, "layer"),
-        "cut": cut_part(coalition, None, "layer"),
-        "verification": None if done.verification is None else asdict(done.verification),
-        "versions": versions(),
-    }
-    return cast("Record", part)
+    return CutRecord(
+        kind="cut",
+        command=shlex.join(words),
+        model=named_part(source, architecture, stack.path, stack.n_players, "layer"),
+        cut=cut_part(coalition, None, "layer"),
+        verification=None if done.verification is None else asdict(done.verification),
+        versions=versions(),
+    )
 
 
 def _check(source: Source, kept: tuple[int, ...], folder: Path) -> Verification | None:

@@ -99,18 +99,18 @@ def export(
 
 def _mergekit(folder: Path, output: Path | None, base: str | None) -> Export:
     record = read_record(folder)
-    if record is None or "cut" not in record:
+    if record is None or record.cut is None or record.model is None:
         raise ExportError(
             f"'{folder.name}' has no coterie.json that says what was cut: `coterie cut --mergekit` "
             "writes the config along with the cut"
         )
-    model = record["model"]
-    if model["player_kind"] != "layer":
+    model = record.model
+    if model.player_kind != "layer":
         raise ExportError(
-            f"'{folder.name}' lacks single {model['player_kind']} blocks, and mergekit stacks "
+            f"'{folder.name}' lacks single {model.player_kind} blocks, and mergekit stacks "
             "whole layers only"
         )
-    kept = record["cut"]["kept"]
+    kept = record.cut.kept
     found = find_disk_stack(
         Source(folder.name, folder).entries, Source(folder.name, folder).config()
     )
@@ -119,8 +119,8 @@ def _mergekit(folder: Path, output: Path | None, base: str | None) -> Export:
             f"coterie.json keeps {len(kept)} layers, the files hold {found.n_players}: the folder "
             "was changed since"
         )
-    dtype = {"BF16": "bfloat16", "F16": "float16"}.get(model["dtype"], "float32")
-    text = passthrough_yaml(base or model["hub_id"] or model["name"], kept, dtype)
+    dtype = {"BF16": "bfloat16", "F16": "float16"}.get(model.dtype, "float32")
+    text = passthrough_yaml(base or model.hub_id or model.name, kept, dtype)
     if output is not None:
         aside = output.with_name(f".{output.name}.partial")
         aside.write_text(text, encoding="utf-8")

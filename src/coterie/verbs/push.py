@@ -12,7 +12,7 @@ from coterie.errors import UserError
 from coterie.models.files.download import NOTICES, WANTED
 from coterie.models.files.sources import Source, resolve
 from coterie.report.schema.evaluate import Judgement, ModelRow
-from coterie.report.schema.prune import Record
+from coterie.report.schema.record import CheckpointRecord
 from coterie.verbs.shared.output import read_record
 
 if TYPE_CHECKING:
@@ -132,7 +132,9 @@ def _row_of(source: Source, path: Path) -> ModelRow:
     )
 
 
-def _card(repo: str, folder: Path, record: Record | None, judged: Sequence[ModelRow]) -> str:
+def _card(
+    repo: str, folder: Path, record: CheckpointRecord | None, judged: Sequence[ModelRow]
+) -> str:
     """The checkpoint's own card, or a plain one, with the results in its metadata."""
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -153,13 +155,13 @@ def _card(repo: str, folder: Path, record: Record | None, judged: Sequence[Model
     return str(card)
 
 
-def _of_record(record: Record | None) -> list["EvalResult"]:
+def _of_record(record: CheckpointRecord | None) -> list["EvalResult"]:
     """The held-out perplexity that the run of `prune` measured."""
-    if record is None or "verdict" not in record or "held_out" not in record:
+    if record is None or record.verdict is None or record.held_out is None:
         return []
-    text, after = record["held_out"], record["verdict"]["after"]
-    name = f"{text['description']}, {text['sequences']} × {text['length']} tokens"
-    return [_result(name, "perplexity", after["perplexity"], after["error"], {})]
+    text, after = record.held_out, record.verdict.after
+    name = f"{text.description}, {text.sequences} × {text.length} tokens"
+    return [_result(name, "perplexity", after.perplexity, after.error, {})]
 
 
 def _of_row(row: ModelRow) -> list["EvalResult"]:

@@ -2,7 +2,12 @@
 
 from coterie import players as p
 from coterie.report import words as w
-from coterie.report.schema.prune import ContributionsPart, PerplexityPart, Record, TextPart
+from coterie.report.schema.basics import TextPart
+from coterie.report.schema.contributions import ContributionsPart
+from coterie.report.schema.part import known
+from coterie.report.schema.record import Record
+from coterie.report.schema.search import ChoicePart, SizeChoicePart
+from coterie.report.schema.verdict import PerplexityPart
 
 FIGURE = "contributions.png"
 
@@ -13,41 +18,41 @@ def model_card(record: Record, licence: dict[str, str]) -> str:
     Args:
         licence: Lines of the source's card that say how it may be used (``license``, …).
     """
-    model, cut, verdict = record["model"], record["cut"], record["verdict"]
-    before, after, change = verdict["before"], verdict["after"], verdict["difference"]
-    size, search = record["size"], record["search"]
-    unit = p.unit(model["player_kind"])
-    removed, kept = p.players(cut["removed_labels"]), p.players(cut["kept_labels"])
+    model, cut, verdict = record.model, known(record.cut), known(record.verdict)
+    before, after, change = verdict.before, verdict.after, verdict.difference
+    size, search, spent = known(record.size), record.search, known(record.budget)
+    unit = p.unit(model.player_kind)
+    removed, kept = p.players(cut.removed_labels), p.players(cut.kept_labels)
     return f"""---
 {_metadata(record, licence)}---
 
-# {model["name"]}, {len(cut["removed"])} of {model["players"]} {unit}s cut
+# {model.name}, {len(cut.removed)} of {model.players} {unit}s cut
 
 {_loading(record)}
-[Coterie](https://pypi.org/project/coterie/) observed {record["budget"]["distinct"]:,} coalitions of
+[Coterie](https://pypi.org/project/coterie/) observed {spent.distinct:,} coalitions of
 {unit}s{_chosen(record)}.
 
 | | before | after |
 |---|---|---|
-| {unit}s | {model["players"]} | {len(cut["kept"])} |
-| parameters | {w.count(size["parameters_before"])} | {w.count(size["parameters_after"])} |
-| weights on disk | {w.size(size["bytes_before"])} | {w.size(size["bytes_after"])} |
+| {unit}s | {model.players} | {len(cut.kept)} |
+| parameters | {w.count(size.parameters_before)} | {w.count(size.parameters_after)} |
+| weights on disk | {w.size(size.bytes_before)} | {w.size(size.bytes_after)} |
 | held-out perplexity | {_perplexity(before)} | {_perplexity(after)} |
 
-Held-out: {_text(record["held_out"])}, {search["dtype"]}. The loss per token changes by
-{change["nll"]:+.4f} ± {w.or_dash(change["error"], "{:.4f}")} nats (paired over documents).
+Held-out: {_text(known(record.held_out))}, {search.dtype}. The loss per token changes by
+{change.nll:+.4f} ± {w.or_dash(change.error, "{:.4f}")} nats (paired over documents).
 
 Layers are counted from 0. Cut: {removed}. Kept: {kept}.
 
 {_explained(record)}
 ## How it was made
 
-- calibration: {_text(record["calibration"])}
-- search: `{search["method"]}`, {search["dtype"]} on {search["device"]}, seed {search["seed"]}
-- cost: {w.count(record["budget"]["layer_tokens_asked"])} layer-tokens asked,
-  {w.count(record["budget"]["layer_tokens_executed"])} executed,
-  {w.count(record["budget"]["head_tokens"])} head-tokens
-- command: `{record["command"]}`
+- calibration: {_text(record.calibration)}
+- search: `{search.method}`, {search.dtype} on {search.device}, seed {search.seed}
+- cost: {w.count(spent.layer_tokens_asked)} layer-tokens asked,
+  {w.count(spent.layer_tokens_executed)} executed,
+  {w.count(spent.head_tokens)} head-tokens
+- command: `{record.command}`
 
 Everything else is in `coterie.json` beside this card. Licence and notices of the source model
 apply.
@@ -56,32 +61,36 @@ apply.
 
 def _chosen(record: Record) -> str:
     """How the cut was decided, as the end of a sentence."""
-    if "choice" not in record:
-        unit = p.unit(record["model"]["player_kind"])
+    if record.choice is None:
+        unit = p.unit(record.model.player_kind)
         return f", estimated what each {unit} contributes, and cut the lowest"
-    choice = record["choice"]
-    here = next(one for one in choice["sizes"] if one["removed"] == record["cut"]["removed"])
     return (
-        f" by `{record['search']['method']}` search and kept the best of {len(here['finalists'])}"
-        f" finalists\non {_judges(record)}"
+        f" by `{record.search.method}` search and kept the best of"
+        f" {len(_here(record, record.choice).finalists)} finalists\non"
+        f" {_judges(record, record.choice)}"
     )
 
 
-def _judges(record: Record) -> str:
+def _here(record: Record, choice: ChoicePart) -> SizeChoicePart:
+    """The choice between coalitions of the size that was cut to."""
+    removed = known(record.cut).removed
+    return next(one for one in choice.sizes if one.removed == removed)
+
+
+def _judges(record: Record, choice: ChoicePart) -> str:
     """What decided between the finalists."""
-    choice = record["choice"]
-    if "utility" in record:
-        return f"{choice['sequences']} items and sequences, by `{record['utility']['spec']}`"
-    return f"{choice['sequences']} sequences of {choice['documents']} documents"
+    if record.utility is not None:
+        return f"{choice.sequences} items and sequences, by `{record.utility.spec}`"
+    return f"{choice.sequences} sequences of {choice.documents} documents"
 
 
 def _explained(record: Record) -> str:
     """Finalists, contributions and fidelity, as far as the record has them."""
-    parts = [_finalists(record)] if "choice" in record else []
-    found, fidelity = record["contributions"], record["fidelity"]
+    parts = [] if record.choice is None else [_finalists(record, record.choice)]
+    found, fidelity = record.contributions, record.fidelity
     if found is None:
         return "\n".join(parts)
-    unit = p.unit(record["model"]["player_kind"])
+    unit = p.unit(record.model.player_kind)
     told = f"## Contribution of each {unit}\n\n![Contribution of each {unit}]({FIGURE})\n\n"
     told += _layers(record, found)
     told += (
@@ -89,66 +98,63 @@ def _explained(record: Record) -> str:
         "surrogate\nrefitted), and which documents were read."
     )
     if fidelity is not None:
-        overall = fidelity["overall"]
+        overall = fidelity.overall
         told += (
-            f" Surrogate, {fidelity['how']}:\nR² {w.or_dash(overall['r2'])},\n"
-            f"Spearman {w.or_dash(overall['spearman'])}."
+            f" Surrogate, {fidelity.how}:\nR² {w.or_dash(overall.r2)},\n"
+            f"Spearman {w.or_dash(overall.spearman)}."
         )
     return "\n".join([*parts, told, ""])
 
 
-def _finalists(record: Record) -> str:
-    here = next(
-        one for one in record["choice"]["sizes"] if one["removed"] == record["cut"]["removed"]
-    )
+def _finalists(record: Record, choice: ChoicePart) -> str:
     rows = [
-        f"| {one['method']} | {p.players(one['removed_labels'])} | {one['behind']:+.4f} ± "
-        f"{w.or_dash(one['error'], '{:.4f}')} |"
-        for one in here["finalists"]
+        f"| {one.method} | {p.players(one.removed_labels)} | {one.behind:+.4f} ± "
+        f"{w.or_dash(one.error, '{:.4f}')} |"
+        for one in _here(record, choice).finalists
     ]
-    unit = record["choice"].get("unit", "nats per token")
+    unit = choice.unit or "nats per token"
     head = f"| finalist | cut | behind the winner (paired), {unit} |\n|---|---|---|"
     return "\n".join(["## Finalists", "", head, *rows, ""])
 
 
 def _metadata(record: Record, licence: dict[str, str]) -> str:
     lines = {"library_name": "transformers", "pipeline_tag": "text-generation"} | licence
-    base = record["model"]["hub_id"]
+    base = record.model.hub_id
     if base:
         lines |= {"base_model": base, "base_model_relation": "finetune"}
     text = "".join(f"{key}: {value}\n" for key, value in lines.items())
-    custom = "- custom_code\n" if "runtimes" in record else ""
+    custom = "- custom_code\n" if record.runtimes is not None else ""
     return f"{text}tags:\n- coterie\n- pruned\n{custom}"
 
 
 def _loading(record: Record) -> str:
-    if "runtimes" not in record:
+    if record.runtimes is None:
         return "An ordinary checkpoint: `AutoModelForCausalLM.from_pretrained` loads it as it is."
     return (
         "Some layers lack their attention or feed-forward block, in the block format of `nemotron-"
-        f"nas`.\nWritten for: {'; '.join(record['runtimes'])}. The small modelling file that"
+        f"nas`.\nWritten for: {'; '.join(record.runtimes)}. The small modelling file that"
         " transformers\nneeds lies beside the weights."
     )
 
 
 def _layers(record: Record, found: ContributionsPart) -> str:
-    removed = set(record["cut"]["removed"])
+    removed = set(known(record.cut).removed)
     rows = [
-        f"| {layer['player']} | {w.or_dash(layer['value'], '{:.4f}')} "
-        f"| {w.or_dash(layer['error_sampling'], '{:.4f}')} "
-        f"| {w.or_dash(layer['error_texts'], '{:.4f}')} "
+        f"| {layer.player} | {w.or_dash(layer.value, '{:.4f}')} "
+        f"| {w.or_dash(layer.error_sampling, '{:.4f}')} "
+        f"| {w.or_dash(layer.error_texts, '{:.4f}')} "
         f"| {'cut' if player in removed else 'kept'} |"
-        for player, layer in enumerate(found["layers"])
+        for player, layer in enumerate(found.layers)
     ]
-    unit = p.unit(record["model"]["player_kind"])
-    head = f"| {unit} | {found['semivalue']} ({found['unit']}) | ± sampling | ± texts | |"
+    unit = p.unit(record.model.player_kind)
+    head = f"| {unit} | {found.semivalue} ({found.unit}) | ± sampling | ± texts | |"
     return "\n".join([head, "|---|---|---|---|---|", *rows])
 
 
 def _text(text: TextPart) -> str:
-    bos = "BOS first" if text["bos"] else "no BOS"
-    return f"{text['description']}, {text['sequences']} × {text['length']} tokens, {bos}"
+    bos = "BOS first" if text.bos else "no BOS"
+    return f"{text.description}, {text.sequences} × {text.length} tokens, {bos}"
 
 
 def _perplexity(part: PerplexityPart) -> str:
-    return f"{part['perplexity']:.3f} ± {w.or_dash(part['error'])}"
+    return f"{part.perplexity:.3f} ± {w.or_dash(part.error)}"

@@ -1,6 +1,7 @@
 """The record of a sparse checkpoint as its model card."""
 
 from coterie.report import words as w
+from coterie.report.schema.part import known
 from coterie.report.schema.sparsify import SparsityRecord
 from coterie.report.terminal.sparsify import RUNTIMES, _asked, _inputs, _text
 
@@ -11,16 +12,16 @@ def sparsity_card(record: SparsityRecord, licence: dict[str, str]) -> str:
     Args:
         licence: Lines of the source's card that say how it may be used (``license``, …).
     """
-    model, sparse, verdict = record["model"], record["sparsity"], record["verdict"]
-    before, after, change = verdict["before"], verdict["after"], verdict["difference"]
+    model, sparse, verdict = record.model, record.sparsity, known(record.verdict)
+    before, after, change = verdict.before, verdict.after, verdict.difference
     lines = {"library_name": "transformers", "pipeline_tag": "text-generation"} | licence
-    if model["hub_id"]:
-        lines |= {"base_model": model["hub_id"], "base_model_relation": "finetune"}
+    if model.hub_id:
+        lines |= {"base_model": model.hub_id, "base_model_relation": "finetune"}
     metadata = "".join(f"{key}: {value}\n" for key, value in lines.items())
     rows = "\n".join(
-        f"| {u['unit']} | {w.or_dash(u['contribution'], '{:.4f}')} | {u['asked']:.4f} "
-        f"| {'cut' if u['cut'] else format(u['realised'], '.4f')} |"
-        for u in sparse["units"]
+        f"| {u.unit} | {w.or_dash(u.contribution, '{:.4f}')} | {u.asked:.4f} "
+        f"| {'cut' if u.cut else format(u.realised, '.4f')} |"
+        for u in sparse.units
     )
     return f"""---
 {metadata}tags:
@@ -29,21 +30,21 @@ def sparsity_card(record: SparsityRecord, licence: dict[str, str]) -> str:
 - sparse
 ---
 
-# {model["name"]}, {_asked(sparse)}
+# {model.name}, {_asked(sparse)}
 
 An ordinary checkpoint: `AutoModelForCausalLM.from_pretrained` loads it as it is. Of
-{sparse["weights"]:,} weights in its linear maps {sparse["zeros"]:,} are zero, pruned by
-`{sparse["pruner"]}` with the sparsity shared out by `{sparse["allocation"]}`.
+{sparse.weights:,} weights in its linear maps {sparse.zeros:,} are zero, pruned by
+`{sparse.pruner}` with the sparsity shared out by `{sparse.allocation}`.
 
 {RUNTIMES}
 
 | | before | after |
 |---|---|---|
-| held-out perplexity | {before["perplexity"]:.3f} ± {w.or_dash(before["error"])} | \
-{after["perplexity"]:.3f} ± {w.or_dash(after["error"])} |
+| held-out perplexity | {before.perplexity:.3f} ± {w.or_dash(before.error)} | \
+{after.perplexity:.3f} ± {w.or_dash(after.error)} |
 
-Held-out: {_text(record["held_out"])}, {record["dtype"]}. The loss per token changes by
-{change["nll"]:+.4f} ± {w.or_dash(change["error"], "{:.4f}")} nats (paired over documents).
+Held-out: {_text(record.held_out)}, {record.dtype}. The loss per token changes by
+{change.nll:+.4f} ± {w.or_dash(change.error, "{:.4f}")} nats (paired over documents).
 
 ## Sparsity of each unit
 
@@ -53,10 +54,10 @@ Held-out: {_text(record["held_out"])}, {record["dtype"]}. The loss per token cha
 
 ## How it was made
 
-- calibration: {_text(record["calibration"])}
-- contributions: {sparse["contributions"] or "none were needed"}
+- calibration: {_text(record.calibration)}
+- contributions: {sparse.contributions or "none were needed"}
 - pruning: {_inputs(sparse)}{_measured(record)}
-- command: `{record["command"]}`
+- command: `{record.command}`
 
 Everything else is in `coterie.json` beside this card. Licence and notices of the source model
 apply.
@@ -64,7 +65,7 @@ apply.
 
 
 def _measured(record: SparsityRecord) -> str:
-    pruning = record["pruning"]
-    if pruning is None or record["sparsity"]["judged_on"] is None:
+    pruning = record.pruning
+    if pruning is None or record.sparsity.judged_on is None:
         return ""
     return f" ({_text(pruning)})"

@@ -39,6 +39,6 @@ def draw_comparison(found: Comparison, path: Path) -> None:
         axes.set_title(f"{removed} of {found['layers']} layers removed", fontsize=9)
         axes.set_xlabel("layer-tokens asked (backward passes twice)", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    length = found["held_out"][0]["length"]
+    length = found["held_out"][0].length
     panels[0].set_ylabel(f"held-out loss − full model's, nats per token\nlength {length}")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

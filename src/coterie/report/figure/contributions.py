@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from coterie.report.schema.prune import Record
+from coterie.report.schema.record import Record
 
 _AXES = {
     "layer": "layer",
@@ -17,22 +17,22 @@ def draw_contributions(record: Record, path: Path) -> None:
 
     A record without contributions has no such picture: nothing is written.
     """
-    if record["contributions"] is None:
+    if record.contributions is None:
         return
     from matplotlib.figure import Figure  # no pyplot: no display, no global state
 
-    found = record["contributions"]
-    removed = set(record["cut"]["removed"]) if "cut" in record else set()
-    kind = record["model"]["player_kind"]
+    found = record.contributions
+    removed = set(record.cut.removed) if record.cut is not None else set()
+    kind = record.model.player_kind
     both = kind == "sublayer"  # two bars a layer, on either side of its number
     places, colours, heights, below, above = [], [], [], [], []
-    for player, layer in enumerate(found["layers"]):
-        if (value := layer["value"]) is not None:
-            places.append(layer["layer"] + (0.4 * (player % 2) - 0.2 if both else 0.0))
+    for player, layer in enumerate(found.layers):
+        if (value := layer.value) is not None:
+            places.append(layer.layer + (0.4 * (player % 2) - 0.2 if both else 0.0))
             colours.append("#c44536" if player in removed else "#2a6f97")
             heights.append(value)
-            below.append(value - (value if layer["low"] is None else layer["low"]))
-            above.append((value if layer["high"] is None else layer["high"]) - value)
+            below.append(value - (value if layer.low is None else layer.low))
+            above.append((value if layer.high is None else layer.high) - value)
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.bar(
@@ -45,6 +45,6 @@ def draw_contributions(record: Record, path: Path) -> None:
         capsize=2,
     )
     axes.set_xlabel(_AXES[kind] + (" (red: cut)" if removed else ""))
-    axes.set_ylabel(f"{found['semivalue']}\n{found['unit']}")
+    axes.set_ylabel(f"{found.semivalue}\n{found.unit}")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110, metadata={"Software": None} if path.suffix == ".png" else None)

@@ -1,12 +1,26 @@
 """What healing and quantising did, as parts of `coterie.json`."""
 
-from typing import NotRequired, TypedDict
+from dataclasses import dataclass
 
 from coterie.plain import Json
-from coterie.report.schema.prune import DifferencePart, PerplexityPart, TextPart
+from coterie.report.schema.basics import TextPart
+from coterie.report.schema.part import Part
+from coterie.report.schema.verdict import DifferencePart, PerplexityPart
 
 
-class LearningPart(TypedDict):
+@dataclass(frozen=True)
+class CachePart(Part):
+    """What a teacher that was asked once has left in files."""
+
+    top: int
+    """Most likely tokens kept of every prediction."""
+    rest: float | None
+    """Mean mass of the tokens that are not kept; None where all are."""
+    disk_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningPart(Part):
     """How the cut checkpoint learned."""
 
     mode: str
@@ -22,50 +36,47 @@ class LearningPart(TypedDict):
     kl_first: float
     """Nats per token on training text, mean over the first tenth of the steps."""
     kl_last: float
-    cache: NotRequired["CachePart"]
+    cache: CachePart | None = None
     """Where the teacher was not asked at every step; with a rest, the KL is a lower bound."""
 
 
-class CachePart(TypedDict):
-    """What a teacher that was asked once has left in files."""
-
-    top: int
-    """Most likely tokens kept of every prediction."""
-    rest: float | None
-    """Mean mass of the tokens that are not kept; None where all are."""
-    disk_bytes: int
-
-
-class ReloadPart(TypedDict):
+@dataclass(frozen=True)
+class ReloadPart(Part):
     """How near the reloaded checkpoint is to the model in memory."""
 
     max_logit_difference: float
     largest_logit: float
 
 
-class AfterPart(TypedDict):
+@dataclass(frozen=True, kw_only=True)
+class AfterPart(Part):
     """One thing that was done to a checkpoint after the cut, and what it did on held-out text."""
 
     what: str
     """`heal` or `quantize`."""
     command: str
     settings: dict[str, Json]
-    text: NotRequired[TextPart]
+    text: TextPart | None = None
     """What it learned from."""
     held_out: TextPart
-    full: NotRequired[PerplexityPart]
+    full: PerplexityPart | None = None
     before: PerplexityPart
     after: PerplexityPart
     difference: DifferencePart
     """After minus before, paired."""
-    recovered: NotRequired[float | None]
+    recovered: float | None = None
     """Share of the loss that the cut had cost."""
-    learning: NotRequired[LearningPart]
-    reloaded: NotRequired[ReloadPart]
-    group: NotRequired[int]
+    learning: LearningPart | None = None
+    reloaded: ReloadPart | None = None
+    group: int | None = None
     """Inputs that share a scale, where the scheme does not say."""
     bytes_before: int
     bytes_after: int
     not_finite: int
     versions: dict[str, str]
     machine: dict[str, str | int]
+
+    def as_json(self) -> dict[str, Json]:
+        """The part as plain JSON; a healing of a cut that had cost nothing recovered null of it."""
+        whole = super().as_json()
+        return whole if self.learning is None else {**whole, "recovered": self.recovered}

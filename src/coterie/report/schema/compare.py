@@ -9,7 +9,7 @@ that does not exist is null.
 from typing import TypedDict
 
 from coterie.plain import Json
-from coterie.report.schema.prune import TextPart
+from coterie.report.schema.basics import TextPart
 
 
 class MeanPart(TypedDict):

@@ -1,12 +1,15 @@
 """The record of a sparse checkpoint: its shape as plain JSON."""
 
-from typing import NotRequired, TypedDict
+from dataclasses import dataclass, field
 
 from coterie.plain import Json
-from coterie.report.schema.prune import ModelPart, SizePart, StreamPart, TextPart, VerdictPart
+from coterie.report.schema.basics import ModelPart, SizePart, StreamPart, TextPart
+from coterie.report.schema.part import Part
+from coterie.report.schema.record import CheckpointRecord
 
 
-class UnitPart(TypedDict):
+@dataclass(frozen=True)
+class UnitPart(Part):
     """One layer, or block of a layer."""
 
     unit: str
@@ -19,7 +22,8 @@ class UnitPart(TypedDict):
     cut: bool
 
 
-class SparsityPart(TypedDict):
+@dataclass(frozen=True)
+class SparsityPart(Part):
     """What was asked and what there is, counted after the checkpoint was read back."""
 
     target: float
@@ -43,7 +47,8 @@ class SparsityPart(TypedDict):
     units: list[UnitPart]
 
 
-class CostPart(TypedDict):
+@dataclass(frozen=True)
+class SparsityCostPart(Part):
     """What was asked of the model before it was pruned."""
 
     coalitions: int
@@ -54,24 +59,23 @@ class CostPart(TypedDict):
     """What choosing the allocation tried, and what it gave."""
 
 
-class SparsityRecord(TypedDict):
-    """A whole report, as `coterie.json` holds it."""
+@dataclass(kw_only=True)
+class SparsityRecord(CheckpointRecord):
+    """A whole report of `sparsify`, as `coterie.json` holds it."""
 
-    kind: str
-    command: str
-    request: dict[str, Json]
-    identity: dict[str, Json]
-    model: ModelPart
-    calibration: TextPart
+    command: str = field()
+    request: dict[str, Json] = field()
+    identity: dict[str, Json] = field()
+    model: ModelPart = field()
+    calibration: TextPart = field()
     pruning: TextPart | None
     """What maps were measured on, the calibration's sequences among it; null where none was."""
-    held_out: TextPart
+    held_out: TextPart = field()
     sparsity: SparsityPart
-    cost: CostPart
+    cost: SparsityCostPart
     versions: dict[str, str]
     machine: dict[str, str | int]
     dtype: str
-    streaming: NotRequired[StreamPart]
-    verdict: NotRequired[VerdictPart]
-    size: NotRequired[SizePart]
-    verification: NotRequired[dict[str, Json]]
+    streaming: StreamPart | None = None
+    size: SizePart | None = None
+    verification: dict[str, Json] | None = None

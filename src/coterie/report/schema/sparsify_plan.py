@@ -1,19 +1,22 @@
 """What a sparse checkpoint would take, before anything is done: its shape as plain JSON."""
 
-from typing import NotRequired, TypedDict
+from dataclasses import dataclass
 
 from coterie.plain import Json
-from coterie.report.schema.prune import ModelPart, TextPart
+from coterie.report.schema.basics import ModelPart, TextPart
+from coterie.report.schema.part import Part
 
 
-class UnitSizePart(TypedDict):
+@dataclass(frozen=True)
+class UnitSizePart(Part):
     """What has a sparsity of its own, and how large it is."""
 
     unit: str
     weights: int
 
 
-class ContributionsCostPart(TypedDict):
+@dataclass(frozen=True)
+class ContributionsCostPart(Part):
     """What contributions will ask of the model."""
 
     how: str
@@ -26,7 +29,8 @@ class ContributionsCostPart(TypedDict):
     layer_tokens_executed: int
 
 
-class SharingCostPart(TypedDict):
+@dataclass(frozen=True)
+class SharingCostPart(Part):
     """What sharing the target out will ask beyond contributions."""
 
     what: str
@@ -38,7 +42,8 @@ class SharingCostPart(TypedDict):
     """Of the texts for pruning on their way through the unpruned layers, measured for it."""
 
 
-class SparsityPlan(TypedDict):
+@dataclass(kw_only=True)
+class SparsityPlan(Part):
     """A whole plan, as plain JSON."""
 
     kind: str
@@ -69,5 +74,5 @@ class SparsityPlan(TypedDict):
     for, the model without the layers that are cut."""
     seconds: float
     """Of running layers; what the pruner itself computes is not foreseen."""
-    pass_bytes: NotRequired[int]
+    pass_bytes: int | None = None
     """Streamed: bytes of layers that every pass reads from disk."""

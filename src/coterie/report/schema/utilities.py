@@ -1,11 +1,14 @@
 """What layers contribute to a mix of utilities and to each of them: its shape as plain JSON."""
 
-from typing import TypedDict
+from dataclasses import dataclass
 
-from coterie.report.schema.prune import Record, UtilityPart
+from coterie.report.schema.part import Part
+from coterie.report.schema.record import Record
+from coterie.report.schema.search import UtilityPart
 
 
-class UtilityReport(TypedDict):
+@dataclass(frozen=True)
+class UtilityReport(Part):
     """A whole report of ``coterie values --utility``."""
 
     record: Record

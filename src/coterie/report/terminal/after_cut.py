@@ -5,7 +5,8 @@ from rich.table import Table
 
 from coterie.report import words as w
 from coterie.report.schema.after_cut import AfterPart, CachePart
-from coterie.report.schema.prune import PerplexityPart, TextPart
+from coterie.report.schema.basics import TextPart
+from coterie.report.schema.verdict import PerplexityPart
 
 
 def print_after(part: AfterPart, console: Console | None = None) -> None:
@@ -16,69 +17,68 @@ def print_after(part: AfterPart, console: Console | None = None) -> None:
     table.add_column()
     for row in _rows(part):
         table.add_row(*row)
-    title = {"heal": "Healing", "quantize": "Quantisation"}[part["what"]]
+    title = {"heal": "Healing", "quantize": "Quantisation"}[part.what]
     out.print(f"\n[bold]{title}[/bold]")
     out.print(table)
 
 
 def _rows(part: AfterPart) -> list[tuple[str, str]]:
     rows = []
-    if (learning := part.get("learning")) is not None:
-        how = f"rank {learning['rank']}" if learning["rank"] else "every weight that is kept"
+    if (learning := part.learning) is not None:
+        how = f"rank {learning.rank}" if learning.rank else "every weight that is kept"
         rows += [
             (
                 "how",
-                f"{learning['mode']}, {how}: {w.count(learning['trained_parameters'])} numbers",
+                f"{learning.mode}, {how}: {w.count(learning.trained_parameters)} numbers",
             ),
             (
                 "learned",
-                f"{learning['steps']} steps, {w.count(learning['tokens'])} tokens in "
-                f"{w.seconds(learning['seconds'])}; KL {learning['kl_first']:.4f} to "
-                f"{learning['kl_last']:.4f} nats per token",
+                f"{learning.steps} steps, {w.count(learning.tokens)} tokens in "
+                f"{w.seconds(learning.seconds)}; KL {learning.kl_first:.4f} to "
+                f"{learning.kl_last:.4f} nats per token",
             ),
         ]
-        if (cache := learning.get("cache")) is not None:
+        if (cache := learning.cache) is not None:
             rows.append(("teacher", _cache(cache)))
     else:
-        group = f", scales for {part['group']} inputs each" if "group" in part else ""
-        rows.append(("scheme", f"{part['settings']['scheme']}{group}"))
-    if "text" in part:
-        rows.append(("from", _text(part["text"])))
-    rows.append(("held-out", _text(part["held_out"])))
+        group = f", scales for {part.group} inputs each" if part.group is not None else ""
+        rows.append(("scheme", f"{part.settings['scheme']}{group}"))
+    if part.text is not None:
+        rows.append(("from", _text(part.text)))
+    rows.append(("held-out", _text(part.held_out)))
     models = [
-        ("full model", part.get("full")),
-        ("before", part["before"]),
-        ("after", part["after"]),
+        ("full model", part.full),
+        ("before", part.before),
+        ("after", part.after),
     ]
     rows += [(name, _loss(one)) for name, one in models if one is not None]
-    change, error = part["difference"]["nll"], part["difference"]["error"]
+    change, error = part.difference.nll, part.difference.error
     rows.append(("change", f"{change:+.4f} ± {w.or_dash(error, '{:.4f}')} nats per token, paired"))
-    if (share := part.get("recovered")) is not None:
+    if (share := part.recovered) is not None:
         rows.append(("recovered", f"{share:.0%} of the loss that the cut had cost"))
-    rows.append(("on disk", f"{w.size(part['bytes_before'])} to {w.size(part['bytes_after'])}"))
-    if "reloaded" in part:
-        gap = part["reloaded"]["max_logit_difference"]
+    rows.append(("on disk", f"{w.size(part.bytes_before)} to {w.size(part.bytes_after)}"))
+    if part.reloaded is not None:
+        gap = part.reloaded.max_logit_difference
         rows.append(("reloaded", f"logits within {gap:.1e} of the model in memory"))
     return rows
 
 
 def _text(text: TextPart) -> str:
     return (
-        f"{text['description']}: {text['sequences']} × {text['length']} tokens"
-        f" of {text['documents']} documents"
+        f"{text.description}: {text.sequences} × {text.length} tokens of {text.documents} documents"
     )
 
 
 def _cache(cache: CachePart) -> str:
-    words = f"predictions in files, {w.size(cache['disk_bytes'])}: "
-    if cache["rest"] is None:
+    words = f"predictions in files, {w.size(cache.disk_bytes)}: "
+    if cache.rest is None:
         return f"{words}the whole vocabulary"
     return (
-        f"{words}the {cache['top']} most likely tokens, and {cache['rest']:.1%} of the mass on the"
+        f"{words}the {cache.top} most likely tokens, and {cache.rest:.1%} of the mass on the"
         " others as one: the KL is a lower bound"
     )
 
 
 def _loss(one: PerplexityPart) -> str:
-    spread = w.or_dash(one["error"], "{:.3f}")
-    return f"perplexity {one['perplexity']:.3f} ± {spread}, {one['nll']:.4f} nats per token"
+    spread = w.or_dash(one.error, "{:.3f}")
+    return f"perplexity {one.perplexity:.3f} ± {spread}, {one.nll:.4f} nats per token"

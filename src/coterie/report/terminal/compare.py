@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.report import words as w
+from coterie.report.schema.basics import TextPart
 from coterie.report.schema.compare import Comparison, JudgedPart, MeanPart, RowPart
-from coterie.report.schema.prune import TextPart
 
 _MARKS = {(True, False): "best", (False, True): "≈ best"}
 
@@ -89,7 +89,7 @@ def verdict(found: Comparison) -> str:
             best = [row["title"] for row in rows if row["held_out"][place]["best"]]
             tied = [row["title"] for row in rows if row["held_out"][place]["tied"]]
             if best:
-                line = f"{removed} removed, length {text['length']}: {best[0]} is best"
+                line = f"{removed} removed, length {text.length}: {best[0]} is best"
                 told.append(line + (f"; not told apart: {', '.join(tied)}" if tied else ""))
     return "\n".join(f"- {line}" for line in told)
 
@@ -100,7 +100,7 @@ def _title(found: Comparison, removed: int) -> str:
 
 def _settings(found: Comparison) -> list[str]:
     second = found["second"]
-    decide = "" if second is None else f"; {second['sequences']} more decide between finalists"
+    decide = "" if second is None else f"; {second.sequences} more decide between finalists"
     held_out = "; ".join(_text(text) for text in found["held_out"])
     return [
         f"- model: {found['model']} ({found['architecture']}, {found['layers']} layers), "
@@ -113,10 +113,10 @@ def _settings(found: Comparison) -> list[str]:
 
 
 def _text(text: TextPart) -> str:
-    bos = "BOS first" if text["bos"] else "no BOS"
+    bos = "BOS first" if text.bos else "no BOS"
     return (
-        f"{text['description']}, {text['sequences']} × {text['length']} tokens "
-        f"of {text['documents']} documents, {bos}"
+        f"{text.description}, {text.sequences} × {text.length} tokens "
+        f"of {text.documents} documents, {bos}"
     )
 
 
@@ -129,7 +129,7 @@ def _halves(found: Comparison) -> list[list[int]]:
 def _heads(found: Comparison) -> list[str]:
     heads = ["method"]
     for text in found["held_out"]:
-        at = text["length"]
+        at = text.length
         heads += [f"perplexity {at}", "loss − full", "loss − best", ""]
     heads += ["calibration loss", "removed", "answers", "asked", "executed", "time", "peak"]
     heads += ["size", "tokens/s"]
@@ -204,9 +204,9 @@ def _flat_line(
         "answers": row["answers"],
         "layers": row["layers"],
         "dtype": found["dtype"],
-        "bos": found["held_out"][0]["bos"],
+        "bos": found["held_out"][0].bos,
         "calibration_sequences": row["sequences"],
-        "calibration_length": found["calibration"]["length"],
+        "calibration_length": found["calibration"].length,
         "calibration_nll": row["calibration"],
         "length": None if part is None else part["length"],
     }

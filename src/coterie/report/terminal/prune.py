@@ -5,16 +5,11 @@ from rich.table import Table
 
 from coterie import players as p
 from coterie.report import words as w
-from coterie.report.schema.prune import (
-    AgreementPart,
-    ClosestPart,
-    ContributionsPart,
-    FidelityPart,
-    Record,
-    StagePart,
-    StreamPart,
-    TextPart,
-)
+from coterie.report.schema.basics import ClosestPart, StreamPart, TextPart
+from coterie.report.schema.contributions import AgreementPart, ContributionsPart, FidelityPart
+from coterie.report.schema.part import known
+from coterie.report.schema.plan import StagePart
+from coterie.report.schema.record import Record
 from coterie.report.terminal.search import print_search
 
 _BAR = 24
@@ -23,17 +18,17 @@ _BAR = 24
 def print_record(record: Record, console: Console | None = None) -> None:
     """Print what the record holds: plan, contributions, cut, verdict, cost."""
     out = console or Console(highlight=False)
-    if record["kind"] == "plan":
+    if record.kind == "plan":
         return _plan(record, out)
     _model(record, out)
-    if (found := record.get("contributions")) is not None:
+    if (found := record.contributions) is not None:
         _contributions(record, found, out)
-    elif "choice" in record:
+    elif record.choice is not None:
         out.print("\n[dim]Too little was observed to tell what each player contributes.[/dim]")
-    if (fidelity := record.get("fidelity")) is not None:
+    if (fidelity := record.fidelity) is not None:
         _fidelity(record, fidelity, out)
     print_search(record, out)
-    if record["kind"] == "prune":
+    if record.kind == "prune":
         _verdict(record, out)
     _budget(record, out)
     return None
@@ -50,192 +45,189 @@ def _pairs(rows: list[tuple[str, str]], out: Console, title: str) -> None:
 
 
 def _model(record: Record, out: Console) -> None:
-    model, search = record["model"], record["search"]
-    made_of = f"{model['architecture']}, {model['players']} {_units(record)}"
+    model, search = record.model, record.search
+    made_of = f"{model.architecture}, {model.players} {_units(record)}"
     rows = [
-        ("model", f"{model['name']} ({made_of})"),
-        ("weights", w.short_hash(model["revision"] or model["fingerprint"])),
-        ("search in", f"{search['dtype']} on {search['device']} ({search['dtype_reason']})"),
-        ("engine", search["mode"]),
-        ("calibration", _text(record["calibration"])),
+        ("model", f"{model.name} ({made_of})"),
+        ("weights", w.short_hash(model.revision or model.fingerprint)),
+        ("search in", f"{search.dtype} on {search.device} ({search.dtype_reason})"),
+        ("engine", search.mode),
+        ("calibration", _text(record.calibration)),
     ]
-    if "held_out" in record:
-        rows.append(("held-out", _text(record["held_out"])))
-    rows += [(f"{p.named(label)} locked", why) for label, why in model["locked"].items()]
+    if record.held_out is not None:
+        rows.append(("held-out", _text(record.held_out)))
+    rows += [(f"{p.named(label)} locked", why) for label, why in model.locked.items()]
     _pairs(rows, out, "Model and texts")
 
 
 def _units(record: Record) -> str:
-    return p.unit(record["model"]["player_kind"], plural=True)
+    return p.unit(record.model.player_kind, plural=True)
 
 
 def _text(text: TextPart) -> str:
-    bos = "BOS first" if text["bos"] else "no BOS"
+    bos = "BOS first" if text.bos else "no BOS"
     return (
-        f"{text['description']}: {text['sequences']} × {text['length']} tokens "
-        f"of {text['documents']} documents, {bos}"
+        f"{text.description}: {text.sequences} × {text.length} tokens "
+        f"of {text.documents} documents, {bos}"
     )
 
 
 def _contributions(record: Record, found: ContributionsPart, out: Console) -> None:
-    removed = set(record["cut"]["removed"]) if "cut" in record else set()
-    values = [layer["value"] for layer in found["layers"] if layer["value"] is not None]
+    removed = set(record.cut.removed) if record.cut is not None else set()
+    values = [layer.value for layer in found.layers if layer.value is not None]
     top = max((abs(value) for value in values), default=0.0) or 1.0
     table = Table(box=None, padding=(0, 2, 0, 0))
-    unit = p.unit(record["model"]["player_kind"])
+    unit = p.unit(record.model.player_kind)
     for name in (unit, "contribution", "± sampling", "± texts", ""):
         table.add_column(name, justify="left" if not name else "right")
-    for player, layer in enumerate(found["layers"]):
-        value = layer["value"]
+    for player, layer in enumerate(found.layers):
+        value = layer.value
         if value is None:
-            table.add_row(layer["player"], "locked", "–", "–", "")
+            table.add_row(layer.player, "locked", "–", "–", "")
             continue
         bar = ("█" if value >= 0 else "░") * round(_BAR * abs(value) / top)
         gone = player in removed
         table.add_row(
-            layer["player"],
+            layer.player,
             f"{value:.4f}",
-            w.or_dash(layer["error_sampling"], "{:.4f}"),
-            w.or_dash(layer["error_texts"], "{:.4f}"),
+            w.or_dash(layer.error_sampling, "{:.4f}"),
+            w.or_dash(layer.error_texts, "{:.4f}"),
             f"[red]{bar} cut[/red]" if gone else f"[green]{bar}[/green]",
         )
-    out.print(f"\n[bold]Contribution of each {unit}[/bold], {found['semivalue']}")
-    out.print(f"[dim]{found['unit']}; ± one standard error[/dim]")
+    out.print(f"\n[bold]Contribution of each {unit}[/bold], {found.semivalue}")
+    out.print(f"[dim]{found.unit}; ± one standard error[/dim]")
     out.print(table)
 
 
 def _fidelity(record: Record, fidelity: FidelityPart, out: Console) -> None:
-    rows = [("overall", _faith(fidelity["overall"]))]
+    rows = [("overall", _faith(fidelity.overall))]
     units = _units(record)
-    rows += [(f"{size} {units} kept", _faith(part)) for size, part in fidelity["by_size"].items()]
-    requested = fidelity["requested"]
-    if requested is not None and str(fidelity["requested_size"]) not in fidelity["by_size"]:
+    rows += [(f"{size} {units} kept", _faith(part)) for size, part in fidelity.by_size.items()]
+    requested = fidelity.requested
+    if requested is not None and str(fidelity.requested_size) not in fidelity.by_size:
         rows.append(
-            (f"{fidelity['requested_size']} {units} kept", f"{_faith(requested)}, drawn for this")
+            (f"{fidelity.requested_size} {units} kept", f"{_faith(requested)}, drawn for this")
         )
-    _pairs(rows, out, f"Surrogate, held-out fidelity ({fidelity['how']})")
+    _pairs(rows, out, f"Surrogate, held-out fidelity ({fidelity.how})")
 
 
 def _faith(part: AgreementPart) -> str:
     return (
-        f"R² {w.or_dash(part['r2'])}, Spearman {w.or_dash(part['spearman'])} "
-        f"on {part['coalitions']} coalitions"
+        f"R² {w.or_dash(part.r2)}, Spearman {w.or_dash(part.spearman)} "
+        f"on {part.coalitions} coalitions"
     )
 
 
 def _verdict(record: Record, out: Console) -> None:
-    cut, verdict, size = record["cut"], record["verdict"], record["size"]
+    cut, verdict, size = known(record.cut), known(record.verdict), known(record.size)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("", "before", "after", "change"):
         table.add_column(name, justify="left" if not name else "right")
-    before, after, change = verdict["before"], verdict["after"], verdict["difference"]
+    before, after, change = verdict.before, verdict.after, verdict.difference
     table.add_row(
         "held-out perplexity",
-        f"{before['perplexity']:.3f} ± {w.or_dash(before['error'])}",
-        f"{after['perplexity']:.3f} ± {w.or_dash(after['error'])}",
-        f"×{verdict['ratio']:.3f}",
+        f"{before.perplexity:.3f} ± {w.or_dash(before.error)}",
+        f"{after.perplexity:.3f} ± {w.or_dash(after.error)}",
+        f"×{verdict.ratio:.3f}",
     )
     table.add_row(
         "loss, nats per token",
-        f"{before['nll']:.4f}",
-        f"{after['nll']:.4f}",
-        f"{change['nll']:+.4f} ± {w.or_dash(change['error'], '{:.4f}')} (paired)",
+        f"{before.nll:.4f}",
+        f"{after.nll:.4f}",
+        f"{change.nll:+.4f} ± {w.or_dash(change.error, '{:.4f}')} (paired)",
     )
     for name, old, new, pattern in (
-        ("parameters", size["parameters_before"], size["parameters_after"], w.count),
-        ("bytes on disk", size["bytes_before"], size["bytes_after"], w.size),
+        ("parameters", size.parameters_before, size.parameters_after, w.count),
+        ("bytes on disk", size.bytes_before, size.bytes_after, w.size),
     ):
         table.add_row(name, pattern(old), pattern(new), f"{(new - old) / old:+.1%}")
     out.print("\n[bold]Verdict[/bold]")
     out.print(table)
     rows = [
-        ("cut", p.players(cut["removed_labels"])),
-        ("kept", p.players(cut["kept_labels"])),
+        ("cut", p.players(cut.removed_labels)),
+        ("kept", p.players(cut.kept_labels)),
     ]
-    found, call = record["contributions"], cut["closest"]
+    found, call = record.contributions, cut.closest
     if found is not None and call is not None:
         rows.append(("closest call", _closest(found, call)))
-    rows.append(("reloaded", str(record["verification"]["summary"])))
-    if "runtimes" in record:
-        rows.append(("loads in", "; ".join(record["runtimes"])))
-    if verdict["not_finite"]:
-        rows.append(("not finite", f"{verdict['not_finite']} held-out losses read as the floor"))
+    rows.append(("reloaded", str(known(record.verification)["summary"])))
+    if record.runtimes is not None:
+        rows.append(("loads in", "; ".join(record.runtimes)))
+    if verdict.not_finite:
+        rows.append(("not finite", f"{verdict.not_finite} held-out losses read as the floor"))
     _pairs(rows, out, f"{_units(record).capitalize()} (0-based)")
 
 
 def _closest(found: ContributionsPart, call: ClosestPart) -> str:
-    kept, gone = (p.named(found["layers"][call[side]]["player"]) for side in ("kept", "removed"))
-    told = f"{kept} kept, {gone} cut: they differ by {call['difference']:.4f} ± {call['error']:.4f}"
-    if call["difference"] < 2 * call["error"]:
+    kept, gone = (p.named(found.layers[player].player) for player in (call.kept, call.removed))
+    told = f"{kept} kept, {gone} cut: they differ by {call.difference:.4f} ± {call.error:.4f}"
+    if call.difference < 2 * call.error:
         told += ", which does not tell them apart; a larger --budget might"
     return told
 
 
 def _budget(record: Record, out: Console) -> None:
-    spent = record["budget"]
+    spent = known(record.budget)
     rows = [
-        ("distinct coalitions", f"{spent['distinct']:,} ({spent['known']:,} known before)"),
-        ("layer-tokens asked", w.count(spent["layer_tokens_asked"])),
-        ("layer-tokens executed", w.count(spent["layer_tokens_executed"])),
-        ("head-tokens", w.count(spent["head_tokens"])),
-        ("time", ", ".join(f"{k} {w.seconds(v)}" for k, v in spent["seconds"].items())),
+        ("distinct coalitions", f"{spent.distinct:,} ({spent.known:,} known before)"),
+        ("layer-tokens asked", w.count(spent.layer_tokens_asked)),
+        ("layer-tokens executed", w.count(spent.layer_tokens_executed)),
+        ("head-tokens", w.count(spent.head_tokens)),
+        ("time", ", ".join(f"{k} {w.seconds(v)}" for k, v in spent.seconds.items())),
     ]
-    if spent["not_finite"]:
-        rows.append(("not finite", f"{spent['not_finite']} observations read as the floor"))
-    if broken := record.get("breakdowns"):
+    if spent.not_finite:
+        rows.append(("not finite", f"{spent.not_finite} observations read as the floor"))
+    if broken := record.breakdowns:
         rows.append(("the first", broken[0]))
-    if (stream := record.get("streaming")) is not None:
+    if (stream := record.streaming) is not None:
         rows += streamed(stream)
     _pairs(rows, out, "Cost")
 
 
 def streamed(stream: StreamPart) -> list[tuple[str, str]]:
     """What was read from disk, and what was checked before it was believed."""
-    hidden = 1 - stream["seconds_waiting"] / max(stream["seconds_reading"], 1e-9)
-    told = f"{w.size(stream['bytes_read'])} in {stream['passes']:,} passes over the layers, "
-    told += f"{w.size(stream['bytes_per_coalition'])} per coalition; {max(0.0, hidden):.0%} hidden"
-    rows = [("read from disk", told), ("streaming checked", stream["checked"])]
-    if stream["bytes_spilled"]:
-        rows.append(("states in files", w.size(stream["bytes_spilled"])))
+    hidden = 1 - stream.seconds_waiting / max(stream.seconds_reading, 1e-9)
+    told = f"{w.size(stream.bytes_read)} in {stream.passes:,} passes over the layers, "
+    told += f"{w.size(stream.bytes_per_coalition)} per coalition; {max(0.0, hidden):.0%} hidden"
+    rows = [("read from disk", told), ("streaming checked", stream.checked)]
+    if stream.bytes_spilled:
+        rows.append(("states in files", w.size(stream.bytes_spilled)))
     return rows
 
 
 def _plan(record: Record, out: Console) -> None:
-    plan = record["plan"]
+    plan = known(record.plan)
     answers, streamed = [], []
-    if "answers" in plan:
-        answers.append(("answers to tasks", f"{plan['answers']:,} by every coalition"))
-    if "pass_bytes" in plan:
-        told = f"{w.size(plan['pass_bytes'])} of layers for every question"
+    if plan.answers is not None:
+        answers.append(("answers to tasks", f"{plan.answers:,} by every coalition"))
+    if plan.pass_bytes is not None:
+        told = f"{w.size(plan.pass_bytes)} of layers for every question"
         streamed.append(("read from disk", told))
     _pairs(
         [
-            ("distinct coalitions", f"{plan['distinct']:,} ({plan['known']:,} known already)"),
+            ("distinct coalitions", f"{plan.distinct:,} ({plan.known:,} known already)"),
             *answers,
-            ("layer executions", f"{plan['layer_executions']:,} × {plan['sequences']} sequences"),
-            ("layer-tokens asked", w.count(plan["layer_tokens_asked"])),
-            ("layer-tokens executed", w.count(plan["layer_tokens_executed"])),
-            ("memory", f"{w.size(plan['memory_bytes'])} (weights and states)"),
+            ("layer executions", f"{plan.layer_executions:,} × {plan.sequences} sequences"),
+            ("layer-tokens asked", w.count(plan.layer_tokens_asked)),
+            ("layer-tokens executed", w.count(plan.layer_tokens_executed)),
+            ("memory", f"{w.size(plan.memory_bytes)} (weights and states)"),
             *streamed,
-            ("disk", f"{w.size(plan['disk_bytes'])} for the checkpoint"),
-            ("estimated time", w.seconds(plan["seconds"])),
+            ("disk", f"{w.size(plan.disk_bytes)} for the checkpoint"),
+            ("estimated time", w.seconds(plan.seconds)),
         ],
         out,
-        "Plan, at most (nothing was written)"
-        if plan.get("at_most")
-        else "Plan (nothing was written)",
+        "Plan, at most (nothing was written)" if plan.at_most else "Plan (nothing was written)",
     )
-    stages = plan.get("stages", [])
-    if stages:
-        _pairs(
-            [(stage["what"], _stage(stage)) for stage in stages], out, "Beside the cut, in order"
-        )
+    if plan.stages:
+        rows = [(stage.what, _stage(stage)) for stage in plan.stages]
+        _pairs(rows, out, "Beside the cut, in order")
 
 
 def _stage(stage: StagePart) -> str:
-    known = stage["seconds"]
-    lasts = "time not estimated" if known is None else f"about {w.seconds(known)}"
+    lasts = "time not estimated"
+    if stage.seconds is not None:
+        lasts = f"about {w.seconds(stage.seconds)}"
     return (
-        f"{stage['detail']}; {w.count(stage['layer_tokens'])} layer-tokens, {lasts}, at most "
-        f"{w.size(stage['disk_bytes'])} on disk"
+        f"{stage.detail}; {w.count(stage.layer_tokens)} layer-tokens, {lasts}, at most "
+        f"{w.size(stage.disk_bytes)} on disk"
     )

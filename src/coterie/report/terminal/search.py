@@ -5,14 +5,9 @@ from rich.table import Table
 
 from coterie import players as p
 from coterie.report import words as w
-from coterie.report.schema.prune import (
-    ChoicePart,
-    InteractionsPart,
-    Record,
-    SizeChoicePart,
-    StabilityPart,
-    TargetPart,
-)
+from coterie.report.schema.contributions import InteractionsPart, StabilityPart
+from coterie.report.schema.record import Record
+from coterie.report.schema.search import ChoicePart, SizeChoicePart, TargetPart
 
 MOST_PAIRS = 12
 """Interactions shown: those furthest from nothing, in their own standard errors."""
@@ -22,43 +17,43 @@ NATS = "nats per token"
 
 def print_search(record: Record, out: Console) -> None:
     """Print those of the parts that the record has."""
-    if "choice" in record:
-        _choice(record["choice"], record, out)
-    if "target" in record:
-        _target(record["target"], out)
-    if "stability" in record:
-        _stability(record["stability"], out)
-    if "interactions" in record:
-        _interactions(record["interactions"], out)
+    if record.choice is not None:
+        _choice(record.choice, record, out)
+    if record.target is not None:
+        _target(record.target, out)
+    if record.stability is not None:
+        _stability(record.stability, out)
+    if record.interactions is not None:
+        _interactions(record.interactions, out)
 
 
 def _choice(choice: ChoicePart, record: Record, out: Console) -> None:
-    cut = record["cut"]["removed"] if "cut" in record else None
-    where = f"{choice['sequences']} sequences of {choice['documents']} documents, the "
-    where += "calibration and second texts" if choice["second"] else "calibration texts alone"
-    if "unit" in choice:
-        where = f"the {choice['sequences']} items and sequences that the search asked about"
-    here = [one for one in choice["sizes"] if cut is None or one["removed"] == cut]
+    cut = record.cut.removed if record.cut is not None else None
+    where = f"{choice.sequences} sequences of {choice.documents} documents, the "
+    where += "calibration and second texts" if choice.second else "calibration texts alone"
+    if choice.unit is not None:
+        where = f"the {choice.sequences} items and sequences that the search asked about"
+    here = [one for one in choice.sizes if cut is None or one.removed == cut]
     if len(here) == 1:
-        _finalists(here[0], choice.get("unit", NATS), out)
+        _finalists(here[0], choice.unit or NATS, out)
     else:
-        _front(here, choice.get("unit", NATS), out)
-        inside = "each lies inside the next larger one" if choice["nested"] else "they are no nest"
+        _front(here, choice.unit or NATS, out)
+        inside = "each lies inside the next larger one" if choice.nested else "they are no nest"
         out.print(f"[dim]{inside}[/dim]")
-    out.print(f"[dim]by {record['search']['method']}; decided on {where}[/dim]")
-    if choice["remark"]:
-        out.print(f"[dim]{choice['remark']}[/dim]")
-    if choice["out_of_time"]:
+    out.print(f"[dim]by {record.search.method}; decided on {where}[/dim]")
+    if choice.remark:
+        out.print(f"[dim]{choice.remark}[/dim]")
+    if choice.out_of_time:
         out.print("[dim]the time ended the search: the best known by then was chosen[/dim]")
 
 
 def _finalists(here: SizeChoicePart, unit: str, out: Console) -> None:
     table = _table("finalist", "behind the winner", "cut")
-    for one in here["finalists"]:
-        behind = f"{one['behind']:.4f} ± {w.or_dash(one['error'], '{:.4f}')}"
-        table.add_row(one["method"], behind, p.players(one["removed_labels"]))
+    for one in here.finalists:
+        behind = f"{one.behind:.4f} ± {w.or_dash(one.error, '{:.4f}')}"
+        table.add_row(one.method, behind, p.players(one.removed_labels))
     out.print("\n[bold]Finalists[/bold]")
-    excess = f"{here['excess']:+.4f} ± {w.or_dash(here['error'], '{:.4f}')}"
+    excess = f"{here.excess:+.4f} ± {w.or_dash(here.error, '{:.4f}')}"
     out.print(f"[dim]{unit}, paired by document; the winner is {excess} from the full model[/dim]")
     out.print(table)
 
@@ -66,9 +61,9 @@ def _finalists(here: SizeChoicePart, unit: str, out: Console) -> None:
 def _front(sizes: list[SizeChoicePart], unit: str, out: Console) -> None:
     table = _table("kept", "above the full model", "found by", "cut")
     for one in sizes:
-        excess = f"{one['excess']:+.4f} ± {w.or_dash(one['error'], '{:.4f}')}"
-        removed = p.players(one["removed_labels"])
-        table.add_row(str(one["size"]), excess, one["method"], removed)
+        excess = f"{one.excess:+.4f} ± {w.or_dash(one.error, '{:.4f}')}"
+        removed = p.players(one.removed_labels)
+        table.add_row(str(one.size), excess, one.method, removed)
     out.print("\n[bold]The best coalition of every size[/bold]")
     out.print(f"[dim]{unit}, paired by document[/dim]")
     out.print(table)
@@ -76,19 +71,19 @@ def _front(sizes: list[SizeChoicePart], unit: str, out: Console) -> None:
 
 def _target(target: TargetPart, out: Console) -> None:
     before, most, after = (
-        f"{target[side]:.4g}" if target["unit"] == "seconds" else w.count(target[side])
-        for side in ("before", "most", "after")
+        f"{amount:.4g}" if target.unit == "seconds" else w.count(amount)
+        for amount in (target.before, target.most, target.after)
     )
-    option = f"--{target['name'].replace('_', '-')} {target['asked']:g}"
-    out.print(f"\n{option}: {before} {target['unit']} before, {most} allowed, {after} remain")
+    option = f"--{target.name.replace('_', '-')} {target.asked:g}"
+    out.print(f"\n{option}: {before} {target.unit} before, {most} allowed, {after} remain")
 
 
 def _stability(found: StabilityPart, out: Console) -> None:
     table = _table("between", "runs", "ranks, Spearman", "cut sets, Jaccard")
-    for part in found["overlaps"]:
-        ranks = [rank for rank in part["ranks"] if rank is not None]
-        table.add_row(part["over"], str(part["runs"]), _spread(ranks), _spread(part["cuts"]))
-    out.print(f"\n[bold]Stability of cutting {found['removed']} by {found['method']}[/bold]")
+    for part in found.overlaps:
+        ranks = [rank for rank in part.ranks if rank is not None]
+        table.add_row(part.over, str(part.runs), _spread(ranks), _spread(part.cuts))
+    out.print(f"\n[bold]Stability of cutting {found.removed} by {found.method}[/bold]")
     out.print("[dim]mean (lowest) over every two runs[/dim]")
     out.print(table)
 
@@ -101,19 +96,19 @@ def _interactions(found: InteractionsPart, out: Console) -> None:
     def clear(pair_value: float | None, error: float | None) -> float:
         return abs(pair_value or 0.0) / (error or float("inf"))
 
-    pairs = sorted(found["pairs"], key=lambda pair: -clear(pair["value"], pair["error_sampling"]))
+    pairs = sorted(found.pairs, key=lambda pair: -clear(pair.value, pair.error_sampling))
     table = _table("players", "interaction", "± sampling", "± texts", "")
     for pair in pairs[:MOST_PAIRS]:
-        value = pair["value"]
+        value = pair.value
         table.add_row(
-            " and ".join(pair["labels"]),
+            " and ".join(pair.labels),
             w.or_dash(value, "{:+.4f}"),
-            w.or_dash(pair["error_sampling"], "{:.4f}"),
-            w.or_dash(pair["error_texts"], "{:.4f}"),
+            w.or_dash(pair.error_sampling, "{:.4f}"),
+            w.or_dash(pair.error_texts, "{:.4f}"),
             "stand in for each other" if (value or 0.0) < 0 else "need each other",
         )
-    out.print(f"\n[bold]The clearest of {len(pairs)} interactions[/bold], {found['name']}")
-    out.print(f"[dim]{found['unit']}; ± one standard error[/dim]")
+    out.print(f"\n[bold]The clearest of {len(pairs)} interactions[/bold], {found.name}")
+    out.print(f"[dim]{found.unit}; ± one standard error[/dim]")
     out.print(table)
 
 

@@ -4,7 +4,8 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.report import words as w
-from coterie.report.schema.prune import TextPart
+from coterie.report.schema.basics import TextPart
+from coterie.report.schema.part import known
 from coterie.report.schema.sparsify import SparsityPart, SparsityRecord
 from coterie.report.terminal.prune import streamed
 
@@ -26,71 +27,71 @@ _BAR = 24
 def print_sparsity(record: SparsityRecord, console: Console | None = None) -> None:
     """Print what the record holds: sparsities, verdict, cost."""
     out = console or Console(highlight=False)
-    sparse, model = record["sparsity"], record["model"]
+    sparse, model = record.sparsity, record.model
     out.print(
-        f"\n[bold]{model['name']}[/bold] ({model['architecture']}), {_asked(sparse)}, "
-        f"{sparse['allocation']}, {sparse['pruner']}, {record['dtype']}"
+        f"\n[bold]{model.name}[/bold] ({model.architecture}), {_asked(sparse)}, "
+        f"{sparse.allocation}, {sparse.pruner}, {record.dtype}"
     )
-    if sparse["contributions"]:
-        out.print(f"[dim]{sparse['contributions']}[/dim]")
+    if sparse.contributions:
+        out.print(f"[dim]{sparse.contributions}[/dim]")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("unit", "contribution", "asked", "realised", ""):
         table.add_column(name, justify="left" if not name else "right")
-    for unit in sparse["units"]:
-        bar = "[red]cut[/red]" if unit["cut"] else "█" * round(_BAR * unit["realised"])
+    for unit in sparse.units:
+        bar = "[red]cut[/red]" if unit.cut else "█" * round(_BAR * unit.realised)
         table.add_row(
-            unit["unit"],
-            w.or_dash(unit["contribution"], "{:.4f}"),
-            f"{unit['asked']:.4f}",
-            f"{unit['realised']:.4f}",
+            unit.unit,
+            w.or_dash(unit.contribution, "{:.4f}"),
+            f"{unit.asked:.4f}",
+            f"{unit.realised:.4f}",
             bar,
         )
     out.print(table)
     _verdict(record, out)
-    spent = record["cost"]
+    spent = record.cost
     out.print(
-        f"\n[bold]Cost[/bold]\n{spent['coalitions']:,} coalitions, "
-        f"{w.count(spent['layer_tokens_asked'])} layer-tokens asked; "
-        + ", ".join(f"{k} {w.seconds(v)}" for k, v in spent["seconds"].items())
+        f"\n[bold]Cost[/bold]\n{spent.coalitions:,} coalitions, "
+        f"{w.count(spent.layer_tokens_asked)} layer-tokens asked; "
+        + ", ".join(f"{k} {w.seconds(v)}" for k, v in spent.seconds.items())
     )
-    if (stream := record.get("streaming")) is not None:
+    if (stream := record.streaming) is not None:
         for what, told in streamed(stream):
             out.print(f"{what}: {told}")
     out.print(f"[dim]{RUNTIMES}[/dim]")
 
 
 def _verdict(record: SparsityRecord, out: Console) -> None:
-    sparse, verdict = record["sparsity"], record["verdict"]
-    before, after, change = verdict["before"], verdict["after"], verdict["difference"]
+    sparse, verdict = record.sparsity, known(record.verdict)
+    before, after, change = verdict.before, verdict.after, verdict.difference
     out.print("\n[bold]Verdict[/bold]")
-    out.print(f"held-out: {_text(record['held_out'])}")
+    out.print(f"held-out: {_text(record.held_out)}")
     out.print(
-        f"perplexity {before['perplexity']:.3f} ± {w.or_dash(before['error'])} before, "
-        f"{after['perplexity']:.3f} ± {w.or_dash(after['error'])} after (×{verdict['ratio']:.3f})"
+        f"perplexity {before.perplexity:.3f} ± {w.or_dash(before.error)} before, "
+        f"{after.perplexity:.3f} ± {w.or_dash(after.error)} after (×{verdict.ratio:.3f})"
     )
     out.print(
-        f"loss {change['nll']:+.4f} ± {w.or_dash(change['error'], '{:.4f}')} nats per token, paired"
+        f"loss {change.nll:+.4f} ± {w.or_dash(change.error, '{:.4f}')} nats per token, paired"
     )
     out.print(
-        f"zeros {sparse['zeros']:,} of {sparse['weights']:,} weights in linear maps; asked "
-        f"{sparse['asked']:.6f}, realised {sparse['realised']:.6f}"
+        f"zeros {sparse.zeros:,} of {sparse.weights:,} weights in linear maps; asked "
+        f"{sparse.asked:.6f}, realised {sparse.realised:.6f}"
     )
-    if sparse["damping"] is not None:
-        out.print(f"Hessians damped by up to {sparse['damping']:g} of their mean diagonal")
-    if (pruning := record["pruning"]) is not None and sparse["judged_on"] is not None:
+    if sparse.damping is not None:
+        out.print(f"Hessians damped by up to {sparse.damping:g} of their mean diagonal")
+    if (pruning := record.pruning) is not None and sparse.judged_on is not None:
         out.print(f"measured on: {_text(pruning)}")
     out.print(_inputs(sparse))
-    out.print(f"reloaded: {record['verification']['summary']}")
+    out.print(f"reloaded: {known(record.verification)['summary']}")
 
 
 def _inputs(sparse: SparsityPart) -> str:
     """On how many inputs maps were judged, and which of them on none."""
-    if sparse["judged_on"] is None:
-        return f"{sparse['pruner']} looks at weights alone: no text was read for pruning"
-    fewest, most = sparse["judged_on"]
+    if sparse.judged_on is None:
+        return f"{sparse.pruner} looks at weights alone: no text was read for pruning"
+    fewest, most = sparse.judged_on
     rows = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
     told = f"maps were judged on {rows} calibration inputs each"
-    if unseen := sparse["unseen"]:
+    if unseen := sparse.unseen:
         named = ", ".join(unseen[:NAMED]) + (", …" if len(unseen) > NAMED else "")
         told += (
             f"; none reached {len(unseen)} of them, in which weights alone decided ({named}): "
@@ -100,9 +101,9 @@ def _inputs(sparse: SparsityPart) -> str:
 
 
 def _asked(sparse: SparsityPart) -> str:
-    return f"{sparse['pattern'] or format(sparse['target'], '.0%')} sparse"
+    return f"{sparse.pattern or format(sparse.target, '.0%')} sparse"
 
 
 def _text(text: TextPart) -> str:
-    bos = "BOS first" if text["bos"] else "no BOS"
-    return f"{text['description']}, {text['sequences']} × {text['length']} tokens, {bos}"
+    bos = "BOS first" if text.bos else "no BOS"
+    return f"{text.description}, {text.sequences} × {text.length} tokens, {bos}"

@@ -5,7 +5,8 @@ from rich.table import Table
 
 from coterie import players as p
 from coterie.report import words as w
-from coterie.report.schema.prune import Record, UtilityPart
+from coterie.report.schema.record import Record
+from coterie.report.schema.search import UtilityPart
 from coterie.report.schema.utilities import UtilityReport
 from coterie.report.terminal.prune import print_record
 
@@ -13,40 +14,40 @@ from coterie.report.terminal.prune import print_record
 def print_utilities(found: UtilityReport, console: Console | None = None) -> None:
     """Print the record of the mix, then one column a utility."""
     out = console or Console(highlight=False)
-    print_record(found["record"], out)
-    _print_parts(found["parts"], found["unit"], found["record"], out)
+    print_record(found.record, out)
+    _print_parts(found.parts, found.unit, found.record, out)
 
 
 def print_mixed(record: Record, console: Console | None = None) -> None:
     """Print a record, then the utilities that its cut was chosen by, if any were."""
     out = console or Console(highlight=False)
     print_record(record, out)
-    if "utility" in record:
-        mix = record["utility"]
-        _print_parts(mix["parts"], mix["unit"], record, out)
+    if record.utility is not None:
+        mix = record.utility
+        _print_parts(mix.parts, mix.unit, record, out)
 
 
 def _print_parts(parts: list[UtilityPart], unit: str, record: Record, out: Console) -> None:
-    columns = [one for part in parts if (one := part["contributions"]) is not None]
+    columns = [one for part in parts if (one := part.contributions) is not None]
     if len(columns) == len(parts):
         table = Table(box=None, padding=(0, 3, 0, 0))
-        table.add_column(p.unit(record["model"]["player_kind"]), justify="right")
+        table.add_column(p.unit(record.model.player_kind), justify="right")
         for part in parts:
-            table.add_column(part["name"], justify="right")
-        for layers in zip(*(one["layers"] for one in columns), strict=True):
+            table.add_column(part.name, justify="right")
+        for layers in zip(*(one.layers for one in columns), strict=True):
             cells = []
             for layer in layers:
-                value, error = layer["value"], layer["error_texts"]
+                value, error = layer.value, layer.error_texts
                 shown = w.or_dash(value, "{:+.2f}")
                 cells.append(shown if value is None else f"{shown} ± {w.or_dash(error, '{:.2f}')}")
-            table.add_row(layers[0]["player"], *cells)
+            table.add_row(layers[0].player, *cells)
         out.print("\n[bold]Contribution to each utility[/bold]")
         out.print(f"[dim]1 is {unit}; ± one standard error over items or texts[/dim]")
         out.print(table)
     for part in parts:
-        cut = f", cut model {part['cut']:.4f}" if "cut" in part else ""
+        cut = f", cut model {part.cut:.4f}" if part.cut is not None else ""
         out.print(
-            f"[dim]{part['name']}: {part['measure']}, weight {part['weight']:.2f}, "
-            f"{part['units']} items or sequences; full model {part['full']:.4f}{cut}; one layer "
-            f"alone changes it by {part['scale']:.4f} on average[/dim]"
+            f"[dim]{part.name}: {part.measure}, weight {part.weight:.2f}, "
+            f"{part.units} items or sequences; full model {part.full:.4f}{cut}; one layer "
+            f"alone changes it by {part.scale:.4f} on average[/dim]"
         )

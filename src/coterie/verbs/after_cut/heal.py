@@ -19,7 +19,7 @@ from coterie.models.loaded.quiet import quiet
 from coterie.plain import Json
 from coterie.quantization.torchao import check_plain
 from coterie.report.schema.after_cut import AfterPart, LearningPart
-from coterie.report.schema.prune import Record
+from coterie.report.schema.record import CheckpointRecord
 from coterie.scores.sequence_losses import sequence_losses
 from coterie.texts.sets import Tokens
 from coterie.verbs.after_cut.heal_request import RATES, Healing, HealJob
@@ -68,9 +68,9 @@ def heal(
         check_output(output, overwrite=overwrite)
     job = _admit(request, progress)
     identity = as_read(job.identity())
-    if done is not None and (parts := Parts.finished(done, identity)) is not None:
+    if done is not None and done.after and (done.identity or {}).get("after") == identity:
         progress.say(f"{output.name} holds the finished healing of this very request")
-        return parts
+        return Parts(done.after[-1], done)
     check_output(output, overwrite=overwrite, source=job.cut.folder)
     state = output.resolve().parent / f".{output.resolve().name}.healing.safetensors"
     check_resume(state, identity)
@@ -101,18 +101,20 @@ def _admit(request: Healing, progress: Progress) -> HealJob:
     return HealJob(request, cut, full, kept, record, lessons, judges)
 
 
-def _teacher(request: Healing, record: Record | None, cut: Source) -> tuple[str, str | None]:
+def _teacher(
+    request: Healing, record: CheckpointRecord | None, cut: Source
+) -> tuple[str, str | None]:
     """Name and revision of the model the checkpoint was cut from."""
     if request.teacher is not None:
         return request.teacher, request.revision
-    if record is not None and "model" in record:
-        named = record["model"]
-        if named["hub_id"] is not None:
-            return named["hub_id"], named["revision"]
-        if named["name"] == REFERENCE:
+    if record is not None and record.model is not None:
+        named = record.model
+        if named.hub_id is not None:
+            return named.hub_id, named.revision
+        if named.name == REFERENCE:
             return REFERENCE, None
         raise HealError(
-            f"{cut.name!r} was cut from a local folder {named['name']!r}: say where it is with"
+            f"{cut.name!r} was cut from a local folder {named.name!r}: say where it is with"
             " --teacher DIR"
         )
     raise HealError(f"{cut.name!r} does not say what it was cut from: name it with --teacher MODEL")
@@ -211,7 +213,7 @@ def _in_memory(student: Student, tokens: Tokens) -> float:
 def _learning(
     request: Healing, plan: Plan, learned: Learned, pair: TeacherAndStudent
 ) -> LearningPart:
-    part = LearningPart(
+    return LearningPart(
         mode=request.mode,
         rank=request.rank if request.mode == "lora" else None,
         learning_rate=plan.learning_rate,
@@ -224,10 +226,8 @@ def _learning(
         trained_parameters=sum(one.numel() for one in pair.student.trained.values()),
         kl_first=learned.kl[0],
         kl_last=learned.kl[1],
+        cache=pair.cache,
     )
-    if pair.cache is not None:
-        part["cache"] = pair.cache
-    return part
 
 
 def _part(

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from coterie.healing.origin import HealError
 from coterie.models.files.sources import Source
 from coterie.plain import Json
-from coterie.report.schema.prune import Record
+from coterie.report.schema.record import CheckpointRecord
 from coterie.texts.sets import TextSet
 from coterie.verbs.after_cut.texts import Judges
 from coterie.verbs.shared.provenance import bare, versions
@@ -100,7 +100,7 @@ class HealJob:
     cut: Source
     full: Source
     kept: tuple[int, ...]
-    record: Record | None
+    record: CheckpointRecord | None
     lessons: TextSet
     judges: TextSet
 

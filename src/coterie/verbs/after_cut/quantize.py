@@ -1,6 +1,6 @@
 """`quantize`: write a checkpoint in fewer bits, read it back, and judge what that cost."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -116,7 +116,7 @@ def quantize(
     source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
     check_plain(source)
     record = read_record(source.folder)
-    named = record["model"]["name"] if record is not None and "model" in record else source.name
+    named = record.model.name if record is not None and record.model is not None else source.name
     progress.say(f"reading texts for {source.name}")
     tokenizer = load_tokenizer(source)
     judges, texts = held_out_texts(request.judges, record, named, source, tokenizer), None
@@ -132,9 +132,9 @@ def quantize(
             "coterie": versions()["coterie"],
         }
     )
-    if done is not None and (parts := Parts.finished(done, identity)) is not None:
+    if done is not None and done.after and (done.identity or {}).get("after") == identity:
         progress.say(f"{output.name} holds the finished run of this very request")
-        return parts
+        return Parts(done.after[-1], done)
     check_output(output, overwrite=overwrite, source=source.folder)
     with written_aside(output, overwrite=overwrite) as folder:
         made: _Made
@@ -148,8 +148,7 @@ def quantize(
             made = _elsewhere(source, request.scheme, maker, folder, tokens, device)
         written = Source(output.name, folder, None, request.trust_remote_code)
         part = _part(request, (source, written), judges, made, output, device)
-        if texts is not None:
-            part["text"] = text_part(texts)
+        part = replace(part, text=None if texts is None else text_part(texts))
         return remember(folder, source.folder, record, part, identity)
 
 
@@ -186,7 +185,7 @@ def _part(
     device: torch.device,
 ) -> AfterPart:
     (before, bad_before), (after, bad_after) = made.before, made.after
-    part = AfterPart(
+    return AfterPart(
         what="quantize",
         command=command_line("quantize", request.as_json(), output),
         settings=request.as_json(),
@@ -203,7 +202,5 @@ def _part(
         not_finite=bad_before + bad_after,
         versions={**versions(), **made.versions},
         machine=machine(torch.get_num_threads(), str(device)),
+        group=made.group,
     )
-    if made.group is not None:
-        part["group"] = made.group
-    return part

@@ -2,14 +2,13 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from coterie.plain import Json
 from coterie.report.card.after_cut import card_section
 from coterie.report.schema.after_cut import AfterPart
-from coterie.report.schema.prune import Record
+from coterie.report.schema.record import CheckpointRecord
 from coterie.verbs.shared.output import write_record
 
 
@@ -23,25 +22,13 @@ class Parts:
     """
 
     part: AfterPart
-    record: dict[str, Json]
-
-    @classmethod
-    def finished(cls, record: Record, identity: Mapping[str, Json]) -> "Parts | None":
-        """The report of a finished run, if the folder's record ends with this very one."""
-        whole = cast("dict[str, Json]", record)
-        after = whole.get("after")
-        own = whole.get("identity")
-        if not (isinstance(after, list) and after and isinstance(own, dict)):
-            return None
-        if own.get("after") != identity:
-            return None
-        return cls(cast("AfterPart", after[-1]), whole)
+    record: CheckpointRecord
 
 
 def remember(
     folder: Path,
     before: Path,
-    record: Record | None,
+    record: CheckpointRecord | None,
     part: AfterPart,
     identity: Mapping[str, Json],
 ) -> Parts:
@@ -51,15 +38,13 @@ def remember(
         folder: Of the new checkpoint.
         before: Of the old one.
         record: The old one's record.
+        part: What was done.
+        identity: What decided its outcome.
     """
-    whole = dict(cast("Mapping[str, Json]", record)) if record is not None else {}
-    earlier = whole.get("after")
-    parts = [*earlier, part] if isinstance(earlier, list) else [part]
-    old = whole.get("identity")
-    whole.setdefault("kind", part["what"])
-    whole["after"] = cast("Json", parts)
+    old = CheckpointRecord(kind=part.what) if record is None else record
     # Nobody may take this for the finished run that only made the cut.
-    whole["identity"] = {"before": old if isinstance(old, dict) else None, "after": identity}
+    own: dict[str, Json] = {"before": old.identity, "after": identity}
+    whole = replace(old, after=[*(old.after or []), part], identity=own)
     card = before / "README.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     (folder / "README.md").write_text(f"{text}{card_section(part)}", encoding="utf-8")
@@ -70,7 +55,8 @@ def remember(
 def command_line(verb: str, settings: Mapping[str, Json], output: Path) -> str:
     """The command that asks for this, every path in it reduced to its last part."""
     words = ["coterie", verb, str(settings["model"])]
-    flat = {**settings, **cast("dict[str, Json]", settings.get("judges") or {})}
+    judges = settings.get("judges")
+    flat = {**settings, **(judges if isinstance(judges, Mapping) else {})}
     for name, value in flat.items():
         if name in ("model", "judges") or value in (None, False, 0.0):
             continue

@@ -12,7 +12,8 @@ from coterie.models.files.sources import REFERENCE
 from coterie.models.files.sources import Source as Model
 from coterie.models.reference.text import training_documents
 from coterie.plain import Json
-from coterie.report.schema.prune import Record
+from coterie.report.schema.part import known
+from coterie.report.schema.record import CheckpointRecord
 from coterie.texts.packing import BOS_POLICIES, SequenceFormat, encode
 from coterie.texts.recipe import CALIBRATION_ON_HUB, TextRecipe
 from coterie.texts.sets import TextSet, pack
@@ -38,7 +39,7 @@ class Judges:
 
 def held_out_texts(
     asked: Judges,
-    record: Record | None,
+    record: CheckpointRecord | None,
     full: str,
     model: Model,
     tokenizer: PreTrainedTokenizerBase,
@@ -58,7 +59,7 @@ def held_out_texts(
     if asked.held_out is not None and asked.calibration is None:
         return _judges_alone(asked.held_out, model, tokenizer)
     request: dict[str, Json] = (
-        dict(record["request"]) if record is not None and "request" in record else {}
+        dict(record.request) if record is not None and record.request is not None else {}
     )
     calibration = asked.calibration or _word(request, "calibration")
     held_out = asked.held_out or _word(request, "held_out")
@@ -77,9 +78,9 @@ def held_out_texts(
         bos=next((policy for policy in BOS_POLICIES if policy == request.get("bos")), "auto"),
         context=context,
     )
-    if record is None or "held_out" not in record:
+    if record is None or record.held_out is None:
         return recipe.read()[1]
-    n, length = record["calibration"]["sequences"], record["calibration"]["length"]
+    n, length = known(record.calibration).sequences, known(record.calibration).length
     recipe = replace(recipe, sequences=n, length=length)
     try:
         found = [recipe.read()[1]]
@@ -88,10 +89,10 @@ def held_out_texts(
             f"{error} (it judged the cut: say where it lies with --calibration or --held-out)"
         ) from error
     # What is drawn to choose moves what is drawn to judge: a search with finalists draws twice.
-    if found[0].sha256 != record["held_out"]["sha256"]:
+    if found[0].sha256 != record.held_out.sha256:
         with suppress(TextError):
             found.insert(0, replace(recipe, sequences=2 * n).read()[1])
-    same = [texts for texts in found if texts.sha256 == record["held_out"]["sha256"]]
+    same = [texts for texts in found if texts.sha256 == record.held_out.sha256]
     return (same or found[-1:])[0]
 
 

@@ -273,5 +273,5 @@ def _each(tasks: tuple[str, ...]) -> Iterator[str]:
 def default_text(sources: list[Source]) -> str:
     """`stdlib` where the first is the reference model or made of it, else WikiText-2."""
     record = read_record(sources[0].folder)
-    made_of = record["model"]["name"] if record and "model" in record else sources[0].name
+    made_of = record.model.name if record and record.model else sources[0].name
     return "stdlib" if REFERENCE in (sources[0].name, made_of) else "wikitext-2"

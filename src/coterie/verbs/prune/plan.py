@@ -8,7 +8,8 @@ from coterie.engine.cost import plan
 from coterie.game.coalitions import to_text
 from coterie.game.search import plain_cost
 from coterie.game.study import checked
-from coterie.report.schema.prune import PlanPart, Record
+from coterie.report.schema.plan import PlanPart
+from coterie.report.schema.record import Record
 from coterie.verbs.search.by_utility import planned
 from coterie.verbs.search.choose import tenth_of_paper
 from coterie.verbs.search.targets import target_of
@@ -51,11 +52,11 @@ def prune_plan(
         part = _of_design(workspace) if request.method == "paper" else _of_search(workspace)
         if request.utility is not None:
             part = planned(workspace, tasks_of(request), part, _keep(workspace))
-        part["keep"] = _keep(workspace)
-        part["source_bytes"] = sum(entry.n_bytes for entry in prepared.source.entries)
-        record["plan"] = part
+        part.keep = _keep(workspace)
+        part.source_bytes = sum(entry.n_bytes for entry in prepared.source.entries)
+        record.plan = part
         if workspace.streamed:
-            record["plan"]["pass_bytes"] = workspace.streamed[0].pass_bytes
+            part.pass_bytes = workspace.streamed[0].pass_bytes
         return record
 
 

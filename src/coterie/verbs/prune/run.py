@@ -19,7 +19,10 @@ from coterie.models.files.sources import Source
 from coterie.plain import Json
 from coterie.report.card.prune import FIGURE, model_card
 from coterie.report.figure.contributions import draw_contributions
-from coterie.report.schema.prune import Record, SizePart, VerdictPart
+from coterie.report.schema.basics import SizePart
+from coterie.report.schema.part import known
+from coterie.report.schema.record import Record
+from coterie.report.schema.verdict import VerdictPart
 from coterie.verbs.search.by_utility import chosen_by_mix
 from coterie.verbs.search.choose import choose
 from coterie.verbs.search.nearby import contributions_near
@@ -92,19 +95,19 @@ def prune(
     tasks = {} if request.utility is None else tasks_of(request)
     prepared = prepare(request, progress=progress, cutting=True)
     identity = {**prepared.identity(), **items_asked(request, tasks)}
-    if done is not None and done.get("identity") == as_read(identity):
+    if isinstance(done, Record) and done.identity == as_read(identity):
         progress.say(f"{output.name} holds the finished run of this very request")
         return Result(done)
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
     judged = _judge(prepared, tasks, output, store, progress)
-    judged.record["identity"] = identity
+    judged.record.identity = identity
     began = time.monotonic()
     with written_aside(output, overwrite=overwrite) as folder:
         progress.say(f"writing {output.name}")
         record = judged.record
-        record["verification"] = _write(judged, folder)
-        record["size"] = _sizes(judged.source, folder)
-        record["budget"]["seconds"]["writing and checking"] = time.monotonic() - began
+        record.verification = _write(judged, folder)
+        record.size = _sizes(judged.source, folder)
+        known(record.budget).seconds["writing and checking"] = time.monotonic() - began
         draw_contributions(record, folder / FIGURE)
         card = model_card(record, licence_of(judged.source.folder / "README.md"))
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -115,18 +118,18 @@ def prune(
 def _write(judged: _Judged, folder: Path) -> dict[str, Json]:
     """Write the checkpoint and check it; one that lacks single blocks says what loads it."""
     source, record = judged.source, judged.record
-    if record["model"]["player_kind"] == "layer":
+    if record.model.player_kind == "layer":
         write_cut(source, np.flatnonzero(judged.coalition).tolist(), folder)
         trust = source.trust_remote_code
         if isinstance(judged.expected, Observed):
             return prove(judged.expected, folder, trust_remote_code=trust)
         return _verification(verify(judged.expected, folder, trust_remote_code=trust))
     gone: dict[str, set[int]] = {"attention": set(), "mlp": set()}
-    for label in record["cut"]["removed_labels"]:
+    for label in known(record.cut).removed_labels:
         layer, _, block = label.partition(".")
         gone[block].add(int(layer))
     done = write_block_cut(source, gone["attention"], gone["mlp"], folder)
-    record["runtimes"] = list(done.runtimes)
+    record.runtimes = list(done.runtimes)
     # The one Python file it needs is the package's own, just written.
     assert isinstance(judged.expected, Expectation)  # blocks are not streamed
     return _verification(verify(judged.expected, folder, trust_remote_code=True))
@@ -147,11 +150,11 @@ def _judge(
             coalition, record = chosen_by_mix(workspace, tasks, output, progress)
         began = time.monotonic()
         held_out = workspace.play_held_out()
-        record["held_out"] = text_part(held_out.texts)
-        record["verdict"] = _verdict(held_out, coalition, progress)
+        record.held_out = text_part(held_out.texts)
+        record.verdict = _verdict(held_out, coalition, progress)
         expected = _expected(workspace, coalition)
         with_running(record, workspace)
-        record["budget"]["seconds"]["judging"] = time.monotonic() - began
+        known(record.budget).seconds["judging"] = time.monotonic() - began
         return _Judged(record, prepared.source, coalition, expected)
 
 
@@ -191,14 +194,14 @@ def _chosen(workspace: Workspace, output: Path, progress: Progress) -> tuple[Coa
     if found.searched is None:
         near = contributions_near(workspace, found, progress)
         record = chosen_record("prune", workspace, found, output, near)
-        record["cut"] = cut_part(coalition, None, kind)
+        record.cut = cut_part(coalition, None, kind)
     else:
         if target is not None:  # a ranking is cut to the first size that meets the target
             coalition = next(c for k in keeps if target.allowed((c := found.keep(k))[None])[0])
         record = searched_record("prune", workspace, found.searched, output)
-        record["cut"] = cut_part(coalition, found.searched.study.contributions.estimate, kind)
+        record.cut = cut_part(coalition, found.searched.study.contributions.estimate, kind)
     if target is not None:
-        record["target"] = target.part(coalition)
+        record.target = target.part(coalition)
     return coalition, record
 
 

@@ -10,14 +10,13 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import cast
 
 from coterie.errors import StudyMismatch, UserError
 from coterie.models.files.sources import REFERENCE
 from coterie.plain import Json
 from coterie.quantization.schemes import ELSEWHERE, SchemeError
-from coterie.report.schema.after_cut import AfterPart
-from coterie.report.schema.prune import Record
+from coterie.report.schema.part import known
+from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal import Healing, heal
 from coterie.verbs.after_cut.quantize import Quantising, quantize
 from coterie.verbs.after_cut.record import Parts
@@ -108,7 +107,7 @@ class _Run:
             return
         shutil.rmtree(output, ignore_errors=True)
         model, revision = self.request.model, self.request.revision
-        cut(model, tuple(record["cut"]["removed"]), output=output, revision=revision)
+        cut(model, tuple(known(record.cut).removed), output=output, revision=revision)
         shutil.copyfile(chosen / RECORD, output / RECORD)
 
     def heal(self, model: Path, output: Path, steps: int) -> Parts:
@@ -166,7 +165,7 @@ def prune_and_after(
         check_output(output, overwrite=overwrite)
     asked = _identity(request, after, progress)
     if done is not None:
-        if cast("dict[str, Json]", done.get("identity") or {}).get("composed") == as_read(asked):
+        if isinstance(done, Record) and done.composed == as_read(asked):
             progress.say(f"{output.name} holds the finished run of this very request")
             return done
         check_output(output, overwrite=overwrite)
@@ -236,16 +235,16 @@ def _identity(request: Request, after: After, progress: Progress) -> dict[str, J
 
 def _whole(run: _Run, last: Path, output: Path, asked: dict[str, Json]) -> Record:
     """The one report of the run, written where the last stage lies."""
-    whole = cast("dict[str, Json]", read_record(last))
-    whole["command"] = command(run.request, run.after, output)
+    whole = read_record(last)
+    assert isinstance(whole, Record)  # every stage hands on the record of the cut
+    whole.command = command(run.request, run.after, output)
     first = run.stages / f"{Path(run.request.model).name}-{run.after.scheme}"
     if run.after.quantise_first and (record := read_record(first)) is not None:
-        before = cast("dict[str, list[Json]]", record)["after"]
-        whole["after"] = [*before, *cast("list[Json]", whole.get("after", []))]
+        whole.after = [*(record.after or []), *(whole.after or [])]
     # Neither the cut alone nor its last stage may be taken for the whole run, nor the reverse.
-    whole["identity"] = {**cast("dict[str, Json]", whole["identity"]), "composed": asked}
+    whole.identity = {**whole.identity, "composed": asked}
     write_record(last, whole)
-    return cast("Record", whole)
+    return whole
 
 
 def command(request: Request, after: After, output: Path) -> str:
@@ -258,8 +257,3 @@ def command(request: Request, after: After, output: Path) -> str:
     if after.heal_steps is not None:
         words.append(f"--heal {after.heal_steps}")
     return " ".join(words)
-
-
-def parts_of(record: Record) -> list[AfterPart]:
-    """What followed the cut, in order."""
-    return cast("dict[str, list[AfterPart]]", record).get("after", [])

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from coterie.report.schema.prune import PlanPart, Record, StagePart
+from coterie.report.schema.part import known
+from coterie.report.schema.plan import PlanPart, StagePart
+from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal import Healing
 from coterie.verbs.prune.plan import prune_plan
 from coterie.verbs.prune.stages import After, command
@@ -33,9 +35,9 @@ def plan_and_after(
     output = Path(output)
     check_output(output, overwrite=overwrite)
     record = prune_plan(request, output=output, overwrite=overwrite, store=store, progress=progress)
-    record["command"] = command(request, after, output)
-    part, length = record["plan"], record["calibration"]["length"]
-    part["stages"] = stages(part, after, record["model"]["players"], length)
+    record.command = command(request, after, output)
+    part, length = known(record.plan), record.calibration.length
+    part.stages = stages(part, after, record.model.players, length)
     return record
 
 
@@ -45,9 +47,9 @@ def stages(part: PlanPart, after: After, n_players: int, length: int) -> list[St
     Layer-tokens are those of learning and judging; seconds are by the rate at which the search is
     expected to run them, and unknown where it runs none.
     """
-    keep, rate = part["keep"], _seconds_per_layer_token(part)
+    keep, rate = known(part.keep), _seconds_per_layer_token(part)
     judging = HELD_OUT_SEQUENCES * length
-    whole = part["source_bytes"]
+    whole = known(part.source_bytes)
 
     def stage(what: str, detail: str, layer_tokens: int, disk: int) -> StagePart:
         seconds = None if rate is None else rate * layer_tokens
@@ -66,14 +68,14 @@ def stages(part: PlanPart, after: After, n_players: int, length: int) -> list[St
         if after.quantise_first:
             detail += ", the same layers of the plain model"
         layer_tokens = learning + judging * (2 * keep + n_players)
-        found.append(stage("heal", detail, layer_tokens, part["disk_bytes"]))
+        found.append(stage("heal", detail, layer_tokens, part.disk_bytes))
     if after.scheme is not None and (after.heal_steps is not None or not after.quantise_first):
-        found.append(stage("quantize", after.scheme, 2 * keep * judging, part["disk_bytes"]))
+        found.append(stage("quantize", after.scheme, 2 * keep * judging, part.disk_bytes))
     return found
 
 
 def _seconds_per_layer_token(part: PlanPart) -> float | None:
     """What the plan of the cut takes a layer-token to last, its share of the head included."""
-    spare = 1.0 if part.get("at_most") else 1 - part["known"] / part["distinct"]
-    tokens = part["layer_tokens_executed"] * spare
-    return part["seconds"] / tokens if tokens > 0 else None
+    spare = 1.0 if part.at_most else 1 - part.known / part.distinct
+    tokens = part.layer_tokens_executed * spare
+    return part.seconds / tokens if tokens > 0 else None

@@ -12,7 +12,10 @@ from coterie.game.coalitions import Coalition, Coalitions, Indices, observe_all,
 from coterie.game.search import Answer, Ledger, decide, in_full, plain_cost
 from coterie.game.search.plain import absences
 from coterie.game.utilities import log_loss
-from coterie.report.schema.prune import MixPart, PlanPart, Record, UtilityPart
+from coterie.report.schema.part import known
+from coterie.report.schema.plan import PlanPart
+from coterie.report.schema.record import Record
+from coterie.report.schema.search import MixPart, UtilityPart
 from coterie.scores.task_game import MixedGame
 from coterie.verbs.search.choose import Allowed, SearchResult, admitted, ordered, play
 from coterie.verbs.search.nearby import LocalContributions, around
@@ -28,6 +31,7 @@ from coterie.verbs.search.utilities import (
     known_of,
     mixed,
     mixes_texts,
+    of_mix,
     single_part,
     study_of,
     utility_part,
@@ -62,16 +66,15 @@ def chosen_by_mix(
     mix = mixed(workspace, tasks, progress)
     by = _by_ranking if request.method == "paper" else _by_search
     coalition, record, parts = by(workspace, mix, keeps, allowed, output, progress)
-    for part, scaled in zip(parts, mix.parts, strict=True):
-        scores = scaled.part.scores(observe_all(scaled.part.game, coalition[None]))
-        part["cut"] = float(scores.mean())
+    after = [
+        scaled.part.scores(observe_all(scaled.part.game, coalition[None])) for scaled in mix.parts
+    ]
+    parts = [replace(p, cut=float(s.mean())) for p, s in zip(parts, after, strict=True)]
+    of_mix(record, request)
     spec = request.utility or ""
-    record["search"]["utility"] = spec
-    record["utility"] = MixPart(spec=spec, unit=UNIT, items=request.task_items, parts=parts)
-    if (found := record["contributions"]) is not None:
-        found["unit"] = UNIT
+    record.utility = MixPart(spec=spec, unit=UNIT, items=request.task_items, parts=parts)
     if target is not None:
-        record["target"] = target.part(coalition)
+        record.target = target.part(coalition)
     return coalition, record
 
 
@@ -91,7 +94,7 @@ def _by_ranking(
     searched = PaperStudy(study, budget_of(workspace, study, mix))
     record = searched_record("prune", workspace, searched, output)
     estimate = study.contributions.estimate
-    record["cut"] = cut_part(coalition, estimate, workspace.request.player_kind())
+    record.cut = cut_part(coalition, estimate, workspace.request.player_kind())
     return coalition, record, [single_part(workspace, one, progress) for one in mix.parts]
 
 
@@ -109,8 +112,8 @@ def _by_search(
     progress.say("estimating contributions around what was chosen")
     near = _around(workspace, found, mix.game)
     record = chosen_record("prune", workspace, found, output, near)
-    record["choice"]["unit"] = f"loss of utility; 1 is {UNIT}"
-    record["cut"] = cut_part(coalition, None, workspace.request.player_kind())
+    record.choice = replace(known(record.choice), unit=f"loss of utility; 1 is {UNIT}")
+    record.cut = cut_part(coalition, None, workspace.request.player_kind())
     kind, parts = workspace.request.player_kind(), []
     for scaled in mix.parts:
         alone, told = _around(workspace, found, MixedGame([scaled])), None
@@ -229,21 +232,21 @@ def planned(
         seconds += time.perf_counter() - began
         answers += game.n_sequences
     texts = mixes_texts(request)
-    known = [known_of(game) for game in games]
-    known += [workspace.calibration.known_coalitions()] if texts else []
-    distinct = part["distinct"]
+    stored = [known_of(game) for game in games]
+    stored += [workspace.calibration.known_coalitions()] if texts else []
+    distinct = part.distinct
     if request.method != "paper":
         distinct = most_asked(request, len(grand[0]), [keep], len(workspace.locked))
-    text = distinct / part["distinct"] if texts else 0.0
-    return {
-        **part,
-        "distinct": distinct,
-        "known": len(set.intersection(*known)),
-        "layer_executions": int(part["layer_executions"] * text),
-        "layer_tokens_asked": int(part["layer_tokens_asked"] * text),
-        "layer_tokens_executed": int(part["layer_tokens_executed"] * text),
-        "head_tokens": int(part["head_tokens"] * text),
-        "seconds": part["seconds"] * text + seconds * distinct,
-        "answers": answers,
-        "at_most": True,
-    }
+    text = distinct / part.distinct if texts else 0.0
+    return replace(
+        part,
+        distinct=distinct,
+        known=len(set.intersection(*stored)),
+        layer_executions=int(part.layer_executions * text),
+        layer_tokens_asked=int(part.layer_tokens_asked * text),
+        layer_tokens_executed=int(part.layer_tokens_executed * text),
+        head_tokens=int(part.head_tokens * text),
+        seconds=part.seconds * text + seconds * distinct,
+        answers=answers,
+        at_most=True,
+    )

@@ -7,7 +7,7 @@ import numpy as np
 from coterie.engine.cost import plan
 from coterie.game.coalitions import to_text
 from coterie.game.study import Study, run_study
-from coterie.report.schema.prune import BudgetPart
+from coterie.report.schema.search import BudgetPart
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.settings import generator, settings_for

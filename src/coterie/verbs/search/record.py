@@ -1,6 +1,7 @@
 """The record of a search: what was chosen, how finalists stand, what it cost."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,11 @@ from coterie.engine.streamed_game import StreamedGame
 from coterie.game.search import nested
 from coterie.game.utilities import clustered_mean
 from coterie.players import Kind, label
-from coterie.report.schema.prune import (
-    BudgetPart,
-    ChoicePart,
-    FinalistPart,
-    Record,
-    SizeChoicePart,
-    StratumPart,
-    StreamPart,
-)
+from coterie.report.schema.basics import StreamPart
+from coterie.report.schema.contributions import StratumPart
+from coterie.report.schema.part import known
+from coterie.report.schema.record import Record
+from coterie.report.schema.search import BudgetPart, ChoicePart, FinalistPart, SizeChoicePart
 from coterie.verbs.search.choose import SearchResult
 from coterie.verbs.search.nearby import LocalContributions
 from coterie.verbs.search.paper import PaperStudy
@@ -32,20 +29,20 @@ def searched_record(
     """The record of a finished study."""
     study = searched.study
     record = opening_record(kind, workspace, study, output)
-    record["strata"] = [
+    record.strata = [
         StratumPart(size=s.size, coalitions=len(s.coalitions), population=s.population)
         for s in study.strata
     ]
     found = study.contributions
-    record["contributions"] = contributions_part(
+    record.contributions = contributions_part(
         found.estimate,
         study.settings.utility,
         found.replicates,
         found.n_base,
         workspace.request.player_kind(),
     )
-    record["fidelity"] = fidelity_part(found.fidelity, study.settings.keep, study.requested)
-    record["budget"] = searched.budget
+    record.fidelity = fidelity_part(found.fidelity, study.settings.keep, study.requested)
+    record.budget = searched.budget
     return record
 
 
@@ -60,21 +57,20 @@ def chosen_record(
     if found.searched is not None:
         return searched_record(kind, workspace, found.searched, output)
     record = opening_record(kind, workspace, None, output)
-    record["search"]["method"] = found.method
-    record["search"]["utility"] = "log-loss"
+    record.search = replace(record.search, method=found.method, utility="log-loss")
     player_kind = workspace.request.player_kind()
-    record["contributions"], record["fidelity"] = None, None
+    record.contributions, record.fidelity = None, None
     if near is not None:
-        record["search"]["surrogate"] = near.fidelity.surrogate
-        record["contributions"] = contributions_part(
+        record.search = replace(record.search, surrogate=near.fidelity.surrogate)
+        record.contributions = contributions_part(
             near.estimate, "ppl-ratio", near.replicates, near.n_base, player_kind
         )
         size = min(int(d.winner.coalition.sum()) for d in found.decisions)
-        record["fidelity"] = fidelity_part(near.fidelity, size, near.fidelity.by_size.get(size))
-    record["choice"] = choice_part(found, player_kind)
+        record.fidelity = fidelity_part(near.fidelity, size, near.fidelity.by_size.get(size))
+    record.choice = choice_part(found, player_kind)
     spent = [workspace.calibration.engine.spent]
     spent += [] if found.second is None else [found.second.engine.spent]
-    record["budget"] = BudgetPart(
+    record.budget = BudgetPart(
         distinct=len(found.asked),
         known=found.known,
         layer_tokens_asked=found.layer_tokens_asked,
@@ -89,9 +85,9 @@ def chosen_record(
 def with_running(record: Record, workspace: Workspace) -> Record:
     """The record, and what went on while it ran: coalitions that broke down, and streaming."""
     if workspace.breakdowns:
-        record["breakdowns"] = workspace.breakdowns
+        record.breakdowns = workspace.breakdowns
     if workspace.streamed:
-        record["streaming"] = stream_part(workspace.streamed, record["budget"]["distinct"])
+        record.streaming = stream_part(workspace.streamed, known(record.budget).distinct)
     return record
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from coterie.errors import CutError
 from coterie.game.coalitions import Coalitions, Vector
 from coterie.players import unit
-from coterie.report.schema.prune import TargetPart
+from coterie.report.schema.search import TargetPart
 from coterie.verbs.shared.workspace import Workspace
 
 _PASSES = 5

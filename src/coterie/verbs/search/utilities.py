@@ -14,7 +14,9 @@ from coterie.game.study import Study, run_study
 from coterie.game.utilities import read
 from coterie.models.loaded.load import load_tokenizer
 from coterie.plain import Json
-from coterie.report.schema.prune import BudgetPart, ContributionsPart, UtilityPart
+from coterie.report.schema.contributions import ContributionsPart
+from coterie.report.schema.record import Record
+from coterie.report.schema.search import BudgetPart, UtilityPart
 from coterie.report.schema.utilities import UtilityReport
 from coterie.scores.task_definitions import load_tasks
 from coterie.scores.task_game import Measure, MixedGame, Part, Scaled, TaskGame
@@ -136,11 +138,16 @@ def utility_values(
         record = searched_record(
             "values", workspace, PaperStudy(study, budget_of(workspace, study, mix))
         )
-        record["search"]["utility"] = request.utility or ""
-        if record["contributions"] is not None:
-            record["contributions"]["unit"] = UNIT
+        of_mix(record, request)
         single = [single_part(workspace, scaled, progress) for scaled in mix.parts]
         return UtilityReport(record=record, unit=UNIT, items=request.task_items, parts=single)
+
+
+def of_mix(record: Record, request: Request) -> None:
+    """Say in a record that a mix of utilities was the value, and what its contributions are in."""
+    record.search = replace(record.search, utility=request.utility or "")
+    if record.contributions is not None:
+        record.contributions = replace(record.contributions, unit=UNIT)
 
 
 def game_of_task(workspace: Workspace, name: str, task: "Task") -> StoredGame:

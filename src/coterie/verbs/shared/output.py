@@ -6,22 +6,29 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 from coterie.errors import UserError
 from coterie.plain import Json
-from coterie.report.schema.prune import Record
+from coterie.report.schema.record import CheckpointRecord, CutRecord, Record
+from coterie.report.schema.sparsify import SparsityRecord
 
 RECORD = "coterie.json"
 
 
-def read_record(output: Path) -> Record | None:
-    """The record of a run that ended in this folder, or None."""
+_RECORDS: dict[str, type[CheckpointRecord]] = {
+    "prune": Record,
+    "sparsify": SparsityRecord,
+    "cut": CutRecord,
+}
+
+
+def read_record(output: Path) -> CheckpointRecord | None:
+    """The record of a run that ended in this folder, as its command writes it, or None."""
     try:
-        record = json.loads((output / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads((output / RECORD).read_text(encoding="utf-8"))
+        return _RECORDS.get(content["kind"], CheckpointRecord).from_json(content)
+    except (OSError, ValueError, TypeError, KeyError):  # none, or none of ours
         return None
-    return cast("Record", record) if isinstance(record, dict) else None
 
 
 def as_read(content: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -92,9 +99,9 @@ def written_aside(output: Path, *, overwrite: bool = True) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_record(folder: Path, record: Mapping[str, Json] | Record) -> None:
+def write_record(folder: Path, record: CheckpointRecord) -> None:
     """Write `coterie.json`."""
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(record.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / RECORD).write_text(text + "\n", encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from coterie.errors import TextError
 from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.loaded.load import Source, load_tokenizer, pick_devices, resolve
 from coterie.plain import Json
-from coterie.report.schema.prune import TextPart
+from coterie.report.schema.basics import TextPart
 from coterie.texts.recipe import TextRecipe
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.defaults import context_of, default_calibration, dtype_of

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,15 @@ from coterie.game.surrogates.fidelity import Agreement, Fidelity
 from coterie.models.files.sources import REFERENCE, Source
 from coterie.plain import finite
 from coterie.players import BLOCKS, Kind, label
-from coterie.report.schema.prune import (
+from coterie.report.schema.basics import ClosestPart, CutPart, ModelPart
+from coterie.report.schema.contributions import (
     AgreementPart,
-    ClosestPart,
     ContributionsPart,
-    CutPart,
     FidelityPart,
     LayerPart,
-    ModelPart,
-    Record,
-    SearchPart,
 )
+from coterie.report.schema.record import Record
+from coterie.report.schema.search import SearchPart
 from coterie.verbs.shared.defaults import name_of
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.provenance import machine, versions
@@ -87,10 +86,8 @@ def model_part(workspace: Workspace) -> ModelPart:
     part = named_part(
         workspace.prepared.source, type(workspace.model).__name__, stack.path, stack.n_players, kind
     )
-    part["locked"] = {
-        label(kind, one): stack.locks.get(one, "as asked") for one in workspace.locked
-    }
-    return part
+    locked = {label(kind, one): stack.locks.get(one, "as asked") for one in workspace.locked}
+    return replace(part, locked=locked)
 
 
 def named_part(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from coterie.report.schema.prune import Record
+from coterie.report.schema.record import Record
 
 
 @dataclass(frozen=True)
@@ -14,15 +14,15 @@ class Result:
     @property
     def contributions(self) -> list[float | None]:
         """Contribution of each player; None for a locked one; empty where none was estimated."""
-        found = self.record.get("contributions")
-        return [] if found is None else [layer["value"] for layer in found["layers"]]
+        found = self.record.contributions
+        return [] if found is None else [layer.value for layer in found.layers]
 
     @property
     def kept(self) -> list[int]:
         """Players kept, 0-based; empty where nothing was cut."""
-        return self.record["cut"]["kept"] if "cut" in self.record else []
+        return self.record.cut.kept if self.record.cut is not None else []
 
     @property
     def removed(self) -> list[int]:
         """Players cut, 0-based; empty where nothing was cut."""
-        return self.record["cut"]["removed"] if "cut" in self.record else []
+        return self.record.cut.removed if self.record.cut is not None else []

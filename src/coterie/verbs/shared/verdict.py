@@ -8,7 +8,7 @@ from coterie.game.coalitions import Indices, Observations, Vector
 from coterie.game.utilities import clustered_mean
 from coterie.models.files.sources import Source
 from coterie.plain import finite
-from coterie.report.schema.prune import DifferencePart, PerplexityPart, VerdictPart
+from coterie.report.schema.verdict import DifferencePart, PerplexityPart, VerdictPart
 from coterie.texts.sets import TextSet
 
 
@@ -49,7 +49,7 @@ def verdict_part(
         before=first,
         after=second,
         difference=difference(before, after, texts),
-        ratio=second["perplexity"] / first["perplexity"],
+        ratio=second.perplexity / first.perplexity,
         kl=finite(seen.kl.mean()),
         top1=finite(seen.top1.mean()),
         not_finite=not_finite,

@@ -15,7 +15,7 @@ from coterie.engine.batches import Batches
 from coterie.engine.streamed_game import StreamedGame
 from coterie.game.coalitions import Vector
 from coterie.plain import Json
-from coterie.report.schema.prune import StreamPart
+from coterie.report.schema.basics import StreamPart
 from coterie.sparsity.layerwise import Calibration, PruningTask, prune_layers
 from coterie.sparsity.levels import PrunedLayer
 from coterie.sparsity.pruners import find_pruner

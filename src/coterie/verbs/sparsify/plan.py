@@ -75,7 +75,7 @@ def _stated(workspace: Workspace, request: SparsifyRequest, output: Path) -> Spa
     measuring = PASSES * stack.n_players * measured.tokens.size
     needed = find_pruner(request.pruner).needs != "nothing"
     sharing = _sharing(task, measuring)
-    candidates = 0.0 if sharing is None else sharing["candidates"] / SHARE
+    candidates = 0.0 if sharing is None else sharing.candidates / SHARE
     most = peak_bytes(workspace.prepared, request, stack, units, candidates)
     judging = 2 * stack.n_players * held_out.n_sequences * held_out.length
     everyone = ~np.eye(workspace.stack.n_players, dtype=bool)
@@ -102,9 +102,9 @@ def _stated(workspace: Workspace, request: SparsifyRequest, output: Path) -> Spa
         temporary_bytes=most.disk,
         seconds=0.0,
     )
-    found["seconds"] = _seconds(workspace, found)
+    found.seconds = _seconds(workspace, found)
     if workspace.streamed:
-        found["pass_bytes"] = workspace.streamed[0].pass_bytes
+        found.pass_bytes = workspace.streamed[0].pass_bytes
     return found
 
 
@@ -151,11 +151,11 @@ def _seconds(workspace: Workspace, found: SparsityPlan) -> float:
     texts = workspace.calibration.texts
     whole = layer * workspace.stack.n_players  # one candidate through all layers
     tokens = find_stack(workspace.model).n_players * texts.n_sequences * texts.length
-    run = found["pruning_layer_tokens"] + found["judging_layer_tokens"]
-    if (sharing := found["sharing"]) is not None:
-        run += sharing["measuring_layer_tokens"] + sharing["layer_tokens"]
+    run = found.pruning_layer_tokens + found.judging_layer_tokens
+    if (sharing := found.sharing) is not None:
+        run += sharing.measuring_layer_tokens + sharing.layer_tokens
     seconds = (whole + head) * run / tokens  # most of it ends in the head
-    if (game := found["contributions"]) is not None:
-        spare = 1 - game["known"] / max(1, game["coalitions"])
-        seconds += spare * (game["layer_executions"] * layer + game["coalitions"] * head)
+    if (game := found.contributions) is not None:
+        spare = 1 - game.known / max(1, game.coalitions)
+        seconds += spare * (game.layer_executions * layer + game.coalitions * head)
     return seconds

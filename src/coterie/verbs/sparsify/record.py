@@ -9,7 +9,7 @@ import torch
 from coterie.game.coalitions import Vector
 from coterie.plain import Json, finite
 from coterie.players import label
-from coterie.report.schema.sparsify import CostPart, SparsityPart, SparsityRecord, UnitPart
+from coterie.report.schema.sparsify import SparsityCostPart, SparsityPart, SparsityRecord, UnitPart
 from coterie.sparsity.levels import PrunedLayer
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import Units
@@ -43,7 +43,7 @@ def opening_part(
         pruning=text_part(workspace.prepared.measured) if request.measures() else None,
         held_out=text_part(workspace.prepared.held_out),
         sparsity=sparsity_part(request, shared, units, (), None),
-        cost=CostPart(
+        cost=SparsityCostPart(
             coalitions=measured.distinct if measured else 0,
             layer_tokens_asked=measured.layer_tokens if measured else 0,
             not_finite=measured.not_finite if measured else 0,

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from coterie.models.files.sources import Source
 from coterie.models.loaded.stack import find_stack
 from coterie.plain import Json
 from coterie.report.card.sparsify import sparsity_card
-from coterie.report.schema.prune import SizePart
+from coterie.report.schema.basics import SizePart
 from coterie.report.schema.sparsify import SparsityRecord
 from coterie.sparsity.layerwise import check_allocation, check_tokens, refused_unless_replayed
 from coterie.sparsity.pruners import find_pruner
@@ -98,7 +97,7 @@ def sparsify(
     """
     request.check()
     progress, output = progress or NoProgress(), Path(output)
-    done = None if overwrite else cast("SparsityRecord | None", read_record(output))
+    done = None if overwrite else read_record(output)
     if done is None:
         check_output(output, overwrite=overwrite)
     prepared = prepare(request.base, progress=progress, choosing=False)
@@ -107,7 +106,7 @@ def sparsify(
     identity = {**prepared.identity(), **request.as_json(), "verb": "sparsify"}
     identity["pruning_sha256"] = prepared.pruning.sha256 if prepared.pruning else None
     del identity["state_memory"]  # decides how it is run, not what comes out
-    if done is not None and done.get("identity") == as_read(identity):
+    if isinstance(done, SparsityRecord) and done.identity == as_read(identity):
         progress.say(f"{output.name} holds the finished run of this very request")
         return done
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
@@ -148,7 +147,7 @@ def _found(
         done: Whole | Written | Outcome
         if workspace.streamed:
             done = applied_streamed(workspace, job)
-            record["streaming"] = streaming_part(workspace, record["cost"]["coalitions"])
+            record.streaming = streaming_part(workspace, record.cost.coalitions)
         else:
             done = judged_whole(workspace, progress)
             if shared.kept.all():
@@ -171,20 +170,20 @@ def _finish(found: _Found, done: Outcome) -> None:
     """Complete the record; put it and the card beside the weights."""
     record, job = found.record, found.job
     source, folder = job.prepared.source, job.folder
-    record["cost"]["seconds"]["pruning, judging and checking"] = time.monotonic() - found.began
-    record["sparsity"] = sparsity_part(
+    record.cost.seconds["pruning, judging and checking"] = time.monotonic() - found.began
+    record.sparsity = sparsity_part(
         job.request, job.allocation, found.units, done.layers, done.counted
     )
     full, _ = read(done.before, "nll", found.vocabulary)
     sparse, not_finite = read(done.after, "nll", found.vocabulary)
-    record["verdict"] = verdict_part(
+    record.verdict = verdict_part(
         full[0], sparse[0], done.after, job.prepared.held_out, not_finite
     )
-    record["size"] = _sizes(source, folder)
-    record["verification"] = done.verification
+    record.size = _sizes(source, folder)
+    record.verification = done.verification
     card = sparsity_card(record, licence_of(source.folder / "README.md"))
     (folder / "README.md").write_text(card, encoding="utf-8")
-    write_record(folder, cast("dict[str, Json]", record))
+    write_record(folder, record)
 
 
 def refuse_unless_possible(workspace: Workspace, request: SparsifyRequest) -> None:

@@ -1,5 +1,7 @@
 """Parts of a record that only `values` has: estimates of the true game, and interactions."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from coterie.game.designs import draw_strata
@@ -9,7 +11,9 @@ from coterie.game.search import Ledger
 from coterie.game.study import Study
 from coterie.plain import finite
 from coterie.players import Kind, label
-from coterie.report.schema.prune import BudgetPart, InteractionsPart, PairPart, Record
+from coterie.report.schema.contributions import InteractionsPart, PairPart
+from coterie.report.schema.record import Record
+from coterie.report.schema.search import BudgetPart
 from coterie.verbs.shared.record import contributions_part, opening_record
 from coterie.verbs.shared.workspace import Workspace
 
@@ -23,14 +27,17 @@ def estimated_record(workspace: Workspace, estimate: Estimate, ledger: Ledger) -
     record = opening_record("values", workspace)
     asked, _ = ledger.seen()
     spent = workspace.calibration.engine.spent
-    record["search"]["method"] = f"{workspace.request.estimator} estimator"
-    record["search"]["surrogate"] = "none"
-    record["search"]["utility"] = "log-loss"
-    record["fidelity"] = None
-    record["contributions"] = contributions_part(
+    record.search = replace(
+        record.search,
+        method=f"{workspace.request.estimator} estimator",
+        surrogate="none",
+        utility="log-loss",
+    )
+    record.fidelity = None
+    record.contributions = contributions_part(
         estimate, "log-loss", 0, len(asked), workspace.request.player_kind()
     )
-    record["budget"] = BudgetPart(
+    record.budget = BudgetPart(
         distinct=len(asked),
         known=0,
         layer_tokens_asked=ledger.layer_sequences * workspace.calibration.texts.length,

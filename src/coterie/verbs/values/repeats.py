@@ -7,7 +7,7 @@ import numpy as np
 from coterie.game.coalitions import Coalition, Vector
 from coterie.game.stability import cut_overlaps, rank_overlaps
 from coterie.plain import finite
-from coterie.report.schema.prune import OverlapPart, StabilityPart
+from coterie.report.schema.contributions import OverlapPart, StabilityPart
 from coterie.verbs.search.choose import choose
 from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.shared.prepared import prepare

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from coterie.game.search import front_sizes, plain_cost
-from coterie.report.schema.prune import Record
+from coterie.report.schema.record import Record
 from coterie.verbs.search.choose import choose
 from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.paper import search
@@ -51,10 +51,10 @@ def values(
             record = searched_record("values", workspace, searched)
             if request.interactions:
                 progress.say("asking the surrogate about every pair")
-                record["interactions"] = interactions_part(searched.study, request.player_kind())
+                record.interactions = interactions_part(searched.study, request.player_kind())
         with_running(record, workspace)  # of this run; repeats are runs of their own
         if request.repeats > 1 and keep is not None:
-            record["stability"] = stability(workspace, keep, progress=progress)
+            record.stability = stability(workspace, keep, progress=progress)
         return Result(record)
 
 

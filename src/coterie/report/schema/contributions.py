@@ -1,0 +1,107 @@
+"""What players contribute, how well a surrogate says it, and how much of it comes back."""
+
+from dataclasses import dataclass
+
+from coterie.report.schema.part import Part
+
+
+@dataclass(frozen=True)
+class StratumPart(Part):
+    """Coalitions of one size that were observed."""
+
+    size: int
+    coalitions: int
+    population: int
+
+
+@dataclass(frozen=True)
+class LayerPart(Part):
+    """One player's contribution with its standard errors by source; null for a locked one."""
+
+    layer: int
+    """The decoder layer that the player is, or is a block of."""
+    player: str
+    """The player's label: the layer's number, for a block with its kind."""
+    value: float | None
+    error_sampling: float | None
+    error_texts: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class ContributionsPart(Part):
+    """Every player's contribution, in the order of the players."""
+
+    semivalue: str
+    unit: str
+    replicates: int
+    """Refits of the surrogate behind each standard error."""
+    base_coalitions: int
+    confidence: float
+    layers: list[LayerPart]
+
+
+@dataclass(frozen=True)
+class AgreementPart(Part):
+    """How surrogate and game agree on coalitions the surrogate was not fitted to."""
+
+    r2: float | None
+    spearman: float | None
+    coalitions: int
+
+
+@dataclass(frozen=True)
+class FidelityPart(Part):
+    """The surrogate's held-out fidelity."""
+
+    how: str
+    overall: AgreementPart
+    by_size: dict[str, AgreementPart]
+    requested_size: int | None
+    requested: AgreementPart | None
+
+
+@dataclass(frozen=True)
+class OverlapPart(Part):
+    """How much comes back between every two of some runs."""
+
+    over: str
+    """What differs between the runs: the seed of the search, or the calibration texts."""
+    runs: int
+    ranks: list[float | None]
+    """Spearman correlation of the contributions of every two runs; null where one has none."""
+    cuts: list[float]
+    """Jaccard overlap of the players cut by every two runs."""
+    removed: list[list[int]]
+    """What each run would cut."""
+
+
+@dataclass(frozen=True)
+class StabilityPart(Part):
+    """How much of the answer comes back."""
+
+    removed: int
+    method: str
+    overlaps: list[OverlapPart]
+
+
+@dataclass(frozen=True)
+class PairPart(Part):
+    """What two players have to do with each other; negative: they stand in for each other."""
+
+    players: list[int]
+    labels: list[str]
+    value: float | None
+    error_sampling: float | None
+    error_texts: float | None
+
+
+@dataclass(frozen=True)
+class InteractionsPart(Part):
+    """Interaction of every two players that are not locked."""
+
+    name: str
+    unit: str
+    base_coalitions: int
+    pairs: list[PairPart]

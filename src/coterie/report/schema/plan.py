@@ -1,0 +1,47 @@
+"""What a run would cost, stated before it is run."""
+
+from dataclasses import dataclass
+
+from coterie.report.schema.part import Part
+
+
+@dataclass(frozen=True)
+class StagePart(Part):
+    """What a composed run does beside the cut, before it is done."""
+
+    what: str
+    detail: str
+    layer_tokens: int
+    """Of learning and judging; a step forward and back counts as three passes."""
+    disk_bytes: int
+    """At most, until the run has ended."""
+    seconds: float | None
+    """By the rate of the search; null where the search runs no layers."""
+
+
+@dataclass(kw_only=True)
+class PlanPart(Part):
+    """What a run would cost, before it is run."""
+
+    distinct: int
+    known: int
+    sequences: int
+    layer_executions: int
+    layer_tokens_asked: int
+    layer_tokens_executed: int
+    head_tokens: int
+    memory_bytes: int
+    disk_bytes: int
+    seconds: float
+    pass_bytes: int | None = None
+    """Streamed: bytes of layers that every question reads from disk."""
+    keep: int | None = None
+    """Players that will be left; of a target, the fewest it may come to."""
+    source_bytes: int | None = None
+    """Of the model as it comes."""
+    stages: list[StagePart] | None = None
+    """What is done before and after the cut, in order."""
+    answers: int | None = None
+    """Answers to items of tasks, asked of every coalition."""
+    at_most: bool | None = None
+    """A search decides as it goes: these are its limits, with nothing shared between prefixes."""

@@ -1,0 +1,37 @@
+"""What a change of a model costs, on texts that did not choose it."""
+
+from dataclasses import dataclass
+
+from coterie.report.schema.part import Part
+
+
+@dataclass(frozen=True)
+class PerplexityPart(Part):
+    """Held-out loss of one model: nats per token, perplexity and its standard error."""
+
+    nll: float
+    perplexity: float
+    error: float | None
+
+
+@dataclass(frozen=True)
+class DifferencePart(Part):
+    """Change of the held-out loss, nats per token, paired sequence by sequence, over documents."""
+
+    nll: float
+    error: float | None
+    documents: int
+
+
+@dataclass(frozen=True)
+class VerdictPart(Part):
+    """What the cut cost on texts that did not choose it."""
+
+    before: PerplexityPart
+    after: PerplexityPart
+    difference: DifferencePart
+    ratio: float
+    kl: float | None
+    top1: float | None
+    not_finite: int
+    """Held-out losses that were not finite and were read as the floor."""
