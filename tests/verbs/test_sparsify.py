@@ -27,6 +27,7 @@ from coterie.sparsity.units import GONE
 from coterie.sparsity.variant_cache import PassingVariants, VariantCache
 from coterie.sparsity.variant_game import ChoiceGame
 from coterie.verbs.shared import workspace as opening
+from coterie.verbs.shared.output import read_record
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.request import Request
@@ -190,7 +191,7 @@ def test_experts_nobody_was_routed_to_are_named_and_pruned_all_the_same(tmp_path
     assert named == set(record["unseen"]) and record["judged_on"][0] == 0
     assert record["realised"] == pytest.approx(0.5, abs=0.01)
     told = io.StringIO()
-    print_sparsity(json.loads((tmp_path / "out" / "coterie.json").read_text()), Console(file=told))
+    print_sparsity(read_record(tmp_path / "out"), Console(file=told))
     assert "none reached 4 of them" in " ".join(told.getvalue().split())
 
 

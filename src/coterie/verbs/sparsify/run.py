@@ -176,9 +176,7 @@ def _finish(found: _Found, done: Outcome) -> None:
     )
     full, _ = read(done.before, "nll", found.vocabulary)
     sparse, not_finite = read(done.after, "nll", found.vocabulary)
-    record.verdict = verdict_part(
-        full[0], sparse[0], done.after, job.prepared.held_out, not_finite
-    )
+    record.verdict = verdict_part(full[0], sparse[0], done.after, job.prepared.held_out, not_finite)
     record.size = _sizes(source, folder)
     record.verification = done.verification
     card = sparsity_card(record, licence_of(source.folder / "README.md"))
