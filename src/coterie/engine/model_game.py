@@ -6,7 +6,6 @@ from functools import partial
 from time import perf_counter
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -26,6 +25,7 @@ from coterie.engine.walk import Walker
 from coterie.game.coalitions import Block, Coalitions, Indices
 from coterie.models.loaded.routing import input_device
 from coterie.models.loaded.stack import Stack, find_stack
+from coterie.models.tolerance import tolerance
 
 SHARED = "shared prefixes"
 
@@ -188,7 +188,8 @@ class ModelGame:
             for block in walker.observe(rows, everything, free_bytes(walker.device)):
                 found[np.ix_(block.rows, block.columns)] = block.observations.nll
         expected = known.nll[prefix_order(known.coalitions)]
-        if not np.allclose(found, expected, 0, _room(self.model.dtype), equal_nan=True):
+        allowed = tolerance(self.model.dtype).reordered_nats
+        if not np.allclose(found, expected, 0, allowed, equal_nan=True):
             raise NotReplayable(
                 "layers run apart from the model differ from it by"
                 f" {np.abs(found - expected).max():.2g} nats per token"
@@ -242,8 +243,3 @@ class _Known:
 def vocabulary_of(model: PreTrainedModel) -> int:
     """Number of token ids a model knows."""
     return int(model.config.get_text_config(decoder=True).vocab_size)
-
-
-def _room(dtype: torch.dtype) -> float:
-    """Nats per token by which two orders of the same sums may differ."""
-    return 1e-4 if dtype in (torch.float32, torch.float64) else 1e-2

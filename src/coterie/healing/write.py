@@ -9,10 +9,10 @@ from torch import Tensor
 
 from coterie.errors import VerificationError
 from coterie.models.cutting.in_memory import renumbered
-from coterie.models.cutting.verify import COARSE_NATS
 from coterie.models.cutting.write import carry
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_model
+from coterie.models.tolerance import tolerance
 
 
 def write_healed(
@@ -45,8 +45,9 @@ def check_written(name: str, taught: float, read: float) -> None:
     Raises:
         VerificationError: they are further apart than rounding to 16 bits explains.
     """
-    if not abs(taught - read) <= COARSE_NATS:
+    allowed = tolerance(torch.bfloat16).reloaded_nats  # what was learned is rounded to the file's
+    if not abs(taught - read) <= allowed:
         raise VerificationError(
             f"the healed {name!r} loses {read:.4f} nats per token when read back, and"
-            f" {taught:.4f} in memory: more than {COARSE_NATS} apart"
+            f" {taught:.4f} in memory: more than {allowed} apart"
         )

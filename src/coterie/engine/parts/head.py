@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from coterie.engine.parts.layers import leading
 from coterie.models.loaded.routing import input_device
 from coterie.models.loaded.stack import Stack, text_config
+from coterie.models.tolerance import tolerance
 
 CAP_FIELDS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 SCALE_FIELDS = ("logit_scale", "lm_head_multiplier", "logits_scaling", "output_multiplier_scale")
@@ -223,7 +224,7 @@ def _through(
 def _nearly(state: Tensor, given: Tensor) -> bool:
     if given is state or given.shape != state.shape:
         return False
-    return _error(given, state) < _room(state)
+    return _error(given, state) < _allowed(state)
 
 
 def _ratio(state: Tensor, projected: Tensor) -> float | None:
@@ -232,8 +233,8 @@ def _ratio(state: Tensor, projected: Tensor) -> float | None:
         return None
     given, wanted = state.float(), projected.float().to(state.device)
     factor = float((given * wanted).sum() / (given * given).sum())
-    factor = 1.0 if abs(factor - 1) < _room(projected) / 20 else factor  # no more than rounding
-    return factor if _error(given * factor, wanted) < _room(projected) else None
+    factor = 1.0 if abs(factor - 1) < _allowed(projected) / 20 else factor  # no more than rounding
+    return factor if _error(given * factor, wanted) < _allowed(projected) else None
 
 
 def _transform(config: object, raw: Tensor, logits: Tensor) -> tuple[float, float | None]:
@@ -251,16 +252,16 @@ def _transform(config: object, raw: Tensor, logits: Tensor) -> tuple[float, floa
     made = (transformed(raw.to(logits.dtype, copy=True), *option) for option in options)
     errors = [_error(one, logits) for one in made]
     nearest = min(range(len(options)), key=lambda at: errors[at])  # of equals, the first
-    if not errors[nearest] < max(_room(raw), _room(logits)):
+    if not errors[nearest] < max(_allowed(raw), _allowed(logits)):
         raise TailNotFound(
             "its logits are neither its projection nor a known scale or soft cap of it"
         )
     return options[nearest]
 
 
-def _room(expected: Tensor) -> float:
+def _allowed(expected: Tensor) -> float:
     """How far two tensors that should be the same may differ, as a share of their largest entry."""
-    return 1e-5 if expected.dtype in (torch.float32, torch.float64) else 2e-2
+    return tolerance(expected.dtype).entries
 
 
 def _error(found: Tensor, expected: Tensor) -> float:

@@ -14,10 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from coterie.engine.parts.layers import LayerStack, NotReplayable, Prelude, leading, running_apart
 from coterie.models.loaded.routing import Forward, input_device, patched
 from coterie.models.loaded.stack import Stack
-
-_ROOM = {torch.float32: 1e-4, torch.float64: 1e-4}
-_COARSE_ROOM = 0.05
-"""How far states may differ: mean over tokens of the difference's norm, as a share of theirs."""
+from coterie.models.tolerance import tolerance
 
 
 class _SeenEnough(Exception):
@@ -90,7 +87,7 @@ def check_replay(model: PreTrainedModel, layers: LayerStack, tokens: Tensor) -> 
     with there, patched(watching), torch.no_grad(), suppress(_SeenEnough):
         model(input_ids=tokens.to(input_device(model)), use_cache=False)
     worst = max(gaps, default=1.0, key=lambda gap: 1e30 if gap != gap else gap)
-    if not worst <= _ROOM.get(model.dtype, _COARSE_ROOM):
+    if not worst <= tolerance(model.dtype).states:
         raise NotReplayable(f"its layers, run apart, differ from the model by {worst:.2g}")
     return worst
 

@@ -19,15 +19,10 @@ from coterie.errors import VerificationError
 from coterie.models.loaded.load import auto_class
 from coterie.models.loaded.routing import input_device, routed
 from coterie.models.loaded.stack import Stack
+from coterie.models.tolerance import tolerance
 
 GENERATED = 8
 """Tokens generated with and without the cache."""
-
-TOLERANCE_NATS = {torch.float32: 1e-5, torch.float64: 1e-8}
-"""Largest difference of the mean negative log-likelihood, nats per token; others `COARSE_NATS`."""
-
-COARSE_NATS = 0.02
-"""The same for 16-bit dtypes, where another order of additions is a visible difference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +100,11 @@ def verify(expected: Expectation, output: Path, *, trust_remote_code: bool = Fal
     gap = (logits - expected.logits).abs().max().item()
     nll = _nll(logits, expected.tokens)
     nll_gap = abs(nll - _nll(expected.logits, expected.tokens))
-    tolerance = TOLERANCE_NATS.get(expected.dtype, COARSE_NATS)
-    if not nll_gap <= tolerance:
+    allowed = tolerance(expected.dtype).reloaded_nats
+    if not nll_gap <= allowed:
         raise VerificationError(
             f"the reloaded model's loss is {nll_gap:.2e} nats per token away from the masked"
-            f" model's (allowed {tolerance:.0e}; largest logit difference {gap:.2e})"
+            f" model's (allowed {allowed:.0e}; largest logit difference {gap:.2e})"
         )
     if not expected.cache_works:
         return Verification(gap, nll, nll_gap, None)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from coterie.engine.streamed_game import StreamedGame
 from coterie.errors import UserError, VerificationError
 from coterie.game.coalitions import Coalition, Game, Vector, observe_all
-from coterie.models.cutting.verify import COARSE_NATS, TOLERANCE_NATS
 from coterie.models.files.sources import Source
+from coterie.models.tolerance import tolerance
 from coterie.plain import Json
 
 
@@ -86,7 +86,7 @@ def reopened(
     with np.errstate(invalid="ignore"):
         gaps = np.where(same, 0.0, np.abs(found - observed.losses))
     worst = int(np.argmax(np.nan_to_num(gaps, nan=np.inf)))
-    allowed = TOLERANCE_NATS.get(observed.dtype, COARSE_NATS)
+    allowed = tolerance(observed.dtype).reloaded_nats
     if not gaps[worst] <= allowed:
         raise VerificationError(
             f"the written checkpoint's loss on sequence {worst} is {found[worst]:.6f} nats per"
