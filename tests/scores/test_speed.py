@@ -5,7 +5,6 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
-from coterie.scores.drafting import measure_drafting
 from coterie.scores.speed import (
     Load,
     SpeedError,
@@ -132,24 +131,3 @@ def test_a_model_that_runs_out_of_memory_is_named(rng, monkeypatch):
     monkeypatch.setattr(model, "generate", fail)
     with pytest.raises(SpeedError, match="'m' with batch 2 and context 8 does not fit"):
         measure_speed({"m": model}, Load(2, 8, 4), rng=rng)
-
-
-def test_the_full_model_as_its_own_draft_is_always_accepted(rng):
-    model = tiny_llama(2)
-    prompts = random_tokens(model, 3, 8, rng)
-    result = measure_drafting(model, tiny_llama(2), prompts, new_tokens=12)
-    assert result.identical == 1 and len(result.speedup.rounds) == 3
-    assert result.acceptance == 1 and result.tokens_per_pass >= 2
-
-
-def test_any_draft_leaves_the_text_as_it_is(rng):
-    full, draft = tiny_llama(2, seed=1), tiny_llama(1, seed=2)
-    result = measure_drafting(full, draft, random_tokens(full, 4, 8, rng), new_tokens=10)
-    assert result.identical == 1
-    assert 0 <= result.acceptance <= 1 <= result.tokens_per_pass
-
-
-def test_a_draft_of_another_vocabulary_is_refused(rng):
-    full = tiny_llama(1)
-    with pytest.raises(SpeedError, match="the draft has 32 tokens, the full model 64"):
-        measure_drafting(full, tiny_llama(1, vocabulary=32), random_tokens(full, 1, 4, rng))

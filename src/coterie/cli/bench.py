@@ -20,17 +20,9 @@ NewTokens = Annotated[
 ]
 Rounds = Annotated[int, typer.Option("--rounds", metavar="N", help="Timed rounds; medians count.")]
 Warmup = Annotated[int, typer.Option("--warmup", metavar="N", help="Rounds before them.")]
-Draft = Annotated[
-    bool,
-    typer.Option(
-        "--draft",
-        help="Also try every other model as a speculative-decoding draft of the first: share of "
-        "proposals accepted, and speed-up.",
-    ),
-]
 Text = Annotated[
     str | None,
-    typer.Option("--text", metavar="TEXT", help="Text for --draft and --figure, as in evaluate."),
+    typer.Option("--text", metavar="TEXT", help="Text for --figure, as in evaluate."),
 ]
 FigureFile = Annotated[
     Path | None,
@@ -47,7 +39,6 @@ def command(
     new_tokens: NewTokens = 32,
     rounds: Rounds = 7,
     warmup: Warmup = 2,
-    draft: Draft = False,
     text: Text = None,
     figure: FigureFile = None,
     seed: o.Seed = 0,
@@ -64,7 +55,7 @@ def command(
     round, and compared within a round. The number of threads is torch's own: set OMP_NUM_THREADS.
 
     Examples: coterie bench reference out --batch 1,8 --context 64,256;
-    coterie bench Qwen/Qwen3-0.6B small --draft --figure speed.svg
+    coterie bench Qwen/Qwen3-0.6B small --figure speed.svg
     """
     from coterie.cli.show import Display, show_with
     from coterie.report.schema.bench import SpeedReport
@@ -78,7 +69,6 @@ def command(
         new_tokens=new_tokens,
         rounds=rounds,
         warmup=warmup,
-        draft=draft,
         text=text,
         figure=figure,
         device=device,

@@ -36,19 +36,6 @@ class SpeedRow(TypedDict):
     """Peak above the weights; null where the system does not tell."""
 
 
-class DraftRow(TypedDict):
-    """What a model is worth as the draft of the first (arXiv:2211.17192)."""
-
-    name: str
-    prompts: int
-    prompt_length: int
-    new_tokens: int
-    acceptance: float
-    tokens_per_pass: float
-    speedup: TimePart
-    identical: float
-
-
 class SpeedReport(TypedDict):
     """A whole report of `coterie bench`."""
 
@@ -59,7 +46,6 @@ class SpeedReport(TypedDict):
     rounds: int
     warmup: int
     rows: list[SpeedRow]
-    drafts: list[DraftRow]
     quality: dict[str, EstimatePart]
     """Held-out perplexity by model; empty where no text was named."""
     quality_text: str | None

@@ -4,20 +4,17 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.report import words as w
-from coterie.report.schema.bench import DraftRow, SpeedReport, SpeedRow, TimePart
+from coterie.report.schema.bench import SpeedReport, SpeedRow, TimePart
 
 
 def print_speed(found: SpeedReport, console: Console | None = None) -> None:
-    """Print one table a load, and one of the drafts."""
+    """Print one table a load."""
     out = console or Console(highlight=False)
     loads = dict.fromkeys((row["batch"], row["context"]) for row in found["rows"])
     for batch, context in loads:
         out.print(f"\n[bold]batch {batch}, context {context}[/bold]")
         rows = [row for row in found["rows"] if (row["batch"], row["context"]) == (batch, context)]
         out.print(_load_table(rows))
-    if found["drafts"]:
-        out.print(f"\n[bold]As drafts of {found['rows'][0]['name']}[/bold]")
-        out.print(_draft_table(found["drafts"]))
     for name, part in found["quality"].items():
         if part["mean"] is not None:
             error = w.or_dash(part["error"])
@@ -47,23 +44,6 @@ def _load_table(rows: list[SpeedRow]) -> Table:
             w.count(row["decode_tokens_per_second"]),
             w.size(row["weight_bytes"]),
             "–" if extra is None else w.size(extra),
-        )
-    return table
-
-
-def _draft_table(rows: list[DraftRow]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
-    for name in ("accepted", "tokens per pass", "speed-up", "same text"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        times = row["speedup"]
-        table.add_row(
-            row["name"],
-            f"{row['acceptance']:.1%}",
-            f"{row['tokens_per_pass']:.2f}",
-            f"×{times['median']:.2f} ({times['low']:.2f}–{times['high']:.2f})",
-            f"{row['identical']:.0%}",
         )
     return table
 

@@ -1,4 +1,4 @@
-"""`bench`: how fast models are on this machine, what memory they take, and what they draft."""
+"""`bench`: how fast models are on this machine, and what memory they take."""
 
 import shlex
 from dataclasses import dataclass
@@ -10,22 +10,18 @@ import torch
 
 from coterie.errors import UserError
 from coterie.models.files.sources import Source, resolve
-from coterie.models.loaded.load import load_model, load_tokenizer, pick_device
+from coterie.models.loaded.load import load_model, pick_device
 from coterie.report.figure.bench import draw_quality
-from coterie.report.schema.bench import DraftRow, SpeedReport, SpeedRow, TimePart
+from coterie.report.schema.bench import SpeedReport, SpeedRow, TimePart
 from coterie.report.schema.evaluate import EstimatePart
-from coterie.scores.drafting import measure_drafting
 from coterie.scores.speed import Load, Speed, SpeedError, Timing, measure_speed
-from coterie.verbs.evaluate.run import EvaluateRequest, default_text, evaluate, held_out_texts
+from coterie.verbs.evaluate.run import EvaluateRequest, evaluate
 from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import bare, machine, versions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-PROMPTS, PROMPT_LENGTH, DRAFTED = 8, 64, 64
-"""Prompts that drafting is measured on, tokens of each, and tokens generated after each."""
 
 FIGURES = (".svg", ".png", ".pdf")
 
@@ -39,8 +35,7 @@ class BenchRequest:
         batches: Texts side by side.
         contexts: Tokens each text starts with; every batch is measured with every context.
         new_tokens: Tokens generated after them.
-        draft: Whether the others are also tried as drafts of the first.
-        text: Text for drafting and for quality; None for the default of `evaluate`.
+        text: Text for quality; None for the default of `evaluate`.
         figure: Where to draw perplexity against speed, or None.
     """
 
@@ -50,7 +45,6 @@ class BenchRequest:
     new_tokens: int = 32
     rounds: int = 7
     warmup: int = 2
-    draft: bool = False
     text: str | None = None
     figure: Path | None = None
     device: str = "auto"
@@ -70,8 +64,6 @@ class BenchRequest:
                 raise UserError(f"--{option} {','.join(map(str, numbers))}: all must be at least 1")
         if self.rounds < 1 or self.warmup < 0 or self.new_tokens < 2:
             raise UserError("--rounds must be at least 1, --warmup 0, --new-tokens 2")
-        if self.draft and len(self.models) < 2:
-            raise UserError("--draft needs a second model: the full one first, then its drafts")
         if self.figure is not None and self.figure.suffix not in FIGURES:
             raise UserError(f"--figure {self.figure.name}: end it in {', '.join(FIGURES)}")
         if self.figure is not None and not self.figure.resolve().parent.is_dir():
@@ -97,7 +89,6 @@ class BenchRequest:
         for name in ("new_tokens", "rounds", "warmup", "device", "dtype", "seed"):
             if (value := getattr(self, name)) != getattr(plain, name):
                 words += [f"--{name.replace('_', '-')}", str(value)]
-        words += ["--draft"] if self.draft else []
         words += ["--text", str(bare(self.text))] if self.text else []
         words += ["--figure", self.figure.name] if self.figure else []
         return shlex.join(words)
@@ -106,7 +97,7 @@ class BenchRequest:
 def bench(
     request: BenchRequest, *, store: Path | str | None = None, progress: Progress | None = None
 ) -> SpeedReport:
-    """Time models in turn under every load; optionally as drafts, and beside their quality.
+    """Time models in turn under every load; optionally beside their quality.
 
     Args:
         store: SQLite file that keeps the perplexities of the figure; None is the user's cache.
@@ -143,7 +134,6 @@ def bench(
         rounds=request.rounds,
         warmup=request.warmup,
         rows=_timed(request, models, progress),
-        drafts=_drafted(request, models, sources[0], progress) if request.draft else [],
         quality=quality,
         quality_text=told,
         versions=versions(),
@@ -189,44 +179,6 @@ def _row(name: str, speed: Speed, first: Speed) -> SpeedRow:
         weight_bytes=speed.weight_bytes,
         extra_bytes=speed.extra_bytes,
     )
-
-
-def _drafted(
-    request: BenchRequest,
-    models: dict[str, "PreTrainedModel"],
-    source: Source,
-    progress: Progress,
-) -> list[DraftRow]:
-    """Every other model as a draft of the first, on the beginnings of held-out windows."""
-    full, *others = models
-    texts = held_out_texts(request.judging(), load_tokenizer(source), _text(request, source))
-    prompts = torch.from_numpy(texts.tokens[:PROMPTS, :PROMPT_LENGTH]).to(models[full].device)
-    rows = []
-    for place, name in enumerate(others):
-        progress.step("drafting", place, len(others))
-        try:
-            found = measure_drafting(models[full], models[name], prompts, new_tokens=DRAFTED)
-        except (ValueError, NotImplementedError, AttributeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise SpeedError(f"'{name}' cannot draft for '{full}': {reason}") from error
-        rows.append(
-            DraftRow(
-                name=name,
-                prompts=len(prompts),
-                prompt_length=prompts.shape[1],
-                new_tokens=DRAFTED,
-                acceptance=found.acceptance,
-                tokens_per_pass=found.tokens_per_pass,
-                speedup=_part(found.speedup),
-                identical=found.identical,
-            )
-        )
-        progress.step("drafting", place + 1, len(others))
-    return rows
-
-
-def _text(request: BenchRequest, source: Source) -> str:
-    return request.text or default_text([source])
 
 
 def _part(timing: Timing) -> TimePart:
