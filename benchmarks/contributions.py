@@ -26,9 +26,8 @@ from coterie.game.estimation.sampling import permutation_shapley, sampled
 from coterie.game.estimation.semivalues import Estimate, exact, shapley
 from coterie.game.stability import rank_overlaps
 from coterie.game.surrogates import Surrogate
-from coterie.game.surrogates.choice import learning_curve
 from coterie.game.surrogates.explained import ShapleyRegression
-from coterie.game.surrogates.fidelity import agreement
+from coterie.game.surrogates.fidelity import Agreement, agreement
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.surrogates.process import Process
@@ -201,11 +200,27 @@ def by_budget(losses: Matrix) -> None:
         for surrogate in (Pairwise(), Process(), ShapleyRegression(), PaperNetwork(epochs=2_000)):
             targets = np.exp(values - values.max()) if "network" in surrogate.name else values
             seeded = np.random.default_rng(8)
-            curve = learning_curve(surrogate, coalitions, targets, budgets, rng=seeded)
-            cells = [f"{told.r2:.3f} / {told.spearman:.3f}" for _, told in curve]
+            curve = learning_curve(surrogate, coalitions, targets, budgets, seeded)
+            cells = [f"{told.r2:.3f} / {told.spearman:.3f}" for told in curve]
             cells += ["–"] * (len(budgets) - len(cells))
             print(f"| {name} | {surrogate.name} | {' | '.join(cells)} |", flush=True)
     print()
+
+
+def learning_curve(
+    surrogate: Surrogate,
+    coalitions: Coalitions,
+    targets: Vector,
+    budgets: Sequence[int],
+    rng: np.random.Generator,
+) -> list[Agreement]:
+    """Agreement on a quarter set aside, for fits to more and more of the others."""
+    aside, rest = np.split(rng.permutation(len(targets)), [round(len(targets) / 4)])
+    curve = []
+    for rows in (rest[:budget] for budget in budgets if budget <= len(rest)):
+        fitted = surrogate.fit(coalitions[rows], targets[rows], rng=rng)
+        curve.append(agreement(targets[aside], fitted.predict(coalitions[aside])))
+    return curve
 
 
 def by_calibration(losses: Matrix) -> None:

@@ -19,7 +19,10 @@ import numpy as np
 from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Block, Coalitions, Game, Indices, Matrix
 from coterie.game.designs import enumerate_all
-from coterie.game.search import Judge, Ledger, by_race, front_sizes, greedy, guided, in_full
+from coterie.game.search.guided import GuidedSettings, front_sizes, guided
+from coterie.game.search.ledger import Ledger
+from coterie.game.search.plain import greedy
+from coterie.game.search.race import Judge, by_race, in_full
 from coterie.game.toy import ToyGame
 from coterie.models.cutting.structure import meta_model
 from coterie.models.loaded.load import load_model, resolve
@@ -96,7 +99,7 @@ def hits(losses: Matrix, sizes: list[int], judge: Judge, seeds: int, budget: int
         values, held = game.value(everything), everything.sum(axis=1)
         optimum = np.array([values[held == size].max() for size in sizes])
         ledger = Ledger(game, floor=np.inf)
-        answers = guided(ledger, sizes, budget=budget, judge=judge, rng=rng).answers
+        answers = guided(ledger, sizes, GuidedSettings(budget=budget), judge=judge, rng=rng).answers
         found += np.array([answer.value for answer in answers]) >= optimum - 1e-9
         asked.append(ledger.n_asked)
         cost.append(ledger.layer_sequences / game.n_sequences)

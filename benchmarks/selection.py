@@ -32,13 +32,15 @@ from coterie.game.coalitions import (
     sizes,
     to_text,
 )
-from coterie.game.search import Answer, Ledger, contiguous, evolve, greedy
-from coterie.game.search import one_shot as one_at_a_time
+from coterie.game.search.evolve import evolve
+from coterie.game.search.ledger import Ledger
+from coterie.game.search.plain import Answer, contiguous, greedy
+from coterie.game.search.plain import one_shot as one_at_a_time
 from coterie.game.stability import cut_overlaps
 from coterie.game.study import Settings, run_study
 from coterie.game.utilities import clustered_mean, floor_nll
 from coterie.texts.sets import TextSet
-from coterie.verbs.search.choose import choose
+from coterie.verbs.search.choose import Search, choose
 from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import versions
@@ -96,7 +98,7 @@ class Bench:
         return FoundCut(method, seed, kept, cost, remark)
 
 
-Search = Callable[[Bench, int, float], FoundCut]
+Method = Callable[[Bench, int, float], FoundCut]
 """A method that knows its seed and the layer-tokens it may ask."""
 
 
@@ -176,7 +178,7 @@ def without(texts: TextSet, taken: Sequence[str], most: int) -> TextSet:
 
 
 def remembered(
-    path: Path, bench: Bench, method: str, seed: int, search: Search, budget: float
+    path: Path, bench: Bench, method: str, seed: int, search: Method, budget: float
 ) -> FoundCut:
     """The answer of an earlier run with the same texts and settings, or a new one, written down."""
     texts = bench.table.calibration.texts.sha256[:16]
@@ -221,14 +223,8 @@ def by_paper(bench: Bench, seed: int, _: float) -> FoundCut:
 def by_guided(bench: Bench, seed: int, budget: float) -> FoundCut:
     """Guided search for all sizes as the tool runs it, its finalists decided on more texts."""
     n = bench.n_players
-    found = choose(
-        bench.table,
-        "guided",
-        bench.keeps,
-        most_layer_tokens=budget,
-        seed=seed,
-        progress=NoProgress(),
-    )
+    search = Search("guided", bench.keeps, most_layer_tokens=budget, seed=seed)
+    found = choose(bench.table, search, NoProgress())
     kept = {r: found.keep(n - r) for r in bench.removals}
     return FoundCut("guided", seed, kept, found.layer_tokens_asked, found.remark or "")
 

@@ -87,7 +87,9 @@ def test_a_speedup_is_measured_once(home, capsys):
     assert first["target"]["after"] <= first["target"]["most"]
 
 
-@pytest.mark.parametrize("estimator", ["kernel", "permutation", "banzhaf", "window", "exact"])
+@pytest.mark.parametrize(
+    "estimator", ["kernel", "permutation", "banzhaf", "window", "exact", "control"]
+)
 def test_estimators_speak_of_the_true_game(home, capsys, estimator):
     record = run(home, capsys, "values", "--estimator", estimator, "--budget", "160")
     found = record["contributions"]
@@ -148,6 +150,7 @@ def test_what_cannot_be_searched_is_refused_in_one_line(home, capsys, more, comp
         (["--front", "--remove", "2"], "every size at once"),
         (["--repeats", "3"], "say how much"),
         (["--estimator", "kernel", "--budget", "3"], "no standard error"),
+        (["--estimator", "control", "--budget", "150"], "no standard error"),
         (["--estimator", "kernel", "--surrogate", "pairwise"], "goes with --estimator paper"),
     ],
 )

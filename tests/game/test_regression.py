@@ -5,7 +5,7 @@ import pytest
 
 from coterie.game import toy
 from coterie.game.designs import draw_strata, enumerate_all
-from coterie.game.estimation.controlled import controlled_semivalue
+from coterie.game.estimation.controlled import controlled_semivalue, controlled_shapley, least_asked
 from coterie.game.estimation.interactions import every_size
 from coterie.game.estimation.regression import kernel_masses, kernel_shapley, sliding_window_shapley
 from coterie.game.estimation.sampling import stratified_semivalue
@@ -106,3 +106,34 @@ def test_a_controlled_estimate_is_unbiased_whatever_the_surrogate(kind):
     assert 0.75 < np.median(told / deviation) < 1.35
     if kind == "layers":  # where pairs explain nearly everything, nearly all noise goes
         assert np.median(deviation / np.std([run.values for run in plain], axis=0)) < 0.5
+
+
+@pytest.mark.parametrize("kind", ["table", "layers"])
+def test_control_is_unbiased_for_shapley_and_knows_its_error(kind):
+    rng = np.random.default_rng(17)
+    game = toy.random_table(N, rng=rng) if kind == "table" else toy.layer_like(N, rng=rng)
+    expected = truth(game, shapley(N))
+    runs = [
+        controlled_shapley(game.value, N, asked=least_asked(N), rng=child)
+        for child in np.random.default_rng(18).spawn(200)
+    ]
+    values = np.array([run.values for run in runs])
+    deviation = values.std(axis=0)
+    assert (np.abs(values.mean(axis=0) - expected) < 4 * deviation / np.sqrt(200)).all()
+    told = np.sqrt(np.mean([run.error_sampling**2 for run in runs], axis=0))
+    assert 0.7 < np.median(told / deviation) < 1.4
+
+
+def test_control_is_exact_where_players_and_pairs_explain_the_game_and_keeps_the_locked(rng):
+    game, locked = toy.random_pairwise(14, rng=rng), np.array([0, 5])
+    found = controlled_shapley(game.value, 14, asked=2_000, locked=locked, rng=rng)
+    again = controlled_shapley(game.value, 14, asked=1_000, locked=locked, rng=rng)
+    assert np.isnan(found.values[locked]).all() and np.isfinite(found.values).sum() == 12
+    free = np.setdiff1d(np.arange(14), locked)
+    np.testing.assert_allclose(found.values[free], again.values[free], atol=1e-3)
+
+
+def test_too_few_bases_for_folds_are_refused(rng):
+    strata = draw_strata(N, (6, 4), 6, rng=rng)
+    with pytest.raises(ValueError, match="draw at least 4"):
+        controlled_semivalue(toy.majority(N).value, strata, Pairwise(), rng=rng)

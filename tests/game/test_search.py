@@ -7,26 +7,19 @@ from coterie.errors import CutError
 from coterie.game import toy
 from coterie.game.coalitions import to_text
 from coterie.game.designs import all_of_size, draw_distinct, enumerate_all
-from coterie.game.search import (
-    Ledger,
-    by_race,
-    by_swaps,
-    cut_lowest,
-    decide,
-    evolve,
-    exhaustive,
-    front_sizes,
-    greedy,
-    guided,
-    in_full,
-    plain_cost,
-)
+from coterie.game.search.baselines import GuidedSettings as Within
+from coterie.game.search.baselines import plain_cost
 from coterie.game.search.climb import climb
-from coterie.game.search.decide import close_to_best
-from coterie.game.search.guided import Scale
-from coterie.game.search.plain import neighbours, windows
+from coterie.game.search.decide import close_to_best, decide
+from coterie.game.search.evolve import evolve
+from coterie.game.search.guided import Scale, front_sizes, guided
+from coterie.game.search.ledger import Ledger
+from coterie.game.search.plain import by_swaps, cut_lowest, exhaustive, greedy, neighbours, windows
+from coterie.game.search.race import by_race, in_full
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.utilities import clustered_mean
+
+seeded = np.random.default_rng
 
 
 def test_the_lowest_are_cut_first_and_ties_by_index():
@@ -148,7 +141,7 @@ def test_guided_search_finds_the_optimum_of_every_size():
     for seed in range(4):
         game = layer_like(seed)
         ledger = Ledger(game, floor=9.0)
-        found = guided(ledger, keeps, budget=409, rng=np.random.default_rng(seed))
+        found = guided(ledger, keeps, Within(budget=409), rng=seeded(seed))
         optimum = exhaustive(Ledger(game, floor=9.0), keeps)
         hits += [a.value >= b.value for a, b in zip(found.answers, optimum, strict=True)]
         assert found.n_asked <= 409
@@ -159,7 +152,7 @@ def test_guided_search_never_ends_below_a_finalist():
     game = layer_like(1, n_players=20)
     ledger = Ledger(game, floor=9.0)
     locked = np.array([0, 19])
-    found = guided(ledger, [15], budget=230, locked=locked, rng=np.random.default_rng(0))
+    found = guided(ledger, [15], Within(budget=230), locked=locked, rng=np.random.default_rng(0))
     (own,) = found.answers
     assert {answer.method for answer in found.finalists} >= {"greedy", "one-shot", "contiguous"}
     assert all(answer.value <= own.value for answer in found.finalists)
@@ -172,8 +165,8 @@ def test_racing_finds_the_same_for_a_fraction_of_the_cost():
     for seed in range(3):
         game = layer_like(seed, n_players=14, n_sequences=32)
         full, raced = Ledger(game, floor=9.0), Ledger(game, floor=9.0)
-        one = guided(full, [10], budget=220, rng=np.random.default_rng(0))
-        other = guided(raced, [10], budget=220, judge=by_race, rng=np.random.default_rng(0))
+        one = guided(full, [10], Within(budget=220), rng=seeded(0))
+        other = guided(raced, [10], Within(budget=220), judge=by_race, rng=np.random.default_rng(0))
         gaps.append(one.answers[0].value - other.answers[0].value)
         cost.append(raced.layer_sequences / full.layer_sequences)
     assert max(gaps) < 0.01
@@ -196,13 +189,23 @@ def test_a_value_seen_on_few_texts_is_as_far_off_as_it_says(rng):
 
 def test_a_ceiling_on_the_cost_is_kept():
     ledger = Ledger(layer_like(5, n_sequences=8), floor=9.0)
-    guided(ledger, [8], budget=400, most_layer_sequences=8_000, rng=np.random.default_rng(0))
+    guided(
+        ledger,
+        [8],
+        Within(budget=400, most_layer_sequences=8_000),
+        rng=np.random.default_rng(0),
+    )
     assert 6_000 < ledger.layer_sequences <= 8_000
 
 
 def test_the_seed_decides_a_guided_search():
     one, again = (
-        guided(Ledger(layer_like(2), floor=9.0), [7], budget=120, rng=np.random.default_rng(5))
+        guided(
+            Ledger(layer_like(2), floor=9.0),
+            [7],
+            Within(budget=120),
+            rng=np.random.default_rng(5),
+        )
         for _ in range(2)
     )
     np.testing.assert_array_equal(one.answers[0].coalition, again.answers[0].coalition)
@@ -212,7 +215,7 @@ def test_the_seed_decides_a_guided_search():
 def test_nobody_is_better_than_the_winner_where_it_is_decided():
     game = layer_like(7, n_players=14, n_sequences=40)
     first, union = (Ledger(game, floor=9.0, sequences=np.arange(n)) for n in (16, 40))
-    found = guided(first, [12, 10], budget=200, rng=np.random.default_rng(0))
+    found = guided(first, [12, 10], Within(budget=200), rng=seeded(0))
     decisions = decide(union, found.finalists, np.arange(40) // 4)
     assert [int(decision.winner.coalition.sum()) for decision in decisions] == [12, 10]
     for decision in decisions:
@@ -238,9 +241,9 @@ def test_a_budget_below_the_plain_answers_is_refused():
     ledger = Ledger(layer_like(1), floor=9.0)
     least = plain_cost(12, [8])
     with pytest.raises(CutError, match=rf"20 coalitions .* up to {least}"):
-        guided(ledger, [8], budget=20, rng=np.random.default_rng(0))
+        guided(ledger, [8], Within(budget=20), rng=seeded(0))
     assert ledger.n_asked == 0
-    guided(ledger, [8], budget=least, rng=np.random.default_rng(0))
+    guided(ledger, [8], Within(budget=least), rng=seeded(0))
     assert ledger.n_asked <= least
 
 

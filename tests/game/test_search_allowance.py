@@ -6,19 +6,18 @@ import pytest
 from coterie.errors import CutError
 from coterie.game import toy
 from coterie.game.coalitions import to_text
-from coterie.game.search import (
-    Ledger,
-    SafeRaces,
-    by_race,
-    close_to_best,
-    evolve,
-    greedy,
-    guided,
-    least_layer_sequences,
-)
-from coterie.game.search.plain import descent_layers
+from coterie.game.search.baselines import GuidedSettings as Within
+from coterie.game.search.baselines import least_layer_sequences
+from coterie.game.search.decide import close_to_best
+from coterie.game.search.evolve import evolve
+from coterie.game.search.guided import guided
+from coterie.game.search.ledger import Ledger
+from coterie.game.search.plain import descent_layers, greedy
+from coterie.game.search.race import SafeRaces, by_race
 
 KEEPS = [10, 8]
+
+seeded = np.random.default_rng
 
 
 def game_of(seed, n_sequences=32, n_players=12):
@@ -57,7 +56,9 @@ def test_the_allowance_is_never_exceeded_and_greedy_is_a_finalist_unless_it_says
         theirs = greedy(plain, KEEPS)
         allowance = least + share * (plain.layer_sequences - least)
         ledger, rng = Ledger(game_of(seed), floor=9.0), np.random.default_rng(seed)
-        found = guided(ledger, KEEPS, budget=300, allowance=allowance, judge=by_race, rng=rng)
+        found = guided(
+            ledger, KEEPS, Within(budget=300, allowance=allowance), judge=by_race, rng=rng
+        )
         assert ledger.layer_sequences <= allowance
         assert (found.remark is None) == (found.descent != "cut short")
         assert share > 0 or found.descent == "cut short"
@@ -74,7 +75,12 @@ def test_an_allowance_below_the_least_is_refused_and_nothing_asked():
     ledger = Ledger(game_of(0), floor=9.0)
     least = least_layer_sequences(12, KEEPS, 32)
     with pytest.raises(CutError, match=f"take {least:,} at the least"):
-        guided(ledger, KEEPS, budget=300, allowance=least - 1, rng=np.random.default_rng(0))
+        guided(
+            ledger,
+            KEEPS,
+            Within(budget=300, allowance=least - 1),
+            rng=np.random.default_rng(0),
+        )
     assert ledger.n_asked == 0
 
 
@@ -85,8 +91,8 @@ def test_locks_and_what_was_asked_before_count_too():
     allowance = before + least_layer_sequences(12, [9], 32, n_locked=2)
     rng = np.random.default_rng(0)
     with pytest.raises(CutError, match="allowance"):
-        guided(ledger, [9], budget=300, allowance=allowance - 1, locked=locked, rng=rng)
-    found = guided(ledger, [9], budget=300, allowance=allowance, locked=locked, rng=rng)
+        guided(ledger, [9], Within(budget=300, allowance=allowance - 1), locked=locked, rng=rng)
+    found = guided(ledger, [9], Within(budget=300, allowance=allowance), locked=locked, rng=rng)
     assert ledger.layer_sequences <= allowance
     assert all(answer.coalition[locked].all() for answer in found.finalists)
 
@@ -94,7 +100,7 @@ def test_locks_and_what_was_asked_before_count_too():
 def test_a_soft_ceiling_races_greedy_and_leaves_nothing_out():
     ledger = Ledger(game_of(2), floor=9.0)
     rng = np.random.default_rng(0)
-    found = guided(ledger, KEEPS, budget=300, most_layer_sequences=0, rng=rng)
+    found = guided(ledger, KEEPS, Within(budget=300, most_layer_sequences=0), rng=rng)
     assert found.descent == "raced"
     theirs = greedy(Ledger(game_of(2), floor=9.0), KEEPS)
     assert texts_of(a for a in found.finalists if a.method == "greedy") == texts_of(theirs)
@@ -103,7 +109,7 @@ def test_a_soft_ceiling_races_greedy_and_leaves_nothing_out():
 def test_those_too_close_to_tell_are_finalists_where_asked():
     def run(close):
         ledger, rng = Ledger(game_of(4), floor=9.0), np.random.default_rng(0)
-        return ledger, guided(ledger, [8], budget=200, close=close, judge=by_race, rng=rng)
+        return ledger, guided(ledger, [8], Within(budget=200, close=close), judge=by_race, rng=rng)
 
     ledger, found = run(4)
     near = texts_of(close_to_best(ledger, 8, most=4))

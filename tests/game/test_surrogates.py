@@ -7,7 +7,7 @@ import torch
 from coterie.game import toy
 from coterie.game.designs import draw_strata, enumerate_all, paper_sizes
 from coterie.game.surrogates import switched_marginals
-from coterie.game.surrogates.choice import learning_curve, most_faithful
+from coterie.game.surrogates.choice import most_faithful
 from coterie.game.surrogates.ensemble import Ensemble
 from coterie.game.surrogates.explained import ShapleyRegression
 from coterie.game.surrogates.fidelity import deal, held_out_fidelity
@@ -178,11 +178,3 @@ def test_the_most_faithful_is_the_one_that_can_say_it(rng):
     chosen, found = most_faithful(candidates, known, pairs, size=7, rng=rng)
     assert chosen is candidates[1]
     assert found[1].at(7)[1].r2 > found[0].at(7)[1].r2
-
-
-def test_more_coalitions_make_a_surrogate_more_faithful(rng):
-    known = some_coalitions(14, 900, rng)
-    values = toy.layer_like(14, rng=rng).value(known)
-    curve = learning_curve(Pairwise(), known, values, (60, 200, 400, 10**6), rng=rng)
-    assert [budget for budget, _ in curve] == [60, 200, 400]
-    assert curve[0][1].r2 < curve[-1][1].r2

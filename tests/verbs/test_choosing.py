@@ -4,14 +4,18 @@ import numpy as np
 import pytest
 
 from coterie.game.coalitions import observe_all
-from coterie.game.designs import NO_ONE
-from coterie.game.search import Ledger, close_to_best, greedy
-from coterie.game.search.plain import descent_layers
+from coterie.game.search.decide import close_to_best
+from coterie.game.search.ledger import Ledger
+from coterie.game.search.methods import SEARCH_METHODS
+from coterie.game.search.methods.guided import CLOSE
+from coterie.game.search.plain import descent_layers, greedy
+from coterie.game.search.task import SearchTask
 from coterie.game.toy import layer_like
 from coterie.texts.sets import TextSet
-from coterie.verbs.search.choose import CLOSE, play
 from coterie.verbs.search.timed import ConcatenatedGame, OutOfTime, TimedGame
 from coterie.verbs.shared.prepared import divided
+
+GUIDED = SEARCH_METHODS["guided"]
 
 
 def texts(documents):
@@ -62,7 +66,7 @@ def test_guided_search_never_asks_more_than_its_limit_that_reaches_for_greedy(sh
     game = layer_like(10, rng=np.random.default_rng(3), n_sequences=24)
     ledger, keeps = Ledger(game, floor=8.0), [8, 6]
     limit = share * (descent_layers(10, 6) + 3 * sum(keeps)) * 24
-    finalists, _ = play(ledger, "guided", keeps, locked=NO_ONE, budget=None, limit=limit, seed=0)
+    finalists = GUIDED.play(ledger, SearchTask(10, (8, 6), most_layer_sequences=limit)).answers
     assert ledger.layer_sequences <= limit
     assert {int(answer.coalition.sum()) for answer in finalists} == set(keeps)
 
@@ -70,9 +74,9 @@ def test_guided_search_never_asks_more_than_its_limit_that_reaches_for_greedy(sh
 @pytest.mark.parametrize("limit", [10, 3_000, 9_000])
 def test_a_limit_below_greedy_s_cost_has_greedy_s_answers_all_the_same(limit):
     game = layer_like(10, rng=np.random.default_rng(3), n_sequences=24)
-    finalists, remark = play(
-        Ledger(game, floor=8.0), "guided", [6], locked=NO_ONE, budget=None, limit=limit, seed=0
-    )
+    task = SearchTask(10, (6,), most_layer_sequences=limit)
+    played = GUIDED.play(Ledger(game, floor=8.0), task)
+    finalists, remark = played.answers, played.remark
     plain = greedy(Ledger(game, floor=8.0), [6])
     found = [answer.coalition for answer in finalists if answer.method == "greedy"]
     assert remark is None and np.array_equal(found[0], plain[0].coalition)
@@ -81,6 +85,6 @@ def test_a_limit_below_greedy_s_cost_has_greedy_s_answers_all_the_same(limit):
 def test_those_too_close_to_tell_are_finalists_too():
     game = layer_like(9, rng=np.random.default_rng(5), n_sequences=6)
     ledger = Ledger(game, floor=8.0)
-    finalists, _ = play(ledger, "guided", [6], locked=NO_ONE, budget=None, limit=np.inf, seed=0)
+    finalists = GUIDED.play(ledger, SearchTask(9, (6,))).answers
     near = {tuple(answer.coalition) for answer in close_to_best(ledger, 6, most=CLOSE)}
     assert near <= {tuple(answer.coalition) for answer in finalists}

@@ -7,6 +7,7 @@ import typer
 
 from coterie.cli import options as o
 from coterie.errors import UserError
+from coterie.game.search.methods import SEARCH_METHODS
 
 Removals = Annotated[
     str, typer.Option("--remove", metavar="LIST", help="Numbers of layers to remove: 3,6,9.")
@@ -16,8 +17,8 @@ Methods = Annotated[
     typer.Option(
         "--methods",
         metavar="LIST",
-        help="Which methods: paper, guided, greedy, one-shot, contiguous, evolve, or published "
-        "rivals: random, exhaustive, shortgpt, shortened-ppl, shortened-taylor, "
+        help=f"Which methods: {', '.join(SEARCH_METHODS)}, or published rivals: "
+        "random, exhaustive, shortgpt, shortened-ppl, shortened-taylor, "
         "shortened-magnitude, sleb, angular, evopress, clp, entropy, laco, laco-released, replace, "
         "blockpruner, gtap, slicegpt. Default: paper, guided and all rivals.",
     ),

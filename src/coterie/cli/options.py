@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from coterie.errors import UserError
+from coterie.game.estimation.estimators import ESTIMATORS
+from coterie.game.search.methods import SEARCH_METHODS
 
 Model = Annotated[
     str,
@@ -64,10 +66,9 @@ Method = Annotated[
     str,
     typer.Option(
         "--method",
-        help="How the coalition is chosen: `guided` (a learnt model of the game says where to "
-        "look; asks about a tenth of the layer-tokens that `paper` asks, and cannot lose to "
-        "greedy, one-shot, contiguous or ranked cuts on the texts that decide), `paper` "
-        "(arXiv:2602.07804), `greedy`, `one-shot`, `contiguous`, `evolve`.",
+        help="How the coalition is chosen: "
+        + ", ".join(f"`{method.name}` ({method.summary})" for method in SEARCH_METHODS.values())
+        + ".",
     ),
 ]
 Revision = Annotated[
@@ -144,9 +145,9 @@ Estimator = Annotated[
     str,
     typer.Option(
         "--estimator",
-        help="`paper`: its semivalue through a surrogate. From the true game, in nats: Shapley by "
-        "`kernel` regression, by `permutation`, `exact` (up to 20 players) or in a sliding "
-        "`window` of 5; `banzhaf`.",
+        help="How contributions are estimated, from the true game in nats unless said otherwise: "
+        + ", ".join(f"`{one.name}` ({one.summary})" for one in ESTIMATORS.values())
+        + ".",
     ),
 ]
 Surrogate = Annotated[

@@ -7,7 +7,7 @@ semivalues      Shapley, Banzhaf, the paper's stratified semivalue; exact; error
 sampling        the same from a sample of the true game
 regression      Shapley values by paired kernel regression; sliding windows
 controlled      a surrogate as control variate: unbiased, and steadier
-adaptive        sampling steered to where it matters, stopped when the cut is settled
+estimators      the table: every estimator by name, with its limits
 surrogates      cheap stand-ins for a value function, with held-out fidelity
 refits          a surrogate fitted again and again: errors by source
 contributions   evaluated coalitions → contributions with errors by source

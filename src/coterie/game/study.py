@@ -6,7 +6,7 @@ remembers (`coterie.store.stored_game.StoredGame`).
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -14,9 +14,10 @@ import numpy as np
 
 from coterie.errors import CutError
 from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, Observations, Vector
-from coterie.game.designs import Stratum, draw_distinct, draw_strata, paper_draws, paper_sizes
+from coterie.game.designs import Stratum, draw_distinct, draw_strata, paper_draws, published_sizes
 from coterie.game.estimation.contributions import BASE_DRAWS, Contributions, contributions
-from coterie.game.search import cut_lowest
+from coterie.game.search.plain import cut_lowest
+from coterie.game.search.task import SearchTask, Step
 from coterie.game.surrogates import Surrogate
 from coterie.game.surrogates.choice import most_faithful
 from coterie.game.surrogates.ensemble import Ensemble
@@ -28,9 +29,6 @@ from coterie.game.surrogates.watched import Watched
 from coterie.game.utilities import UTILITIES, read
 from coterie.plain import Json
 
-Step = Callable[[str, int, int], None]
-"""Told how far a stage has come: its name, how much is done, how much there is."""
-
 CHECKS = 64
 """Coalitions of the requested size drawn only to check the surrogate, where no stratum has it."""
 
@@ -40,6 +38,9 @@ SURROGATES: dict[str, Surrogate] = {
     "explained": ShapleyRegression(),
 }
 """Surrogates beside the paper's network, which is trained for as long as the design asks."""
+
+STREAM = 2
+"""Which stream of a seed a study draws from."""
 
 _FIRST_LOOK = 64  # coalitions observed before the rate of a time limit is known
 
@@ -70,11 +71,7 @@ class Settings:
 
         Sizes that the locks make impossible are left out; at least one remains.
         """
-        sizes = tuple(size for size in paper_sizes(n_players) if size > len(locked))
-        if not sizes or n_players - len(locked) < 2:
-            raise CutError(
-                f"{n_players} layers with {len(locked)} locked leave fewer than two to choose from"
-            )
+        sizes = published_sizes(n_players, len(locked))
         return cls(sizes, paper_draws(n_players), tuple(locked))
 
     def as_json(self) -> dict[str, Json]:
@@ -178,6 +175,31 @@ def run_study(
         seen - began,
         time.monotonic() - seen,
         asked,
+    )
+
+
+def settings_of(task: SearchTask) -> Settings:
+    """The published settings within the bounds of a task; a single size is checked for fidelity."""
+    return replace(
+        Settings.published(task.n_players, task.locked),
+        budget=task.budget,
+        seconds=task.seconds,
+        keep=task.keeps[0] if len(task.keeps) == 1 else None,
+        seed=task.seed,
+        surrogate=task.surrogate,
+    )
+
+
+def study_for(game: Game, task: SearchTask) -> Study:
+    """Run the study that a task asks for."""
+    documents = np.arange(game.n_sequences) if task.documents is None else task.documents
+    return run_study(
+        game,
+        settings_of(task),
+        documents,
+        task.vocabulary,
+        rng=task.generator(STREAM),
+        step=task.step,
     )
 
 

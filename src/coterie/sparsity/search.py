@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.game.coalitions import Indices, Vector
+from coterie.game.coalitions import Vector
 
 Levels = NDArray[np.intp]
 """Integer array ``(n_candidates, n_units)``: how many steps sparse each unit is."""
@@ -195,8 +195,3 @@ def _judged(judge: Judge, candidates: Levels, share: float, account: Account) ->
     account.candidates += len(candidates)
     account.shares += share * len(candidates)
     return judge(candidates, share)
-
-
-def of_unit(levels: Levels, unit: int) -> Indices:
-    """The levels that candidates give to one unit, each once."""
-    return np.unique(levels[:, unit])

@@ -1,6 +1,7 @@
 """The plain answers that guided search begins with, and what they cost."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,31 @@ from coterie.game.search.race import Judge, SafeRaces, least_texts
 
 Descent = Literal["in full", "raced", "cut short"]
 """How greedy's answers were found: exactly; by races that err once in a hundred runs; on less."""
+
+
+@dataclass(frozen=True)
+class GuidedSettings:
+    """How much guided search may ask, and how many finalists it names.
+
+    Attributes:
+        budget: Distinct coalitions the ledger may hold at the end. The plain answers come out of
+            it first; contiguous runs only where they take at most a fifth.
+        most_layer_sequences: No round begins that might bring the ledger above this; the plain
+            answers are asked all the same.
+        allowance: Layer-sequences that the ledger never exceeds, whatever that leaves out.
+        close: Of each size, how many coalitions that the texts cannot tell from the best are
+            finalists, the best itself included.
+    """
+
+    budget: int
+    most_layer_sequences: float = np.inf
+    allowance: float = np.inf
+    close: int = 1
+
+    @property
+    def aim(self) -> float:
+        """Layer-sequences the search is meant to ask."""
+        return min(self.most_layer_sequences, self.allowance)
 
 
 def plain_cost(n_players: int, keeps: Sequence[int], *, n_locked: int = 0) -> int:
@@ -54,66 +80,75 @@ def _layer_sequences(
 
 
 def check_reach(
-    ledger: Ledger, keeps: Sequence[int], budget: int, allowance: float, n_locked: int
+    ledger: Ledger, keeps: Sequence[int], settings: GuidedSettings, n_locked: int
 ) -> None:
-    """Refuse what does not reach for the plain answers.
+    """Refuse a budget or an allowance below what the plain answers take.
+
+    Args:
+        ledger: The account of the search, nothing asked yet or something.
+        keeps: Sizes that will be answered.
+        settings: The budget and the allowance.
+        n_locked: Players that stay.
 
     Raises:
         CutError: too few coalitions, or too few layer-sequences.
     """
     least = plain_cost(ledger.n_players, keeps, n_locked=n_locked)
-    if budget < least:
+    if settings.budget < least:
         raise CutError(
-            f"a budget of {budget} coalitions does not reach for the plain answers, which take up"
-            f" to {least}: allow at least that many, or search without guidance"
+            f"a budget of {settings.budget} coalitions is too small: the greedy, one-shot and"
+            f" ranked answers alone take up to {least}; allow at least that many, or choose another"
+            " method"
         )
     layers = least_layer_sequences(ledger.n_players, keeps, ledger.n_sequences, n_locked=n_locked)
-    if allowance < ledger.layer_sequences + layers:
+    if settings.allowance < ledger.layer_sequences + layers:
         raise CutError(
-            f"an allowance of {allowance:,.0f} layer-sequences does not reach for the plain"
-            f" answers, which take {layers:,} at the least: allow that much, or use fewer sequences"
+            f"an allowance of {settings.allowance:,.0f} layer-sequences is too small: the greedy,"
+            f" one-shot and ranked answers alone take {layers:,} at the least; allow that much, or"
+            " use fewer sequences"
         )
 
 
 def plain_answers(
     ledger: Ledger,
     keeps: Sequence[int],
-    budget: int,
-    most: float,
-    allowance: float,
+    settings: GuidedSettings,
     locked: Indices,
     judge: Judge,
 ) -> tuple[list[Answer], Descent]:
     """One-shot's, greedy's and, where it costs a fifth at most, contiguous' answer of every size.
 
     Args:
-        budget: Coalitions the ledger may hold when all is done.
-        most: Layer-sequences the search is meant to ask.
-        allowance: Layer-sequences the ledger never exceeds.
+        ledger: The account of the search.
+        keeps: Sizes to answer.
+        settings: How much may be asked.
+        locked: Players that stay.
         judge: How contiguous runs are compared.
     """
-    plain, descent = _descended(ledger, keeps, most, allowance, locked)
+    plain, descent = _descended(ledger, keeps, settings, locked)
     runs = sum(keep + 1 for keep in keeps)
-    spare = budget - plain_cost(ledger.n_players, keeps, n_locked=len(locked))
+    spare = settings.budget - plain_cost(ledger.n_players, keeps, n_locked=len(locked))
     layers = ledger.n_sequences * sum((keep + 1) * keep for keep in keeps)
-    left = allowance - ledger.layer_sequences - ledger.n_sequences * sum(keeps)  # for the ranked
-    if runs <= min(budget / 5, spare) and layers <= min(allowance / 5, left):
+    left = (
+        settings.allowance - ledger.layer_sequences - ledger.n_sequences * sum(keeps)
+    )  # for the ranked
+    if runs <= min(settings.budget / 5, spare) and layers <= min(settings.allowance / 5, left):
         plain += contiguous(ledger, keeps, locked=locked, judge=judge)
     return plain, descent
 
 
 def _descended(
-    ledger: Ledger, keeps: Sequence[int], most: float, allowance: float, locked: Indices
+    ledger: Ledger, keeps: Sequence[int], settings: GuidedSettings, locked: Indices
 ) -> tuple[list[Answer], Descent]:
     """One-shot's and greedy's answers: in full where that takes at most half, else by races."""
     n_players, n_sequences = ledger.n_players, ledger.n_sequences
     layers = descent_layers(n_players, min(keeps), n_locked=len(locked))
     answers = 3 * sum(keeps) * n_sequences
     singles = absences(n_players, locked=locked)
-    if layers * n_sequences + answers <= most / 2:
+    if layers * n_sequences + answers <= settings.aim / 2:
         found = greedy(ledger, keeps, locked=locked)
         return [*by_absence(ledger, ledger.value(singles), keeps, locked=locked), *found], "in full"
-    races = SafeRaces(n_players - min(keeps), layers, allowance - answers)
+    races = SafeRaces(n_players - min(keeps), layers, settings.allowance - answers)
     found = greedy(ledger, keeps, locked=locked, judge=races)
     found = [*by_absence(ledger, _estimated(ledger, singles), keeps, locked=locked), *found]
     return found, "cut short" if races.short else "raced"

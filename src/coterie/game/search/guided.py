@@ -16,7 +16,7 @@ from scipy.special import ndtr
 
 from coterie.game.coalitions import Coalition, Coalitions, Indices, Vector, distinct, sizes
 from coterie.game.designs import NO_ONE, all_of_size, check_size, draw_distinct
-from coterie.game.search.baselines import Descent, check_reach, plain_answers
+from coterie.game.search.baselines import Descent, GuidedSettings, check_reach, plain_answers
 from coterie.game.search.climb import climb
 from coterie.game.search.decide import close_to_best
 from coterie.game.search.ledger import Ledger
@@ -81,23 +81,20 @@ class Guided:
 
     @property
     def remark(self) -> str | None:
-        """What the allowance did not reach for, in one sentence; None where it reached."""
+        """What the allowance was too low for, in one sentence; None where it sufficed."""
         if self.descent != "cut short":
             return None
         return (
-            "the allowance did not reach for a safe greedy descent: some of its steps were decided"
-            " on part of the texts, and greedy alone may have found a better coalition"
+            "the limit was too low for greedy's steps to be decided on all texts: some were decided"
+            " on part of them, and --method greedy may find a better coalition"
         )
 
 
 def guided(
     ledger: Ledger,
     keeps: Sequence[int],
+    settings: GuidedSettings,
     *,
-    budget: int,
-    most_layer_sequences: float = np.inf,
-    allowance: float = np.inf,
-    close: int = 1,
     locked: Indices = NO_ONE,
     judge: Judge = in_full,
     rng: np.random.Generator,
@@ -105,27 +102,24 @@ def guided(
     """Find the best coalition of each size, sharing everything learnt between the sizes.
 
     Args:
-        budget: Distinct coalitions the ledger may hold at the end. The plain answers come out of
-            it first; contiguous runs only where they take at most a fifth.
-        most_layer_sequences: No round begins that might bring the ledger above this; the plain
-            answers are asked all the same.
-        allowance: Layer-sequences that the ledger never exceeds, whatever that leaves out.
-        close: Of each size, how many coalitions that the texts cannot tell from the best are
-            finalists, the best itself included.
+        ledger: Asks the game and remembers; what it holds already is used.
+        keeps: Sizes to find the best coalition of.
+        settings: How much may be asked.
+        locked: Players that stay.
         judge: How candidates are compared, with each other and with the best known of their size.
+        rng: Draws from the posterior, and starts of climbs.
 
     Raises:
-        CutError: A size is impossible, or budget or allowance do not reach for the least.
+        CutError: A size is impossible, or the plain answers take more than budget or allowance.
     """
     for keep in keeps:
         check_size(ledger.n_players, keep, locked)
-    check_reach(ledger, keeps, budget, allowance, len(locked))
-    most = min(most_layer_sequences, allowance)
-    plain, descent = plain_answers(ledger, keeps, budget, most, allowance, locked, judge)
-    model, gains = _rounds(ledger, keeps, budget, most, locked, judge, rng)
+    check_reach(ledger, keeps, settings, len(locked))
+    plain, descent = plain_answers(ledger, keeps, settings, locked, judge)
+    model, gains = _rounds(ledger, keeps, settings, locked, judge, rng)
     ranked = _ranked(model, ledger, keeps, locked)
     own = [answer for keep in keeps for answer in close_to_best(ledger, keep, most=1)]
-    near = [a for keep in keeps for a in close_to_best(ledger, keep, most=close)[1:]]
+    near = [a for keep in keeps for a in close_to_best(ledger, keep, most=settings.close)[1:]]
     finalists = [*own, *near, *plain, *ranked]
     return Guided(own, finalists, descent, model, gains, ledger.n_asked)
 
@@ -133,8 +127,7 @@ def guided(
 def _rounds(
     ledger: Ledger,
     keeps: Sequence[int],
-    budget: int,
-    most_layer_sequences: float,
+    settings: GuidedSettings,
     locked: Indices,
     judge: Judge,
     rng: np.random.Generator,
@@ -151,13 +144,15 @@ def _rounds(
             prior = best_prior(coalitions[rows], values[rows], errors[rows], start=prior)
         model = condition(prior, coalitions, values, errors)
         batch, gains = _proposals(model, scale, ledger, keeps, locked, rng)
-        room = budget - ledger.n_asked - len(keeps)  # the ranked answers are asked at the end
-        spare = most_layer_sequences - ledger.layer_sequences
-        room = int(min(room, spare // (ledger.n_sequences * max(keeps)) - len(keeps)))
-        if room <= 0 or not len(batch) or quiet == PATIENCE:
+        left = (
+            settings.budget - ledger.n_asked - len(keeps)
+        )  # the ranked answers are asked at the end
+        spare = settings.aim - ledger.layer_sequences
+        left = int(min(left, spare // (ledger.n_sequences * max(keeps)) - len(keeps)))
+        if left <= 0 or not len(batch) or quiet == PATIENCE:
             return model, gains
         quiet = quiet + 1 if gains.max() < WORTH_ASKING else 0
-        _observe(ledger, batch[:room], judge)
+        _observe(ledger, batch[:left], judge)
 
 
 def front_sizes(n_players: int, *, locked: Indices = NO_ONE) -> range:

@@ -31,6 +31,8 @@ class Ledger:
         sequences: The texts to ask about; all of them by default.
 
     Attributes:
+        game: The game that is asked.
+        floor: What a loss that is not finite is read as.
         layer_sequences: Σ over (coalition, sequence) asked of the coalition's size. Times the
             length of a sequence, these are the layer-tokens asked.
         not_finite: Losses that were read as the floor.
@@ -48,7 +50,7 @@ class Ledger:
         self.sequences = np.arange(game.n_sequences) if sequences is None else sequences
         self.layer_sequences = 0
         self.not_finite = 0
-        self._game, self._floor, self._quantity = game, floor, quantity
+        self.game, self.floor, self._quantity = game, floor, quantity
         self._rows: dict[bytes, int] = {}
         self._coalitions = np.zeros((0, game.n_players), dtype=bool)
         self._losses = np.zeros((0, len(self.sequences)))
@@ -146,10 +148,10 @@ class Ledger:
                 continue
             some = np.unique(rows[which.reshape(-1) == number])
             lacking = columns[pattern]
-            for block in self._game.observe(self._coalitions[some], self.sequences[lacking]):
+            for block in self.game.observe(self._coalitions[some], self.sequences[lacking]):
                 losses = getattr(block.observations, self._quantity)
                 finite = np.isfinite(losses)
                 self.not_finite += int((~finite).sum())
                 corner = np.ix_(some[block.rows], lacking[block.columns])
-                self._losses[corner] = np.where(finite, losses, self._floor)
+                self._losses[corner] = np.where(finite, losses, self.floor)
             self.layer_sequences += int(sizes(self._coalitions[some]).sum()) * len(lacking)

@@ -53,7 +53,7 @@ def by_absence(
     importance = np.full(ledger.n_players, np.nan)
     importance[np.setdiff1d(np.arange(ledger.n_players), locked)] = -alone
     chosen = np.array([cut_lowest(importance, keep, locked=locked) for keep in keeps])
-    return _answers("one-shot", ledger, chosen)
+    return answers_of("one-shot", ledger, chosen)
 
 
 def greedy(
@@ -71,7 +71,7 @@ def greedy(
         candidates = path[-1] & ~np.eye(n_players, dtype=bool)[free]
         path.append(candidates[judge(ledger, candidates)])
     by_size = dict(zip(range(n_players, size - 1, -1), path, strict=True))
-    return _answers("greedy", ledger, np.array([by_size[keep] for keep in keeps]))
+    return answers_of("greedy", ledger, np.array([by_size[keep] for keep in keeps]))
 
 
 def descent_layers(n_players: int, keep: int, *, n_locked: int = 0) -> int:
@@ -100,7 +100,7 @@ def contiguous(
         candidates = windows(ledger.n_players, keep, locked=locked)
         if len(candidates):
             best = candidates[judge(ledger, candidates)]
-            answers += _answers("contiguous", ledger, best[None])
+            answers += answers_of("contiguous", ledger, best[None])
     return answers
 
 
@@ -132,7 +132,7 @@ def exhaustive(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE
     for keep in keeps:
         candidates = all_of_size(ledger.n_players, keep, locked=locked)
         best = candidates[ledger.value(candidates).argmax()]
-        answers += _answers("exhaustive", ledger, best[None])
+        answers += answers_of("exhaustive", ledger, best[None])
     return answers
 
 
@@ -142,6 +142,7 @@ def nested(answers: Sequence[Answer]) -> bool:
     return all((small.coalition <= large.coalition).all() for small, large in pairwise(ordered))
 
 
-def _answers(method: str, ledger: Ledger, coalitions: Coalitions) -> list[Answer]:
+def answers_of(method: str, ledger: Ledger, coalitions: Coalitions) -> list[Answer]:
+    """The coalitions as answers of a method, valued by the ledger."""
     values = ledger.value(coalitions)
     return [Answer(method, c, float(v)) for c, v in zip(coalitions, values, strict=True)]

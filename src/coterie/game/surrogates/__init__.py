@@ -10,7 +10,8 @@ fidelity need tens of refits and some surrogates fit them together far faster th
     ensemble    many members of one surrogate, mean and spread
     explained   Shapley regression: its outputs are the contributions
     fidelity    held-out agreement with the true game
-choice      which surrogate to believe, and how belief grows with the budget
+    choice      which surrogate to believe
+    watched     a surrogate that tells how many fits it has made
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Which surrogate to believe, and how belief grows with the budget."""
+"""Which surrogate to believe: the one that agrees best with coalitions it has not seen."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from coterie.game.coalitions import Coalitions, Vector
 from coterie.game.surrogates import Surrogate
-from coterie.game.surrogates.fidelity import Agreement, Fidelity, agreement, held_out_fidelity
+from coterie.game.surrogates.fidelity import Fidelity, held_out_fidelity
 
 
 def most_faithful(
@@ -29,27 +29,3 @@ def most_faithful(
     ]
     scores = np.nan_to_num([fidelity.at(size)[1].r2 for fidelity in found], nan=-np.inf)
     return surrogates[int(scores.argmax())], found
-
-
-def learning_curve(
-    surrogate: Surrogate,
-    coalitions: Coalitions,
-    targets: Vector,
-    budgets: Sequence[int],
-    *,
-    rng: np.random.Generator,
-    held_out: float = 0.25,
-) -> list[tuple[int, Agreement]]:
-    """Agreement on coalitions set aside, for fits to more and more of the others.
-
-    Budgets beyond what remains after setting ``held_out`` aside are left out.
-    """
-    order = rng.permutation(len(targets))
-    aside, rest = np.split(order, [round(held_out * len(targets))])
-    curve = []
-    for budget in (budget for budget in budgets if budget <= len(rest)):
-        rows = rest[:budget]
-        fitted = surrogate.fit(coalitions[rows], targets[rows], rng=rng)
-        told = agreement(targets[aside], fitted.predict(coalitions[aside]))
-        curve.append((budget, told))
-    return curve

@@ -4,49 +4,58 @@ Of two names for one method one is kept: SLEB is greedy search with its first an
 EvoPress is evolution with its own schedule, Shortened-LLaMA's perplexity is one-shot ranking.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
 from coterie.engine.cost import Spent
 from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Game
+from coterie.game.search.methods import SEARCH_METHODS
 from coterie.game.utilities import floor_nll
 from coterie.models.loaded.stack import Stack
 from coterie.rivals import RIVALS, Cost, Outcome, Selection, Task
 from coterie.store.stored_game import StoredGame
-from coterie.verbs.search.choose import SearchResult, choose
+from coterie.verbs.search.choose import Search, SearchResult, choose
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(Protocol):
     """A method by name: what a table calls it, where it was published, what its answer needs."""
 
-    name: str
-    title: str
-    paper: str | None
-    chancy: bool
-    """Whether the seed matters."""
+    @property
+    def name(self) -> str:
+        """What it is called on the command line."""
+
+    @property
+    def title(self) -> str:
+        """What it is called in a table."""
+
+    @property
+    def paper(self) -> str | None:
+        """Where it was published; None for our own and for yardsticks."""
+
+    @property
+    def chancy(self) -> bool:
+        """Whether the seed matters."""
 
 
-_OURS = (
-    Method("paper", "cooperative game (paper)", "2602.07804", True),
-    Method("guided", "guided search (ours)", None, True),
-    Method("greedy", "greedy, no layer kept", None, False),
-    Method("one-shot", "one-shot, no layer kept", None, False),
-    Method("contiguous", "best contiguous run by loss", None, False),
-    Method("evolve", "evolution at a tenth of the paper's cost", None, True),
-)
-METHODS = {
-    method.name: method
-    for method in (
-        *_OURS,
-        *(Method(r.name, r.title, r.paper, r.chancy) for r in RIVALS.values()),
-    )
-}
-"""Every method by its name."""
+def methods() -> dict[str, Method]:
+    """Every method that can be compared, by its name."""
+    return {**SEARCH_METHODS, **RIVALS}
+
+
+def ranks(name: str) -> bool:
+    """Whether a method is one study on the published number of texts."""
+    return name in SEARCH_METHODS and SEARCH_METHODS[name].ranks
+
+
+def searches(name: str) -> bool:
+    """Whether a method decides between its finalists on a second set of texts."""
+    return name in SEARCH_METHODS and not SEARCH_METHODS[name].ranks
+
 
 STANDARD = ("paper", "guided", *RIVALS)
 """What is compared where nothing is named."""
@@ -60,9 +69,9 @@ def play(
     Raises:
         UserError: it does not apply to this model; one line says why.
     """
-    if name in RIVALS:
-        return RIVALS[name].play(task_of(workspace, removals, seed))
-    return _ours(workspace, name, removals, seed, progress)
+    if name in SEARCH_METHODS:
+        return _ours(workspace, name, removals, seed, progress)
+    return RIVALS[name].play(task_of(workspace, removals, seed))
 
 
 def task_of(workspace: Workspace, removals: tuple[int, ...], seed: int) -> Task:
@@ -100,16 +109,8 @@ def _ours(
 ) -> Outcome:
     """One of the pipeline's own methods."""
     n, before = workspace.stack.n_players, workspace.calibration.engine.spent.layer_tokens
-    request = workspace.request
-    found = choose(
-        workspace,
-        name,
-        [n - removal for removal in removals],
-        budget=request.budget,
-        seconds=request.time,
-        seed=seed,
-        progress=progress,
-    )
+    search = Search.of(workspace.request, [n - removal for removal in removals])
+    found = choose(workspace, replace(search, method=name, seed=seed), progress)
     executed = workspace.calibration.engine.spent.layer_tokens - before
     if found.second is not None:
         executed += found.second.engine.spent.layer_tokens

@@ -21,7 +21,7 @@ from coterie.report.schema.compare import (
 )
 from coterie.texts.sets import TextSet
 from coterie.verbs.compare.judge import losses_of
-from coterie.verbs.compare.methods import METHODS
+from coterie.verbs.compare.methods import methods, searches
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.tasks import accuracies
 from coterie.verbs.shared.defaults import name_of
@@ -143,9 +143,9 @@ def _rows(frame: _Frame, groups: Sequence[Sequence[Cell]]) -> list[RowPart]:
 
 def _bare_row(frame: _Frame, group: Sequence[Cell]) -> RowPart:
     first = group[0]
-    known = METHODS.get(first.method)
+    known = methods().get(first.method)
     sequences = first.played.get("sequences")
-    ours = first.method in ("guided", "greedy", "one-shot", "contiguous", "evolve")
+    ours = searches(first.method)
     answers = {(cell.method, *cell.coalitions()) for cell in group}
     return RowPart(
         method=first.method,
@@ -266,6 +266,6 @@ def _remarks(cells: Sequence[Cell]) -> list[str]:
     for cell in cells:
         remarks = cell.played["remarks"]
         assert isinstance(remarks, list)
-        title = METHODS[cell.method].title
+        title = methods()[cell.method].title
         told += [f"{title}: {remark}" for remark in remarks]
     return list(dict.fromkeys(told))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from coterie.errors import CutError, UserError
 from coterie.plain import Json
-from coterie.verbs.compare.methods import METHODS, STANDARD
+from coterie.verbs.compare.methods import STANDARD, methods
 from coterie.verbs.shared.provenance import bare
 from coterie.verbs.shared.request import Request
 
@@ -60,8 +60,8 @@ class CompareRequest:
         if min(self.removals) < 1:
             raise CutError(f"--remove {min(self.removals)} must be above zero")
         for method in self.methods:
-            if method not in METHODS:
-                raise UserError(f"--methods {method} is unknown: there is {', '.join(METHODS)}")
+            if method not in methods():
+                raise UserError(f"--methods {method} is unknown: there is {', '.join(methods())}")
         if self.seeds < 1 or self.rounds < 0:
             raise UserError(f"--seeds {self.seeds}, --rounds {self.rounds}: at least 1 and 0")
         if self.limit is not None and self.limit < 1:

@@ -24,7 +24,7 @@ from coterie.scores.tasks import fingerprint
 from coterie.store.observations import Notes
 from coterie.texts.sets import TextSet
 from coterie.verbs.compare.judge import Judge
-from coterie.verbs.compare.methods import METHODS, play
+from coterie.verbs.compare.methods import methods, play, ranks
 from coterie.verbs.compare.output import check_place, read_finished, write_comparison
 from coterie.verbs.compare.record import Cell, assemble
 from coterie.verbs.compare.request import CompareRequest
@@ -198,7 +198,7 @@ def _run(
     progress: Progress,
 ) -> Comparison:
     names = request.played
-    seeds = {name: request.seeds if METHODS[name].chancy else 1 for name in names}
+    seeds = {name: request.seeds if methods()[name].chancy else 1 for name in names}
     total, done = sum(seeds.values()), 0
     judge = Judge(texts, groups, request.limit, request.rounds)
     key = _key(identity)
@@ -214,7 +214,7 @@ def _run(
             for name in members:
                 for seed in range(seeds[name]):
                     progress.step("methods", done, total)
-                    progress.say(f"{METHODS[name].title}, seed {seed}")
+                    progress.say(f"{methods()[name].title}, seed {seed}")
                     cells += run.cells(name, seed)
                     done += 1
             progress.step("methods", done, total)
@@ -230,14 +230,14 @@ def _parts(
 
     They are the first of everybody's, so that no text is new and judges stay apart.
     """
-    others = tuple(name for name in names if name != "paper")
-    if "paper" in names:
-        own = replace(prepared.request, method="paper")
+    rankings = tuple(name for name in names if ranks(name))
+    if rankings:
+        own = replace(prepared.request, method=rankings[0])
         few = prepared.calibration
         if prepared.request.sequences is None and few.n_sequences > SEQUENCES:
             few, _ = divided(few, SEQUENCES)
-        yield replace(prepared, request=own, calibration=few, second=None), ("paper",)
-    if others:
+        yield replace(prepared, request=own, calibration=few, second=None), rankings
+    if others := tuple(name for name in names if name not in rankings):
         yield prepared, others
 
 

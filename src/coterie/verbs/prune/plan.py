@@ -5,13 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from coterie.engine.cost import plan
-from coterie.game.coalitions import to_text
-from coterie.game.search import plain_cost
-from coterie.game.study import checked
+from coterie.game.coalitions import Coalitions, to_text
+from coterie.game.search.methods import SEARCH_METHODS
 from coterie.report.schema.plan import PlanPart
 from coterie.report.schema.record import Record
 from coterie.verbs.search.by_utility import planned
-from coterie.verbs.search.choose import tenth_of_paper
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.utilities import tasks_of
 from coterie.verbs.shared.costs import _at_once, memory_of, times_of
@@ -20,7 +18,7 @@ from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import opening_record
 from coterie.verbs.shared.request import Request
-from coterie.verbs.shared.settings import generator, settings_for, size_asked
+from coterie.verbs.shared.settings import size_asked, task_of
 from coterie.verbs.shared.workspace import Workspace, open_workspace
 
 
@@ -49,7 +47,7 @@ def prune_plan(
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
     with open_workspace(prepared, store=store, progress=progress, read_only=True) as workspace:
         record = opening_record("plan", workspace, output=output)
-        part = _of_design(workspace) if request.method == "paper" else _of_search(workspace)
+        part = _part(workspace)
         if request.utility is not None:
             part = planned(workspace, tasks_of(request), part, _keep(workspace))
         part.keep = _keep(workspace)
@@ -60,12 +58,20 @@ def prune_plan(
         return record
 
 
-def _of_design(workspace: Workspace) -> PlanPart:
-    """The paper's design is drawn before it is played: its work is known."""
-    request, n_players = workspace.request, workspace.stack.n_players
-    keep = _keep(workspace)
-    settings = settings_for(request, n_players, workspace.locked, keep)
-    asked = checked(settings, n_players, generator(request))
+def _part(workspace: Workspace) -> PlanPart:
+    """The work of the search: known where it draws a design, else bounded."""
+    request, keep = workspace.request, _keep(workspace)
+    method = SEARCH_METHODS[request.method]
+    task = task_of(request, workspace.stack.n_players, workspace.locked, (keep,))
+    asked = method.known_beforehand(task)
+    if asked is not None:
+        return _of_design(workspace, asked, keep)
+    n_sequences = workspace.calibration.texts.n_sequences
+    return _of_search(workspace, method.most_layer_sequences(task, n_sequences), keep)
+
+
+def _of_design(workspace: Workspace, asked: Coalitions, keep: int) -> PlanPart:
+    """A design that is drawn before it is played: its work is known."""
     texts = workspace.calibration.texts
     work = plan(asked, texts.n_sequences, texts.length, workspace.stack.players)
     held = workspace.calibration.known_coalitions()
@@ -86,24 +92,9 @@ def _of_design(workspace: Workspace) -> PlanPart:
     )
 
 
-def _of_search(workspace: Workspace) -> PlanPart:
-    """A search decides as it goes: the most it may ask, or its plain answers where they are more.
-
-    Evolution and guided search have a limit; the other methods ask their candidates in full.
-    """
-    request, n_players, keep = workspace.request, workspace.stack.n_players, _keep(workspace)
-    texts, n_locked = workspace.calibration.texts, len(workspace.locked)
-    plain = {
-        "one-shot": n_players - n_locked + 1,
-        "contiguous": keep + 1,
-        "evolve": 1,
-    }.get(request.method, plain_cost(n_players, [keep], n_locked=n_locked))
-    layers = plain * n_players * texts.n_sequences
-    if request.method in ("guided", "evolve"):
-        most = tenth_of_paper(n_players, workspace.locked)
-        if request.budget is not None:
-            most = request.budget * n_players * texts.n_sequences
-        layers = most if request.method == "evolve" else max(most, layers)
+def _of_search(workspace: Workspace, layers: int, keep: int) -> PlanPart:
+    """A search that decides as it goes, and asks at most so many layer-sequences."""
+    texts, n_players = workspace.calibration.texts, workspace.stack.n_players
     one_cut = ~np.eye(n_players, dtype=bool)
     narrow = plan(one_cut, texts.n_sequences, texts.length, workspace.stack.players)
     executions = -(-layers // texts.n_sequences)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.verdict import VerdictPart
 from coterie.verbs.search.by_utility import chosen_by_mix
-from coterie.verbs.search.choose import choose
+from coterie.verbs.search.choose import Search, choose
 from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
 from coterie.verbs.search.targets import target_of
@@ -180,16 +180,8 @@ def _chosen(workspace: Workspace, output: Path, progress: Progress) -> tuple[Coa
     keeps = [size_asked(request, workspace.stack.n_players, workspace.locked) or 0]
     if target is not None:
         keeps = target.keeps(workspace.locked, kind)
-    found = choose(
-        workspace,
-        request.method,
-        keeps,
-        budget=request.budget,
-        seconds=request.time,
-        seed=request.seed,
-        allowed=None if target is None or len(keeps) == 1 else target.allowed,
-        progress=progress,
-    )
+    allowed = None if target is None or len(keeps) == 1 else target.allowed
+    found = choose(workspace, replace(Search.of(request, keeps), allowed=allowed), progress)
     coalition = found.best.winner.coalition
     if found.searched is None:
         near = contributions_near(workspace, found, progress)

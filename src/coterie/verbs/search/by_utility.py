@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coterie.game.coalitions import Coalition, Coalitions, Indices, observe_all, to_text
-from coterie.game.search import Answer, Ledger, decide, in_full, plain_cost
+from coterie.game.search.decide import decide
+from coterie.game.search.ledger import Ledger
+from coterie.game.search.methods import SEARCH_METHODS
 from coterie.game.search.plain import absences
+from coterie.game.search.race import in_full
+from coterie.game.search.task import Finalists, SearchTask
 from coterie.game.utilities import log_loss
 from coterie.report.schema.part import known
 from coterie.report.schema.plan import PlanPart
 from coterie.report.schema.record import Record
 from coterie.report.schema.search import MixPart, UtilityPart
 from coterie.scores.task_game import MixedGame
-from coterie.verbs.search.choose import Allowed, SearchResult, admitted, ordered, play
+from coterie.verbs.search.choose import Allowed, Search, SearchResult, admitted, ordered
 from coterie.verbs.search.nearby import LocalContributions, around
 from coterie.verbs.search.paper import PaperStudy
 from coterie.verbs.search.record import chosen_record, searched_record
@@ -38,15 +42,11 @@ from coterie.verbs.search.utilities import (
 )
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.record import contributions_part, cut_part
-from coterie.verbs.shared.request import Request
-from coterie.verbs.shared.settings import size_asked
+from coterie.verbs.shared.settings import size_asked, task_of
 from coterie.verbs.shared.workspace import Workspace
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
-
-COALITIONS = 200
-"""Distinct coalitions a guided search may ask for, or twice what its plain answers take if more."""
 
 
 def chosen_by_mix(
@@ -64,7 +64,7 @@ def chosen_by_mix(
         keeps = target.keeps(workspace.locked, kind)
     allowed = None if target is None or len(keeps) == 1 else target.allowed
     mix = mixed(workspace, tasks, progress)
-    by = _by_ranking if request.method == "paper" else _by_search
+    by = _by_ranking if SEARCH_METHODS[request.method].ranks else _by_search
     coalition, record, parts = by(workspace, mix, keeps, allowed, output, progress)
     after = [
         scaled.part.scores(observe_all(scaled.part.game, coalition[None])) for scaled in mix.parts
@@ -132,36 +132,24 @@ def _search(
 ) -> SearchResult:
     """Play the method that was asked for; the items that choose also decide."""
     request, game, began = workspace.request, mix.game, time.monotonic()
-    keeps = sorted(set(keeps), reverse=True)
-    locked = np.array(workspace.locked, dtype=np.intp)
-    most = most_asked(request, game.n_players, keeps, len(locked))
-    total = most * max(keeps) * game.n_sequences
+    search = replace(Search.of(request, keeps), allowed=allowed)
+    method, task = SEARCH_METHODS[request.method], _task(workspace, mix, keeps)
+    total = method.most(task) * max(task.keeps) * game.n_sequences
 
     def tell(done: int) -> None:
         progress.step("searching by utility", min(done, total), total)
 
     clock = TimedGame(game, seconds=request.time, tell=tell)
     ledger = Ledger(clock, floor=np.inf)  # a mix is finite, whatever its parts have seen
-    finalists: list[Answer] = []
-    remark, out_of_time = None, False
+    found, out_of_time = Finalists(), False
     try:
-        # A part is always asked as a whole, so races on few units would save nothing.
-        finalists, remark = play(
-            ledger,
-            request.method,
-            keeps,
-            locked=locked,
-            budget=most,
-            limit=np.inf,
-            seed=request.seed,
-            judge=in_full,
-        )
+        found = method.play(ledger, replace(task, budget=method.most(task)))
     except OutOfTime:
         out_of_time = True
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
-    finalists = admitted(ledger, request.method, finalists, keeps, allowed, request.time)
+    finalists = admitted(ledger, search, found.answers)
     decisions = decide(ledger, finalists, game.clusters)
-    asked = _asked(ledger, locked)
+    asked = _asked(ledger, task.locked_players)
     return SearchResult(
         method=request.method,
         decisions=decisions,
@@ -177,7 +165,7 @@ def _search(
         out_of_time=out_of_time,
         seconds_observing=clock.spent,
         seconds_choosing=time.monotonic() - began,
-        remark=remark,
+        remark=found.remark,
     )
 
 
@@ -205,15 +193,12 @@ def _around(
     )
 
 
-def most_asked(request: Request, n_players: int, keeps: Sequence[int], n_locked: int) -> int:
-    """Most distinct coalitions that a search asks for, the skips of single players included."""
-    plain = plain_cost(n_players, keeps, n_locked=n_locked)
-    singles = n_players - n_locked + 1
-    return {
-        "guided": request.budget or max(COALITIONS, 2 * plain),
-        "one-shot": singles + len(keeps),
-        "contiguous": singles + sum(keep + 1 for keep in keeps),
-    }.get(request.method, plain)
+def _task(workspace: Workspace, mix: Mix, keeps: Sequence[int]) -> SearchTask:
+    """The task of a method on a mix; its parts are asked as a whole: races would save nothing."""
+    request = workspace.request
+    keeps = tuple(sorted(set(keeps), reverse=True))
+    task = task_of(request, mix.game.n_players, workspace.locked, keeps)
+    return replace(task, judge=in_full)
 
 
 def planned(
@@ -235,8 +220,9 @@ def planned(
     stored = [known_of(game) for game in games]
     stored += [workspace.calibration.known_coalitions()] if texts else []
     distinct = part.distinct
-    if request.method != "paper":
-        distinct = most_asked(request, len(grand[0]), [keep], len(workspace.locked))
+    method = SEARCH_METHODS[request.method]
+    if not method.ranks:
+        distinct = method.most(task_of(request, len(grand[0]), workspace.locked, (keep,)))
     text = distinct / part.distinct if texts else 0.0
     return replace(
         part,

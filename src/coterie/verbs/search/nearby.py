@@ -9,7 +9,7 @@ from coterie.game.coalitions import Indices, Vector, sizes
 from coterie.game.designs import Stratum
 from coterie.game.estimation.refits import refit
 from coterie.game.estimation.semivalues import Estimate
-from coterie.game.search import Ledger
+from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import neighbours
 from coterie.game.surrogates import Predictor
 from coterie.game.surrogates.choice import most_faithful

@@ -1,16 +1,15 @@
 """Play the game on the calibration texts: what `values` and `prune` share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from coterie.engine.cost import plan
 from coterie.game.coalitions import to_text
-from coterie.game.study import Study, run_study
+from coterie.game.study import Study, study_for
 from coterie.report.schema.search import BudgetPart
 from coterie.verbs.shared.progress import Progress
-from coterie.verbs.shared.request import Request
-from coterie.verbs.shared.settings import generator, settings_for
+from coterie.verbs.shared.settings import task_of
 from coterie.verbs.shared.workspace import Workspace
 
 
@@ -22,28 +21,36 @@ class PaperStudy:
     budget: BudgetPart
 
 
-def search(
-    workspace: Workspace, keep: int | None, progress: Progress, *, request: Request | None = None
-) -> PaperStudy:
+def search(workspace: Workspace, keep: int | None, progress: Progress) -> PaperStudy:
     """Observe and estimate, as the paper does (arXiv:2602.07804).
 
     Args:
+        workspace: The opened model and its texts.
         keep: Size the cut will have; None where nothing is to be cut.
-        request: Decides budget, time and seed; by default what was asked.
+        progress: Told what goes on.
     """
-    request = workspace.request if request is None else request
-    n_players = workspace.stack.n_players
-    settings = settings_for(request, n_players, workspace.locked, keep)
     played = workspace.calibration
     known = played.known_coalitions()
-    study = run_study(
-        played.game,
-        settings,
-        played.texts.documents,
-        played.engine.vocabulary,
-        rng=generator(request),
+    keeps = () if keep is None else (keep,)
+    asked = task_of(workspace.request, workspace.stack.n_players, workspace.locked, keeps)
+    task = replace(
+        asked,
+        documents=played.texts.documents,
+        vocabulary=played.engine.vocabulary,
         step=progress.step,
     )
+    return paper_study(workspace, study_for(played.game, task), known)
+
+
+def paper_study(workspace: Workspace, study: Study, known: set[str]) -> PaperStudy:
+    """A finished study of the calibration texts, and what it cost.
+
+    Args:
+        workspace: The model it was made on.
+        study: What was drawn, seen and concluded.
+        known: Coalitions the store knew on every text before, in their text form.
+    """
+    played = workspace.calibration
     asked = np.unique(study.asked, axis=0)
     work = plan(asked, played.texts.n_sequences, played.texts.length)
     spent = played.engine.spent

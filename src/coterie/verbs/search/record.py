@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from coterie.engine.streamed_game import StreamedGame
-from coterie.game.search import nested
+from coterie.game.search.plain import nested
 from coterie.game.utilities import clustered_mean
 from coterie.players import Kind, label
 from coterie.report.schema.basics import StreamPart

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from coterie.errors import TextError
+from coterie.game.search.methods import SEARCH_METHODS
 from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.loaded.load import Source, load_tokenizer, pick_devices, resolve
 from coterie.plain import Json
@@ -96,7 +97,7 @@ def prepare(
     dtype, reason = dtype_of(request.dtype, devices[0])
     progress.say(f"reading texts for {source.name}")
     recipe = recipe_of(request, source, cutting=cutting)
-    finalists = request.plays(cutting=cutting) != "paper"
+    finalists = not SEARCH_METHODS[request.plays(cutting=cutting)].ranks
     calibration, held_out, second = _texts(recipe, finalists=finalists, progress=progress)
     return Prepared(
         request=request,

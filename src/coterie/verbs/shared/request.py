@@ -2,18 +2,21 @@
 
 import math
 import shlex
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from coterie.errors import CutError, UserError
+from coterie.game.estimation.estimators import ESTIMATORS
+from coterie.game.search.methods import SEARCH_METHODS
 from coterie.plain import Json
 from coterie.players import BLOCKS, Kind, unit
 from coterie.verbs.shared.provenance import bare
 from coterie.verbs.shared.utility_spec import ITEMS, weights_of
 
-METHODS = ("guided", "paper", "greedy", "one-shot", "contiguous", "evolve")
-"""How a coalition can be chosen; the first is the default."""
+METHODS = SEARCH_METHODS
+"""How a coalition can be chosen, by name; the first is the default."""
 
 SEQUENCES, LENGTH = 10, 128
 """Calibration as published: 10 sequences × 128 tokens (arXiv:2602.07804)."""
@@ -24,16 +27,17 @@ SEARCH_SEQUENCES = 32
 HELD_OUT_SEQUENCES = 64
 """Most sequences that judge, of the same length; fewer where the text has fewer."""
 
-ESTIMATORS = ("paper", "kernel", "permutation", "banzhaf", "exact", "window")
-"""How contributions are estimated: through a surrogate as published, or from the true game."""
-
 SURROGATES = ("paper", "pairwise", "ensemble", "explained", "auto")
 
 TARGETS = ("target_params", "target_bytes", "target_speedup")
 
 BosPolicy = Literal["auto", "always", "never"]
 _POSITIVE = ("remove", "keep", "sequences", "budget", "time", "state_memory", "repeats")
-_CHOICES = {"method": METHODS, "estimator": ESTIMATORS, "surrogate": SURROGATES}
+_CHOICES: dict[str, Collection[str]] = {
+    "method": METHODS,
+    "estimator": ESTIMATORS,
+    "surrogate": SURROGATES,
+}
 _BOS: tuple[BosPolicy, ...] = ("auto", "always", "never")
 
 
@@ -73,7 +77,7 @@ class Request:
     keep: int | None = None
     ratio: float | None = None
     players: str = "layer"
-    method: str = METHODS[0]
+    method: str = next(iter(METHODS))
     revision: str | None = None
     calibration: str | None = None
     held_out: str | None = None
@@ -94,7 +98,7 @@ class Request:
     target_speedup: float | None = None
     front: bool = False
     repeats: int = 1
-    estimator: str = ESTIMATORS[0]
+    estimator: str = next(iter(ESTIMATORS))
     surrogate: str = SURROGATES[0]
     interactions: bool = False
     utility: str | None = None
@@ -146,11 +150,11 @@ class Request:
             raise UserError("--front is every size at once: give it without an amount or --repeats")
         if self.repeats > 1 and not given:
             raise UserError("--repeats compares cuts: say how much, with --remove N")
-        if self.front and self.method == "paper":
+        if self.front and METHODS[self.method].ranks:
             raise UserError("--front needs a method that searches: give --method guided")
-        if self.interactions and (self.front or self.estimator != ESTIMATORS[0]):
+        if self.interactions and (self.front or not ESTIMATORS[self.estimator].by_study):
             raise UserError("--interactions go with --estimator paper, and not with --front")
-        if self.estimator != ESTIMATORS[0] and self.surrogate != SURROGATES[0]:
+        if not ESTIMATORS[self.estimator].by_study and self.surrogate != SURROGATES[0]:
             raise UserError(f"--surrogate goes with --estimator paper, not {self.estimator}")
 
     def _check_utility(self, *, cutting: bool) -> None:
@@ -168,14 +172,14 @@ class Request:
         weights_of(self.utility)
         if cutting and self.players != "layer":
             raise UserError(f"--utility cuts whole layers: leave out --players {self.players}")
-        if cutting and self.method == "evolve":
+        if cutting and METHODS[self.method].asks_parts:
+            whole = ", ".join(name for name, one in METHODS.items() if not one.asks_parts)
             raise UserError(
-                "--method evolve judges on parts of the texts, and a mix of utilities is asked as a"
-                " whole: give --method guided, greedy, one-shot, contiguous or paper"
+                f"--method {self.method} judges on parts of the texts, and a mix of utilities is"
+                f" asked as a whole: give one of --method {whole}"
             )
-        if not cutting and (
-            self.front or self.interactions or self.repeats > 1 or self.estimator != ESTIMATORS[0]
-        ):
+        estimates = not ESTIMATORS[self.estimator].by_study
+        if not cutting and (self.front or self.interactions or self.repeats > 1 or estimates):
             raise UserError(
                 "--utility estimates contributions through a surrogate: leave out --front, "
                 "--interactions, --repeats and --estimator"
@@ -212,7 +216,7 @@ class Request:
 
     def sequences_of(self, *, cutting: bool) -> int:
         """How many sequences calibrate."""
-        few = self.plays(cutting=cutting) == "paper"
+        few = METHODS[self.plays(cutting=cutting)].ranks
         return self.sequences or (SEQUENCES if few else SEARCH_SEQUENCES)
 
     @property

@@ -1,13 +1,15 @@
 """From what was asked to the settings of a study, and the refusals that need no weights."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 
 from coterie.errors import CutError
-from coterie.game.search import front_sizes, plain_cost
-from coterie.game.study import Settings, checked
+from coterie.game.estimation.estimators import ESTIMATORS
+from coterie.game.search.guided import front_sizes
+from coterie.game.search.methods import SEARCH_METHODS
+from coterie.game.search.task import SearchTask
+from coterie.game.study import STREAM, Settings, settings_of
 from coterie.models.cutting.blocks import check_saved_type
 from coterie.models.cutting.structure import meta_model
 from coterie.models.files.sources import Source
@@ -61,18 +63,41 @@ def check_savable(
         )
 
 
-def settings_for(
-    request: Request, n_players: int, locked: tuple[int, ...], keep: int | None
-) -> Settings:
-    """The settings of this request on a model of so many players."""
-    return replace(
-        Settings.published(n_players, locked),
+def task_of(
+    request: Request, n_players: int, locked: tuple[int, ...], keeps: tuple[int, ...]
+) -> SearchTask:
+    """What a search method is asked by a request, before any text is read.
+
+    Args:
+        request: Decides budget, time, seed and surrogate.
+        n_players: Players of the model.
+        locked: Players that stay.
+        keeps: Sizes to choose a coalition of.
+    """
+    return SearchTask(
+        n_players,
+        keeps,
+        tuple(locked),
         budget=request.budget,
         seconds=request.time,
-        keep=keep,
         seed=request.seed,
         surrogate=request.surrogate,
     )
+
+
+def settings_for(
+    request: Request, n_players: int, locked: tuple[int, ...], keep: int | None
+) -> Settings:
+    """The settings of a study that a request asks for.
+
+    Args:
+        request: Decides budget, time, seed and surrogate.
+        n_players: Players of the model.
+        locked: Players that stay.
+        keep: Size at which the surrogate is checked; None where nothing is to be cut.
+    """
+    keeps = () if keep is None else (keep,)
+    return settings_of(task_of(request, n_players, locked, keeps))
 
 
 def size_asked(request: Request, n_players: int, locked: tuple[int, ...]) -> int | None:
@@ -88,7 +113,7 @@ def size_asked(request: Request, n_players: int, locked: tuple[int, ...]) -> int
 
 def generator(request: Request) -> np.random.Generator:
     """The generator of the study, always in the same state for the same seed."""
-    return np.random.default_rng([request.seed, 2])
+    return np.random.default_rng([request.seed, STREAM])
 
 
 def check_feasible(
@@ -100,23 +125,21 @@ def check_feasible(
         CutError: too many players to cut, too small a budget, too few players to choose from.
     """
     keep = size_asked(request, n_players, locked)
-    method = request.plays(cutting=cutting)
-    if method == "paper":
-        if request.estimator == "paper":
-            checked(settings_for(request, n_players, locked, keep), n_players, generator(request))
+    method = SEARCH_METHODS[request.plays(cutting=cutting)]
+    keeps: tuple[int, ...] = () if keep is None else (keep,)
+    if method.ranks:
+        if ESTIMATORS[request.estimator].by_study:
+            method.known_beforehand(task_of(request, n_players, locked, keeps))
         return
-    keeps = list(front_sizes(n_players, locked=np.array(locked, dtype=np.intp)))
-    keeps = keeps if keep is None else [keep]
+    keeps = keeps or tuple(front_sizes(n_players, locked=np.array(locked, dtype=np.intp)))
     if not keeps:
-        raise CutError(f"{n_players} players with {len(locked)} locked leave no front to look for")
-    least = {
-        "greedy": plain_cost(n_players, keeps, n_locked=len(locked)),
-        "guided": plain_cost(n_players, keeps, n_locked=len(locked)),
-        "one-shot": n_players - len(locked) + len(keeps),
-        "contiguous": sum(keep + 1 for keep in keeps),
-    }.get(method, 0)
+        raise CutError(
+            f"{len(locked)} of {n_players} players are locked, so no size is left to search: lock"
+            " fewer"
+        )
+    least = method.least(task_of(request, n_players, locked, keeps))
     if request.target is None and request.budget is not None and request.budget < least:
         raise CutError(
-            f"--budget {request.budget} is too small for --method {method}, which asks up to "
+            f"--budget {request.budget} is too small for --method {method.name}, which asks up to "
             f"{least} coalitions before it may stop: give at least that"
         )

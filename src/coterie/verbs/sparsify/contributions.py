@@ -17,7 +17,7 @@ from coterie.game.coalitions import Coalitions, Indices, ValueFunction, Vector
 from coterie.game.designs import enumerate_all
 from coterie.game.estimation.regression import kernel_shapley, sliding_window_shapley
 from coterie.game.estimation.semivalues import exact, placed, shapley
-from coterie.game.search import Ledger
+from coterie.game.search.ledger import Ledger
 from coterie.game.utilities import floor_nll
 from coterie.report.words import count
 from coterie.sparsity.bounds import SparsityError

@@ -7,7 +7,7 @@ import numpy as np
 from coterie.game.designs import draw_strata
 from coterie.game.estimation.interactions import interactions_from
 from coterie.game.estimation.semivalues import Estimate
-from coterie.game.search import Ledger
+from coterie.game.search.ledger import Ledger
 from coterie.game.study import Study
 from coterie.plain import finite
 from coterie.players import Kind, label

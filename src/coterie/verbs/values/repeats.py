@@ -8,7 +8,7 @@ from coterie.game.coalitions import Coalition, Vector
 from coterie.game.stability import cut_overlaps, rank_overlaps
 from coterie.plain import finite
 from coterie.report.schema.contributions import OverlapPart, StabilityPart
-from coterie.verbs.search.choose import choose
+from coterie.verbs.search.choose import Search, choose
 from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import Progress
@@ -45,16 +45,8 @@ def stability(workspace: Workspace, keep: int, *, progress: Progress) -> Stabili
 
 
 def _run(workspace: Workspace, keep: int, seed: int, progress: Progress) -> _Run:
-    request = workspace.request
-    found = choose(
-        workspace,
-        request.method,
-        [keep],
-        budget=request.budget,
-        seconds=request.time,
-        seed=seed,
-        progress=progress,
-    )
+    search = replace(Search.of(workspace.request, [keep]), seed=seed)
+    found = choose(workspace, search, progress)
     if found.searched is not None:
         return _Run(found.keep(keep), found.searched.study.contributions.estimate.values)
     near = contributions_near(workspace, found, progress)

@@ -1,12 +1,15 @@
 """`values`: what every player contributes, without a cut."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from coterie.game.search import front_sizes, plain_cost
+from coterie.game.estimation.estimators import ESTIMATORS, EstimationTask
+from coterie.game.search.baselines import plain_cost
+from coterie.game.search.guided import front_sizes
 from coterie.report.schema.record import Record
-from coterie.verbs.search.choose import choose
+from coterie.verbs.search.choose import Search, choose
 from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.paper import search
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
@@ -16,7 +19,7 @@ from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.result import Result
 from coterie.verbs.shared.settings import size_asked, sketch
 from coterie.verbs.shared.workspace import Workspace, open_workspace
-from coterie.verbs.values.estimators import check_estimator, estimate_true
+from coterie.verbs.values.estimators import estimate_true
 from coterie.verbs.values.record import estimated_record, interactions_part
 from coterie.verbs.values.repeats import stability
 
@@ -38,13 +41,14 @@ def values(
     request.check(cutting=False)
     progress = progress or NoProgress()
     prepared = prepare(request, progress=progress)
-    n_locked, n_players = len(prepared.locked), sketch(request, prepared.source)[0]
-    check_estimator(request.estimator, n_players, n_locked, request.budget)
+    n_players = sketch(request, prepared.source)[0]
+    estimator = ESTIMATORS[request.estimator]
+    estimator.check(EstimationTask(n_players, tuple(prepared.locked), request.budget))
     with open_workspace(prepared, store=store, progress=progress) as workspace:
         keep = size_asked(request, n_players, workspace.locked)
         if request.front:
             return Result(with_running(_front(workspace, progress), workspace))
-        if request.estimator != "paper":
+        if not estimator.by_study:
             record = estimated_record(workspace, *estimate_true(workspace, progress))
         else:
             searched = search(workspace, keep, progress)
@@ -62,16 +66,10 @@ def _front(workspace: Workspace, progress: Progress) -> Record:
     """The best coalition of every size, from one player removed to half of them."""
     request = workspace.request
     sizes = front_sizes(workspace.stack.n_players, locked=np.array(workspace.locked, dtype=np.intp))
+    search = Search.of(request, list(sizes))
     least = plain_cost(workspace.stack.n_players, sizes, n_locked=len(workspace.locked))
-    found = choose(
-        workspace,
-        request.method,
-        list(sizes),
-        budget=request.budget or max(FRONT_COALITIONS, 2 * least),
-        seconds=request.time,
-        seed=request.seed,
-        progress=progress,
-    )
+    budget = request.budget or max(FRONT_COALITIONS, 2 * least)
+    found = choose(workspace, replace(search, budget=budget), progress)
     return chosen_record(
         "values", workspace, found, near=contributions_near(workspace, found, progress)
     )
