@@ -6,8 +6,7 @@ import torch
 from tests.engine import oracle
 from tests.engine.oracle import assert_close, plainly, some_coalitions, texts
 
-from coterie.engine import batches, memory
-from coterie.engine import model_game as engine
+from coterie.engine import batches, memory, plain_walk
 from coterie.engine.batch_shape import BatchShape
 from coterie.engine.model_game import ModelGame
 from coterie.engine.trie import prefix_order
@@ -117,7 +116,7 @@ def test_one_at_a_time_no_more_texts_are_read_at_once_than_tables_of_logits_fit(
     model = out_of_chain(oracle.model_of("llama", 3))
     table = 4 * 9 * 128
     for free, rows in ((1, 1), (18 * table, 3), (10**9, 6)):
-        monkeypatch.setattr(engine, "free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(plain_walk, "free_bytes", lambda device, free=free: free)
         assert ModelGame(model, texts(6)).shape.rows == rows
 
 

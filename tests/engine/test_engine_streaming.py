@@ -1,6 +1,7 @@
 """A model read layer by layer has the values of the model in memory, in one pass over weights."""
 
 import os
+import tempfile
 from contextlib import suppress
 
 import numpy as np
@@ -10,12 +11,13 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from coterie.engine import streamed_game as streaming
+from coterie.engine.disk import apart
 from coterie.engine.disk import layer_weights as shards
+from coterie.engine.disk.apart import telling_layers
 from coterie.engine.disk.parameters import empty_model
 from coterie.engine.disk.spill import Spill
 from coterie.engine.model_game import ModelGame
-from coterie.engine.parts.head import ProjectionHead, find_head
+from coterie.engine.parts.head import ENOUGH_TOKENS, ProjectionHead, find_head
 from coterie.engine.parts.layers import LayerStack
 from coterie.engine.streamed_game import StreamedGame
 from coterie.errors import ModelError
@@ -84,9 +86,9 @@ def test_the_head_is_found_on_few_tokens(tmp_path, monkeypatch):
         shapes.append(tuple(tokens.shape))
         return find_head(model, stack, tokens)
 
-    monkeypatch.setattr(streaming, "find_head", seen)
+    monkeypatch.setattr(apart, "find_head", seen)
     StreamedGame(source, texts().repeat(1, 20))
-    assert shapes == [(2, streaming.HEAD_TOKENS)]
+    assert shapes == [(2, ENOUGH_TOKENS)]
 
 
 def test_every_layer_is_read_once_for_all_coalitions(rng, tmp_path):
@@ -98,14 +100,16 @@ def test_every_layer_is_read_once_for_all_coalitions(rng, tmp_path):
     once = sum(entry.n_bytes for entry in source.entries)
     final_norm = next(e.n_bytes for e in source.entries if e.name == "model.norm.weight")
     assert game.traffic.bytes_read - before == once + final_norm  # which comes with either end
-    planned = game.plan(coalitions)
+    everyone = np.ones((1, 4), dtype=bool)  # goes along in the pass
+    planned = game.plan(np.concatenate([coalitions, everyone]))
     assert game.spent.layer_executions == planned.layer_executions
 
 
-def test_states_beyond_their_memory_go_to_files_and_come_back(rng, tmp_path):
+def test_states_beyond_their_memory_go_to_files_and_come_back(rng, tmp_path, monkeypatch):
     model, source = saved("llama", tmp_path / "model")
     (tmp_path / "spill").mkdir()
-    game = StreamedGame(source, texts(), state_memory=2000, spill_folder=tmp_path / "spill")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spill"))
+    game = StreamedGame(source, texts(), state_memory=2000)
     coalitions = some_coalitions(rng, 4)
     found = observe_all(game, coalitions)
     np.testing.assert_allclose(found.nll, observe_all(ModelGame(model, texts()), coalitions).nll)
@@ -343,7 +347,7 @@ def test_few_layers_are_read_to_check_one_of_each_class_and_the_last(tmp_path, m
         honest(entry, raw)
 
     monkeypatch.setattr(game._weights, "_read_into", seen)
-    game.check_layers(game._telling())
+    game.check_layers(telling_layers(game.stack))
     layers = {name.split(".")[2] for name in read if ".layers." in name}
     assert layers == {"0", "1", "3", "5"}
     game.check_layers()

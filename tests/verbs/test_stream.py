@@ -10,12 +10,12 @@ import torch
 from tests.tiny import save_llama
 
 from coterie.cli import main
+from coterie.engine import proof
 from coterie.engine.streamed_game import StreamedGame
 from coterie.errors import ModelError, UserError, VerificationError
 from coterie.models.files.sources import resolve
 from coterie.verbs.prune.plan import prune_plan
 from coterie.verbs.prune.run import prune
-from coterie.verbs.shared import streamed_check as stream
 from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.request import Request
@@ -113,14 +113,14 @@ def test_what_was_observed_is_not_read_from_disk_again(request_, home, tmp_path)
 
 
 def test_a_failed_proof_leaves_nothing(request_, home, monkeypatch, tmp_path):
-    honest = stream.losses_of
+    honest = proof.losses_of
 
     def other(game, coalition):
         found = honest(game, coalition)
         found[3] += 1e-3 * isinstance(game, StreamedGame)  # the written checkpoint, unremembered
         return found
 
-    monkeypatch.setattr(stream, "losses_of", other)
+    monkeypatch.setattr(proof, "losses_of", other)
     with pytest.raises(VerificationError, match=r"loss on sequence 3 is .* may differ by 1e-05"):
         prune(streamed(request_), output=tmp_path / "out", store=tmp_path / "s.sqlite")
     assert [path.name for path in tmp_path.iterdir() if "sqlite" not in path.name] == []
@@ -146,7 +146,7 @@ def test_the_plan_says_what_every_question_reads(request_, home, tmp_path):
 
 
 def test_a_model_without_room_is_told_of_streaming(request_, home, monkeypatch, tmp_path):
-    monkeypatch.setattr(stream, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(opening, "free_bytes", lambda device: 1000)
     heard = Heard()
     values(request_, store=tmp_path / "s.sqlite", progress=heard)
     assert any("--stream" in line and line.startswith("warning") for line in heard.lines)

@@ -7,6 +7,14 @@ import torch
 
 _CGROUP = Path("/sys/fs/cgroup")
 
+FREE_SHARE = 0.5
+"""Share of the free memory that live states may take unless another amount is asked for."""
+
+
+def memory_for_states(asked: int | None, device: torch.device) -> int:
+    """Bytes that live states may take on a device: those asked for, or half of what is free."""
+    return int(FREE_SHARE * free_bytes(device)) if asked is None else asked
+
 
 def free_bytes(device: torch.device) -> int:
     """Bytes that can still be allocated on ``device``, as far as the system tells."""

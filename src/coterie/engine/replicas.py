@@ -17,10 +17,12 @@ from transformers import PreTrainedModel
 
 from coterie.engine.batch_shape import BatchShape
 from coterie.engine.cost import Spent
-from coterie.engine.memory import free_bytes
-from coterie.engine.model_game import FREE_SHARE, ModelGame
+from coterie.engine.interface import Seconds
+from coterie.engine.memory import memory_for_states
+from coterie.engine.model_game import ModelGame
+from coterie.engine.proof import LogitProof
 from coterie.engine.trie import executions, parts, prefix_order
-from coterie.game.coalitions import Block, Coalitions, Indices
+from coterie.game.coalitions import Block, Coalition, Coalitions, Game, Indices
 from coterie.models.loaded.stack import Stack
 
 PARTS_PER_REPLICA = (4, 2, 1)
@@ -70,6 +72,55 @@ class Replicas:
         opening = self.games[0].remarks[: self._opening[0]]
         since = zip(self.games, self._opening, strict=True)
         return opening + [remark for game, said in since for remark in game.remarks[said:]]
+
+    @property
+    def batches(self) -> None:
+        """The weights are in memory: nothing is brought from files."""
+
+    @property
+    def traffic(self) -> None:
+        """Nothing is read from disk."""
+
+    @property
+    def pass_bytes(self) -> int:
+        """Nothing is read from disk."""
+        return 0
+
+    @property
+    def at_once(self) -> int:
+        """Devices that share the work; two copies on one device gain nothing."""
+        return len({game.model.device for game in self.games})
+
+    def questions(self, coalitions: Coalitions) -> list[Coalitions]:
+        """As the first replica divides them."""
+        return self.games[0].questions(coalitions)
+
+    def seconds(self) -> Seconds:
+        """As one replica takes: what all of them do together is divided by `at_once`."""
+        return self.games[0].seconds()
+
+    def memory_bytes(self, coalitions: Coalitions) -> int:
+        """Bytes that all copies on the first device take together."""
+        devices = [game.model.device for game in self.games]
+        return devices.count(devices[0]) * self.games[0].memory_bytes(coalitions)
+
+    def check_layers(self) -> None:
+        """Check the first replica; the others have the same layers.
+
+        Raises:
+            NotReplayable: The layers differ from those in the model.
+            TailNotFound: What follows the last layer cannot be run apart.
+        """
+        self.games[0].check_layers()
+
+    def proof(self, coalition: Coalition, game: Game) -> LogitProof:
+        """As the first replica proves a cut.
+
+        Args:
+            coalition: The players that stay, ``(n_players,)``.
+            game: Not asked: losses are no matter where there are logits.
+        """
+        return self.games[0].proof(coalition, game)
 
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe distinct coalitions on distinct sequences, block by block, as soon as known.
@@ -145,8 +196,7 @@ def replicated(
     for model, stack in copies:
         memory, sharing = state_memory, sum(one.device == model.device for one, _ in copies)
         if sharing > 1:
-            whole = memory or int(FREE_SHARE * free_bytes(model.device))
-            memory = max(1, whole // sharing)
+            memory = max(1, memory_for_states(memory, model.device) // sharing)
         game = ModelGame(model, tokens, stack=stack, shape=shape, state_memory=memory)
         shape = game.shape
         games.append(game)

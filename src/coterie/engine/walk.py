@@ -47,9 +47,9 @@ class Walker:
         shape: How much to compute at once; halved here when memory runs out.
         spent: The account to write what is run on.
         kl: Whether KL to the full model is read.
-        spill: Where states go that memory has no room for; by default there is room.
 
     Attributes:
+        spill: Where states wait that main memory cannot hold; None where it holds all of them.
         watch: Looks at every state of a single pass as it is made; None looks at none.
     """
 
@@ -62,9 +62,8 @@ class Walker:
         spent: Spent,
         *,
         kl: bool,
-        spill: Spill | None = None,
     ) -> None:
-        self.spill = spill
+        self.spill: Spill | None = None
         self.watch: Watch | None = None
         self.layers, self.head, self.tokens = layers, head, tokens
         self.spent, self.kl = spent, kl

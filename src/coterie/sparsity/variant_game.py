@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -20,7 +19,7 @@ from transformers import PreTrainedModel
 from coterie.engine.batch_shape import BatchShape
 from coterie.engine.batches import Batches
 from coterie.engine.cost import Spent
-from coterie.engine.memory import free_bytes
+from coterie.engine.memory import memory_for_states
 from coterie.engine.parts.head import TailNotFound, find_head
 from coterie.engine.parts.layers import NotReplayable, Prelude
 from coterie.engine.parts.readings import FullModel, observations, refuse_unless_finite
@@ -41,8 +40,6 @@ Variant = Callable[[int, int], Mapping[str, Tensor]]
 
 Readings = dict[tuple[int, ...], FullModel]
 """What the full model predicts, by the numbers of the texts that were read together."""
-
-_FREE_SHARE = 0.5
 
 
 @contextmanager
@@ -83,11 +80,6 @@ def walks_of(n_candidates: int, n_sequences: int, state_bytes: int, memory: int)
     turns = -(-n_sequences // together(memory, state_bytes))
     at_once = together(memory, -(-n_sequences // turns) * state_bytes)
     return turns * -(-n_candidates // at_once)
-
-
-def memory_for_states(asked: int | None, device: torch.device) -> int:
-    """Bytes that live states may take: those that were asked for, or half of what is free."""
-    return int(_FREE_SHARE * free_bytes(device)) if asked is None else asked
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from coterie.game.coalitions import Coalition, Coalitions
 from coterie.models.loaded.routing import input_device, routed
 from coterie.models.loaded.stack import Stack
 
-TOKENS_AT_ONCE = 256
+LOGIT_ROWS = 256
 """Rows of ready logits that are read, and for that copied, at once."""
 
 
@@ -95,4 +95,4 @@ def _tables(
 
 
 def _sizes(table: Tensor) -> dict[str, int]:
-    return {"tokens": TOKENS_AT_ONCE, "block": table.shape[-1]}
+    return {"tokens": LOGIT_ROWS, "block": table.shape[-1]}

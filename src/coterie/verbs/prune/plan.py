@@ -53,8 +53,8 @@ def prune_plan(
         part.keep = _keep(workspace)
         part.source_bytes = sum(entry.n_bytes for entry in prepared.source.entries)
         record.plan = part
-        if workspace.streamed:
-            part.pass_bytes = workspace.streamed[0].pass_bytes
+        if (pass_bytes := workspace.engine.pass_bytes) > 0:
+            part.pass_bytes = pass_bytes
         return record
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from coterie.engine.interface import CutProof
 from coterie.game.coalitions import Coalition
 from coterie.game.study import watch
 from coterie.game.utilities import read
 from coterie.models.cutting.blocks import write_block_cut
-from coterie.models.cutting.verify import Expectation, Verification, expect, verify
 from coterie.models.cutting.write import write_cut
 from coterie.models.files.sources import Source
 from coterie.plain import Json
@@ -43,15 +42,11 @@ from coterie.verbs.shared.record import cut_part
 from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.result import Result
 from coterie.verbs.shared.settings import size_asked
-from coterie.verbs.shared.streamed_check import Observed, losses_of, prove
 from coterie.verbs.shared.verdict import verdict_part
 from coterie.verbs.shared.workspace import TextGame, Workspace, open_workspace
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
-
-VERIFIED_SEQUENCES = 2
-"""Calibration sequences on which the reloaded checkpoint must give the masked model's logits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +56,7 @@ class _Judged:
     record: Record
     source: Source
     coalition: Coalition
-    expected: Expectation | Observed
+    proof: CutProof
 
 
 def prune(
@@ -121,9 +116,7 @@ def _write(judged: _Judged, folder: Path) -> dict[str, Json]:
     if record.model.player_kind == "layer":
         write_cut(source, np.flatnonzero(judged.coalition).tolist(), folder)
         trust = source.trust_remote_code
-        if isinstance(judged.expected, Observed):
-            return prove(judged.expected, folder, trust_remote_code=trust)
-        return _verification(verify(judged.expected, folder, trust_remote_code=trust))
+        return judged.proof.check(folder, trust_remote_code=trust)
     gone: dict[str, set[int]] = {"attention": set(), "mlp": set()}
     for label in known(record.cut).removed_labels:
         layer, _, block = label.partition(".")
@@ -131,8 +124,7 @@ def _write(judged: _Judged, folder: Path) -> dict[str, Json]:
     done = write_block_cut(source, gone["attention"], gone["mlp"], folder)
     record.runtimes = list(done.runtimes)
     # The one Python file it needs is the package's own, just written.
-    assert isinstance(judged.expected, Expectation)  # blocks are not streamed
-    return _verification(verify(judged.expected, folder, trust_remote_code=True))
+    return judged.proof.check(folder, trust_remote_code=True)
 
 
 def _judge(
@@ -152,25 +144,10 @@ def _judge(
         held_out = workspace.play_held_out()
         record.held_out = text_part(held_out.texts)
         record.verdict = _verdict(held_out, coalition, progress)
-        expected = _expected(workspace, coalition)
+        proof = workspace.engine.proof(coalition, workspace.calibration.game)
         with_running(record, workspace)
         known(record.budget).seconds["judging"] = time.monotonic() - began
-        return _Judged(record, prepared.source, coalition, expected)
-
-
-def _expected(workspace: Workspace, coalition: Coalition) -> Expectation | Observed:
-    """What the cut checkpoint must do: by logits, or by the losses of a model never whole."""
-    prepared, played = workspace.prepared, workspace.calibration
-    if workspace.streamed:
-        return Observed(
-            played.texts.tokens,
-            losses_of(played.game, coalition),
-            prepared.dtype,
-            prepared.device,
-            prepared.request.state_memory,
-        )
-    tokens = torch.from_numpy(played.texts.tokens[:VERIFIED_SEQUENCES])
-    return expect(workspace.model, workspace.stack, coalition.tolist(), tokens)
+        return _Judged(record, prepared.source, coalition, proof)
 
 
 def _chosen(workspace: Workspace, output: Path, progress: Progress) -> tuple[Coalition, Record]:
@@ -217,17 +194,3 @@ def _sizes(source: Source, folder: Path) -> SizePart:
         bytes_before=sum(entry.n_bytes for entry in source.entries),
         bytes_after=sum(entry.n_bytes for entry in new.entries),
     )
-
-
-def _verification(checked: Verification) -> dict[str, Json]:
-    generated = {
-        True: "cached generate as without the cache",
-        None: "cached generate not compared, the full model's own differs",
-    }[checked.generate_ok]
-    return {
-        "summary": f"loss within {checked.nll_difference:.1e} nats per token and logits within "
-        f"{checked.max_logit_difference:.1e} of the masked full model, {generated}",
-        "nll_difference": checked.nll_difference,
-        "max_logit_difference": checked.max_logit_difference,
-        "generate": checked.generate_ok,
-    }

@@ -1,16 +1,13 @@
 """The record of a search: what was chosen, how finalists stand, what it cost."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from coterie.engine.streamed_game import StreamedGame
 from coterie.game.search.plain import nested
 from coterie.game.utilities import clustered_mean
 from coterie.players import Kind, label
-from coterie.report.schema.basics import StreamPart
 from coterie.report.schema.contributions import StratumPart
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
@@ -20,6 +17,7 @@ from coterie.verbs.search.nearby import LocalContributions
 from coterie.verbs.search.paper import PaperStudy
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.record import contributions_part, fidelity_part, opening_record
+from coterie.verbs.shared.text_game import stream_part
 from coterie.verbs.shared.workspace import Workspace
 
 
@@ -86,8 +84,7 @@ def with_running(record: Record, workspace: Workspace) -> Record:
     """The record, and what went on while it ran: coalitions that broke down, and streaming."""
     if workspace.breakdowns:
         record.breakdowns = workspace.breakdowns
-    if workspace.streamed:
-        record.streaming = stream_part(workspace.streamed, known(record.budget).distinct)
+    record.streaming = stream_part(workspace.games, known(record.budget).distinct)
     return record
 
 
@@ -135,23 +132,4 @@ def choice_part(found: SearchResult, kind: Kind) -> ChoicePart:
         nested=nested([decision.winner for decision in found.decisions]),
         out_of_time=found.out_of_time,
         remark=found.remark,
-    )
-
-
-def stream_part(games: Sequence[StreamedGame], distinct: int) -> StreamPart:
-    """What streaming took so far, over all the texts that were played.
-
-    Args:
-        games: Of one model, on several texts.
-        distinct: Coalitions that were asked, to say what each of them read.
-    """
-    traffic = games[0].traffic  # one model, so one account for all texts
-    return StreamPart(
-        passes=sum(game.passes for game in games),
-        bytes_read=traffic.bytes_read,
-        bytes_per_coalition=traffic.bytes_read / max(distinct, 1),
-        bytes_spilled=sum(game.spilled for game in games),
-        seconds_reading=traffic.seconds_reading,
-        seconds_waiting=traffic.seconds_waiting,
-        checked=games[0].checked,
     )

@@ -1,18 +1,20 @@
-"""Open everything a run needs: the model, the store, and the game they make together."""
+"""Open everything a run needs: the model, the store, and the games they make together."""
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from transformers import PreTrainedModel
 
 from coterie.engine.batch_shape import BatchShape
 from coterie.engine.batches import Batches
+from coterie.engine.interface import Engine
 from coterie.engine.memory import free_bytes
-from coterie.engine.model_game import ModelGame
-from coterie.engine.replicas import Replicas, replicated
+from coterie.engine.replicas import replicated
 from coterie.engine.streamed_game import StreamedGame
 from coterie.errors import UserError
 from coterie.models.files.sources import Source
@@ -27,45 +29,43 @@ from coterie.texts.sets import TextSet
 from coterie.verbs.shared.defaults import name_of
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
-from coterie.verbs.shared.provenance import versions
 from coterie.verbs.shared.request import Request
+from coterie.verbs.shared.text_game import TextGame, game_facts
 
-ENGINE = 1
-"""Raised whenever the engine observes differently, so that old facts answer no new question."""
-
+log = logging.getLogger(__name__)
 
 WARNINGS = 5
 """Coalitions without a finite loss which are named on the screen, one line each."""
 
 
-@dataclass(frozen=True, eq=False)
-class TextGame:
-    """One model on one set of texts: the engine, and the same behind the store."""
+class OpenModel(Protocol):
+    """A model that is ready to be played on texts, in memory or on disk."""
 
-    texts: TextSet
-    engine: ModelGame | StreamedGame | Replicas
-    game: StoredGame
-    said: int = 0
-    """Remarks of the engine that were told when it was opened."""
+    games: list[TextGame]
+    """Every game made so far."""
 
-    def known_coalitions(self) -> set[str]:
-        """Coalitions the store knows on every sequence, in their text form."""
-        return self.game.store.whole(self.game.number, self.texts.n_sequences)
+    def play(self, texts: TextSet) -> TextGame:
+        """The game of this model on some texts."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Workspace:
-    """A model that is loaded or streamed, and the game it plays on the texts that choose."""
+    """An opened model, and the game it plays on the texts that choose.
+
+    Attributes:
+        prepared: What the run was prepared with.
+        opened: The model, in memory or on disk.
+        calibration: The game on the texts that choose.
+    """
 
     prepared: Prepared
-    model: PreTrainedModel
-    """Without any weights where it is streamed."""
-    stack: Stack
+    opened: OpenModel
     calibration: TextGame
-    play: Callable[[TextSet], TextGame]
-    """Makes the game of this model on some texts."""
-    played: list[TextGame] = field(default_factory=list)
-    """Every game made so far."""
+
+    def play(self, texts: TextSet) -> TextGame:
+        """The game of this model on some texts."""
+        return self.opened.play(texts)
 
     def play_held_out(self) -> TextGame:
         """The game on the held-out texts, which the search never sees."""
@@ -85,20 +85,34 @@ class Workspace:
         return self.prepared.request
 
     @property
-    def batches(self) -> Batches | None:
-        """The model taken apart, its weights brought from files; None where it is in memory."""
-        return self.streamed[0].batches if self.streamed else None
+    def engine(self) -> Engine:
+        """What evaluates coalitions on the texts that choose."""
+        return self.calibration.engine
 
     @property
-    def streamed(self) -> list[StreamedGame]:
-        """The games made so far that read their layers from disk."""
-        engines = [one.engine for one in self.played]
-        return [engine for engine in engines if isinstance(engine, StreamedGame)]
+    def model(self) -> PreTrainedModel:
+        """The model; without weights where these are read from disk."""
+        return self.engine.model
+
+    @property
+    def stack(self) -> Stack:
+        """The players."""
+        return self.engine.stack
+
+    @property
+    def batches(self) -> Batches | None:
+        """The model taken apart, its weights brought from files; None where it is in memory."""
+        return self.engine.batches
+
+    @property
+    def games(self) -> list[TextGame]:
+        """Every game made so far."""
+        return self.opened.games
 
     @property
     def breakdowns(self) -> list[str]:
         """Every coalition so far without a finite loss: on how many texts, and in which layer."""
-        return [remark for one in self.played for remark in one.engine.remarks[one.said :]]
+        return [remark for one in self.games for remark in one.later_remarks]
 
     @property
     def locked(self) -> tuple[int, ...]:
@@ -119,102 +133,103 @@ def open_workspace(
     progress: Progress,
     read_only: bool = False,
 ) -> Iterator[Workspace]:
-    """Load the model, or have it streamed, and open the store; the store is closed on the way out.
+    """Load the model, or open its files, and open the store; the store is closed on the way out.
 
     Args:
+        prepared: Model, texts and settings.
         store: SQLite file of observations; None is the user's cache.
+        progress: Told what is being done.
         read_only: Leave the store as it is, there or not.
 
     Raises:
         UserError: whatever cannot be used, in one line; a store made for it is removed again.
     """
-    book = Store(default_path() if store is None else store, read_only=read_only)
+    opened_store = Store(default_path() if store is None else store, read_only=read_only)
     try:
         if (study := prepared.request.study) is not None:
-            book.claim_study(EVERY_GAME, study, prepared.identity())
-        games: list[TextGame] = []
-        play = _player(book, prepared, games, progress)
-        calibration = play(prepared.calibration)
-        model, stack = calibration.engine.model, calibration.engine.stack
-        workspace = Workspace(prepared, model, stack, calibration, play, games)
+            opened_store.claim_study(EVERY_GAME, study, prepared.identity())
+        kind = ModelOnDisk if prepared.request.stream else ModelInMemory
+        opened = kind(prepared, opened_store, progress)
+        workspace = Workspace(prepared, opened, opened.play(prepared.calibration))
         yield workspace
         _warn(workspace.breakdowns, progress)
     except UserError:
-        book.forget()
+        opened_store.forget()
         raise
     finally:
-        book.close()
+        opened_store.close()
 
 
-def _player(
-    book: Store, prepared: Prepared, games: list[TextGame], progress: Progress
-) -> Callable[[TextSet], TextGame]:
-    """What makes the game on some texts: of one loaded model, or of its files."""
-    if prepared.request.stream:
+class ModelInMemory:
+    """A loaded model, once on each device.
 
-        def stream(texts: TextSet) -> TextGame:
-            games.append(_play_streamed(book, prepared, games, texts, progress))
-            return games[-1]
+    Args:
+        prepared: The model, its devices and its dtype.
+        store: Where observations go.
+        progress: Told what is being done.
+    """
 
-        return stream
-    copies = _loaded(prepared, progress)
+    def __init__(self, prepared: Prepared, store: Store, progress: Progress) -> None:
+        self.games: list[TextGame] = []
+        self._prepared, self._store, self._progress = prepared, store, progress
+        self._copies = _loaded(prepared, progress)
 
-    def play(texts: TextSet) -> TextGame:
-        games.append(_play(book, prepared, copies, texts, progress))
-        return games[-1]
+    def play(self, texts: TextSet) -> TextGame:
+        """The game on some texts, in the batch shape that any earlier run on them had."""
+        store = self._store
+        number = store.game(game_facts(self._prepared, *self._copies[0], texts))
+        engine = self._engine(texts, store.note(number, "shape"))
+        chosen = engine.shape.to_dict()
+        first = store.write_note(number, "shape", chosen)
+        if isinstance(first, dict) and first != chosen:  # another run chose while this one did
+            engine = self._engine(texts, first)
+        for remark in engine.remarks:
+            self._progress.say(f"warning: {remark}")
+        log.info("game %d: %d texts, %s, %s", number, texts.n_sequences, engine.mode, engine.shape)
+        game = StoredGame(engine, store, number)
+        self.games.append(TextGame(texts, engine, game, len(engine.remarks)))
+        return self.games[-1]
 
-    return play
-
-
-def _loaded(prepared: Prepared, progress: Progress) -> list[tuple[PreTrainedModel, Stack]]:
-    """The model and its players, once on each device."""
-    source, dtype, devices = prepared.source, prepared.dtype, prepared.devices
-    for device in dict.fromkeys(devices):
-        word = suggestion(source, dtype, device, devices.count(device))
-        if word is not None:
-            progress.say(word)
-    if len(devices) > 1:
-        each = size(weight_bytes(source, dtype))
-        progress.say(f"a copy of the model on each of {prepared.where}: {each} of weights each")
-    copies = []
-    for device in devices:
-        progress.say(f"loading {source.name} in {name_of(dtype)} on {device}")
-        model = load_model(source, dtype=dtype, device=device)
-        copies.append((model, find_players(model, prepared.request.player_kind())))
-    return copies
-
-
-def _identity(
-    prepared: Prepared, model: PreTrainedModel, stack: Stack, texts: TextSet
-) -> dict[str, Json]:
-    """What observations on these texts depend on."""
-    return {
-        "engine": ENGINE,
-        "weights": prepared.source.fingerprint(),
-        "sequences": texts.sha256,
-        "dtype": name_of(prepared.dtype),
-        "device": prepared.device.type,
-        "attention": attention_of(model),
-        "stack": stack.path,
-        "players": stack.players,
-        "versions": {k: v for k, v in versions().items() if k in ("torch", "transformers")},
-    }
+    def _engine(self, texts: TextSet, shape: Json) -> Engine:
+        """The engine on some texts, in this batch shape if there is one."""
+        return replicated(
+            self._copies,
+            texts.tokens,
+            shape=BatchShape.from_dict(shape) if isinstance(shape, dict) else None,
+            state_memory=self._prepared.request.state_memory,
+        )
 
 
-def _play_streamed(
-    book: Store,
-    prepared: Prepared,
-    games: list[TextGame],
-    texts: TextSet,
-    progress: Progress,
-) -> TextGame:
-    """The first game learns how the model runs; those on other texts go by what it learnt."""
-    if games:
-        first = games[0].engine
-        assert isinstance(first, StreamedGame)
-        game = first.on(texts.tokens)
-    else:
-        progress.say(f"opening {prepared.source.name} in {name_of(prepared.dtype)}, to be streamed")
+class ModelOnDisk:
+    """A model whose layers are read from files; the first game learns how it runs, for all.
+
+    Args:
+        prepared: The model, its device and its dtype.
+        store: Where observations go.
+        progress: Told what is being done.
+    """
+
+    def __init__(self, prepared: Prepared, store: Store, progress: Progress) -> None:
+        self.games: list[TextGame] = []
+        self._prepared, self._store, self._progress = prepared, store, progress
+        self._first: StreamedGame | None = None
+
+    def play(self, texts: TextSet) -> TextGame:
+        """The game on some texts."""
+        if self._first is None:
+            engine = self._first = self._opened(texts)
+        else:
+            engine = self._first.on(texts.tokens)
+        facts = game_facts(self._prepared, engine.model, engine.stack, texts)
+        # Other batches than in memory: the last bits of a loss are those of streaming.
+        number = self._store.game({**facts, "streamed": True})
+        log.info("game %d: %d texts, %s", number, texts.n_sequences, engine.mode)
+        self.games.append(TextGame(texts, engine, StoredGame(engine, self._store, number)))
+        return self.games[-1]
+
+    def _opened(self, texts: TextSet) -> StreamedGame:
+        prepared, say = self._prepared, self._progress.say
+        say(f"opening {prepared.source.name} in {name_of(prepared.dtype)}, to be streamed")
         game = StreamedGame(
             prepared.source,
             texts.tokens,
@@ -222,32 +237,29 @@ def _play_streamed(
             device=prepared.device,
             state_memory=prepared.request.state_memory,
         )
-        progress.say(told(game))
-    # Other batches than in memory: the last bits of a loss are those of streaming.
-    facts = {**_identity(prepared, game.model, game.stack, texts), "streamed": True}
-    return TextGame(texts, game, StoredGame(game, book, book.game(facts)))
+        say(
+            f"streaming: every question reads {size(game.pass_bytes)} of layers from disk; methods"
+            " that ask in many small questions read them for each, --method paper asks all at once"
+        )
+        return game
 
 
-def _play(
-    book: Store,
-    prepared: Prepared,
-    copies: list[tuple[PreTrainedModel, Stack]],
-    texts: TextSet,
-    progress: Progress,
-) -> TextGame:
-    number = book.game(_identity(prepared, *copies[0], texts))
-    memory = prepared.request.state_memory
-    known = book.note(number, "shape")
-    shape = BatchShape.from_dict(known) if isinstance(known, dict) else None
-    engine = replicated(copies, texts.tokens, shape=shape, state_memory=memory)
-    stands = book.write_note(number, "shape", engine.shape.to_dict())
-    if isinstance(stands, dict) and stands != engine.shape.to_dict():  # another run was first
-        shape = BatchShape.from_dict(stands)
-        engine = replicated(copies, texts.tokens, shape=shape, state_memory=memory)
-    for remark in engine.remarks:
-        progress.say(f"warning: {remark}")
-    remembered = StoredGame(engine, book, number)
-    return TextGame(texts, engine, remembered, said=len(engine.remarks))
+def _loaded(prepared: Prepared, progress: Progress) -> list[tuple[PreTrainedModel, Stack]]:
+    """The model and its players, once on each device."""
+    source, dtype, devices = prepared.source, prepared.dtype, prepared.devices
+    for device in dict.fromkeys(devices):
+        advice = _advice(source, dtype, device, devices.count(device))
+        if advice is not None:
+            progress.say(advice)
+    if len(devices) > 1:
+        each = size(_weight_bytes(source, dtype))
+        progress.say(f"a copy of the model on each of {prepared.where}: {each} of weights each")
+    copies = []
+    for device in devices:
+        progress.say(f"loading {source.name} in {name_of(dtype)} on {device}")
+        model = load_model(source, dtype=dtype, device=device)
+        copies.append((model, find_players(model, prepared.request.player_kind())))
+    return copies
 
 
 def _warn(breakdowns: list[str], progress: Progress) -> None:
@@ -258,24 +270,14 @@ def _warn(breakdowns: list[str], progress: Progress) -> None:
         progress.say(f"warning: {len(breakdowns) - WARNINGS:,} more coalitions broke down")
 
 
-def told(game: StreamedGame) -> str:
-    """What a user is told before the first question."""
-    return (
-        f"streaming: every question reads {size(game.pass_bytes)} of layers from disk; methods that"
-        " ask in many small questions read them for each, --method paper asks all at once"
-    )
-
-
-def weight_bytes(source: Source, dtype: torch.dtype) -> int:
+def _weight_bytes(source: Source, dtype: torch.dtype) -> int:
     """Bytes that the weights take in memory."""
     return sum(entry.n_values for entry in source.entries) * dtype.itemsize
 
 
-def suggestion(
-    source: Source, dtype: torch.dtype, device: torch.device, copies: int = 1
-) -> str | None:
-    """A word to whoever loads a model that memory has no room for; None where there is room."""
-    needed, free = copies * weight_bytes(source, dtype), free_bytes(device)
+def _advice(source: Source, dtype: torch.dtype, device: torch.device, copies: int) -> str | None:
+    """What to do about a model that does not fit the memory of a device; None where it fits."""
+    needed, free = copies * _weight_bytes(source, dtype), free_bytes(device)
     if needed <= free:
         return None
     return (

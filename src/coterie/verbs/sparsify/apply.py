@@ -17,6 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from coterie.engine.batch_shape import BatchShape
+from coterie.engine.interface import PROVED_SEQUENCES
 from coterie.game.coalitions import Observations
 from coterie.models.cutting.verify import Expectation, Verification, expect, verify
 from coterie.models.cutting.write import write_cut
@@ -38,9 +39,6 @@ from coterie.verbs.sparsify.request import SparsifyRequest
 from coterie.verbs.sparsify.rules._interface import Allocation
 
 Result = TypeVar("Result")
-
-VERIFIED_SEQUENCES = 2
-"""Calibration sequences on which the reloaded checkpoint must do what the pruned model did."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +216,7 @@ def _pruned(job: Job, source: Source, model: PreTrainedModel, whole: Whole) -> W
     judged = _judged(prepared, model, stack, whole.shape)
     after = ChoiceGame(judged, no_variants, like=whole.readings).observe(judged.as_it_is())
     # What is read back later must do on a few texts what this model in memory does.
-    few = torch.from_numpy(prepared.calibration.tokens[:VERIFIED_SEQUENCES])
+    few = torch.from_numpy(prepared.calibration.tokens[:PROVED_SEQUENCES])
     expected = expect(model, stack, [True] * stack.n_players, few)
     return Written(written, expected, whole.before, after)
 

@@ -7,11 +7,14 @@ the checkpoint, streamed from its own files, must do to them what the pruned lay
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from coterie.engine.batches import Batches
+from coterie.engine.interface import PROVED_SEQUENCES, Engine
+from coterie.engine.proof import LossProof
 from coterie.engine.streamed_game import StreamedGame
 from coterie.game.coalitions import Vector
 from coterie.plain import Json
@@ -22,9 +25,9 @@ from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import find_units
 from coterie.sparsity.variant_game import ChoiceGame, JudgedModel, no_variants
 from coterie.sparsity.write import SparseWriter, Sparsity, check_written
-from coterie.verbs.shared.streamed_check import Observed, reopened
+from coterie.verbs.shared.text_game import stream_part
 from coterie.verbs.shared.workspace import Workspace
-from coterie.verbs.sparsify.apply import VERIFIED_SEQUENCES, Job, Outcome
+from coterie.verbs.sparsify.apply import Job, Outcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,25 +44,27 @@ def applied_streamed(workspace: Workspace, job: Job) -> Outcome:
     Raises:
         VerificationError: the written checkpoint does not do what the pruned layers did.
     """
-    game, prepared, progress = workspace.streamed[0], job.prepared, job.progress
+    prepared, progress = job.prepared, job.progress
     tokens = torch.from_numpy(prepared.held_out.tokens)
     progress.say("judging the full model on held-out text")
     memory = prepared.request.state_memory
-    judged = _judged(game, tokens, memory)
+    judged = _judged(workspace.engine, tokens, memory)
     full = ChoiceGame(judged, no_variants)
     before = full.observe(judged.as_it_is())
     pruned = _pruned(workspace, job)
     progress.say("reading the checkpoint back")
-    observed = Observed(
-        workspace.calibration.texts.tokens[:VERIFIED_SEQUENCES],
-        pruned.losses,
-        prepared.dtype,
-        prepared.device,
-        memory,
+    reopen = partial(
+        StreamedGame,
+        tokens=torch.from_numpy(workspace.calibration.texts.tokens[:PROVED_SEQUENCES]),
+        dtype=prepared.dtype,
+        device=prepared.device,
+        state_memory=memory,
+        kl=False,
     )
+    proof = LossProof(pruned.losses, prepared.dtype, reopen, whose="of the pruned layers")
     trust = prepared.source.trust_remote_code
-    sparse, gap = reopened(observed, job.folder, "of the pruned layers", trust_remote_code=trust)
-    weights = sparse.batches.layers.weights
+    sparse, gap = proof.reopened(job.folder, trust_remote_code=trust)
+    weights = _from_files(sparse).layers.weights
     counted = check_written(pruned.layers, prepared.source, sparse.model, job.folder, weights)
     progress.say("judging the sparse model on held-out text")
     judged = _judged(sparse, tokens, memory)
@@ -70,30 +75,30 @@ def applied_streamed(workspace: Workspace, job: Job) -> Outcome:
 
 def streaming_part(workspace: Workspace, distinct: int) -> StreamPart:
     """What streaming the source took, over everything that went through its layers."""
-    game = workspace.streamed[0]
-    read = game.traffic.bytes_read
-    return StreamPart(
-        passes=read // max(1, game.pass_bytes),
-        bytes_read=read,
-        bytes_per_coalition=read / max(distinct, 1),
-        bytes_spilled=sum(one.spilled for one in workspace.streamed),
-        seconds_reading=game.traffic.seconds_reading,
-        seconds_waiting=game.traffic.seconds_waiting,
-        checked=game.checked,
-    )
+    part = stream_part(workspace.games, distinct)
+    assert part is not None  # the weights are on disk
+    # Pruning and judging go through the layers too, outside of any question.
+    part.passes = part.bytes_read // max(1, workspace.engine.pass_bytes)
+    return part
 
 
-def _judged(game: StreamedGame, tokens: torch.Tensor, memory: int | None) -> JudgedModel:
-    return JudgedModel(game.model, game.stack, tokens, game.shape, memory, game.batches)
+def _from_files(engine: Engine) -> Batches:
+    """The parts of a model whose weights are read from files."""
+    assert engine.batches is not None
+    return engine.batches
+
+
+def _judged(engine: Engine, tokens: torch.Tensor, memory: int | None) -> JudgedModel:
+    return JudgedModel(engine.model, engine.stack, tokens, engine.shape, memory, engine.batches)
 
 
 def _pruned(workspace: Workspace, job: Job) -> _Pruned:
     """Prune in sequence into the folder; witness texts go through the pruned layers."""
-    model, stack, batches = workspace.model, workspace.stack, workspace.streamed[0].batches
+    model, stack, batches = workspace.model, workspace.stack, _from_files(workspace.engine)
     units = find_units(model, stack, stack.players, job.request.group())
     writer = SparseWriter(job.prepared.source, model, stack)
     measured = torch.from_numpy(job.prepared.measured.tokens)
-    few = torch.from_numpy(workspace.calibration.texts.tokens[:VERIFIED_SEQUENCES])
+    few = torch.from_numpy(workspace.calibration.texts.tokens[:PROVED_SEQUENCES])
     weights = batches.layers.weights
     witness = Calibration(model, stack, few, weights)
     layers = prune_layers(

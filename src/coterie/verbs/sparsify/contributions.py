@@ -21,7 +21,6 @@ from coterie.game.search.ledger import Ledger
 from coterie.game.utilities import floor_nll
 from coterie.report.words import count
 from coterie.sparsity.bounds import SparsityError
-from coterie.texts.sets import TextSet
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.settings import sketch
@@ -36,9 +35,6 @@ MOST_EXACT = 16
 
 PER_PLAYER = 32
 """Coalitions per player that the surrogate is fitted to, unless a budget says otherwise."""
-
-AT_ONCE = 32
-"""Coalitions of one question."""
 
 _RATIO = "shares of the full model's 1/perplexity"
 
@@ -104,25 +100,17 @@ class ContributionPlan:
     layer_tokens_executed: int
 
 
-def plan_contributions(
-    request: SparsifyRequest, n_players: int, locked: Locked, texts: TextSet
-) -> ContributionPlan:
-    """What contributions will ask of a model of so many players.
-
-    Args:
-        request: Says which method.
-        n_players: Players of the game.
-        locked: Those that stay.
-        texts: That the game is played on.
+def plan_contributions(request: SparsifyRequest, workspace: Workspace) -> ContributionPlan:
+    """What contributions will ask of an opened model.
 
     Raises:
         SparsityError: too many players for exact values.
     """
-    method = contribution_method(request, n_players, locked)
+    n_players, texts = workspace.stack.n_players, workspace.calibration.texts
+    method = contribution_method(request, n_players, workspace.locked)
     asked = asked_by(method.values, n_players)
     work = [
-        plan(part, texts.n_sequences, texts.length)
-        for part in _together(asked, streamed=request.base.stream)
+        plan(part, texts.n_sequences, texts.length) for part in workspace.engine.questions(asked)
     ]
     return ContributionPlan(
         method,
@@ -145,7 +133,7 @@ def measure(workspace: Workspace, request: SparsifyRequest, progress: Progress) 
         SparsityError: too many players for exact values.
     """
     n_players, played = workspace.stack.n_players, workspace.calibration
-    work = plan_contributions(request, n_players, workspace.locked, played.texts)
+    work = plan_contributions(request, workspace)
     total = len(work.coalitions)
     progress.say(
         f"{work.method.how}: {total:,} coalitions, {count(work.layer_tokens)} layer-tokens asked, "
@@ -158,7 +146,7 @@ def measure(workspace: Workspace, request: SparsifyRequest, progress: Progress) 
         nonlocal done
         distinct, inverse = np.unique(coalitions, axis=0, return_inverse=True)
         parts = []
-        for part in _together(distinct, streamed=bool(workspace.streamed)):
+        for part in workspace.engine.questions(distinct):
             parts.append(ledger.value(part))
             done += len(part)
             progress.step("observing coalitions", min(done, total), total)
@@ -169,17 +157,6 @@ def measure(workspace: Workspace, request: SparsifyRequest, progress: Progress) 
     found = work.method.values(value)
     seconds = perf_counter() - began
     return Measured(work.method.how, found, total, work.layer_tokens, seconds, ledger.not_finite)
-
-
-def _together(distinct: Coalitions, *, streamed: bool) -> list[Coalitions]:
-    """Coalitions asked in one question each; sorted ones share their prefixes within it.
-
-    A few at a time, so that progress shows; all are in the store as soon as they are known. Read
-    from disk, all at once: every question reads all layers.
-    """
-    if streamed:
-        return [distinct]
-    return np.array_split(distinct, max(1, len(distinct) // AT_ONCE))
 
 
 def contribution_method(

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from coterie.engine.cost import plan
 from coterie.game.coalitions import to_text
 from coterie.models.loaded.stack import find_stack
 from coterie.players import label
@@ -17,7 +16,6 @@ from coterie.report.schema.sparsify_plan import (
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.search import SHARE
 from coterie.sparsity.units import Units
-from coterie.verbs.shared.costs import memory_of, times_of
 from coterie.verbs.shared.output import check_output
 from coterie.verbs.shared.prepared import prepare, text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
@@ -70,7 +68,7 @@ def _stated(workspace: Workspace, request: SparsifyRequest, output: Path) -> Spa
     measured = workspace.prepared.measured
     work = None
     if request.rule().contributions:
-        work = plan_contributions(request, workspace.stack.n_players, workspace.locked, texts)
+        work = plan_contributions(request, workspace)
     contributions = None if work is None else _contributions(workspace, work)
     measuring = PASSES * stack.n_players * measured.tokens.size
     needed = find_pruner(request.pruner).needs != "nothing"
@@ -96,15 +94,15 @@ def _stated(workspace: Workspace, request: SparsifyRequest, output: Path) -> Spa
         sharing=sharing,
         pruning_layer_tokens=measuring if needed else 0,
         judging_layer_tokens=judging,
-        memory_bytes=memory_of(workspace, plan(asked, texts.n_sequences, texts.length), asked),
+        memory_bytes=workspace.engine.memory_bytes(asked),
         pruning_memory_bytes=most.memory,
         disk_bytes=sum(entry.n_bytes for entry in workspace.prepared.source.entries),
         temporary_bytes=most.disk,
         seconds=0.0,
     )
     found.seconds = _seconds(workspace, found)
-    if workspace.streamed:
-        found.pass_bytes = workspace.streamed[0].pass_bytes
+    if (pass_bytes := workspace.engine.pass_bytes) > 0:
+        found.pass_bytes = pass_bytes
     return found
 
 
@@ -147,7 +145,7 @@ def _sizes(workspace: Workspace, units: Units) -> list[UnitSizePart]:
 
 def _seconds(workspace: Workspace, found: SparsityPlan) -> float:
     """Running layers and heads, by the full model and the empty coalition timed once."""
-    layer, head = times_of(workspace)
+    layer, head = workspace.engine.seconds()
     texts = workspace.calibration.texts
     whole = layer * workspace.stack.n_players  # one candidate through all layers
     tokens = find_stack(workspace.model).n_players * texts.n_sequences * texts.length

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from coterie.engine.parts.layers import running_apart
 from coterie.game.utilities import read
 from coterie.models.files.sources import Source
 from coterie.models.loaded.stack import find_stack
@@ -20,7 +18,6 @@ from coterie.report.schema.sparsify import SparsityRecord
 from coterie.sparsity.layerwise import check_allocation, check_tokens, refused_unless_replayed
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import Units, find_units
-from coterie.sparsity.variant_game import ChoiceGame, JudgedModel, no_variants
 from coterie.sparsity.write import SparseWriter
 from coterie.verbs.shared.licence import licence_of
 from coterie.verbs.shared.output import (
@@ -145,7 +142,7 @@ def _found(
         record = opening_part(workspace, request, shared, units, identity, output)
         job, began = Job(prepared, request, shared, begin(), progress), time.monotonic()
         done: Whole | Written | Outcome
-        if workspace.streamed:
+        if request.base.stream:
             done = applied_streamed(workspace, job)
             record.streaming = streaming_part(workspace, record.cost.coalitions)
         else:
@@ -195,18 +192,11 @@ def refuse_unless_possible(workspace: Workspace, request: SparsifyRequest) -> No
     units = find_units(workspace.model, stack, workspace.stack.players, request.group())
     allocation = units.allocation(np.full(len(units.weights), request.target()))
     check_allocation(stack, allocation)
-    tokens = torch.from_numpy(workspace.calibration.texts.tokens)
     check_tokens(
         stack, allocation, find_pruner(request.pruner), workspace.prepared.measured.tokens.size
     )
     with refused_unless_replayed(workspace.model):
-        if workspace.streamed:
-            workspace.streamed[0].check_layers()
-            return
-        with running_apart():
-            shape, few = workspace.calibration.engine.shape, tokens[[0, -1]]
-            judged = JudgedModel(workspace.model, stack, few, shape, request.base.state_memory)
-            ChoiceGame(judged, no_variants).observe(judged.as_it_is(), np.arange(1))
+        workspace.engine.check_layers()
 
 
 def _sizes(source: Source, folder: Path) -> SizePart:

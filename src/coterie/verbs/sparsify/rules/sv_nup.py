@@ -12,12 +12,13 @@ from time import perf_counter
 
 import numpy as np
 
+from coterie.engine.memory import memory_for_states
 from coterie.game.coalitions import Vector
 from coterie.sparsity.allocation import SPREADS, importance_of
 from coterie.sparsity.allocation import allocate as spread_out
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.search import Levels
-from coterie.sparsity.variant_game import memory_for_states, walks_of
+from coterie.sparsity.variant_game import walks_of
 from coterie.verbs.sparsify.contributions import measure
 from coterie.verbs.sparsify.judging import Judging
 from coterie.verbs.sparsify.rules._interface import Allocation, RuleTask, SharingCost

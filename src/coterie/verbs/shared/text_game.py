@@ -1,0 +1,93 @@
+"""One model on one set of texts: the engine, and the same behind the store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel
+
+from coterie.engine.interface import Engine
+from coterie.models.loaded.load import attention_of
+from coterie.models.loaded.stack import Stack
+from coterie.plain import Json
+from coterie.report.schema.basics import StreamPart
+from coterie.store.stored_game import StoredGame
+from coterie.texts.sets import TextSet
+from coterie.verbs.shared.defaults import name_of
+from coterie.verbs.shared.prepared import Prepared
+from coterie.verbs.shared.provenance import versions
+
+ENGINE = 1
+"""Raised whenever the engine observes differently, so that old facts answer no new question."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextGame:
+    """A model on texts: asked through ``game``, observations that are known cost nothing.
+
+    Attributes:
+        texts: The sequences.
+        engine: What evaluates coalitions.
+        game: The engine behind the store.
+        n_opening_remarks: Remarks that the engine made when it was opened.
+    """
+
+    texts: TextSet
+    engine: Engine
+    game: StoredGame
+    n_opening_remarks: int = 0
+
+    def known_coalitions(self) -> set[str]:
+        """Coalitions the store knows on every sequence, in their text form."""
+        return self.game.store.whole(self.game.number, self.texts.n_sequences)
+
+    @property
+    def later_remarks(self) -> list[str]:
+        """What the engine had to remark since it was opened."""
+        return self.engine.remarks[self.n_opening_remarks :]
+
+
+def game_facts(
+    prepared: Prepared, model: PreTrainedModel, stack: Stack, texts: TextSet
+) -> dict[str, Json]:
+    """What observations on these texts depend on; the store keeps each such game apart.
+
+    Args:
+        prepared: What the run was prepared with.
+        model: The model as it was opened.
+        stack: Its players.
+        texts: The texts of the game.
+    """
+    return {
+        "engine": ENGINE,
+        "weights": prepared.source.fingerprint(),
+        "sequences": texts.sha256,
+        "dtype": name_of(prepared.dtype),
+        "device": prepared.device.type,
+        "attention": attention_of(model),
+        "stack": stack.path,
+        "players": stack.players,
+        "versions": {k: v for k, v in versions().items() if k in ("torch", "transformers")},
+    }
+
+
+def stream_part(games: Sequence[TextGame], distinct: int) -> StreamPart | None:
+    """What reading weights from disk took, over all texts; None where they are in memory.
+
+    Args:
+        games: Of one model, on several texts.
+        distinct: Coalitions that were asked, to say what each of them read.
+    """
+    found = [one.engine.traffic for one in games]
+    traffic = [one for one in found if one is not None]
+    if not traffic:
+        return None
+    account = traffic[0]  # one model, so one account of what was read
+    return StreamPart(
+        passes=sum(one.passes for one in traffic),
+        bytes_read=account.bytes_read,
+        bytes_per_coalition=account.bytes_read / max(distinct, 1),
+        bytes_spilled=sum(one.bytes_spilled for one in traffic),
+        seconds_reading=account.seconds_reading,
+        seconds_waiting=account.seconds_waiting,
+        checked=account.checked,
+    )
