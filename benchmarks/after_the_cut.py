@@ -22,7 +22,7 @@ from coterie.models.files.sources import REFERENCE
 from coterie.models.loaded.load import load_tokenizer, resolve
 from coterie.models.loaded.quiet import quiet
 from coterie.quantization.torchao import load_quantised
-from coterie.scores.sequence_losses import sequence_losses
+from coterie.scores.sequence_losses import floored_losses
 from coterie.scores.speed import Load, measure_speed
 from coterie.scores.task_definitions import load_tasks
 from coterie.scores.tasks import score_tasks
@@ -103,7 +103,7 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, object]:
     source = dense_source if row == "dense" else resolve(str(options.work / row))
     texts = judging(options)
     model = load_quantised(source, device)
-    losses, not_finite = sequence_losses(model, texts.tokens)
+    losses, not_finite = floored_losses(model, texts.tokens)
     models = {"dense": load_quantised(dense_source, device), row: model}
     load = Load(context=options.context, new_tokens=16)
     speed = measure_speed(models, load, rng=np.random.default_rng(0), rounds=options.rounds)

@@ -12,6 +12,8 @@ The pieces are usable alone, on any game: `coterie.game` (designs, semivalues, s
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from coterie.models.loaded.quiet import silence_imports
+
 if TYPE_CHECKING:
     from coterie.errors import CoterieError, UserError, VerificationError
     from coterie.verbs.prune.run import prune
@@ -38,6 +40,9 @@ __all__ = [
     "prune",
     "values",
 ]
+
+
+silence_imports()
 
 
 def __getattr__(name: str) -> object:

@@ -16,7 +16,7 @@ from coterie.healing.write import write_healed
 from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
-from coterie.scores.sequence_losses import sequence_losses
+from coterie.scores.sequence_losses import floored_losses
 from coterie.testing.tiny import tiny_model
 from coterie.verbs.after_cut.heal import Healing, heal
 from coterie.verbs.after_cut.texts import Judges
@@ -87,14 +87,14 @@ def test_what_is_written_is_what_was_learned(mode, whole, cut, tokens, tmp_path)
         identity={},
     )
     with student.alone():
-        learned, _ = sequence_losses(student.model, tokens, student.predict)
+        learned, _ = floored_losses(student.model, tokens, predict=student.predict)
     (tmp_path / "out").mkdir()
     write_healed(resolve(str(cut)), student.merged(), student.stack.path, KEPT, tmp_path / "out")
     healed = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto")
     assert healed.dtype == torch.bfloat16
-    read, _ = sequence_losses(healed.float().eval(), tokens)
+    read, _ = floored_losses(healed.float().eval(), tokens)
     np.testing.assert_allclose(read, learned, atol=0.02)  # rounded to 16 bits
-    unhealed, _ = sequence_losses(
+    unhealed, _ = floored_losses(
         load_model(resolve(str(cut)), dtype=torch.float32, device="cpu"), tokens
     )
     assert np.abs(read - learned).max() < np.abs(unhealed - learned).mean()

@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from coterie.cli import main
 from coterie.errors import TextError
-from coterie.scores.perplexity import running_windows, sequence_losses
+from coterie.scores.perplexity import running_windows
+from coterie.scores.sequence_losses import sequence_losses
 from coterie.texts.packing import SequenceFormat
 from coterie.texts.specs import Document, Source
 
@@ -170,8 +171,8 @@ def test_losses_do_not_depend_on_what_is_read_beside(home):
     texts = running_windows(documents, SequenceFormat(tokenizer, 16), at_most=300)
     few = running_windows(documents, SequenceFormat(tokenizer, 16), at_most=2)
     told = []
-    losses = sequence_losses(model, texts, lambda done, of: told.append((done, of)))
-    ends = sequence_losses(model, few, lambda *_: None)
+    losses = sequence_losses(model, texts.tokens, step=lambda done, of: told.append((done, of)))
+    ends = sequence_losses(model, few.tokens)
     np.testing.assert_allclose(losses[[0, -1]], ends, atol=1e-5)
     assert told[-1] == (texts.n_sequences, texts.n_sequences)
 

@@ -25,7 +25,6 @@ from coterie.cli import (
     values,
 )
 from coterie.errors import CoterieError, UserError
-from coterie.models.loaded.quiet import quiet
 
 app = typer.Typer(
     add_completion=False,
@@ -94,7 +93,6 @@ def main(arguments: list[str] | None = None) -> int:
 def run() -> None:
     """The console script."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    quiet()
     sys.exit(main())
 
 

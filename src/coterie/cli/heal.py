@@ -11,7 +11,6 @@ import typer
 from coterie.cli import options as o
 from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
 from coterie.cli.quantize import Calibration, HeldOut
-from coterie.models.loaded.quiet import quiet
 
 if TYPE_CHECKING:
     from coterie.verbs.prune.stages import After
@@ -132,7 +131,6 @@ def command(
     Examples: coterie heal small --output healed;
     coterie heal small --teacher Qwen/Qwen3-0.6B --text corpus.jsonl --minutes 30 --output healed
     """
-    quiet()
     from coterie.report.terminal.after_cut import print_after
     from coterie.verbs.after_cut.heal import Healing, heal
     from coterie.verbs.after_cut.texts import Judges

@@ -4,7 +4,6 @@ from coterie.cli import options as o
 from coterie.cli.heal import Heal
 from coterie.cli.mix import TaskItems, TasksDir, Utility
 from coterie.cli.quantize import Quantize, QuantizeFirst
-from coterie.models.loaded.quiet import quiet
 
 
 def command(
@@ -95,7 +94,6 @@ def command(
     request.check(cutting=True)
 
     if quantize is not None or quantize_first or heal is not None:
-        quiet()
         from coterie.cli.heal import compose
         from coterie.verbs.prune.stages import After
 

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from coterie.cli import options as o
-from coterie.models.loaded.quiet import quiet
 
 Scheme = Annotated[
     str,
@@ -87,7 +86,6 @@ def command(
     coterie quantize reference --scheme nf4 --output nf4;
     coterie quantize small --scheme gptq --environment ENV/bin/python --output small-gptq
     """
-    quiet()
     from coterie.cli.heal import quieted
     from coterie.report.terminal.after_cut import print_after
     from coterie.verbs.after_cut.quantize import Quantising, quantize

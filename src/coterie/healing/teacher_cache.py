@@ -24,7 +24,7 @@ from coterie.healing.origin import HealError
 from coterie.healing.teachers import Taught, others
 from coterie.models.loaded.routing import input_device
 from coterie.plain import Json
-from coterie.scores.sequence_losses import sequence_losses
+from coterie.scores.sequence_losses import FORWARD_TOKENS, floored_losses
 from coterie.texts.sets import Tokens
 
 TOP = 256
@@ -33,7 +33,6 @@ TOP = 256
 IDENTITY = "teacher.json"
 """The file that says whose predictions these are, and on which texts."""
 
-_TOKENS = 2_048
 """Tokens of one forward pass, and of one file."""
 
 
@@ -52,7 +51,7 @@ class Predictions:
     ) -> None:
         self.folder, self.top = folder, top
         self.identity: dict[str, Json] = {**identity, "top": top}
-        self.rows = max(1, _TOKENS // shape[1])
+        self.rows = max(1, FORWARD_TOKENS // shape[1])
         self.files = [folder / f"{at:08d}.safetensors" for at in range(0, shape[0], self.rows)]
         self._judged = folder / "judged.safetensors"
 
@@ -98,7 +97,7 @@ class Predictions:
         text = json.dumps(self.identity, indent=2) + "\n"
         (self.folder / IDENTITY).write_text(text, encoding="utf-8")
         if not self._judged.is_file():
-            losses, bad = sequence_losses(model, judges)
+            losses, bad = floored_losses(model, judges)
             found = {"losses": torch.from_numpy(losses), "not_finite": torch.tensor(bad)}
             _write(self._judged, found)
         for number, file in enumerate(self.files):

@@ -17,12 +17,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from coterie.game.coalitions import Vector
+from coterie.models.cutting.verify import probe_tokens
 from coterie.models.cutting.write import carry
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
 from coterie.quantization import llmcompressor_script as compressor_script
 from coterie.quantization.schemes import SchemeError
-from coterie.quantization.torchao import Reloaded, check_plain, check_reloaded, checked_tokens
+from coterie.quantization.torchao import Reloaded, check_plain, check_reloaded
 from coterie.scores.sequence_losses import floored
 from coterie.texts.sets import Tokens
 
@@ -112,7 +113,7 @@ def write_compressed(
     tokens = {
         "calibration": calibration.contiguous(),
         "judges": judges.contiguous(),
-        "checked": checked_tokens(source),
+        "checked": probe_tokens(source),
     }
     job = {
         "scheme": scheme,

@@ -8,7 +8,6 @@ from transformers import BitsAndBytesConfig, TorchAoConfig
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from coterie.errors import UserError
-from coterie.models.loaded.quiet import quiet
 
 
 class SchemeError(UserError):
@@ -109,7 +108,6 @@ def find_scheme(name: str, device: str) -> Scheme:
             f"--scheme {name} needs {scheme.library}, which is not installed:"
             " pip install 'coterie[quant]'"
         )
-    quiet()
     return scheme
 
 

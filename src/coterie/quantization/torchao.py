@@ -5,20 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
 from coterie.errors import VerificationError
+from coterie.models.cutting.verify import probe_tokens
 from coterie.models.cutting.write import carry
-from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import auto_class
 from coterie.quantization.schemes import Scheme, SchemeError
-
-CHECKED_TOKENS = (2, 32)
-"""Random token ids on which the reloaded checkpoint is compared: sequences, length."""
 
 TOLERANCE = 1e-5
 """Largest difference of two logits, as a share of the largest logit."""
@@ -53,7 +49,7 @@ def write_quantised(source: Source, scheme: Scheme, device: torch.device, folder
         raise SchemeError(
             f"{scheme.library} cannot quantise {source.name!r} as {scheme.name}: {reason}"
         ) from error
-    ids = checked_tokens(source).to(device)
+    ids = probe_tokens(source).to(device)
     before = _logits(model, ids)
     model.save_pretrained(folder)
     carry(source.folder, folder)
@@ -109,13 +105,6 @@ def _load(
         use_safetensors=True,
         **options,
     ).eval()
-
-
-def checked_tokens(source: Source) -> Tensor:
-    """Random token ids on which the reloaded checkpoint is compared."""
-    vocabulary = text_config(source.config()).vocab_size
-    ids = np.random.default_rng(0).integers(0, vocabulary, size=CHECKED_TOKENS)
-    return torch.from_numpy(ids)
 
 
 @torch.no_grad()

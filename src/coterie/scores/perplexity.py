@@ -1,29 +1,23 @@
-"""Held-out loss of a model on running text: consecutive windows, as perplexities are published.
+"""Running text in consecutive windows, as perplexities are published.
 
 The documents of a text follow each other with an empty line between; the whole is cut into windows
 of equal length that do not overlap. Every window is predicted by itself, from its own first token
 (BOS, where the policy puts one there). Of more windows than asked for, evenly spaced ones are read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from coterie.engine.memory import is_out_of_memory
-from coterie.engine.parts.one_by_one import ReadyLogits
-from coterie.engine.parts.readings import read_full
-from coterie.errors import TextError, UserError
-from coterie.game.coalitions import Vector
-from coterie.models.loaded.routing import input_device
+from coterie.errors import TextError
 from coterie.texts.packing import SequenceFormat, encode
 from coterie.texts.recipe import HELD_OUT_ON_HUB
 from coterie.texts.sets import TextSet, describe
 from coterie.texts.specs import Document
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 PRESETS = {
     "wikitext-2": HELD_OUT_ON_HUB,
@@ -31,9 +25,6 @@ PRESETS = {
     "ptb": "ptb-text-only/ptb_text_only:penn_treebank:test:sentence",
 }
 """Texts that perplexities are usually published on, as specs of `texts`."""
-
-TOKENS_AT_ONCE = 2048
-"""Tokens of one forward pass; a longer window is one pass of its own."""
 
 
 def running_windows(
@@ -73,49 +64,6 @@ def running_windows(
         bos=bool(prefix),
         sources=sources,
     )
-
-
-@torch.inference_mode()
-def sequence_losses(
-    model: "PreTrainedModel", texts: TextSet, step: Callable[[int, int], None]
-) -> Vector:
-    """Negative log-likelihood of every window, nats per predicted token, ``(n_sequences,)``.
-
-    Args:
-        step: Told how many windows are done, and how many there are.
-
-    Raises:
-        UserError: one window does not fit the memory.
-    """
-    tokens = torch.from_numpy(texts.tokens)
-    losses = []
-    for rows in tokens.split(max(1, TOKENS_AT_ONCE // texts.length)):
-        try:
-            losses.append(_losses(model, rows.to(input_device(model))))
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            raise UserError(
-                f"sequences of {texts.length} tokens do not fit the memory of {model.device}: "
-                "give a smaller --length"
-            ) from error
-        step(sum(map(len, losses)), len(tokens))
-    return np.concatenate(losses)
-
-
-def _losses(model: "PreTrainedModel", tokens: torch.Tensor) -> Vector:
-    logits = model(input_ids=tokens, use_cache=False).logits[:, :-1]
-    targets = tokens[:, 1:].to(logits.device)
-    vocabulary = logits.shape[-1]
-    read = read_full(
-        ReadyLogits(vocabulary),
-        logits.flatten(0, 1),
-        targets.flatten(),
-        kl=False,
-        tokens=256,
-        block=vocabulary,
-    )
-    return read.nll.view(targets.shape).double().mean(dim=1).cpu().numpy()
 
 
 def _joined(

@@ -179,7 +179,7 @@ def _load(name: str, harness: "TaskManager", local: Path | None) -> dict[str, "T
     elif name in harness.task_index:
         spec = _beside(name, harness)
     try:
-        with quiet():
+        with quiet_harness():
             return dict(harness.load([spec])["tasks"])
     except Exception as error:  # data sets, templates and user code raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
@@ -262,7 +262,7 @@ def _beside(name: str, harness: "TaskManager") -> str | dict[str, object]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet_harness() -> Iterator[None]:
     """Keep the harness's advice out of a report; only a terminal shows its progress bars."""
     loggers = [logging.getLogger(name) for name in ("lm_eval", "huggingface_hub", "datasets")]
     levels = [logger.level for logger in loggers]

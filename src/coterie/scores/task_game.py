@@ -26,7 +26,7 @@ from coterie.game.coalitions import (
 from coterie.game.utilities import floor_nll
 from coterie.models.loaded.routing import routed
 from coterie.models.loaded.stack import Stack
-from coterie.scores.task_definitions import TaskError, quiet
+from coterie.scores.task_definitions import TaskError, quiet_harness
 from coterie.scores.tasks import language_model, margin, right_choices
 from coterie.texts.packing import BosPolicy
 
@@ -76,7 +76,7 @@ class TaskGame:
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=0)
-        with quiet():
+        with quiet_harness():
             task.build_all_requests(limit=limit, rank=0, world_size=1)
         asked = sorted(task.instances, key=lambda one: (one.doc_id, one.idx))
         self._instances = asked
@@ -104,7 +104,7 @@ class TaskGame:
         for row, coalition in enumerate(coalitions):
             began = perf_counter()
             others_skipped = routed(self.model, self.stack, coalition.tolist())
-            with _no_cache(self.model), quiet(), others_skipped:
+            with _no_cache(self.model), quiet_harness(), others_skipped:
                 answers = self._lm.loglikelihood(asked, disable_tqdm=True)
             nll = np.array([[-likelihood for likelihood, _ in answers]])
             likeliest = np.array([[float(greedy) for _, greedy in answers]])

@@ -16,7 +16,7 @@ import numpy as np
 
 from coterie.game.coalitions import Vector
 from coterie.plain import Json
-from coterie.scores.task_definitions import TaskError, load_tasks, quiet
+from coterie.scores.task_definitions import TaskError, load_tasks, quiet_harness
 from coterie.texts.packing import BosPolicy
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def score_tasks(
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=0)
         counter.truncated.clear()
-        with quiet():
+        with quiet_harness():
             answer = evaluator.evaluate(
                 lm,
                 task_dict={"tasks": {name: task}, "groups": {}, "group_map": {}},
@@ -291,7 +291,7 @@ def language_model(
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
 
     add_bos = {"auto": None, "always": True, "never": False}[bos]
-    with quiet():
+    with quiet_harness():
         lm = Counting(
             pretrained=model,
             tokenizer=tokenizer,  # type: ignore[arg-type]

@@ -5,15 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from coterie.engine.memory import free_main_memory
 from coterie.errors import CutError
 from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.cutting.lists import read_list
-from coterie.models.cutting.verify import Verification, expect, verify
+from coterie.models.cutting.verify import Verification, expect, probe_tokens, verify
 from coterie.models.cutting.write import Written, write_cut
-from coterie.models.families.fields import text_config
 from coterie.models.files.shards import Progress
 from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
@@ -23,9 +21,6 @@ from coterie.verbs.inspect import complement
 from coterie.verbs.shared.output import check_output, write_record, written_aside
 from coterie.verbs.shared.provenance import bare, versions
 from coterie.verbs.shared.record import cut_part, named_part
-
-CHECKED_TOKENS = (2, 32)
-"""Random token ids on which the checkpoint is compared: sequences, length."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +109,9 @@ def _check(source: Source, kept: tuple[int, ...], folder: Path) -> Verification 
     n_bytes = sum(entry.n_bytes for entry in source.entries)
     if 2 * n_bytes > free_main_memory():
         return None
-    vocabulary = text_config(source.config()).vocab_size
-    ids = np.random.default_rng(0).integers(0, vocabulary, size=CHECKED_TOKENS)
     model = load_model(source, dtype=None, device="cpu")
     stack = find_stack(model)
     coalition = [player in kept for player in range(stack.n_players)]
-    expected = expect(model, stack, coalition, torch.from_numpy(ids))
+    expected = expect(model, stack, coalition, probe_tokens(source))
     del model, stack
     return verify(expected, folder, trust_remote_code=source.trust_remote_code)

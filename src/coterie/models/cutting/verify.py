@@ -10,16 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
 from coterie.errors import VerificationError
+from coterie.models.families.fields import text_config
+from coterie.models.files.sources import Source
 from coterie.models.loaded.load import auto_class
 from coterie.models.loaded.routing import input_device, routed
 from coterie.models.loaded.stack import Stack
 from coterie.models.tolerance import tolerance
+
+PROBE = (2, 32)
+"""Shape of the token ids on which a checkpoint is tried where no text is at hand."""
 
 GENERATED = 8
 """Tokens generated with and without the cache."""
@@ -63,6 +69,12 @@ class Verification:
     nll_difference: float
     generate_ok: bool | None
     apart: int = 0
+
+
+def probe_tokens(source: Source) -> Tensor:
+    """Token ids to try a model of this source on, always the same ones, of shape `PROBE`."""
+    vocabulary = text_config(source.config()).vocab_size
+    return torch.from_numpy(np.random.default_rng(0).integers(0, vocabulary, size=PROBE))
 
 
 @torch.no_grad()

@@ -1,15 +1,21 @@
-"""Third-party noise is silenced here, once."""
+"""What libraries tell on stderr as they are imported is silenced here, and nowhere else."""
 
 import logging
 import warnings
 
+_LOGGERS = ("torchao", "torch.utils._pytree", "bitsandbytes")
+_WARNERS = ("bitsandbytes", "torchao")
 
-def quiet() -> None:
-    """Keep libraries from telling on stderr which of their kernels this machine has no use for.
 
-    Call it before they are imported: they tell it then.
+def silence_imports() -> None:
+    """Keep libraries from telling which of their kernels this machine cannot use.
+
+    The package does this when it is imported, because they tell it when they are. A logger whose
+    level was set by then is left alone.
     """
-    for name in ("torchao", "torch.utils._pytree", "bitsandbytes"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for name in ("bitsandbytes", "torchao"):
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.ERROR)
+    for name in _WARNERS:
         warnings.filterwarnings("ignore", module=name)

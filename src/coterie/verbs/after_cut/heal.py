@@ -15,12 +15,11 @@ from coterie.healing.write import check_written, write_healed
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import REFERENCE, Source
 from coterie.models.loaded.load import load_model, load_tokenizer, pick_device, resolve
-from coterie.models.loaded.quiet import quiet
 from coterie.plain import Json
 from coterie.quantization.torchao import check_plain
 from coterie.report.schema.after_cut import AfterPart, LearningPart
 from coterie.report.schema.record import CheckpointRecord
-from coterie.scores.sequence_losses import sequence_losses
+from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import Tokens
 from coterie.verbs.after_cut.heal_request import RATES, Healing, HealJob
 from coterie.verbs.after_cut.record import Parts, command_line, remember
@@ -61,7 +60,6 @@ def heal(
         VerificationError: the written checkpoint is not what was learned.
     """
     request.check()
-    quiet()
     progress, output = progress or NoProgress(), Path(output)
     done = None if overwrite else read_record(output)
     if done is None:
@@ -201,13 +199,13 @@ def _plan(job: HealJob) -> Plan:
 def _judged(
     source: Source, dtype: torch.dtype, device: torch.device, tokens: Tokens
 ) -> tuple[Vector, int]:
-    return sequence_losses(load_model(source, dtype=dtype, device=device), tokens)
+    return floored_losses(load_model(source, dtype=dtype, device=device), tokens)
 
 
 def _in_memory(student: Student, tokens: Tokens) -> float:
     """Mean loss of the pupil as it stands, nats per token."""
     with student.alone():
-        return float(sequence_losses(student.model, tokens, student.predict)[0].mean())
+        return float(floored_losses(student.model, tokens, predict=student.predict)[0].mean())
 
 
 def _learning(

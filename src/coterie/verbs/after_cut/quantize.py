@@ -14,7 +14,7 @@ from coterie.quantization.llmcompressor import Environment, find_environment, wr
 from coterie.quantization.schemes import ELSEWHERE, Scheme, SchemeError, find_scheme
 from coterie.quantization.torchao import Reloaded, check_plain, load_quantised, write_quantised
 from coterie.report.schema.after_cut import AfterPart, ReloadPart
-from coterie.scores.sequence_losses import sequence_losses
+from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import TextSet, Tokens
 from coterie.verbs.after_cut.record import Parts, command_line, remember
 from coterie.verbs.after_cut.texts import Judges, healing_texts, held_out_texts
@@ -156,10 +156,10 @@ def _here(
     source: Source, scheme: Scheme, folder: Path, judges: TextSet, device: torch.device
 ) -> _Made:
     """Quantise by a library of this environment."""
-    before = sequence_losses(load_quantised(source, device), judges.tokens)
+    before = floored_losses(load_quantised(source, device), judges.tokens)
     reloaded = write_quantised(source, scheme, device, folder)
     written = Source(folder.name, folder, None, source.trust_remote_code)
-    after = sequence_losses(load_quantised(written, device), judges.tokens)
+    after = floored_losses(load_quantised(written, device), judges.tokens)
     return _Made(before, after, reloaded)
 
 

@@ -15,7 +15,7 @@ from coterie.healing.teachers import LiveTeacher, Teacher
 from coterie.models.loaded.load import default_dtype, load_model, pick_device
 from coterie.models.loaded.stack import find_stack
 from coterie.report.schema.after_cut import CachePart
-from coterie.scores.sequence_losses import sequence_losses
+from coterie.scores.sequence_losses import floored_losses
 from coterie.verbs.after_cut.heal_request import HealJob
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import versions
@@ -73,7 +73,7 @@ def open_school(job: HealJob, device: torch.device, progress: Progress) -> Teach
         student = Rewritten(model, stack, job.kept)
     else:
         student = Adapted(model, stack, job.kept, rank=request.rank, seed=request.seed)
-    full = sequence_losses(model, job.judges.tokens)
+    full = floored_losses(model, job.judges.tokens)
     return TeacherAndStudent(
         student, LiveTeacher(student, seams(job.kept) if request.seams else ()), full
     )

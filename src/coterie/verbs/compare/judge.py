@@ -23,7 +23,7 @@ from coterie.models.loaded.routing import routed
 from coterie.models.loaded.stack import Players
 from coterie.plain import Json
 from coterie.rivals import Rewrite
-from coterie.scores.perplexity import sequence_losses
+from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.speed import Load, measure_speed
 from coterie.scores.tasks import score_tasks
 from coterie.texts.sets import TextSet
@@ -97,7 +97,7 @@ class Judge:
     ) -> dict[str, Json]:
         losses: dict[str, Json] = {}
         for name, texts in self.texts.items():
-            found = sequence_losses(model, texts, lambda _done, _of: None)
+            found = sequence_losses(model, texts.tokens)
             losses[name] = found.tolist()
         judged: dict[str, Json] = {
             "losses": losses,

@@ -22,7 +22,8 @@ from coterie.models.files.sources import REFERENCE, Source, resolve
 from coterie.models.loaded.load import load_model, load_tokenizer, pick_device
 from coterie.plain import Json
 from coterie.report.schema.evaluate import Judgement
-from coterie.scores.perplexity import PRESETS, running_windows, sequence_losses
+from coterie.scores.perplexity import PRESETS, running_windows
+from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.task_definitions import PAPER_TASKS, load_groups
 from coterie.scores.tasks import TaskScores, fingerprint, score_tasks
 from coterie.store.observations import Store, default_path
@@ -220,7 +221,9 @@ def _on_text(
     if known is None:
         stage = f"{subject.source.name} on {text if text in PRESETS else bare(text)}"
         step = subject.progress.step
-        found = sequence_losses(subject.model, texts, lambda done, of: step(stage, done, of))
+        found = sequence_losses(
+            subject.model, texts.tokens, step=lambda done, of: step(stage, done, of)
+        )
         known = book.write_note(number, "losses", found.tolist())
     return texts, np.array(known, dtype=np.float64)
 

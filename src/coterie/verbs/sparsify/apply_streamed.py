@@ -6,7 +6,7 @@ the checkpoint, streamed from its own files, must do to them what the pruned lay
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -78,8 +78,7 @@ def streaming_part(workspace: Workspace, distinct: int) -> StreamPart:
     part = stream_part(workspace.games, distinct)
     assert part is not None  # the weights are on disk
     # Pruning and judging go through the layers too, outside of any question.
-    part.passes = part.bytes_read // max(1, workspace.engine.pass_bytes)
-    return part
+    return replace(part, passes=part.bytes_read // max(1, workspace.engine.pass_bytes))
 
 
 def _from_files(engine: Engine) -> Batches:
