@@ -13,7 +13,10 @@ from coterie.cli import main
 from coterie.engine.batch_shape import BatchShape
 from coterie.verbs.prune.run import prune
 from coterie.verbs.shared import workspace as opening
+from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.request import Request
+from coterie.verbs.sparsify.request import SparsifyRequest
 from coterie.verbs.values.run import values
 
 CUT = ["--remove", "2", "--output", "out"]
@@ -89,6 +92,16 @@ def test_a_run_on_two_devices_asks_nothing_that_one_device_knows(home, asked, ru
     assert record["cut"] == runs["cpu"]["cut"]
     assert record["budget"]["known"] == record["budget"]["distinct"]
     assert record["budget"]["head_tokens"] == 0
+
+
+def test_a_finished_run_is_recognised_whatever_the_number_of_devices(home, asked):
+    def identities(device):
+        request = replace(asked, device=device, remove=None)
+        prepared = prepare(request, progress=NoProgress(), choosing=False)
+        sparse = SparsifyRequest(request, sparsity=0.5)
+        return prepared.identity(), prepared.identity(sparse.as_json())
+
+    assert identities("cpu") == identities("cpu,cpu") == identities("cpu,cpu,cpu")
 
 
 def test_what_breaks_down_on_any_device_reaches_the_record(tmp_path, monkeypatch):

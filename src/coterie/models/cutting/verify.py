@@ -5,10 +5,9 @@ original (`structure.check_structure`). Afterwards the checkpoint is reloaded as
 must give the logits of the masked full model, and the same greedy text with its cache as without.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 from coterie.errors import VerificationError
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
-from coterie.models.loaded.load import auto_class
+from coterie.models.loaded.load import auto_class, model_and_info
 from coterie.models.loaded.routing import input_device, routed
 from coterie.models.loaded.stack import Stack
 from coterie.models.tolerance import tolerance
@@ -145,7 +144,7 @@ def _reload(output: Path, dtype: torch.dtype, trust_remote_code: bool) -> PreTra
     loaded = auto_class(config).from_pretrained(
         output, dtype=dtype, trust_remote_code=trust_remote_code, output_loading_info=True
     )
-    model, info = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
+    model, info = model_and_info(loaded)
     for kind in ("missing_keys", "mismatched_keys"):
         names = sorted(str(name) for name in info[kind])
         if names:
@@ -173,13 +172,12 @@ def _differences(model: PreTrainedModel, tokens: Tensor) -> list[int]:
 def _first_difference(model: PreTrainedModel, tokens: Tensor) -> int | None:
     """The first of `GENERATED` greedy tokens that differs with the cache; None if none does."""
     prompt = tokens[:1, : max(1, tokens.shape[1] // 2)].to(input_device(model))
-    generate = cast("Callable[..., Tensor]", model.generate)
     kept = model.generation_config
     model.generation_config = GenerationConfig(
         max_new_tokens=GENERATED, min_new_tokens=GENERATED, do_sample=False, pad_token_id=0
     )
     try:
-        cached = generate(prompt, use_cache=True)[0, prompt.shape[1] :]
+        cached = model.generate(prompt, use_cache=True)[0, prompt.shape[1] :]  # type: ignore[operator]
     finally:
         model.generation_config = kept
     text = prompt

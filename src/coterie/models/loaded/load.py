@@ -1,7 +1,5 @@
 """Load a model and its tokenizer from a checked source, on a device, in a dtype with a reason."""
 
-from typing import cast
-
 import torch
 from torch import nn
 from transformers import (
@@ -60,7 +58,7 @@ def load_model(
     except (OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"the weights of {source.name!r} do not load: {reason[0]}") from error
-    model, info = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)
+    model, info = model_and_info(loaded)
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
@@ -72,6 +70,13 @@ def load_model(
         model.config.rescale_every = 0
     nn.Module.to(model, device)
     return model.eval()
+
+
+def model_and_info(loaded: object) -> tuple[PreTrainedModel, dict[str, set[str]]]:
+    """A model and the names of what did not fit, as `from_pretrained` returns them together."""
+    assert isinstance(loaded, tuple)
+    model, info = loaded
+    return model, info
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:

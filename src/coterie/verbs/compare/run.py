@@ -87,8 +87,7 @@ def _identity(
     request: CompareRequest, prepared: Prepared, texts: Mapping[str, TextSet], groups: Groups
 ) -> dict[str, Json]:
     return {
-        **prepared.identity(),
-        **request.as_json(),
+        **prepared.identity({**prepared.request.as_json(), **request.as_json()}),
         "judged_on": {name: text.sha256 for name, text in texts.items()},
         "items": {
             name: {task: fingerprint(one, request.limit) for task, one in members.items()}

@@ -1,5 +1,6 @@
 """Resolve the model and choose the texts: everything about a run that needs no weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,14 +57,19 @@ class Prepared:
         """All devices, in words."""
         return ", ".join(map(str, self.devices))
 
-    def identity(self) -> dict[str, Json]:
-        """What decides the answer: the request, the weights, the texts, the version."""
-        asked = self.request.as_json()
-        del asked["state_memory"]  # decides how it is run, not what comes out
-        if self.request.names_several:  # so does the number of devices
-            asked["device"] = self.device.type
+    def identity(self, asked: Mapping[str, Json] | None = None) -> dict[str, Json]:
+        """What decides the answer: the request, the weights, the texts, the version.
+
+        Args:
+            asked: What was asked, as plain data, where a verb asks for more than ``request``.
+        """
+        decisive = dict(self.request.as_json() if asked is None else asked)
+        # Memory and the number of devices decide how it is run, and not what comes out.
+        decisive.pop("state_memory", None)
+        if self.request.device != "auto":
+            decisive["device"] = self.device.type
         return {
-            **asked,
+            **decisive,
             "weights": self.source.fingerprint(),
             "calibration_sha256": self.calibration.sha256,
             "held_out_sha256": self.held_out.sha256,

@@ -100,9 +100,8 @@ def sparsify(
     prepared = prepare(request.base, progress=progress, choosing=False)
     check_contributions(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
-    identity = {**prepared.identity(), **request.as_json(), "verb": "sparsify"}
+    identity = {**prepared.identity(request.as_json()), "verb": "sparsify"}
     identity["pruning_sha256"] = prepared.pruning.sha256 if prepared.pruning else None
-    del identity["state_memory"]  # decides how it is run, not what comes out
     if isinstance(done, SparsityRecord) and done.identity == as_read(identity):
         progress.say(f"{output.name} holds the finished run of this very request")
         return done
