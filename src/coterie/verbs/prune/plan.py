@@ -12,7 +12,6 @@ from coterie.report.schema.record import Record
 from coterie.verbs.search.by_utility import planned
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.utilities import tasks_of
-from coterie.verbs.shared.costs import _at_once, memory_of, times_of
 from coterie.verbs.shared.output import check_output
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
@@ -76,7 +75,7 @@ def _of_design(workspace: Workspace, asked: Coalitions, keep: int) -> PlanPart:
     work = plan(asked, texts.n_sequences, texts.length, workspace.stack.players)
     held = workspace.calibration.known_coalitions()
     known = sum(to_text(row) in held for row in asked)
-    layer, head = times_of(workspace)
+    layer, head = workspace.engine.seconds()
     seconds = work.layer_executions * layer + work.head_executions * head
     return PlanPart(
         distinct=len(asked),
@@ -86,9 +85,9 @@ def _of_design(workspace: Workspace, asked: Coalitions, keep: int) -> PlanPart:
         layer_tokens_asked=work.layer_tokens_asked,
         layer_tokens_executed=work.layer_tokens_executed,
         head_tokens=work.head_tokens,
-        memory_bytes=memory_of(workspace, work, asked),
+        memory_bytes=workspace.engine.memory_bytes(asked),
         disk_bytes=_disk(workspace, keep),
-        seconds=seconds * (1 - known / len(asked)) / _at_once(workspace),
+        seconds=seconds * (1 - known / len(asked)) / workspace.engine.at_once,
     )
 
 
@@ -96,10 +95,9 @@ def _of_search(workspace: Workspace, layers: int, keep: int) -> PlanPart:
     """A search that decides as it goes, and asks at most so many layer-sequences."""
     texts, n_players = workspace.calibration.texts, workspace.stack.n_players
     one_cut = ~np.eye(n_players, dtype=bool)
-    narrow = plan(one_cut, texts.n_sequences, texts.length, workspace.stack.players)
     executions = -(-layers // texts.n_sequences)
     distinct = -(-executions // keep)
-    layer, head = times_of(workspace)
+    layer, head = workspace.engine.seconds()
     return PlanPart(
         distinct=distinct,
         known=len(workspace.calibration.known_coalitions()),
@@ -108,9 +106,9 @@ def _of_search(workspace: Workspace, layers: int, keep: int) -> PlanPart:
         layer_tokens_asked=layers * texts.length,
         layer_tokens_executed=layers * texts.length,
         head_tokens=distinct * texts.n_sequences * (texts.length - 1),
-        memory_bytes=memory_of(workspace, narrow, one_cut),
+        memory_bytes=workspace.engine.memory_bytes(one_cut),
         disk_bytes=_disk(workspace, keep),
-        seconds=(executions * layer + distinct * head) / _at_once(workspace),
+        seconds=(executions * layer + distinct * head) / workspace.engine.at_once,
         at_most=True,
     )
 
