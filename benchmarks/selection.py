@@ -37,7 +37,8 @@ from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import Answer, contiguous, greedy
 from coterie.game.search.plain import one_shot as one_at_a_time
 from coterie.game.stability import cut_overlaps
-from coterie.game.study import Settings, run_study
+from coterie.game.study import run_study
+from coterie.game.study_design import Settings
 from coterie.game.utilities import clustered_mean, floor_nll
 from coterie.texts.sets import TextSet
 from coterie.verbs.search.choose import Search, choose

@@ -6,7 +6,8 @@ import pytest
 from coterie.game import toy
 from coterie.game.coalitions import observe_all
 from coterie.game.designs import draw_strata
-from coterie.game.estimation.contributions import contributions
+from coterie.game.estimation.contributions import SemivaluePlan, contributions
+from coterie.game.estimation.refits import Sample
 from coterie.game.estimation.sampling import stratified_semivalue
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork
@@ -23,10 +24,8 @@ def study(draws, rng, surrogate=None, game=GAME, documents=DOCUMENTS, formula=lo
     coalitions = np.concatenate([stratum.coalitions for stratum in strata])
     table = observe_all(game, coalitions).nll
     full = observe_all(game, EVERYONE).nll[0]
-    return contributions(
-        strata, table, full, documents, formula,
-        surrogate=surrogate or Pairwise(), sizes=SIZES, rng=rng, **options,
-    )  # fmt: skip
+    sample, plan = Sample(strata, table, full, documents, formula), SemivaluePlan(SIZES, **options)
+    return contributions(sample, surrogate or Pairwise(), plan, rng=rng)
 
 
 def test_they_are_those_of_the_true_game_where_the_surrogate_is(rng):
@@ -91,10 +90,8 @@ def test_locked_players_have_no_contribution(rng):
     strata = draw_strata(N, SIZES, 200, locked=locked, rng=rng)
     coalitions = np.concatenate([stratum.coalitions for stratum in strata])
     table, full = observe_all(GAME, coalitions).nll, observe_all(GAME, EVERYONE).nll[0]
-    found = contributions(
-        strata, table, full, DOCUMENTS, log_loss,
-        surrogate=Pairwise(), sizes=SIZES, locked=locked, rng=rng,
-    )  # fmt: skip
+    sample = Sample(strata, table, full, DOCUMENTS, log_loss)
+    found = contributions(sample, Pairwise(), SemivaluePlan(SIZES, locked), rng=rng)
     assert np.isnan(found.estimate.values[0])
     assert np.isfinite(found.estimate.values[1:]).all()
 
@@ -102,7 +99,4 @@ def test_locked_players_have_no_contribution(rng):
 def test_a_table_of_another_design_is_refused(rng):
     strata = draw_strata(N, SIZES, 30, rng=rng)
     with pytest.raises(ValueError, match="2 rows of observations"):
-        contributions(
-            strata, np.zeros((2, 1)), np.zeros(1), np.zeros(1, int), log_loss,
-            surrogate=Pairwise(), sizes=SIZES, rng=rng,
-        )  # fmt: skip
+        Sample(strata, np.zeros((2, 1)), np.zeros(1), np.zeros(1, int), log_loss)

@@ -13,7 +13,7 @@ from coterie.game.estimation.interactions import (
     interactions_from,
     sampled_interactions,
 )
-from coterie.game.estimation.refits import refit
+from coterie.game.estimation.refits import Sample, refit
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.utilities import log_loss
 
@@ -61,10 +61,8 @@ def test_a_surrogate_that_is_right_knows_the_pairs(rng):
     game = toy.random_pairwise(8, rng=rng)
     strata = draw_strata(8, (7, 6, 5, 4), 9_999, rng=rng)
     table = observe_all(game, np.concatenate([s.coalitions for s in strata])).nll
-    fits = refit(
-        strata, table, np.zeros(1), np.zeros(1, int), log_loss,
-        surrogate=Pairwise(), replicates=4, rng=rng,
-    )  # fmt: skip
+    sample = Sample(strata, table, np.zeros(1), np.zeros(1, int), log_loss)
+    fits = refit(sample, Pairwise(), replicates=4, rng=rng)
     found = interactions_from(fits, strata)
     expected = exact_interactions(game.value(enumerate_all(8)), 8).values
     np.testing.assert_allclose(found.values, expected, atol=0.02)

@@ -7,7 +7,8 @@ import pytest
 
 from coterie.errors import CutError
 from coterie.game.coalitions import sizes
-from coterie.game.study import Settings, checked, run_study
+from coterie.game.study import run_study
+from coterie.game.study_design import Settings, checked
 from coterie.game.toy import layer_like
 from coterie.game.utilities import clustered_mean
 from coterie.store.observations import Store

@@ -11,6 +11,8 @@ estimators      the table: every estimator by name, with its limits
 surrogates      cheap stand-ins for a value function, with held-out fidelity
 refits          a surrogate fitted again and again: errors by source
 contributions   evaluated coalitions → contributions with errors by source
+paper           the published method, steps 1 to 4, readable top to bottom
+study           the same with bounds, checks and progress: what a run on a model needs
 interactions    which players stand in for each other, and which need each other
 search          which coalition to keep
 toy             small games with known answers

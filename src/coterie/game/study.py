@@ -6,18 +6,22 @@ remembers (`coterie.store.stored_game.StoredGame`).
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from coterie.errors import CutError
 from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, Observations, Vector
-from coterie.game.designs import Stratum, draw_distinct, draw_strata, paper_draws, published_sizes
-from coterie.game.estimation.contributions import BASE_DRAWS, Contributions, contributions
+from coterie.game.designs import Stratum
+from coterie.game.estimation.contributions import (
+    Contributions,
+    contributions,
+)
+from coterie.game.estimation.refits import Sample
+from coterie.game.paper import evaluated
 from coterie.game.search.plain import cut_lowest
 from coterie.game.search.task import SearchTask, Step
+from coterie.game.study_design import Settings, check_coalitions, design, settings_of
 from coterie.game.surrogates import Surrogate
 from coterie.game.surrogates.choice import most_faithful
 from coterie.game.surrogates.ensemble import Ensemble
@@ -26,11 +30,7 @@ from coterie.game.surrogates.fidelity import FOLDS, Agreement, agreement
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.surrogates.watched import Watched
-from coterie.game.utilities import UTILITIES, read
-from coterie.plain import Json
-
-CHECKS = 64
-"""Coalitions of the requested size drawn only to check the surrogate, where no stratum has it."""
+from coterie.game.utilities import UTILITIES, Utility, read
 
 SURROGATES: dict[str, Surrogate] = {
     "pairwise": Pairwise(),
@@ -43,40 +43,6 @@ STREAM = 2
 """Which stream of a seed a study draws from."""
 
 _FIRST_LOOK = 64  # coalitions observed before the rate of a time limit is known
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides the answer, given the game and the seed."""
-
-    sizes: tuple[int, ...]
-    draws: int
-    locked: tuple[int, ...] = ()
-    budget: int | None = None
-    """Most distinct coalitions observed in all, the full model and the checks included."""
-    seconds: float | None = None
-    """Most seconds spent observing; turned into a budget as the rate becomes known."""
-    keep: int | None = None
-    """The size the fidelity is asked at; None where nothing is to be cut."""
-    utility: str = "ppl-ratio"
-    base_draws: int = BASE_DRAWS
-    replicates: int = 24
-    seed: int = 0
-    surrogate: str = "paper"
-    """A name of `SURROGATES`, or ``"auto"``: whichever has the highest held-out fidelity."""
-
-    @classmethod
-    def published(cls, n_players: int, locked: Sequence[int] = ()) -> "Settings":
-        """The paper's sizes and draws (arXiv:2602.07804) scaled to this many players.
-
-        Sizes that the locks make impossible are left out; at least one remains.
-        """
-        sizes = published_sizes(n_players, len(locked))
-        return cls(sizes, paper_draws(n_players), tuple(locked))
-
-    def as_json(self) -> dict[str, Json]:
-        """The settings as plain JSON."""
-        return {**asdict(self), "sizes": list(self.sizes), "locked": list(self.locked)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,77 +83,69 @@ def run_study(
 ) -> Study:
     """Observe the design, fit the surrogate, estimate every player's contribution.
 
+    The steps are those of `coterie.game.paper`.
+
     Args:
+        game: The game to study.
+        settings: What to draw, within which bounds, and how to estimate.
         documents: Which document each sequence comes from, ``(n_sequences,)``.
         vocabulary: Tokens of the model's vocabulary; sets the floor of what is not finite.
+        step: Told how far each stage has come.
         rng: Spawns one generator each for the design, the checks and the estimate.
     """
     for_design, for_checks, for_estimate, for_surrogate = rng.spawn(4)
     began = time.monotonic()
-    checks = _checks(settings, game.n_players, for_checks)
+
+    # Step 1: the design within its bounds, and checks where no stratum has the requested size.
+    checks = check_coalitions(settings, game.n_players, for_checks)
     if settings.seconds is not None:
         settings = _within_time(game, settings, for_design, len(checks), step)
     strata = design(settings, game.n_players, for_design, len(checks))
-    grand = np.ones((1, game.n_players), dtype=bool)
-    observed = [s.coalitions for s in strata]
-    asked = np.concatenate([grand, *observed, checks])
-    everything, _ = watch(game, asked, step)
-    n_drawn = sum(map(len, observed))
-    seen = time.monotonic()
 
+    # Step 2: everything is observed in one question, the full model first, the checks last.
+    grand = np.ones((1, game.n_players), dtype=bool)
+    asked = np.concatenate([grand, *(s.coalitions for s in strata), checks])
+    everything, _ = watch(game, asked, step)
+    seen = time.monotonic()
+    n_seen = len(asked) - len(checks)
+    utility = UTILITIES[settings.utility]
+    sample, not_finite = evaluated(
+        strata, everything[:n_seen], documents, utility, vocabulary=vocabulary
+    )
+    checked_values, more = _values(everything[n_seen:], utility, sample.full, vocabulary)
+
+    # Steps 3 and 4: the surrogate, refitted for its errors, and what it says of every player.
     fits = 2 * settings.replicates + max(2, settings.replicates // 3) + 1 + FOLDS
     told = partial(_at_most, step, fits)
     told(0)
-    utility = UTILITIES[settings.utility]
-    finite, not_finite = read(everything, utility.quantity, vocabulary)
-    full, table = finite[0], finite[1 : 1 + n_drawn]
-    locked = np.array(settings.locked, dtype=np.intp)
-    drawn = np.concatenate(observed)
-    surrogate = _surrogate(settings, drawn, utility.values(table, full), for_surrogate)
-    found = contributions(
-        strata,
-        table,
-        full,
-        documents,
-        utility.formula,
-        surrogate=Watched(surrogate, told),
-        sizes=settings.sizes,
-        locked=locked,
-        base_draws=settings.base_draws,
-        replicates=settings.replicates,
-        rng=for_estimate,
-    )
+    surrogate = _surrogate(settings, sample, for_surrogate)
+    found = contributions(sample, Watched(surrogate, told), settings.plan, rng=for_estimate)
     requested: Agreement | None = None
     if len(checks):
-        true = utility.values(finite[1 + n_drawn :], full)
-        requested = agreement(true, found.predictor.predict(checks))
+        requested = agreement(checked_values, found.predictor.predict(checks))
     elif settings.keep is not None:
         requested = found.fidelity.by_size.get(settings.keep)
     told(fits)
     return Study(
         settings,
         strata,
-        everything[:1],
-        everything[1 : 1 + n_drawn],
-        found,
-        requested,
-        not_finite,
-        seen - began,
-        time.monotonic() - seen,
-        asked,
+        full=everything[:1],
+        table=everything[1:n_seen],
+        contributions=found,
+        requested=requested,
+        not_finite=not_finite + more,
+        seconds_observing=seen - began,
+        seconds_estimating=time.monotonic() - seen,
+        asked=asked,
     )
 
 
-def settings_of(task: SearchTask) -> Settings:
-    """The published settings within the bounds of a task; a single size is checked for fidelity."""
-    return replace(
-        Settings.published(task.n_players, task.locked),
-        budget=task.budget,
-        seconds=task.seconds,
-        keep=task.keeps[0] if len(task.keeps) == 1 else None,
-        seed=task.seed,
-        surrogate=task.surrogate,
-    )
+def _values(
+    seen: Observations, utility: Utility, full: Vector, vocabulary: int
+) -> tuple[Vector, int]:
+    """Values of observed coalitions, and how many observations were not finite."""
+    table, not_finite = read(seen, utility.quantity, vocabulary)
+    return utility.values(table, full) if len(table) else np.zeros(0), not_finite
 
 
 def study_for(game: Game, task: SearchTask) -> Study:
@@ -203,38 +161,13 @@ def study_for(game: Game, task: SearchTask) -> Study:
     )
 
 
-def design(
-    settings: Settings, n_players: int, rng: np.random.Generator, n_checks: int = 0
-) -> list[Stratum]:
-    """The strata of these settings; `rng` is copied, so the same one gives the same strata."""
-    spare = None if settings.budget is None else settings.budget - 1 - n_checks
-    if spare is not None and spare < 2 * len(settings.sizes):
-        raise CutError(
-            f"a budget of {settings.budget} coalitions is too small for {len(settings.sizes)} "
-            f"strata: give at least {2 * len(settings.sizes) + 1 + n_checks}"
-        )
-    return draw_strata(
-        n_players,
-        settings.sizes,
-        settings.draws,
-        locked=np.array(settings.locked, dtype=np.intp),
-        rng=_copy(rng),
-        budget=spare,
-    )
-
-
-def checked(settings: Settings, n_players: int, rng: np.random.Generator) -> Coalitions:
-    """Every distinct coalition the study will ask for, ``(n_coalitions, n_players)``."""
-    for_design, for_checks, _ = rng.spawn(3)
-    checks = _checks(settings, n_players, for_checks)
-    strata = design(settings, n_players, for_design, len(checks))
-    grand = np.ones((1, n_players), dtype=bool)
-    asked = np.concatenate([grand, *(s.coalitions for s in strata), checks])
-    return np.unique(asked, axis=0)
-
-
 def watch(game: Game, coalitions: Coalitions, step: Step) -> tuple[Observations, float]:
     """Observe coalitions on every sequence, telling how many are known; repeats asked once.
+
+    Args:
+        game: The game to ask.
+        coalitions: ``(n_coalitions, n_players)``.
+        step: Told how many coalitions are observed, of how many.
 
     Returns the table ``(n_coalitions, n_sequences)``, and the seconds that observing it took when
     it was observed, now or in an earlier run.
@@ -250,15 +183,6 @@ def watch(game: Game, coalitions: Coalitions, step: Step) -> tuple[Observations,
         seconds += block.seconds
         step("observing coalitions", done * len(distinct) // total, len(distinct))
     return table[inverse.reshape(-1)], seconds
-
-
-def _checks(settings: Settings, n_players: int, rng: np.random.Generator) -> Coalitions:
-    """Coalitions of the requested size for the check alone, if no stratum has that size."""
-    if settings.keep is None or settings.keep in settings.sizes or settings.keep >= n_players:
-        return np.zeros((0, n_players), dtype=bool)
-    most = CHECKS if settings.budget is None else min(CHECKS, settings.budget // 8)
-    locked = np.array(settings.locked, dtype=np.intp)
-    return draw_distinct(n_players, settings.keep, max(3, most), locked=locked, rng=rng).coalitions
 
 
 def _within_time(
@@ -283,10 +207,9 @@ def _within_time(
         budget = min(affordable, 4 * budget)
 
 
-def _surrogate(
-    settings: Settings, coalitions: Coalitions, targets: Vector, rng: np.random.Generator
-) -> Surrogate:
+def _surrogate(settings: Settings, sample: Sample, rng: np.random.Generator) -> Surrogate:
     """The surrogate asked for; of all, the most faithful at the size that matters."""
+    coalitions, targets = sample.coalitions, sample.targets
     network = PaperNetwork.as_long_as_published(len(coalitions), settings.draws)
     known: dict[str, Surrogate] = {"paper": network, **SURROGATES}
     if settings.surrogate != "auto":
@@ -297,9 +220,3 @@ def _surrogate(
 
 def _at_most(step: Step, total: int, done: int) -> None:
     step("fitting surrogates", min(done, total), total)
-
-
-def _copy(rng: np.random.Generator) -> np.random.Generator:
-    copied = np.random.default_rng()
-    copied.bit_generator.state = rng.bit_generator.state
-    return copied

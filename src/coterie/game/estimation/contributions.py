@@ -1,17 +1,16 @@
 """Contributions from evaluated coalitions, through a surrogate, with both sources of error."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from coterie.game.coalitions import Indices, Matrix, Vector
-from coterie.game.designs import NO_ONE, Stratum, draw_strata
-from coterie.game.estimation.refits import Refits, refit
+from coterie.game.coalitions import Indices
+from coterie.game.designs import NO_ONE, draw_strata
+from coterie.game.estimation.refits import Refits, Sample, refit
 from coterie.game.estimation.semivalues import Estimate, stratified_semivalue_from
 from coterie.game.surrogates import Predictor, Surrogate
 from coterie.game.surrogates.fidelity import Fidelity, held_out_fidelity
-from coterie.game.utilities import Formula
 
 BASE_DRAWS = 80_000  # base coalitions of the estimate: Ding et al. 2026, arXiv:2602.07804
 REFIT_BASE_DRAWS = 4_000  # the same for all refits, so that their differences do not feel them
@@ -38,43 +37,57 @@ class Contributions:
         return self.fits.predictor
 
 
+@dataclass(frozen=True, eq=False)
+class SemivaluePlan:
+    """Over which base coalitions contributions are averaged, and how many refits give the errors.
+
+    Attributes:
+        sizes: Sizes of the base coalitions.
+        locked: Players that stay.
+        base_draws: Base coalitions drawn in all.
+        replicates: Refits per source of error; 24 leave each error known to about 15 %.
+    """
+
+    sizes: Sequence[int]
+    locked: Indices = field(default_factory=lambda: NO_ONE)
+    base_draws: int = BASE_DRAWS
+    replicates: int = 24
+
+
 def contributions(
-    strata: Sequence[Stratum],
-    table: Matrix,
-    full: Vector,
-    documents: Indices,
-    formula: Formula,
-    *,
-    surrogate: Surrogate,
-    sizes: Sequence[int],
-    locked: Indices = NO_ONE,
-    base_draws: int = BASE_DRAWS,
-    replicates: int = 24,
-    rng: np.random.Generator,
+    sample: Sample, surrogate: Surrogate, plan: SemivaluePlan, *, rng: np.random.Generator
 ) -> Contributions:
     """Estimate the paper's stratified semivalue through a surrogate, each error on its own.
 
     Args:
-        table: Observed means per sequence, finite, ``(n_coalitions, n_sequences)``; rows in the
-            order of the concatenated strata.
-        full: The same for the full model, ``(n_sequences,)``.
-        documents: Which document each sequence comes from, ``(n_sequences,)``.
-        formula: Turns mean observations into values; see `coterie.game.utilities`.
-        sizes: Sizes of the base coalitions of the estimate.
-        replicates: Refits per source of error; 24 leave each error known to about 15 %.
+        sample: Evaluated coalitions, text by text.
+        surrogate: Fitted to the sample, and asked in the game's place.
+        plan: Base coalitions of the estimate, and refits behind its errors.
+        rng: Spawns one generator each for the refits, the folds and the base coalitions.
+
+    Examples:
+        >>> from coterie.game.designs import draw_strata
+        >>> from coterie.game.surrogates.pairwise import Pairwise
+        >>> from coterie.game.toy import additive
+        >>> from coterie.game.utilities import log_loss
+        >>> rng, game = np.random.default_rng(0), additive(np.array([0.4, 0.1, 0.3, 0.2]))
+        >>> strata = draw_strata(4, (3, 2), 20, rng=rng)
+        >>> losses = -game.value(np.concatenate([s.coalitions for s in strata]))[:, None]
+        >>> sample = Sample(strata, losses, np.array([-1.0]), np.array([0]), log_loss)
+        >>> plan = SemivaluePlan((3, 2), replicates=4)
+        >>> contributions(sample, Pairwise(), plan, rng=rng).estimate.values.round(1).tolist()
+        [0.4, 0.1, 0.3, 0.2]
     """
     for_refits, for_folds, for_base = rng.spawn(3)
-    fits = refit(
-        strata, table, full, documents, formula,
-        surrogate=surrogate, replicates=replicates, rng=for_refits,
-    )  # fmt: skip
+    locked, replicates = plan.locked, plan.replicates
+    fits = refit(sample, surrogate, replicates=replicates, rng=for_refits)
     n_players = fits.coalitions.shape[1]
     fidelity, _ = held_out_fidelity(surrogate, fits.coalitions, fits.targets, rng=for_folds)
-    base = draw_strata(n_players, sizes, base_draws, locked=locked, rng=for_base)
+    base = draw_strata(n_players, plan.sizes, plan.base_draws, locked=locked, rng=for_base)
     found = stratified_semivalue_from(fits.predictor, base, locked)
-    fewer = draw_strata(
-        n_players, sizes, min(base_draws, REFIT_BASE_DRAWS), locked=locked, rng=for_base
-    )
+    # All refits are asked the same, fewer, bases: their differences do not feel which.
+    draws = min(plan.base_draws, REFIT_BASE_DRAWS)
+    fewer = draw_strata(n_players, plan.sizes, draws, locked=locked, rng=for_base)
     sampling, texts = fits.errors(lambda one: stratified_semivalue_from(one, fewer, locked).values)
     estimate = replace(
         found,
@@ -83,8 +96,12 @@ def contributions(
         error_texts=texts,
         freedom_texts=float(max(1, min(fits.n_documents, replicates) - 1)),
     )
-    n_base = sum(len(stratum.coalitions) for stratum in base)
-    n_coalitions = len(fits.coalitions)
     return Contributions(
-        estimate, fidelity, fits, replicates, n_base, n_coalitions, fits.n_documents
+        estimate,
+        fidelity,
+        fits,
+        replicates,
+        n_base=sum(len(stratum.coalitions) for stratum in base),
+        n_coalitions=len(fits.coalitions),
+        n_documents=fits.n_documents,
     )

@@ -44,10 +44,10 @@ def controlled_shapley(
 
     Examples:
         >>> from coterie.game.toy import additive
-        >>> game = additive(np.array([0.5, 0.25, 0.0, 1.0]))
+        >>> game = additive(np.array([0.5, 0.25, 0.1, 1.0]))
         >>> found = controlled_shapley(game.value, 4, asked=100, rng=np.random.default_rng(0))
         >>> found.values.round(6).tolist()
-        [0.5, 0.25, 0.0, 1.0]
+        [0.5, 0.25, 0.1, 1.0]
     """
     n_free = n_players - len(locked)
     each = max(FEWEST, asked // ((n_free + 1) ** 2))

@@ -29,6 +29,43 @@ Quantity = Callable[[Predictor], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
+class Sample:
+    """Evaluated coalitions, text by text: what a surrogate is fitted to.
+
+    Attributes:
+        strata: What was drawn.
+        table: Observed means per sequence, finite, ``(n_coalitions, n_sequences)``; rows in the
+            order of the concatenated strata.
+        full: The same for the full model, ``(n_sequences,)``.
+        documents: Which document each sequence comes from, ``(n_sequences,)``.
+        formula: Turns mean observations into values; see `coterie.game.utilities`.
+    """
+
+    strata: Sequence[Stratum]
+    table: Matrix
+    full: Vector
+    documents: Indices
+    formula: Formula
+
+    def __post_init__(self) -> None:
+        """Refuse observations of another design."""
+        if len(self.table) != len(self.coalitions):
+            raise ValueError(
+                f"{len(self.table)} rows of observations for {len(self.coalitions)} coalitions"
+            )
+
+    @property
+    def coalitions(self) -> Coalitions:
+        """All coalitions, stratum by stratum."""
+        return np.concatenate([stratum.coalitions for stratum in self.strata])
+
+    @property
+    def targets(self) -> Vector:
+        """Their values over all documents, ``(n_coalitions,)``."""
+        return self.formula(self.table.mean(axis=1), self.full.mean(keepdims=True))
+
+
+@dataclass(frozen=True, eq=False)
 class Refits:
     """One surrogate fitted to everything, and its refits by source of error."""
 
@@ -59,35 +96,25 @@ class Refits:
 
 
 def refit(
-    strata: Sequence[Stratum],
-    table: Matrix,
-    full: Vector,
-    documents: Indices,
-    formula: Formula,
-    *,
-    surrogate: Surrogate,
-    replicates: int,
-    rng: np.random.Generator,
+    sample: Sample, surrogate: Surrogate, *, replicates: int, rng: np.random.Generator
 ) -> Refits:
     """Fit once to everything, and ``replicates`` times for each source of error.
 
     Args:
-        table: Observed means per sequence, finite, ``(n_coalitions, n_sequences)``; rows in the
-            order of the concatenated strata.
-        full: The same for the full model, ``(n_sequences,)``.
-        documents: Which document each sequence comes from, ``(n_sequences,)``.
+        sample: Evaluated coalitions, text by text.
+        surrogate: What is fitted.
+        replicates: Refits per source; a third as many say what the random start adds.
+        rng: Spawns one generator for the fit, one for each source of error.
     """
-    coalitions = np.concatenate([stratum.coalitions for stratum in strata])
-    if len(table) != len(coalitions):
-        raise ValueError(f"{len(table)} rows of observations for {len(coalitions)} coalitions")
-    targets = formula(table.mean(axis=1), full.mean(keepdims=True))
+    coalitions, targets = sample.coalitions, sample.targets
     for_fit, for_draws, for_texts = rng.spawn(3)
     repeated = np.tile(targets, (replicates, 1))
     everything = [np.arange(len(coalitions))] * replicates
-    rows = [_subsample(strata, rng=for_draws) for _ in range(replicates)]
+    rows = [_subsample(sample.strata, rng=for_draws) for _ in range(replicates)]
     few = slice(max(2, replicates // 3))
-    values, n_documents = _by_texts(table, full, documents, formula, replicates, for_texts)
+    values = _by_texts(sample, replicates, for_texts)
     again = _alike(replicates, for_texts)
+    # The order of these four fits decides which random numbers each of them draws.
     return Refits(
         coalitions,
         targets,
@@ -95,7 +122,7 @@ def refit(
         surrogate.refit(coalitions, repeated, rows, rngs=_alike(replicates, for_draws)),
         surrogate.refit(coalitions, repeated[few], everything[few], rngs=for_draws.spawn(few.stop)),
         None if values is None else surrogate.refit(coalitions, values, everything, rngs=again),
-        n_documents,
+        len(np.unique(sample.documents)),
     )
 
 
@@ -120,20 +147,13 @@ def _alike(n: int, rng: np.random.Generator) -> list[np.random.Generator]:
     return [np.random.default_rng(seed) for _ in range(n)]
 
 
-def _by_texts(
-    table: Matrix,
-    full: Vector,
-    documents: Indices,
-    formula: Formula,
-    replicates: int,
-    rng: np.random.Generator,
-) -> tuple[Matrix | None, int]:
+def _by_texts(sample: Sample, replicates: int, rng: np.random.Generator) -> Matrix | None:
     """Values under resampled documents, ``(replicates, n_coalitions)``; None of a single one."""
-    names, which = np.unique(documents, return_inverse=True)
+    names, which = np.unique(sample.documents, return_inverse=True)
     n_documents = len(names)
     if n_documents < 2:
-        return None, n_documents
+        return None
     times = rng.multinomial(n_documents, np.full(n_documents, 1 / n_documents), size=replicates)
     weights = times[:, which].astype(np.float64)
     weights /= weights.sum(axis=1, keepdims=True)
-    return formula(weights @ table.T, weights @ full[:, None]), n_documents
+    return sample.formula(weights @ sample.table.T, weights @ sample.full[:, None])

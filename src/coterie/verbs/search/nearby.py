@@ -5,9 +5,9 @@ from math import comb
 
 import numpy as np
 
-from coterie.game.coalitions import Indices, Vector, sizes
+from coterie.game.coalitions import Coalitions, Indices, Vector, sizes
 from coterie.game.designs import Stratum
-from coterie.game.estimation.refits import refit
+from coterie.game.estimation.refits import Refits, Sample, refit
 from coterie.game.estimation.semivalues import Estimate
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import neighbours
@@ -64,33 +64,31 @@ def around(
     depends on which of them were asked. None where the search asked fewer than there are players.
 
     Args:
+        found: What was chosen, and the account of the search.
+        documents: Which document each of the ledger's sequences comes from, ``(n_sequences,)``.
+        locked: Players that stay; they have no contribution.
+        seed: Decides folds and refits.
         formula: From mean losses to values.
     """
-    strata, workspace, full = _learnable(found.ledger)
-    coalitions = np.concatenate([stratum.coalitions for stratum in strata])
-    n_players = found.ledger.n_players
+    sample = _learnable(found.ledger, documents, formula)
+    coalitions, n_players = sample.coalitions, found.ledger.n_players
     if len(coalitions) <= n_players:
         return None
     rng = np.random.default_rng([seed, 5])
-    targets = formula(workspace.mean(axis=1), full.mean(keepdims=True))
     chosen = np.array([decision.winner.coalition for decision in found.decisions])
     size = int(chosen.sum(axis=1).min())
     surrogate, fidelities = most_faithful(
-        (Process(), Pairwise()), coalitions, targets, size=size, rng=rng
+        (Process(), Pairwise()), coalitions, sample.targets, size=size, rng=rng
     )
-    fits = refit(
-        strata,
-        workspace,
-        full,
-        documents,
-        formula,
-        surrogate=surrogate,
-        replicates=REPLICATES,
-        rng=rng,
-    )
-    base = np.unique(
-        np.concatenate([chosen, *(neighbours(one, locked=locked) for one in chosen)]), axis=0
-    )
+    fits = refit(sample, surrogate, replicates=REPLICATES, rng=rng)
+    swaps = [neighbours(one, locked=locked) for one in chosen]
+    base = np.unique(np.concatenate([chosen, *swaps]), axis=0)
+    fidelity = next(one for one in fidelities if one.surrogate == surrogate.name)
+    return LocalContributions(_mean_gains(fits, base, locked), fidelity, REPLICATES, len(base))
+
+
+def _mean_gains(fits: Refits, base: Coalitions, locked: Indices) -> Estimate:
+    """Mean marginal contribution over some coalitions, according to a surrogate and its refits."""
 
     def of(predictor: Predictor) -> Vector:
         gains = predictor.marginals(base).mean(axis=0)
@@ -102,17 +100,16 @@ def around(
         "mean marginal contribution in the chosen coalition and its swaps",
         of(fits.predictor),
         sampling,
-        np.full(n_players, REPLICATES - 1.0),
+        np.full(base.shape[1], REPLICATES - 1.0),
     )
-    if texts is not None:
-        freedom = float(max(1, min(fits.n_documents, REPLICATES) - 1))
-        estimate = replace(estimate, error_texts=texts, freedom_texts=freedom)
-    fidelity = next(one for one in fidelities if one.surrogate == surrogate.name)
-    return LocalContributions(estimate, fidelity, REPLICATES, len(base))
+    if texts is None:
+        return estimate
+    freedom = float(max(1, min(fits.n_documents, REPLICATES) - 1))
+    return replace(estimate, error_texts=texts, freedom_texts=freedom)
 
 
-def _learnable(ledger: Ledger) -> tuple[list[Stratum], np.ndarray, Vector]:
-    """The best coalitions by size, their losses, and the full model's losses.
+def _learnable(ledger: Ledger, documents: Indices, formula: Formula) -> Sample:
+    """The best coalitions by size, with their losses and the full model's.
 
     A coalition that lost a race was not observed on every text. On the others it is taken to
     differ from the mean coalition as it did on those.
@@ -133,4 +130,4 @@ def _learnable(ledger: Ledger) -> tuple[list[Stratum], np.ndarray, Vector]:
         rows, whole = coalitions[held == size], comb(ledger.n_players, int(size))
         strata.append(Stratum(int(size), rows, len(rows) == whole, whole))
     full = ledger.losses(np.ones((1, ledger.n_players), dtype=bool))[0]
-    return strata, losses[order], full
+    return Sample(strata, losses[order], full, documents, formula)

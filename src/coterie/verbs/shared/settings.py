@@ -9,7 +9,8 @@ from coterie.game.estimation.estimators import ESTIMATORS
 from coterie.game.search.guided import front_sizes
 from coterie.game.search.methods import SEARCH_METHODS
 from coterie.game.search.task import SearchTask
-from coterie.game.study import STREAM, Settings, settings_of
+from coterie.game.study import STREAM
+from coterie.game.study_design import Settings, settings_of
 from coterie.models.cutting.blocks import check_saved_type
 from coterie.models.cutting.structure import meta_model
 from coterie.models.files.sources import Source

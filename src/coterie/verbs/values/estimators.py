@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from coterie.game.coalitions import Coalitions, ValueFunction, Vector
-from coterie.game.estimation.estimators import ESTIMATORS, EstimationTask
+from coterie.game.estimation.estimator import EstimationTask
+from coterie.game.estimation.estimators import ESTIMATORS
 from coterie.game.estimation.semivalues import Estimate
 from coterie.game.search.ledger import Ledger
 from coterie.game.utilities import floor_nll

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from coterie.game.estimation.estimators import ESTIMATORS, EstimationTask
+from coterie.game.estimation.estimator import EstimationTask
+from coterie.game.estimation.estimators import ESTIMATORS
 from coterie.game.search.baselines import plain_cost
 from coterie.game.search.guided import front_sizes
 from coterie.report.schema.record import Record

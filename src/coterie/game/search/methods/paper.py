@@ -30,7 +30,8 @@ class PaperRanking(SearchMethod):
 
     def known_beforehand(self, task: "SearchTask") -> "Coalitions":
         """The full model, the strata of the design and the checks of the surrogate."""
-        from coterie.game.study import STREAM, checked, settings_of
+        from coterie.game.study import STREAM
+        from coterie.game.study_design import checked, settings_of
 
         return checked(settings_of(task), task.n_players, task.generator(STREAM))
 
