@@ -37,7 +37,7 @@ def asked(home, **changes):
 
 @pytest.fixture(scope="module")
 def table(home):
-    return compare(asked(home), output=home / "out", store=home / "store.sqlite")
+    return compare(asked(home), output=home / "out", store=home / "store.sqlite").as_json()
 
 
 def row(table, method, removed):
@@ -86,13 +86,14 @@ def test_the_same_answer_is_judged_the_same(table):
 def test_the_files_hold_the_same_table(home, table):
     written = json.loads((home / "out" / "comparison.json").read_text())
     assert written == json.loads(json.dumps(table))
-    assert (home / "out" / "comparison.csv").read_text() == as_csv(table)
+    assert (home / "out" / "comparison.csv").read_text() == as_csv(Comparison.from_json(table))
     assert (home / "out" / "comparison.svg").stat().st_size > 0
-    assert len(as_csv(table).splitlines()) == 2 + len(table["rows"])
+    assert len(as_csv(Comparison.from_json(table)).splitlines()) == 2 + len(table["rows"])
 
 
 def test_the_finished_run_is_reported_again_and_another_is_not_replaced(home, table):
-    assert compare(asked(home), output=home / "out", store=home / "none.sqlite") == table
+    again = compare(asked(home), output=home / "out", store=home / "none.sqlite")
+    assert again.as_json() == table
     assert not (home / "none.sqlite").exists()
     with pytest.raises(UserError, match="another comparison"):
         compare(asked(home, seeds=1), output=home / "out", store=home / "store.sqlite")
@@ -127,7 +128,7 @@ def test_stopped_and_run_again_it_gives_the_same_table(home, table, monkeypatch)
     monkeypatch.setattr(module, "play", play)
     again = compare(asked(home), store=store)
     assert "greedy" not in played and "shortgpt" not in played  # finished before the stop
-    assert without_times(again) == without_times(table)
+    assert without_times(again.as_json()) == without_times(table)
     played.clear()
     assert compare(asked(home), store=store) == again and not played
     with sqlite3.connect(store) as db:
@@ -145,7 +146,7 @@ def without_times(table):
 
 def test_lengths_are_columns_of_their_own_and_refused_above_the_context(home):
     wanted = asked(home, removals=(1,), methods=("shortgpt",), lengths=(16, 32))
-    found = compare(wanted, store=home / "store.sqlite")
+    found = compare(wanted, store=home / "store.sqlite").as_json()
     assert [part["length"] for part in found["rows"][0]["held_out"]] == [16, 32]
     with pytest.raises(UserError, match="context"):
         compare(asked(home, lengths=(2048,)), store=home / "store.sqlite")
@@ -168,7 +169,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(home, changes, told):
 
 def test_means_over_draws_are_means_of_losses(home):
     wanted = asked(home, removals=(2,), methods=("random",), seeds=1)
-    found = compare(wanted, store=home / "store.sqlite")
+    found = compare(wanted, store=home / "store.sqlite").as_json()
     (cell,), (one,) = found["cells"], found["rows"]
     assert len(cell["kept"]) > 1 and all(len(kept) == 4 for kept in cell["kept"])
     assert np.isclose(cell["held_out"]["16"], one["held_out"][0]["nll"]["mean"])
@@ -177,7 +178,7 @@ def test_means_over_draws_are_means_of_losses(home):
 def test_the_papers_method_chooses_on_its_ten_sequences_and_is_judged_as_the_others(home):
     base = Request(str(home / "model"), calibration=str(home / "text.txt"), length=16, budget=30)
     wanted = CompareRequest(base, (2,), ("guided", "paper"), seeds=1, rounds=0)
-    found = compare(wanted, store=home / "ten.sqlite")
+    found = compare(wanted, store=home / "ten.sqlite").as_json()
     rows = {one["method"]: one for one in found["rows"]}
     assert rows["paper"]["gap"] is None and rows["paper"]["sequences"] == 10
     assert found["calibration"]["sequences"] == 32 < rows["guided"]["sequences"]

@@ -12,7 +12,7 @@ from coterie.report.terminal.prune import print_record
 Display = LiveProgress | PlainProgress
 """Where a run says how far it has come."""
 
-Report = TypeVar("Report")
+Report = TypeVar("Report", bound=Part)
 
 
 def show(run: Callable[[Display], Record], *, as_json: bool) -> None:
@@ -30,13 +30,7 @@ def show_with(
     with make_progress() as progress:
         report = run(progress)
     if as_json:
-        print(
-            json.dumps(
-                report.as_json() if isinstance(report, Part) else report,
-                indent=2,
-                ensure_ascii=False,
-                allow_nan=False,
-            )
-        )
+        content = report.as_json()
+        print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         printer(report)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from coterie.errors import UserError
 from coterie.models.files.download import NOTICES, WANTED
@@ -115,17 +115,16 @@ def _check_no_path(file: Path, folder: Path) -> None:
 def _row_of(source: Source, path: Path) -> ModelRow:
     """What a report of `evaluate` says of these very weights."""
     try:
-        found = cast("Judgement", json.loads(path.read_text(encoding="utf-8")))
-        rows = list(found["models"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        rows = Judgement.from_json(json.loads(path.read_text(encoding="utf-8"))).models
+    except (OSError, ValueError, TypeError) as error:
         raise PushError(
             f"{path.name} is no report of an evaluation: make one with `coterie evaluate DIR "
             "--json > FILE`"
         ) from error
     for row in rows:
-        if row["fingerprint"] == source.fingerprint():
+        if row.fingerprint == source.fingerprint():
             return row
-    judged = ", ".join(row["name"] for row in rows) or "nothing"
+    judged = ", ".join(row.name for row in rows) or "nothing"
     raise PushError(
         f"{path.name} judges {judged} with other weights than '{source.name}' has: evaluate this "
         "checkpoint again"
@@ -166,16 +165,16 @@ def _of_record(record: CheckpointRecord | None) -> list["EvalResult"]:
 
 def _of_row(row: ModelRow) -> list["EvalResult"]:
     found = []
-    for text in row["perplexity"]:
-        name = f"{text['text']}, {text['sequences']} × {text['length']} tokens, running text"
-        part = text["perplexity"]
-        if part["mean"] is not None:
-            found.append(_result(name, "perplexity", part["mean"], part["error"], {}))
-    for task in row["tasks"]:
-        for metric, part in task["metrics"].items():
-            if part["mean"] is not None:
-                settings = {"items": task["items"], **task["provenance"]}
-                found.append(_result(task["task"], metric, part["mean"], part["error"], settings))
+    for text in row.perplexity:
+        name = f"{text.text}, {text.sequences} × {text.length} tokens, running text"
+        part = text.perplexity
+        if part.mean is not None:
+            found.append(_result(name, "perplexity", part.mean, part.error, {}))
+    for task in row.tasks:
+        for metric, part in task.metrics.items():
+            if part.mean is not None:
+                settings = {"items": task.items, **task.provenance}
+                found.append(_result(task.task, metric, part.mean, part.error, settings))
     return found
 
 

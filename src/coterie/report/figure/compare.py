@@ -17,18 +17,18 @@ def draw_comparison(found: Comparison, path: Path) -> None:
     panels = figure.subplots(1, len(sizes), squeeze=False)[0]
     for axes, removed in zip(panels, sizes, strict=True):
         for row in ordered(found, removed):
-            if row["gap"] is not None or row["cost"] is None:
+            if row.gap is not None or row.cost is None:
                 continue
-            cost = row["cost"]
+            cost = row.cost
             # Backward passes are about two forward ones.
-            work = cost["layer_tokens_asked"] + 2 * cost["backward_layer_tokens"]
-            part = row["held_out"][0]
-            loss, error = part["against_full"]["mean"], part["against_best"]["error"]
-            colour = _OURS.get(row["method"], "#777777")
+            work = cost.layer_tokens_asked + 2 * cost.backward_layer_tokens
+            part = row.held_out[0]
+            loss, error = part.against_full.mean, part.against_best.error
+            colour = _OURS.get(row.method, "#777777")
             place = max(work, 1.0)
             axes.errorbar([place], [loss], yerr=[error or 0.0], fmt="o", color=colour, capsize=2)
             axes.annotate(
-                row["title"],
+                row.title,
                 (place, loss),
                 xytext=(4, 4),
                 textcoords="offset points",
@@ -36,9 +36,9 @@ def draw_comparison(found: Comparison, path: Path) -> None:
                 color=colour,
             )
         axes.set_xscale("log")
-        axes.set_title(f"{removed} of {found['layers']} layers removed", fontsize=9)
+        axes.set_title(f"{removed} of {found.layers} layers removed", fontsize=9)
         axes.set_xlabel("layer-tokens asked (backward passes twice)", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    length = found["held_out"][0].length
+    length = found.held_out[0].length
     panels[0].set_ylabel(f"held-out loss − full model's, nats per token\nlength {length}")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

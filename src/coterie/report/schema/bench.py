@@ -3,12 +3,14 @@
 The first model is the one the others are compared with.
 """
 
-from typing import TypedDict
+from dataclasses import dataclass
 
 from coterie.report.schema.evaluate import EstimatePart
+from coterie.report.schema.part import Part
 
 
-class TimePart(TypedDict):
+@dataclass(frozen=True)
+class TimePart(Part):
     """Seconds over the rounds: their median, and between which the middle half of them lies."""
 
     median: float
@@ -16,7 +18,8 @@ class TimePart(TypedDict):
     high: float
 
 
-class SpeedRow(TypedDict):
+@dataclass(frozen=True)
+class SpeedRow(Part):
     """One model under one load."""
 
     name: str
@@ -36,7 +39,8 @@ class SpeedRow(TypedDict):
     """Peak above the weights; null where the system does not tell."""
 
 
-class SpeedReport(TypedDict):
+@dataclass(frozen=True)
+class SpeedReport(Part):
     """A whole report of `coterie bench`."""
 
     kind: str

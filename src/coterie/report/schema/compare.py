@@ -6,20 +6,23 @@ token; differences are paired sequence by sequence, their errors taken over docu
 that does not exist is null.
 """
 
-from typing import TypedDict
+from dataclasses import dataclass
 
 from coterie.plain import Json
 from coterie.report.schema.basics import TextPart
+from coterie.report.schema.part import Part
 
 
-class MeanPart(TypedDict):
+@dataclass(frozen=True)
+class MeanPart(Part):
     """A mean with its standard error; null where there is none."""
 
     mean: float
     error: float | None
 
 
-class JudgedPart(TypedDict):
+@dataclass(frozen=True)
+class JudgedPart(Part):
     """One row on the held-out texts of one length."""
 
     length: int
@@ -38,7 +41,8 @@ class JudgedPart(TypedDict):
     not_finite: int
 
 
-class CostPart(TypedDict):
+@dataclass(frozen=True)
+class RowCostPart(Part):
     """What a method took for all numbers removed together, the mean over its seeds."""
 
     layer_tokens_asked: float
@@ -52,7 +56,8 @@ class CostPart(TypedDict):
     """Peak memory of the search above its start."""
 
 
-class SizePart(TypedDict):
+@dataclass(frozen=True)
+class RowSizePart(Part):
     """The checkpoint and its speed here; the mean over seeds."""
 
     parameters: float
@@ -63,7 +68,8 @@ class SizePart(TypedDict):
     """Against the full model, timed in turn."""
 
 
-class RowPart(TypedDict):
+@dataclass(frozen=True)
+class RowPart(Part):
     """A method at one number of layers removed."""
 
     method: str
@@ -81,15 +87,16 @@ class RowPart(TypedDict):
     """The layers removed by the first of them; what else was done, where a method rewrites."""
     calibration: float | None
     held_out: list[JudgedPart]
-    cost: CostPart | None
-    size: SizePart | None
+    cost: RowCostPart | None
+    size: RowSizePart | None
     accuracy: MeanPart | None
     """Over the zero-shot tasks."""
     accuracy_against_full: MeanPart | None
     tasks: dict[str, MeanPart]
 
 
-class CellPart(TypedDict):
+@dataclass(frozen=True)
+class CellPart(Part):
     """One seed of a row."""
 
     method: str
@@ -103,7 +110,8 @@ class CellPart(TypedDict):
     """Length → loss."""
 
 
-class Comparison(TypedDict):
+@dataclass(frozen=True)
+class Comparison(Part):
     """A whole report of `coterie compare`."""
 
     kind: str

@@ -3,19 +3,22 @@
 The first model is the one the others are compared with, item by item and sequence by sequence.
 """
 
-from typing import TypedDict
+from dataclasses import dataclass
 
 from coterie.plain import Json
+from coterie.report.schema.part import Part
 
 
-class EstimatePart(TypedDict):
+@dataclass(frozen=True)
+class EstimatePart(Part):
     """A mean with its standard error; null where there is none."""
 
     mean: float | None
     error: float | None
 
 
-class PerplexityRow(TypedDict):
+@dataclass(frozen=True)
+class PerplexityRow(Part):
     """One model on one text: nats per token, errors over documents."""
 
     text: str
@@ -31,7 +34,8 @@ class PerplexityRow(TypedDict):
     not_finite: int
 
 
-class TaskRow(TypedDict):
+@dataclass(frozen=True)
+class TaskRow(Part):
     """One model on one task: errors over items."""
 
     task: str
@@ -49,7 +53,8 @@ class TaskRow(TypedDict):
     provenance: dict[str, Json]
 
 
-class ModelRow(TypedDict):
+@dataclass(frozen=True)
+class ModelRow(Part):
     """One model and all it scored."""
 
     name: str
@@ -62,7 +67,8 @@ class ModelRow(TypedDict):
     """Over the tasks as they were asked, a group counting once."""
 
 
-class Judgement(TypedDict):
+@dataclass(frozen=True)
+class Judgement(Part):
     """A whole report of `coterie evaluate`."""
 
     kind: str

@@ -10,20 +10,20 @@ from coterie.report.schema.bench import SpeedReport, SpeedRow, TimePart
 def print_speed(found: SpeedReport, console: Console | None = None) -> None:
     """Print one table a load."""
     out = console or Console(highlight=False)
-    loads = dict.fromkeys((row["batch"], row["context"]) for row in found["rows"])
+    loads = dict.fromkeys((row.batch, row.context) for row in found.rows)
     for batch, context in loads:
         out.print(f"\n[bold]batch {batch}, context {context}[/bold]")
-        rows = [row for row in found["rows"] if (row["batch"], row["context"]) == (batch, context)]
+        rows = [row for row in found.rows if (row.batch, row.context) == (batch, context)]
         out.print(_load_table(rows))
-    for name, part in found["quality"].items():
-        if part["mean"] is not None:
-            error = w.or_dash(part["error"])
-            out.print(f"{name}: perplexity {part['mean']:.3f} ± {error}")
-    threads = found["machine"]["threads"]
+    for name, part in found.quality.items():
+        if part.mean is not None:
+            error = w.or_dash(part.error)
+            out.print(f"{name}: perplexity {part.mean:.3f} ± {error}")
+    threads = found.machine["threads"]
     out.print(
-        f"[dim]{found['dtype']} on {found['device']}, {threads} threads; medians of "
-        f"{found['rounds']} rounds after {found['warmup']}, models in turn; × against "
-        f"{found['rows'][0]['name']}, round by round[/dim]"
+        f"[dim]{found.dtype} on {found.device}, {threads} threads; medians of "
+        f"{found.rounds} rounds after {found.warmup}, models in turn; × against "
+        f"{found.rows[0].name}, round by round[/dim]"
     )
 
 
@@ -34,19 +34,19 @@ def _load_table(rows: list[SpeedRow]) -> Table:
     for name in (*heads, "weights", "peak above"):
         table.add_column(name, justify="right")
     for row in rows:
-        extra = row["extra_bytes"]
+        extra = row.extra_bytes
         table.add_row(
-            row["name"],
-            f"{_time(row['prefill'])} ×{row['prefill_speedup']:.2f}",
-            _time(row["first_token"]),
-            f"{_time(row['next_token'])} ×{row['decode_speedup']:.2f}",
-            w.count(row["prefill_tokens_per_second"]),
-            w.count(row["decode_tokens_per_second"]),
-            w.size(row["weight_bytes"]),
+            row.name,
+            f"{_time(row.prefill)} ×{row.prefill_speedup:.2f}",
+            _time(row.first_token),
+            f"{_time(row.next_token)} ×{row.decode_speedup:.2f}",
+            w.count(row.prefill_tokens_per_second),
+            w.count(row.decode_tokens_per_second),
+            w.size(row.weight_bytes),
             "–" if extra is None else w.size(extra),
         )
     return table
 
 
 def _time(part: TimePart) -> str:
-    return f"{1000 * part['median']:.1f} ms"
+    return f"{1000 * part.median:.1f} ms"

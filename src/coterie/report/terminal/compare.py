@@ -3,13 +3,21 @@
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import fields
 
 from rich.console import Console
 from rich.table import Table
 
 from coterie.report import words as w
 from coterie.report.schema.basics import TextPart
-from coterie.report.schema.compare import Comparison, JudgedPart, MeanPart, RowPart
+from coterie.report.schema.compare import (
+    Comparison,
+    JudgedPart,
+    MeanPart,
+    RowCostPart,
+    RowPart,
+    RowSizePart,
+)
 
 _MARKS = {(True, False): "best", (False, True): "≈ best"}
 
@@ -22,7 +30,7 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
     for removed in removals(found):
         out.print(f"\n[bold]{_title(found, removed)}[/bold]")
         rows = ordered(found, removed)
-        there = [found["full"], *(row for row in rows if row["gap"] is None)]
+        there = [found.full, *(row for row in rows if row.gap is None)]
         heads, lines = _heads(found), [_line(found, row) for row in there]
         for part in _halves(found):
             table = Table(box=None, padding=(0, 2, 0, 0))
@@ -33,33 +41,33 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
                 table.add_row(*(cells[place] for place in part))
             out.print(table)
         for row in rows:
-            if row["gap"] is not None:
-                out.print(f"{row['title']}: no answer: {row['gap']}", style="dim", markup=False)
+            if row.gap is not None:
+                out.print(f"{row.title}: no answer: {row.gap}", style="dim", markup=False)
     out.print("\n" + verdict(found), markup=False)
-    for remark in found["remarks"]:
+    for remark in found.remarks:
         out.print(remark, style="dim", markup=False)
 
 
 def markdown(found: Comparison) -> str:
     """The same as Markdown, gaps as rows of their own."""
     heads = _heads(found)
-    parts = [f"# {found['model']}: methods under one evaluator\n", *_settings(found)]
+    parts = [f"# {found.model}: methods under one evaluator\n", *_settings(found)]
     for removed in removals(found):
         parts += [f"\n## {_title(found, removed)}\n", _bar(heads), _bar(["---"] * len(heads))]
-        for row in [found["full"], *ordered(found, removed)]:
-            if row["gap"] is None:
+        for row in [found.full, *ordered(found, removed)]:
+            if row.gap is None:
                 parts.append(_bar(_line(found, row)))
             else:
-                told = row["gap"].replace("|", "/")
-                parts.append(_bar([row["title"], f"none: {told}", *[""] * (len(heads) - 2)]))
-    parts += ["\n" + verdict(found), *found["remarks"], f"\n`{found['command']}`"]
+                told = row.gap.replace("|", "/")
+                parts.append(_bar([row.title, f"none: {told}", *[""] * (len(heads) - 2)]))
+    parts += ["\n" + verdict(found), *found.remarks, f"\n`{found.command}`"]
     return "\n".join(parts) + "\n"
 
 
 def as_csv(found: Comparison) -> str:
     """Every row with all its numbers, one line per held-out length."""
     text = io.StringIO()
-    lines = [line for row in [found["full"], *found["rows"]] for line in _flat(found, row)]
+    lines = [line for row in [found.full, *found.rows] for line in _flat(found, row)]
     writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
@@ -68,15 +76,15 @@ def as_csv(found: Comparison) -> str:
 
 def removals(found: Comparison) -> list[int]:
     """The numbers of layers removed, ascending."""
-    return sorted({row["removed"] for row in found["rows"]})
+    return sorted({row.removed for row in found.rows})
 
 
 def ordered(found: Comparison, removed: int) -> list[RowPart]:
     """The rows of one number removed, lowest loss on the first length first, gaps last."""
-    rows = [row for row in found["rows"] if row["removed"] == removed]
+    rows = [row for row in found.rows if row.removed == removed]
     return sorted(
         rows,
-        key=lambda row: row["held_out"][0]["nll"]["mean"] if row["held_out"] else float("inf"),
+        key=lambda row: row.held_out[0].nll.mean if row.held_out else float("inf"),
     )
 
 
@@ -84,10 +92,10 @@ def verdict(found: Comparison) -> str:
     """Who is best where, in sentences."""
     told = []
     for removed in removals(found):
-        for place, text in enumerate(found["held_out"]):
-            rows = [row for row in ordered(found, removed) if row["held_out"]]
-            best = [row["title"] for row in rows if row["held_out"][place]["best"]]
-            tied = [row["title"] for row in rows if row["held_out"][place]["tied"]]
+        for place, text in enumerate(found.held_out):
+            rows = [row for row in ordered(found, removed) if row.held_out]
+            best = [row.title for row in rows if row.held_out[place].best]
+            tied = [row.title for row in rows if row.held_out[place].tied]
             if best:
                 line = f"{removed} removed, length {text.length}: {best[0]} is best"
                 told.append(line + (f"; not told apart: {', '.join(tied)}" if tied else ""))
@@ -95,17 +103,17 @@ def verdict(found: Comparison) -> str:
 
 
 def _title(found: Comparison, removed: int) -> str:
-    return f"{removed} of {found['layers']} layers removed"
+    return f"{removed} of {found.layers} layers removed"
 
 
 def _settings(found: Comparison) -> list[str]:
-    second = found["second"]
+    second = found.second
     decide = "" if second is None else f"; {second.sequences} more decide between finalists"
-    held_out = "; ".join(_text(text) for text in found["held_out"])
+    held_out = "; ".join(_text(text) for text in found.held_out)
     return [
-        f"- model: {found['model']} ({found['architecture']}, {found['layers']} layers), "
-        f"{found['dtype']} on {found['device']}",
-        f"- calibration: {_text(found['calibration'])}{decide}",
+        f"- model: {found.model} ({found.architecture}, {found.layers} layers), "
+        f"{found.dtype} on {found.device}",
+        f"- calibration: {_text(found.calibration)}{decide}",
         f"- held-out: {held_out}",
         "- ± one standard error, over documents; differences are paired sequence by sequence",
         "- cost: of one run that answers every number removed, the mean over seeds",
@@ -122,63 +130,62 @@ def _text(text: TextPart) -> str:
 
 def _halves(found: Comparison) -> list[list[int]]:
     """The columns in two tables that fit a terminal: what a cut is worth, and what it took."""
-    n_columns, at = len(_heads(found)), 1 + 4 * len(found["held_out"])
+    n_columns, at = len(_heads(found)), 1 + 4 * len(found.held_out)
     return [list(range(at)), [0, *range(at, n_columns)]]
 
 
 def _heads(found: Comparison) -> list[str]:
     heads = ["method"]
-    for text in found["held_out"]:
+    for text in found.held_out:
         at = text.length
         heads += [f"perplexity {at}", "loss − full", "loss − best", ""]
     heads += ["calibration loss", "removed", "answers", "asked", "executed", "time", "peak"]
     heads += ["size", "tokens/s"]
-    return heads + (["accuracy", "− full"] if found["tasks"] else [])
+    return heads + (["accuracy", "− full"] if found.tasks else [])
 
 
 def _line(found: Comparison, row: RowPart) -> list[str]:
-    line = [row["title"]]
-    for part in row["held_out"]:
+    line = [row.title]
+    for part in row.held_out:
         line += _judged(row, part)
     line += [
-        w.or_dash(row["calibration"], "{:.4f}"),
-        row["layers"],
-        f"{row['answers']}/{row['seeds']}" if row["removed"] else "",
+        w.or_dash(row.calibration, "{:.4f}"),
+        row.layers,
+        f"{row.answers}/{row.seeds}" if row.removed else "",
     ]
-    cost, size = row["cost"], row["size"]
+    cost, size = row.cost, row.size
     if cost is None:
         line += [""] * 4
     else:
-        peak = cost["peak_bytes"]
-        line += [w.count(cost["layer_tokens_asked"]), w.count(cost["layer_tokens_executed"])]
-        line += [w.seconds(cost["seconds"]), "–" if peak is None else w.size(peak)]
-    line += ["–", "–"] if size is None else [w.size(size["bytes"]), _speed(size)]
-    if found["tasks"]:
-        line += [_mean(row["accuracy"], "{:.3f}"), _mean(row["accuracy_against_full"], "{:+.3f}")]
+        peak = cost.peak_bytes
+        line += [w.count(cost.layer_tokens_asked), w.count(cost.layer_tokens_executed)]
+        line += [w.seconds(cost.seconds), "–" if peak is None else w.size(peak)]
+    line += ["–", "–"] if size is None else [w.size(size.bytes), _speed(size)]
+    if found.tasks:
+        line += [_mean(row.accuracy, "{:.3f}"), _mean(row.accuracy_against_full, "{:+.3f}")]
     return line
 
 
 def _judged(row: RowPart, part: JudgedPart) -> list[str]:
-    whole = not row["removed"]
+    whole = not row.removed
     return [
-        f"{part['perplexity']['mean']:.3f} ± {w.or_dash(part['perplexity']['error'])}",
-        "" if whole else _mean(part["against_full"], "{:+.4f}"),
-        "" if whole or part["best"] else _mean(part["against_best"], "{:+.4f}"),
-        "" if whole else _MARKS.get((part["best"], part["tied"]), ""),
+        f"{part.perplexity.mean:.3f} ± {w.or_dash(part.perplexity.error)}",
+        "" if whole else _mean(part.against_full, "{:+.4f}"),
+        "" if whole or part.best else _mean(part.against_best, "{:+.4f}"),
+        "" if whole else _MARKS.get((part.best, part.tied), ""),
     ]
 
 
-def _speed(size: object) -> str:
-    assert isinstance(size, dict)
-    if size["tokens_per_second"] is None:
+def _speed(size: RowSizePart) -> str:
+    if size.tokens_per_second is None or size.speedup is None:
         return "–"
-    return f"{size['tokens_per_second']:.1f} (×{size['speedup']:.2f})"
+    return f"{size.tokens_per_second:.1f} (×{size.speedup:.2f})"
 
 
 def _mean(part: MeanPart | None, pattern: str) -> str:
     if part is None:
         return "–"
-    return f"{pattern.format(part['mean'])} ± {w.or_dash(part['error'], '{:.4f}')}"
+    return f"{pattern.format(part.mean)} ± {w.or_dash(part.error, '{:.4f}')}"
 
 
 def _bar(parts: Sequence[str]) -> str:
@@ -187,42 +194,38 @@ def _bar(parts: Sequence[str]) -> str:
 
 def _flat(found: Comparison, row: RowPart) -> list[dict[str, str | int | float | None]]:
     """One flat record per held-out length; a gap has one, without numbers."""
-    parts: list[JudgedPart | None] = [*row["held_out"]] or [None]
+    parts: list[JudgedPart | None] = [*row.held_out] or [None]
     return [_flat_line(found, row, part) for part in parts]
 
 
 def _flat_line(
     found: Comparison, row: RowPart, part: JudgedPart | None
 ) -> dict[str, str | int | float | None]:
-    cost, size = row["cost"], row["size"]
     line: dict[str, str | int | float | None] = {
-        "method": row["method"],
-        "paper": row["paper"],
-        "removed": row["removed"],
-        "gap": row["gap"],
-        "seeds": row["seeds"],
-        "answers": row["answers"],
-        "layers": row["layers"],
-        "dtype": found["dtype"],
-        "bos": found["held_out"][0].bos,
-        "calibration_sequences": row["sequences"],
-        "calibration_length": found["calibration"].length,
-        "calibration_nll": row["calibration"],
-        "length": None if part is None else part["length"],
+        "method": row.method,
+        "paper": row.paper,
+        "removed": row.removed,
+        "gap": row.gap,
+        "seeds": row.seeds,
+        "answers": row.answers,
+        "layers": row.layers,
+        "dtype": found.dtype,
+        "bos": found.held_out[0].bos,
+        "calibration_sequences": row.sequences,
+        "calibration_length": found.calibration.length,
+        "calibration_nll": row.calibration,
+        "length": None if part is None else part.length,
     }
     for name in ("nll", "perplexity", "against_full", "against_best"):
-        mean: MeanPart | None = None if part is None else part[name]  # type: ignore[literal-required]
-        line[name] = None if mean is None else mean["mean"]
-        line[f"{name}_error"] = None if mean is None else mean["error"]
-    line["best"] = None if part is None else part["best"]
-    line["not_finite"] = None if part is None else part["not_finite"]
-    for key in ("layer_tokens_asked", "layer_tokens_executed", "head_tokens"):
-        line[key] = None if cost is None else cost[key]  # type: ignore[literal-required]
-    for key in ("backward_layer_tokens", "seconds", "peak_bytes"):
-        line[key] = None if cost is None else cost[key]  # type: ignore[literal-required]
-    for key in ("parameters", "bytes", "tokens_per_second", "speedup"):
-        line[key] = None if size is None else size[key]  # type: ignore[literal-required]
-    accuracy = row["accuracy"]
-    line["accuracy"] = None if accuracy is None else accuracy["mean"]
-    line["accuracy_error"] = None if accuracy is None else accuracy["error"]
+        mean: MeanPart | None = None if part is None else getattr(part, name)
+        line[name] = None if mean is None else mean.mean
+        line[f"{name}_error"] = None if mean is None else mean.error
+    line["best"] = None if part is None else part.best
+    line["not_finite"] = None if part is None else part.not_finite
+    for part_of, kind in ((row.cost, RowCostPart), (row.size, RowSizePart)):
+        for field in fields(kind):
+            line[field.name] = None if part_of is None else getattr(part_of, field.name)
+    accuracy = row.accuracy
+    line["accuracy"] = None if accuracy is None else accuracy.mean
+    line["accuracy_error"] = None if accuracy is None else accuracy.error
     return line

@@ -10,87 +10,83 @@ from coterie.report.schema.evaluate import EstimatePart, Judgement, PerplexityRo
 def print_judgement(found: Judgement, console: Console | None = None) -> None:
     """Print one column a model, one row a measure."""
     out = console or Console(highlight=False)
-    models = found["models"]
+    models = found.models
     table = Table(box=None, padding=(0, 3, 0, 0))
     table.add_column("")
     for model in models:
-        table.add_column(model["name"], justify="right")
-    table.add_row("parameters", *(w.count(model["parameters"]) for model in models))
-    table.add_row("weights on disk", *(w.size(model["bytes"]) for model in models))
-    for place, text in enumerate(models[0]["perplexity"]):
-        label = f"perplexity, {text['text']}"
-        table.add_row(label, *(_perplexity(model["perplexity"][place]) for model in models))
-    for place, task in enumerate(models[0]["tasks"]):
-        label = f"{task['task']} ({task['metric']})"
-        table.add_row(label, *(_task(model["tasks"][place]) for model in models))
-    if models[0]["average"] is not None:
-        table.add_row("average of tasks", *(_score(model["average"], 100) for model in models))
+        table.add_column(model.name, justify="right")
+    table.add_row("parameters", *(w.count(model.parameters) for model in models))
+    table.add_row("weights on disk", *(w.size(model.bytes) for model in models))
+    for place, text in enumerate(models[0].perplexity):
+        label = f"perplexity, {text.text}"
+        table.add_row(label, *(_perplexity(model.perplexity[place]) for model in models))
+    for place, task in enumerate(models[0].tasks):
+        label = f"{task.task} ({task.metric})"
+        table.add_row(label, *(_task(model.tasks[place]) for model in models))
+    if models[0].average is not None:
+        table.add_row("average of tasks", *(_score(model.average, 100) for model in models))
     out.print(table)
     for line in _notes(found):
         out.print(f"[dim]{line}[/dim]")
 
 
 def _perplexity(row: PerplexityRow) -> str:
-    lines = [_score(row["perplexity"])]
-    if row["difference"] is not None:
-        lines.append(f"{_signed(row['difference'])} nats")
+    lines = [_score(row.perplexity)]
+    if row.difference is not None:
+        lines.append(f"{_signed(row.difference)} nats")
     return "\n".join(lines)
 
 
 def _task(row: TaskRow) -> str:
-    times = 100 if row["chance"] is not None or row["metric"].startswith("acc") else 1
-    lines = [_score(row["score"], times) + (" at chance" if row["at_chance"] else "")]
-    if row["difference"] is not None:
-        lines.append(_signed(row["difference"], times))
+    times = 100 if row.chance is not None or row.metric.startswith("acc") else 1
+    lines = [_score(row.score, times) + (" at chance" if row.at_chance else "")]
+    if row.difference is not None:
+        lines.append(_signed(row.difference, times))
     return "\n".join(lines)
 
 
 def _score(part: EstimatePart | None, times: float = 1) -> str:
-    if part is None or part["mean"] is None:
+    if part is None or part.mean is None:
         return "–"
-    error = None if part["error"] is None else times * part["error"]
+    error = None if part.error is None else times * part.error
     pattern = "{:.1f}" if times == 100 else "{:.3f}"
-    return f"{pattern.format(times * part['mean'])} ± {w.or_dash(error, pattern)}"
+    return f"{pattern.format(times * part.mean)} ± {w.or_dash(error, pattern)}"
 
 
 def _signed(part: EstimatePart, times: float = 1) -> str:
-    if part["mean"] is None:
+    if part.mean is None:
         return "–"
-    error = None if part["error"] is None else times * part["error"]
+    error = None if part.error is None else times * part.error
     decimals = 1 if times == 100 else 4
-    return f"{times * part['mean']:+.{decimals}f} ± {w.or_dash(error, f'{{:.{decimals}f}}')}"
+    return f"{times * part.mean:+.{decimals}f} ± {w.or_dash(error, f'{{:.{decimals}f}}')}"
 
 
 def _notes(found: Judgement) -> list[str]:
-    first = found["models"][0]
+    first = found.models[0]
     lines = [
-        f"{row['text']}: {row['sequences']} sequences × {row['length']} tokens of "
-        f"{row['documents']} documents, consecutive windows, "
-        f"{'BOS first' if row['bos'] else 'no BOS'}"
-        for row in first["perplexity"]
+        f"{row.text}: {row.sequences} sequences × {row.length} tokens of "
+        f"{row.documents} documents, consecutive windows, "
+        f"{'BOS first' if row.bos else 'no BOS'}"
+        for row in first.perplexity
     ]
-    if first["tasks"]:
-        items = sorted({row["items"] for row in first["tasks"]})
+    if first.tasks:
+        items = sorted({row.items for row in first.tasks})
         told = f"{items[0]}" if len(items) == 1 else f"{items[0]} to {items[-1]}"
         lines.append(
             f"tasks: {told} items each, in per cent; "
-            f"{first['tasks'][0]['provenance'].get('shots')} shots, lm-eval "
-            f"{first['tasks'][0]['provenance'].get('lm_eval')}"
+            f"{first.tasks[0].provenance.get('shots')} shots, lm-eval "
+            f"{first.tasks[0].provenance.get('lm_eval')}"
         )
-    cut = sum(row["truncated"] for model in found["models"] for row in model["tasks"])
+    cut = sum(row.truncated for model in found.models for row in model.tasks)
     if cut:
         lines.append(f"{cut} contexts were longer than a model reads and lost their beginning")
-    bad = sum(row["not_finite"] for model in found["models"] for row in model["perplexity"])
+    bad = sum(row.not_finite for model in found.models for row in model.perplexity)
     if bad:
         lines.append(f"{bad} losses were not finite and were read as the floor")
-    if any(row["at_chance"] for model in found["models"] for row in model["tasks"]):
+    if any(row.at_chance for model in found.models for row in model.tasks):
         lines.append("at chance: within two standard errors of guessing, so it tells nothing")
-    paired = (
-        f"; below, the paired difference to {first['name']}" if len(found["models"]) > 1 else ""
-    )
-    unpaired = any(
-        row["difference"] is None for model in found["models"][1:] for row in model["perplexity"]
-    )
+    paired = f"; below, the paired difference to {first.name}" if len(found.models) > 1 else ""
+    unpaired = any(row.difference is None for model in found.models[1:] for row in model.perplexity)
     if unpaired:
         lines.append("tokenizers differ: losses per token are not comparable and are not paired")
-    return [*lines, f"{found['dtype']} on {found['device']}; ± one standard error{paired}"]
+    return [*lines, f"{found.dtype} on {found.device}; ± one standard error{paired}"]

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import cast
 
 from coterie.errors import UserError
 from coterie.report.figure.compare import draw_comparison
@@ -33,16 +32,15 @@ def read_finished(output: Path) -> Comparison | None:
     """The comparison that ended in this folder, or None."""
     try:
         found = json.loads((output / f"{NAME}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return Comparison.from_json(found) if found["kind"] == "compare" else None
+    except (OSError, ValueError, TypeError, KeyError):  # none, or none of ours
         return None
-    known = isinstance(found, dict) and found.get("kind") == "compare"
-    return cast("Comparison", found) if known else None
 
 
 def write_comparison(found: Comparison, output: Path) -> None:
     """Write JSON, Markdown, CSV and the figure."""
     with written_aside(output) as folder:
-        text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(found.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
         (folder / f"{NAME}.json").write_text(text + "\n", encoding="utf-8")
         (folder / f"{NAME}.md").write_text(markdown(found), encoding="utf-8")
         (folder / f"{NAME}.csv").write_text(as_csv(found), encoding="utf-8")

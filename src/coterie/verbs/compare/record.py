@@ -1,7 +1,7 @@
 """From cells to rows: means over seeds, paired differences, who is best."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,11 +13,11 @@ from coterie.plain import Json
 from coterie.report.schema.compare import (
     CellPart,
     Comparison,
-    CostPart,
     JudgedPart,
     MeanPart,
+    RowCostPart,
     RowPart,
-    SizePart,
+    RowSizePart,
 )
 from coterie.texts.sets import TextSet
 from coterie.verbs.compare.judge import losses_of
@@ -130,12 +130,19 @@ def _rows(frame: _Frame, groups: Sequence[Sequence[Cell]]) -> list[RowPart]:
     rows = []
     for group in groups:
         row = _bare_row(frame, group)
-        if row["gap"] is None:
-            row["held_out"] = [_judged(frame, group, name, best[name]) for name in lengths]
-            row["calibration"] = float(frame.mean(group, CALIBRATION)[0].mean())
-            row["cost"], row["size"] = _cost(group), _size(group)
-            row["tasks"], row["accuracy"], row["accuracy_against_full"] = accuracies(
+        if row.gap is None:
+            tasks, accuracy, against_full = accuracies(
                 [one for cell in group for one in cell.judged], frame.full.judged[0]
+            )
+            row = replace(
+                row,
+                held_out=[_judged(frame, group, name, best[name]) for name in lengths],
+                calibration=float(frame.mean(group, CALIBRATION)[0].mean()),
+                cost=_cost(group),
+                size=_size(group),
+                tasks=tasks,
+                accuracy=accuracy,
+                accuracy_against_full=against_full,
             )
         rows.append(row)
     return rows
@@ -211,7 +218,7 @@ def _mean(numbers: Vector, documents: np.ndarray) -> MeanPart:
     return MeanPart(mean=mean, error=error)
 
 
-def _cost(group: Sequence[Cell]) -> CostPart | None:
+def _cost(group: Sequence[Cell]) -> RowCostPart | None:
     told = [cell.played["cost"] for cell in group]
     costs = [cost for cost in told if isinstance(cost, dict)]
     if len(costs) < len(told):
@@ -222,7 +229,7 @@ def _cost(group: Sequence[Cell]) -> CostPart | None:
         return float(np.mean([n for n in numbers if isinstance(n, int | float)]))
 
     peaks = [cost["peak_bytes"] for cost in costs]
-    return CostPart(
+    return RowCostPart(
         layer_tokens_asked=mean("layer_tokens_asked"),
         layer_tokens_executed=mean("layer_tokens_executed"),
         head_tokens=mean("head_tokens"),
@@ -232,14 +239,14 @@ def _cost(group: Sequence[Cell]) -> CostPart | None:
     )
 
 
-def _size(group: Sequence[Cell]) -> SizePart:
+def _size(group: Sequence[Cell]) -> RowSizePart:
     judged = [one for cell in group for one in cell.judged]
 
     def mean(name: str) -> float | None:
         numbers = [one[name] for one in judged]
         return None if None in numbers else float(np.mean(numbers))  # type: ignore[arg-type]
 
-    return SizePart(
+    return RowSizePart(
         parameters=mean("parameters") or 0.0,
         bytes=mean("bytes") or 0.0,
         tokens_per_second=mean("tokens_per_second"),

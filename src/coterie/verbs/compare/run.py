@@ -69,7 +69,7 @@ def compare(
     groups: Groups = load_groups(request.tasks, request.tasks_dir) if request.tasks else {}
     identity = _identity(request, prepared, texts, groups)
     if place is not None and not overwrite and (done := read_finished(place)) is not None:
-        if done["identity"] == as_read(identity):
+        if done.identity == as_read(identity):
             progress.say(f"{place.name} holds the finished run of this very request")
             return done
         if not overwrite:

@@ -119,9 +119,9 @@ def bench(
     quality: dict[str, EstimatePart] = {}
     told = None
     if request.figure is not None:
-        rows = evaluate(request.judging(), store=store, progress=progress)["models"]
-        quality = {row["name"]: row["perplexity"][0]["perplexity"] for row in rows}
-        told = rows[0]["perplexity"][0]["text"]
+        rows = evaluate(request.judging(), store=store, progress=progress).models
+        quality = {row.name: row.perplexity[0].perplexity for row in rows}
+        told = rows[0].perplexity[0].text
     models = {}
     for source in sources:
         progress.say(f"loading {source.name} in {name_of(dtype)} on {device}")
