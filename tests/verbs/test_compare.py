@@ -9,6 +9,7 @@ import pytest
 from tests.tiny import save_llama, save_text
 
 from coterie.errors import UserError
+from coterie.report.schema.compare import Comparison
 from coterie.report.terminal.compare import as_csv, markdown, verdict
 from coterie.verbs.compare import run as module
 from coterie.verbs.compare.request import CompareRequest
@@ -53,7 +54,7 @@ def test_every_method_has_a_row_at_every_size(table):
 def test_a_method_that_does_not_reach_leaves_a_gap_that_says_why(table):
     gap = row(table, "sleb", 5)  # it keeps the first and the last of six
     assert gap["gap"] and gap["held_out"] == []
-    assert gap["gap"].replace("|", "/") in markdown(table)
+    assert gap["gap"].replace("|", "/") in markdown(Comparison.from_json(table))
 
 
 def test_one_row_per_size_is_best_and_nobody_is_better(table):
@@ -67,7 +68,7 @@ def test_one_row_per_size_is_best_and_nobody_is_better(table):
             assert part["perplexity"]["mean"] == pytest.approx(math.exp(part["nll"]["mean"]))
             against_full = part["nll"]["mean"] - table["full"]["held_out"][0]["nll"]["mean"]
             assert part["against_full"]["mean"] == pytest.approx(against_full, abs=1e-12)
-    assert "is best" in verdict(table)
+    assert "is best" in verdict(Comparison.from_json(table))
 
 
 def test_greedy_cannot_lose_to_others_of_its_size_one_on_the_texts_that_choose(table):

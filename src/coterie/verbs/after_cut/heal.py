@@ -22,7 +22,7 @@ from coterie.report.schema.record import CheckpointRecord
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import Tokens
 from coterie.verbs.after_cut.heal_request import RATES, Healing, HealJob
-from coterie.verbs.after_cut.record import Parts, command_line, remember
+from coterie.verbs.after_cut.record import Parts, command_line, ended_with, remember
 from coterie.verbs.after_cut.teaching import (
     TeacherAndStudent,
     check_cache,
@@ -30,7 +30,8 @@ from coterie.verbs.after_cut.teaching import (
     open_school,
 )
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
-from coterie.verbs.shared.output import as_read, check_output, read_record, written_aside
+from coterie.verbs.shared.finished import FinishedRun
+from coterie.verbs.shared.output import as_read, read_record, written_aside
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import machine, versions
@@ -61,15 +62,11 @@ def heal(
     """
     request.check()
     progress, output = progress or NoProgress(), Path(output)
-    done = None if overwrite else read_record(output)
-    if done is None:
-        check_output(output, overwrite=overwrite)
+    place = FinishedRun(output, overwrite=overwrite, ended=ended_with)
     job = _admit(request, progress)
     identity = as_read(job.identity())
-    if done is not None and done.after and (done.identity or {}).get("after") == identity:
-        progress.say(f"{output.name} holds the finished healing of this very request")
-        return Parts(done.after[-1], done)
-    check_output(output, overwrite=overwrite, source=job.cut.folder)
+    if done := place.same(identity, progress, source=job.cut.folder):
+        return done
     state = output.resolve().parent / f".{output.resolve().name}.healing.safetensors"
     check_resume(state, identity)
     check_cache(job, output)

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 from coterie.healing.origin import HealError
 from coterie.models.files.sources import Source
+from coterie.models.loaded.load import pick_device
 from coterie.plain import Json
 from coterie.report.schema.record import CheckpointRecord
 from coterie.texts.sets import TextSet
@@ -108,6 +109,7 @@ class HealJob:
         """What decides the outcome."""
         return {
             **self.request.as_json(),
+            "device": pick_device(self.request.device).type,
             "cut": self.cut.fingerprint(),
             "full": self.full.fingerprint(),
             "text_sha256": self.lessons.sha256,

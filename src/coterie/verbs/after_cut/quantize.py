@@ -16,9 +16,10 @@ from coterie.quantization.torchao import Reloaded, check_plain, load_quantised, 
 from coterie.report.schema.after_cut import AfterPart, ReloadPart
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import TextSet, Tokens
-from coterie.verbs.after_cut.record import Parts, command_line, remember
+from coterie.verbs.after_cut.record import Parts, command_line, ended_with, remember
 from coterie.verbs.after_cut.texts import Judges, healing_texts, held_out_texts
-from coterie.verbs.shared.output import as_read, check_output, read_record, written_aside
+from coterie.verbs.shared.finished import FinishedRun
+from coterie.verbs.shared.output import as_read, read_record, written_aside
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import bare, machine, versions
@@ -110,9 +111,7 @@ def quantize(
     progress, output = progress or NoProgress(), Path(output)
     device = pick_device(request.device)
     maker = request.maker()
-    done = None if overwrite else read_record(output)
-    if done is None:
-        check_output(output, overwrite=overwrite)
+    place = FinishedRun(output, overwrite=overwrite, ended=ended_with)
     source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
     check_plain(source)
     record = read_record(source.folder)
@@ -125,6 +124,7 @@ def quantize(
     identity = as_read(
         {
             **request.as_json(),
+            "device": device.type,
             "weights": source.fingerprint(),
             "held_out_sha256": judges.sha256,
             "text_sha256": None if texts is None else texts.sha256,
@@ -132,10 +132,8 @@ def quantize(
             "coterie": versions()["coterie"],
         }
     )
-    if done is not None and done.after and (done.identity or {}).get("after") == identity:
-        progress.say(f"{output.name} holds the finished run of this very request")
-        return Parts(done.after[-1], done)
-    check_output(output, overwrite=overwrite, source=source.folder)
+    if done := place.same(identity, progress, source=source.folder):
+        return done
     with written_aside(output, overwrite=overwrite) as folder:
         made: _Made
         if isinstance(maker, Scheme):

@@ -9,7 +9,7 @@ from coterie.plain import Json
 from coterie.report.card.after_cut import card_section
 from coterie.report.schema.after_cut import AfterPart
 from coterie.report.schema.record import CheckpointRecord
-from coterie.verbs.shared.output import write_record
+from coterie.verbs.shared.output import read_record, write_record
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,14 @@ class Parts:
 
     part: AfterPart
     record: CheckpointRecord
+
+
+def ended_with(folder: Path) -> tuple[Parts, Json] | None:
+    """What a folder's record says was done last, and what decided its outcome; None without any."""
+    record = read_record(folder)
+    if record is None or not record.after:
+        return None
+    return Parts(record.after[-1], record), (record.identity or {}).get("after")
 
 
 def remember(

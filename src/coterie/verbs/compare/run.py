@@ -25,11 +25,11 @@ from coterie.store.observations import Notes
 from coterie.texts.sets import TextSet
 from coterie.verbs.compare.judge import Judge
 from coterie.verbs.compare.methods import methods, play, ranks
-from coterie.verbs.compare.output import check_place, read_finished, write_comparison
+from coterie.verbs.compare.output import check_place, ended_comparison, write_comparison
 from coterie.verbs.compare.record import Cell, assemble
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.texts import judging_texts
-from coterie.verbs.shared.output import as_read
+from coterie.verbs.shared.finished import FinishedRun
 from coterie.verbs.shared.prepared import Prepared, divided, prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.request import SEQUENCES
@@ -61,25 +61,19 @@ def compare(
     """
     request.check()
     progress = progress or NoProgress()
-    place = None if output is None else Path(output)
-    if place is not None:
-        check_place(place, overwrite=overwrite)
+    folder = None if output is None else Path(output)
+    place = None
+    if folder is not None:
+        place = FinishedRun(folder, overwrite=overwrite, ended=ended_comparison, check=check_place)
     prepared = prepare(request.opening(), progress=progress, cutting=True)
     texts = judging_texts(prepared, request.lengths)
     groups: Groups = load_groups(request.tasks, request.tasks_dir) if request.tasks else {}
     identity = _identity(request, prepared, texts, groups)
-    if place is not None and not overwrite and (done := read_finished(place)) is not None:
-        if done.identity == as_read(identity):
-            progress.say(f"{place.name} holds the finished run of this very request")
-            return done
-        if not overwrite:
-            raise UserError(
-                f"--output {place} holds another comparison: name another folder, or add"
-                " --overwrite"
-            )
+    if place and (done := place.same(identity, progress, source=prepared.source.folder)):
+        return done
     found = _run(request, prepared, texts, groups, identity, store, progress)
-    if place is not None:
-        write_comparison(found, place)
+    if folder is not None:
+        write_comparison(found, folder)
     return found
 
 

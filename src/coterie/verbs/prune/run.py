@@ -28,14 +28,9 @@ from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.utilities import items_asked, tasks_of
+from coterie.verbs.shared.finished import FinishedRun, ended_as
 from coterie.verbs.shared.licence import licence_of
-from coterie.verbs.shared.output import (
-    as_read,
-    check_output,
-    read_record,
-    write_record,
-    written_aside,
-)
+from coterie.verbs.shared.output import write_record, written_aside
 from coterie.verbs.shared.prepared import Prepared, prepare, text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import cut_part
@@ -84,16 +79,12 @@ def prune(
     request.check(cutting=True)
     progress = progress or NoProgress()
     output = Path(output)
-    done = None if overwrite else read_record(output)
-    if done is None:
-        check_output(output, overwrite=overwrite)
+    place = FinishedRun(output, overwrite=overwrite, ended=ended_as(Record))
     tasks = {} if request.utility is None else tasks_of(request)
     prepared = prepare(request, progress=progress, cutting=True)
     identity = {**prepared.identity(), **items_asked(request, tasks)}
-    if isinstance(done, Record) and done.identity == as_read(identity):
-        progress.say(f"{output.name} holds the finished run of this very request")
+    if done := place.same(identity, progress, source=prepared.source.folder):
         return Result(done)
-    check_output(output, overwrite=overwrite, source=prepared.source.folder)
     judged = _judge(prepared, tasks, output, store, progress)
     judged.record.identity = identity
     began = time.monotonic()

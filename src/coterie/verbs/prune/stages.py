@@ -24,7 +24,8 @@ from coterie.verbs.after_cut.texts import Judges
 from coterie.verbs.cut import cut
 from coterie.verbs.prune.run import prune
 from coterie.verbs.search.utilities import items_asked, tasks_of
-from coterie.verbs.shared.output import RECORD, as_read, check_output, read_record, write_record
+from coterie.verbs.shared.finished import FinishedRun
+from coterie.verbs.shared.output import RECORD, read_record, write_record
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import bare
@@ -160,15 +161,10 @@ def prune_and_after(
     request.check(cutting=True)
     after.check(request)
     output = Path(output)
-    done = None if overwrite else read_record(output)
-    if done is None:
-        check_output(output, overwrite=overwrite)
+    place = FinishedRun(output, overwrite=overwrite, ended=_ended)
     asked = _identity(request, after, progress)
-    if done is not None:
-        if isinstance(done, Record) and done.composed == as_read(asked):
-            progress.say(f"{output.name} holds the finished run of this very request")
-            return done
-        check_output(output, overwrite=overwrite)
+    if done := place.same(asked, progress):
+        return done
     stages = output.resolve().parent / f".{output.resolve().name}.stages"
     begun = stages.is_dir()
     try:
@@ -185,6 +181,12 @@ def prune_and_after(
     last.rename(output)
     shutil.rmtree(stages, ignore_errors=True)
     return record
+
+
+def _ended(folder: Path) -> tuple[Record, Json] | None:
+    """The record of a run of several stages, and what decided its outcome."""
+    record = read_record(folder)
+    return (record, record.composed) if isinstance(record, Record) and record.composed else None
 
 
 def _begin(stages: Path, asked: str) -> None:

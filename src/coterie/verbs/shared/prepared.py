@@ -66,8 +66,7 @@ class Prepared:
         decisive = dict(self.request.as_json() if asked is None else asked)
         # Memory and the number of devices decide how it is run, and not what comes out.
         decisive.pop("state_memory", None)
-        if self.request.device != "auto":
-            decisive["device"] = self.device.type
+        decisive["device"] = self.device.type
         return {
             **decisive,
             "weights": self.source.fingerprint(),
@@ -76,6 +75,12 @@ class Prepared:
             "second_sha256": None if self.second is None else self.second.sha256,
             "coterie": versions()["coterie"],
         }
+
+    def study_settings(self) -> dict[str, Json]:
+        """What a named study is begun under, in the words that stores hold since the first one."""
+        if self.request.names_several:
+            return self.identity()
+        return {**self.identity(), "device": self.request.device}
 
 
 def prepare(

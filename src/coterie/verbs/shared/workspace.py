@@ -147,7 +147,7 @@ def open_workspace(
     opened_store = Store(default_path() if store is None else store, read_only=read_only)
     try:
         if (study := prepared.request.study) is not None:
-            opened_store.claim_study(EVERY_GAME, study, prepared.identity())
+            opened_store.claim_study(EVERY_GAME, study, prepared.study_settings())
         kind = ModelOnDisk if prepared.request.stream else ModelInMemory
         opened = kind(prepared, opened_store, progress)
         workspace = Workspace(prepared, opened, opened.play(prepared.calibration))

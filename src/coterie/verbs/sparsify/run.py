@@ -19,14 +19,9 @@ from coterie.sparsity.layerwise import check_allocation, check_tokens, refused_u
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.write import SparseWriter
+from coterie.verbs.shared.finished import FinishedRun, ended_as
 from coterie.verbs.shared.licence import licence_of
-from coterie.verbs.shared.output import (
-    as_read,
-    check_output,
-    read_record,
-    write_record,
-    written_aside,
-)
+from coterie.verbs.shared.output import write_record, written_aside
 from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.verdict import verdict_part
@@ -94,18 +89,14 @@ def sparsify(
     """
     request.check()
     progress, output = progress or NoProgress(), Path(output)
-    done = None if overwrite else read_record(output)
-    if done is None:
-        check_output(output, overwrite=overwrite)
+    place = FinishedRun(output, overwrite=overwrite, ended=ended_as(SparsityRecord))
     prepared = prepare(request.base, progress=progress, choosing=False)
     check_contributions(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
     identity = {**prepared.identity(request.as_json()), "verb": "sparsify"}
     identity["pruning_sha256"] = prepared.pruning.sha256 if prepared.pruning else None
-    if isinstance(done, SparsityRecord) and done.identity == as_read(identity):
-        progress.say(f"{output.name} holds the finished run of this very request")
+    if done := place.same(identity, progress, source=prepared.source.folder):
         return done
-    check_output(output, overwrite=overwrite, source=prepared.source.folder)
     with ExitStack() as ending:
 
         def begin() -> Path:

@@ -1,0 +1,108 @@
+"""The run that ended in a folder: reported again, or refused, before another one begins there.
+
+Every verb that writes a folder does the same: it looks at the folder before anything is read, so
+that a mistake is told at once; it compares itself with the run that ended there as soon as it knows
+all that decides its outcome; and it checks the folder again before the work, now that the folder of
+the model is known too.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from coterie.plain import Json
+from coterie.report.schema.record import CheckpointRecord
+from coterie.verbs.shared.output import as_read, check_output, read_record
+from coterie.verbs.shared.progress import Progress
+
+Report = TypeVar("Report")
+Kind = TypeVar("Kind", bound=CheckpointRecord)
+
+Ended = Callable[[Path], tuple[Report, Json] | None]
+"""Reads a folder: the report of the run that ended there and what decided its outcome, or None."""
+
+
+class CheckFolder(Protocol):
+    """Refuses a folder that is taken, or that cannot be written."""
+
+    def __call__(self, output: Path, *, overwrite: bool, source: Path | None = None) -> None:
+        """Raise `UserError` if nothing can be written there."""
+
+
+class FinishedRun(Generic[Report]):
+    """The run that ended in a folder, if one did, beside the one that is to begin.
+
+    Args:
+        output: The folder.
+        overwrite: What is there is replaced, whatever it is.
+        ended: Reads the report that a run of this verb leaves, and its identity.
+        check: Refuses a folder that cannot be used.
+
+    Raises:
+        UserError: no run of this verb ended there, and the folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        *,
+        overwrite: bool,
+        ended: Ended[Report],
+        check: CheckFolder = check_output,
+    ) -> None:
+        self._output, self._overwrite, self._check = output, overwrite, check
+        self._there = None if overwrite else ended(output)
+        if self._there is None:
+            check(output, overwrite=overwrite)
+
+    def same(
+        self, identity: Mapping[str, Json], progress: Progress, *, source: Path | None = None
+    ) -> Report | None:
+        """The report of the run that ended there, if it was this very one.
+
+        Args:
+            identity: All that decides the outcome of the run that is to begin.
+            progress: Told where the run is reported again.
+            source: Folder of the model that is read; it is never replaced.
+
+        Raises:
+            UserError: it was not this one, and the folder cannot be used.
+        """
+        if self._there is not None and same_outcome(self._there[1], identity):
+            progress.say(f"{self._output.name} holds the finished run of this very request")
+            return self._there[0]
+        self._check(self._output, overwrite=self._overwrite, source=source)
+        return None
+
+
+def same_outcome(before: Json, now: Mapping[str, Json]) -> bool:
+    """Whether a finished run and one that is to begin have the same outcome.
+
+    The type of the device decides, not its number or how many there are. Older records hold
+    ``--device`` as it was typed: ``auto`` may have been any, and ``cuda:0,cuda:1`` was ``cuda``.
+
+    Args:
+        before: Identity of the finished run, as it was read from its record.
+        now: Identity of the other, with the device's type.
+    """
+    if not isinstance(before, Mapping):
+        return False
+    new = as_read(now)
+    device = str(before.get("device", "auto")).partition(":")[0]
+    if device not in ("auto", new.get("device", "auto")):
+        return False
+    return {**before, "device": None} == {**new, "device": None}
+
+
+def ended_as(kind: type[Kind]) -> Ended[Kind]:
+    """Reads the record of a run that made a checkpoint, and its identity.
+
+    Args:
+        kind: What the verb's records are.
+    """
+
+    def ended(folder: Path) -> tuple[Kind, Json] | None:
+        record = read_record(folder)
+        return (record, record.identity) if isinstance(record, kind) else None
+
+    return ended
