@@ -7,7 +7,7 @@ from tests.after_cut.conftest import KEPT
 from transformers import AutoModelForCausalLM
 
 from coterie.errors import StudyMismatch
-from coterie.healing.distill import Plan, batches, learn, learning_rate
+from coterie.healing.distill import TrainingPlan, learn, learning_rate, training_batches
 from coterie.healing.gap_states import seams
 from coterie.healing.origin import HealError, kept_players
 from coterie.healing.students import REFUSED, Adapted, Rewritten, adaptable
@@ -22,7 +22,7 @@ from coterie.verbs.after_cut.heal import Healing, heal
 from coterie.verbs.after_cut.texts import Judges
 from coterie.verbs.shared.output import read_record
 
-PLAN = Plan(steps=12, batch=4, learning_rate=5e-3)
+PLAN = TrainingPlan(steps=12, batch=4, learning_rate=5e-3)
 
 
 @pytest.fixture
@@ -139,14 +139,14 @@ def test_interrupted_is_uninterrupted(mode, whole, tokens, tmp_path):
 
 def test_states_at_the_seams_draw_nearer(whole, tokens, tmp_path):
     student = pupil_of(whole, "full")
-    plan = Plan(steps=12, batch=4, learning_rate=5e-3, seams=1.0)
+    plan = TrainingPlan(steps=12, batch=4, learning_rate=5e-3, seams=1.0)
     teacher = LiveTeacher(student, seams(KEPT))
     done = learn(student, teacher, tokens, plan, checkpoint=tmp_path / "s.safetensors", identity={})
     assert done.kl[1] < done.kl[0]
 
 
 def test_every_sequence_comes_once_before_any_comes_twice():
-    rows = batches(10, 4, seed=0)
+    rows = training_batches(10, 4, seed=0)
     read = np.concatenate([next(rows) for _ in range(5)])
     assert sorted(read[:10]) == sorted(read[10:]) == list(range(10))
 

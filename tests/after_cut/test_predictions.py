@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax
 
 from coterie.errors import StudyMismatch, UserError
 from coterie.healing import teacher_cache as predictions
-from coterie.healing.distill import Plan, learn
+from coterie.healing.distill import TrainingPlan, learn
 from coterie.healing.origin import HealError
 from coterie.healing.students import Adapted, Plain, Rewritten
 from coterie.healing.teacher_cache import Predictions, most_likely
@@ -26,7 +26,7 @@ from coterie.verbs.after_cut.heal import Healing, heal
 from coterie.verbs.after_cut.texts import Judges
 
 VOCABULARY = 400
-PLAN = Plan(steps=8, batch=4, learning_rate=5e-3)
+PLAN = TrainingPlan(steps=8, batch=4, learning_rate=5e-3)
 
 
 @pytest.fixture

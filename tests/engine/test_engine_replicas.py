@@ -10,7 +10,7 @@ from accelerate import cpu_offload
 
 from coterie.engine.batch_shape import BatchShape
 from coterie.engine.model_game import ModelGame
-from coterie.engine.replicas import Replicas, divided, replicated
+from coterie.engine.replicas import Replicas, divided_work, replicated
 from coterie.engine.trie import prefix_order
 from coterie.game.coalitions import observe_all
 from coterie.models.loaded.stack import find_stack
@@ -75,10 +75,10 @@ def test_a_question_is_cut_finer_the_less_that_costs(rng):
     small = small[prefix_order(small)]
     large = np.unique(rng.random((2000, 12)) < 0.5, axis=0)
     large = large[prefix_order(large)]
-    assert len(divided(small, 2)) == 2
-    assert len(divided(large, 2)) == 8
+    assert len(divided_work(small, 2)) == 2
+    assert len(divided_work(large, 2)) == 8
     for asked in (small, large):
-        rows = np.concatenate(divided(asked, 2))
+        rows = np.concatenate(divided_work(asked, 2))
         assert rows.tolist() == list(range(len(asked)))
 
 

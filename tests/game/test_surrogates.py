@@ -10,7 +10,7 @@ from coterie.game.surrogates import switched_marginals
 from coterie.game.surrogates.choice import most_faithful
 from coterie.game.surrogates.ensemble import Ensemble
 from coterie.game.surrogates.explained import ShapleyRegression
-from coterie.game.surrogates.fidelity import deal, held_out_fidelity
+from coterie.game.surrogates.fidelity import deal_folds, held_out_fidelity
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork, _initial, _slopes
 from coterie.game.surrogates.process import Process, condition
@@ -114,7 +114,7 @@ def test_fidelity_of_a_size_never_seen_is_that_of_the_nearest(rng):
 
 def test_folds_are_even_in_every_size(rng):
     known = some_coalitions(16, 300, rng)
-    fold = deal(known, 5, rng)
+    fold = deal_folds(known, 5, rng)
     for size in np.unique(known.sum(axis=1)):
         counts = np.bincount(fold[known.sum(axis=1) == size], minlength=5)
         assert np.ptp(counts) <= 1

@@ -17,7 +17,7 @@ from coterie.models.cutting.in_memory import cut_model
 from coterie.models.loaded.routing import routed
 from coterie.models.loaded.stack import find_stack
 from coterie.scores.task_definitions import TaskError, load_tasks
-from coterie.scores.task_game import MixedGame, Part, Scaled, TaskGame
+from coterie.scores.task_game import MixedGame, Scaled, TaskGame, WeightedUtility
 from coterie.scores.tasks import score_tasks
 
 ROWS = [
@@ -109,7 +109,9 @@ class Sums:
 def mix_of(rng, weights=(0.75, 0.25), sizes=(4, 9)):
     games = [Sums(rng.random((5, size)) * 10**place) for place, size in enumerate(sizes)]
     parts = [
-        Part(str(i), weight, game, lambda seen: seen.nll, np.arange(game.n_sequences), "score")
+        WeightedUtility(
+            str(i), weight, game, lambda seen: seen.nll, np.arange(game.n_sequences), "score"
+        )
         for i, (game, weight) in enumerate(zip(games, weights, strict=True))
     ]
     return games, MixedGame([Scaled.of(part, np.arange(5)) for part in parts])
@@ -139,7 +141,7 @@ def test_units_of_two_parts_never_share_a_cluster_and_may_be_asked_alone(rng):
 
 def test_what_no_single_player_changes_cannot_be_weighed(rng):
     game = Sums(np.zeros((5, 3)))
-    part = Part("flat", 1.0, game, lambda seen: seen.nll, np.arange(3), "score")
+    part = WeightedUtility("flat", 1.0, game, lambda seen: seen.nll, np.arange(3), "score")
     with pytest.raises(TaskError, match=r"'flat' .* is the same whichever single layer"):
         Scaled.of(part, np.arange(5))
 

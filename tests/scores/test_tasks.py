@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 pytest.importorskip("lm_eval", reason="tasks need lm-evaluation-harness: the extra `eval`")
 
 from coterie.scores.task_definitions import PAPER_TASKS, TaskError, load_tasks
-from coterie.scores.tasks import Estimate, TaskScores, average, paired_difference, score_tasks
+from coterie.scores.tasks import MeanScore, TaskScores, average, paired_difference, score_tasks
 
 PAIRS = [
     {"query": f"The sum of {i} and 1 is", "choices": [str(i + 1), "unknown"], "gold": i % 2}
@@ -129,7 +129,7 @@ def test_a_model_does_not_differ_from_itself_and_a_pair_differs_by_its_items(
         score_tasks(tasks, m, tokenizer, batch_size=n)
         for m, n in ((model, 8), (model, 3), (tiny_llama(1), 8))
     )
-    assert paired_difference(first, again) == Estimate(0.0, 0.0, 8)
+    assert paired_difference(first, again) == MeanScore(0.0, 0.0, 8)
     difference = paired_difference(first, other, "margin")
     by_item = first.scores["margin"] - other.scores["margin"]
     np.testing.assert_allclose(difference.mean, by_item.mean())
@@ -151,7 +151,7 @@ def test_the_paired_error_is_the_actual_spread(rng):
 
 
 def test_an_average_over_tasks_adds_independent_errors():
-    mean = average([Estimate(0.5, 0.3, 10), Estimate(0.7, 0.4, 20)])
+    mean = average([MeanScore(0.5, 0.3, 10), MeanScore(0.7, 0.4, 20)])
     np.testing.assert_allclose([mean.mean, mean.standard_error, mean.n_items], [0.6, 0.25, 30])
 
 

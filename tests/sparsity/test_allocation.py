@@ -14,7 +14,7 @@ from coterie.sparsity.allocation import (
     to_pattern,
 )
 from coterie.sparsity.bounds import Bounds, SparsityError
-from coterie.sparsity.search import Space, guided
+from coterie.sparsity.search import Space, guided_allocation
 
 FREE = Bounds(0.0, 1.0)
 
@@ -146,7 +146,7 @@ def test_guided_search_exchanges_weights_where_units_differ_in_size(of_small):
     start, none = np.full((1, 16), 24, dtype=np.intp), np.zeros(16, dtype=np.intp)
     space = Space(weights, none, none + 38)
     rng = np.random.default_rng(0)
-    found = guided(lambda levels, share: loss(levels), start, space, rng=rng, rounds=20)
+    found = guided_allocation(lambda levels, share: loss(levels), start, space, rng=rng, rounds=20)
     best = 40 * allocate(np.log(cost) / 5, weights, 0.6, spread=1.0, bounds=Bounds(0.0, 0.95))
     assert loss(found.levels) < loss(best) * 1.005
     assert found.levels @ weights == pytest.approx(24 * weights.sum(), abs=1.35)
@@ -163,7 +163,7 @@ def test_guided_search_finds_the_best_allocation_of_a_separable_loss():
 
     start = np.full((1, 6), 20, dtype=np.intp)
     space = Space(weights, np.zeros(6, dtype=np.intp), np.full(6, 38, dtype=np.intp))
-    found = guided(judge, start, space, rng=np.random.default_rng(0), rounds=40)
+    found = guided_allocation(judge, start, space, rng=np.random.default_rng(0), rounds=40)
     best = 20 + 5 * (np.log(cost).mean() - np.log(cost))
     assert found.levels.sum() == 120 and np.abs(found.levels - best).max() <= 1.0
     assert (np.diff(found.account.history) < 0).all()

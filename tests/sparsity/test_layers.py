@@ -21,7 +21,7 @@ from coterie.sparsity.layerwise import Calibration, PruningTask, prune_layer, pr
 from coterie.sparsity.levels import Pattern, PrunedLayer
 from coterie.sparsity.linears import linear_maps
 from coterie.sparsity.pruners import PRUNERS, find_pruner
-from coterie.sparsity.write import SparseWriter, check_written
+from coterie.sparsity.write import SparseWriter, check_sparse
 from coterie.testing.tiny import VOCABULARY, tiny_model
 
 N_LAYERS = 3
@@ -231,7 +231,7 @@ def test_what_is_read_back_is_what_was_pruned(kind, name, tmp_path):
     layers = writer.write(run, tmp_path / "sparse")
     again, _ = loaded(resolve(str(tmp_path / "sparse"), None))
     assert torch.equal(logits(model), logits(again))
-    found = check_written(layers, source, again, tmp_path / "sparse")
+    found = check_sparse(layers, source, again, tmp_path / "sparse")
     assert found.realised == pytest.approx(found.asked, abs=1e-3)
     for pruned, level in zip(layers, (0.5, 0.3, 0.5), strict=True):
         for one in pruned.maps:
@@ -253,7 +253,7 @@ def test_sixteen_bit_checkpoints_stay_so_and_give_what_was_measured(name, tmp_pa
     assert {entry.dtype for entry in sparse.entries} == {"BF16"}
     again, _ = loaded(sparse)
     assert torch.equal(logits(model), logits(again))
-    check_written(layers, source, again, tmp_path / "sparse")
+    check_sparse(layers, source, again, tmp_path / "sparse")
     assert (tmp_path / "sparse" / "tokenizer.json").is_file()
 
 
@@ -274,7 +274,7 @@ def test_weights_that_stay_are_not_rounded_to_the_dtype_they_were_judged_in(name
         assert weight.dtype == torch.float32 and torch.equal(weight[kept], dense[key][kept])
     again, _ = loaded(resolve(str(tmp_path / "sparse"), None), torch.bfloat16)
     assert torch.equal(logits(model), logits(again))
-    check_written(layers, source, again, tmp_path / "sparse")
+    check_sparse(layers, source, again, tmp_path / "sparse")
 
 
 def test_a_dense_allocation_gives_the_source_back_bit_by_bit(tmp_path):
@@ -341,4 +341,4 @@ def test_other_zeros_than_were_pruned_are_noticed(tmp_path):
         for one in layers
     ]
     with pytest.raises(VerificationError, match="zeros on disk"):
-        check_written(broken, source, again, tmp_path / "sparse")
+        check_sparse(broken, source, again, tmp_path / "sparse")

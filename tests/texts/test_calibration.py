@@ -13,9 +13,9 @@ from coterie.errors import TextError
 from coterie.texts.packing import SequenceFormat
 from coterie.texts.recipe import TextRecipe
 from coterie.texts.sets import pack, split_documents, without
-from coterie.texts.specs import Document, Source
+from coterie.texts.specs import Document, TextSource
 
-SOURCE = Source("corpus.txt")
+SOURCE = TextSource("corpus.txt")
 
 
 def byte_tokenizer(*, adds_bos=False):
@@ -112,7 +112,7 @@ def test_bos_stands_before_every_sequence_as_the_policy_says():
 
 
 def test_a_mixture_gives_every_source_its_share_of_any_first_sequences(tokenizer, rng):
-    big, small = Source("a", 0.7), Source("b", 0.3)
+    big, small = TextSource("a", 0.7), TextSource("b", 0.3)
     documents = [document(f"a{i}", "a" * 400, big) for i in range(3)]
     documents += [document(f"b{i}", "b" * 400, small) for i in range(3)]
     texts = packed(documents, tokenizer, length=10, sequences=40, rng=rng)
@@ -123,7 +123,7 @@ def test_a_mixture_gives_every_source_its_share_of_any_first_sequences(tokenizer
 
 
 def test_documents_of_one_name_in_two_sources_stay_two(tokenizer, rng):
-    documents = [document("x", letter * 50, Source(letter, 0.5)) for letter in "ab"]
+    documents = [document("x", letter * 50, TextSource(letter, 0.5)) for letter in "ab"]
     texts = packed(documents, tokenizer, length=10, sequences=4, rng=rng)
     assert len(texts.document_names) == len(set(texts.documents)) == 2
 
@@ -221,8 +221,8 @@ def test_what_cannot_be_packed_is_refused(tokenizer, rng, asked, complaint):
 
 def test_a_source_with_too_small_a_share_is_refused(tokenizer, rng):
     documents = [
-        document("a", "a" * 90, Source("a", 0.99)),
-        document("b", "b" * 90, Source("b", 0.01)),
+        document("a", "a" * 90, TextSource("a", 0.99)),
+        document("b", "b" * 90, TextSource("b", 0.01)),
     ]
     with pytest.raises(TextError, match="'b' has too small a share to give one of 3 sequences"):
         packed(documents, tokenizer, length=10, sequences=3, rng=rng)

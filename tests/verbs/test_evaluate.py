@@ -14,7 +14,7 @@ from coterie.errors import TextError
 from coterie.scores.perplexity import running_windows
 from coterie.scores.sequence_losses import sequence_losses
 from coterie.texts.packing import SequenceFormat
-from coterie.texts.specs import Document, Source
+from coterie.texts.specs import Document, TextSource
 
 QUICK = ["--length", "16", "--sequences", "12", "--dtype", "float32"]
 SUMS = [
@@ -151,7 +151,7 @@ def test_a_mistake_is_one_line_and_leaves_no_store(home, capsys, tmp_path, more,
 
 def test_windows_belong_to_the_document_they_start_in(home):
     tokenizer = AutoTokenizer.from_pretrained(home / "model")
-    source = Source("s")
+    source = TextSource("s")
     documents = [Document(str(i), "badabo " * 40, source) for i in range(3)]
     form = SequenceFormat(tokenizer, 16, "always")
     texts = running_windows(documents, form, at_most=1000)
@@ -167,7 +167,7 @@ def test_windows_belong_to_the_document_they_start_in(home):
 def test_losses_do_not_depend_on_what_is_read_beside(home):
     tokenizer = AutoTokenizer.from_pretrained(home / "model")
     model = AutoModelForCausalLM.from_pretrained(home / "model", dtype=torch.float32)
-    documents = [Document("d", (home / "text.txt").read_text(), Source("s"))]
+    documents = [Document("d", (home / "text.txt").read_text(), TextSource("s"))]
     texts = running_windows(documents, SequenceFormat(tokenizer, 16), at_most=300)
     few = running_windows(documents, SequenceFormat(tokenizer, 16), at_most=2)
     told = []

@@ -130,7 +130,7 @@ class Replicas:
         coalitions = np.asarray(coalitions, dtype=bool)
         order = prefix_order(coalitions)
         waiting: Queue[Indices] = Queue()
-        for part in divided(coalitions[order], len(self.games)):
+        for part in divided_work(coalitions[order], len(self.games)):
             waiting.put(order[part])
         done: Queue[Block | BaseException | None] = Queue()
         stop = Event()
@@ -166,7 +166,7 @@ class Replicas:
             began = perf_counter()
 
 
-def divided(ordered: Coalitions, n_replicas: int) -> list[Indices]:
+def divided_work(ordered: Coalitions, n_replicas: int) -> list[Indices]:
     """Subtrees of coalitions in `prefix_order` for replicas to take; of a small question, few."""
     whole = executions(ordered).sum()
     for each in PARTS_PER_REPLICA:

@@ -41,7 +41,7 @@ Step = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How long and how hard to learn.
 
     Attributes:
@@ -90,7 +90,7 @@ def learn(
     student: Student,
     teacher: Teacher,
     tokens: NDArray[np.int64],
-    plan: Plan,
+    plan: TrainingPlan,
     *,
     checkpoint: Path,
     identity: Mapping[str, Json],
@@ -113,7 +113,7 @@ def learn(
     optimizer = torch.optim.AdamW(trained.values(), lr=plan.learning_rate, weight_decay=0.0)
     state = _load(checkpoint, trained, optimizer, identity) or _State(plan.steps)
     began, saved = time.monotonic() - state.seconds, time.monotonic()
-    order = batches(len(tokens), plan.batch, plan.seed)
+    order = training_batches(len(tokens), plan.batch, plan.seed)
     for _ in range(state.step):
         next(order)
     try:
@@ -147,7 +147,7 @@ def learning_rate(step: int, steps: int) -> float:
     return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
 
 
-def batches(n_sequences: int, size: int, seed: int) -> Iterator[Indices]:
+def training_batches(n_sequences: int, size: int, seed: int) -> Iterator[Indices]:
     """Rows of sequences, ``(size,)`` each, without end: every sequence once before any twice."""
     epoch, left = 0, np.empty(0, dtype=np.intp)
     while True:

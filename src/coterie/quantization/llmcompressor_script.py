@@ -31,7 +31,7 @@ UNTOUCHED = re.compile(r"(^|\.)(router|gate)$|vision|visual|audio|speech")
 PACKAGES = ("llmcompressor", "compressed-tensors", "torch", "transformers")
 
 
-class Job(TypedDict):
+class QuantizationJob(TypedDict):
     """What is asked for."""
 
     scheme: str
@@ -45,7 +45,7 @@ class Job(TypedDict):
 
 def main(folder: Path) -> None:
     """Quantise, save, read back, and judge before and after."""
-    job: Job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    job: QuantizationJob = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     texts = load_file(folder / "texts.safetensors")
     model = load(job["model"], job)
     found = {"before": losses(model, texts["judges"])}
@@ -65,7 +65,7 @@ def main(folder: Path) -> None:
     (folder / "made").rename(folder / "result.safetensors")
 
 
-def quantise(model: PreTrainedModel, calibration: Tensor, job: Job) -> int | None:
+def quantise(model: PreTrainedModel, calibration: Tensor, job: QuantizationJob) -> int | None:
     """Quantise in place; returns how many inputs share a scale."""
     from llmcompressor import oneshot
 
@@ -81,7 +81,7 @@ def quantise(model: PreTrainedModel, calibration: Tensor, job: Job) -> int | Non
     return group
 
 
-def load(folder: str, job: Job) -> PreTrainedModel:
+def load(folder: str, job: QuantizationJob) -> PreTrainedModel:
     """A checkpoint in its own dtype, ready to predict."""
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype="auto", trust_remote_code=job["trust"], local_files_only=True

@@ -160,7 +160,7 @@ NO_TOKEN = 2**31 - 1
 """No vocabulary has it: as end-of-text it never comes, and a generation has the length asked."""
 
 
-def greedy(new_tokens: int) -> GenerationConfig:
+def greedy_decoding(new_tokens: int) -> GenerationConfig:
     """Generate exactly this many tokens, the likeliest each time, whatever the model says."""
     return GenerationConfig(
         max_new_tokens=new_tokens,
@@ -204,7 +204,7 @@ def _one_round(
     model.generate(  # type: ignore[operator]
         ids,
         attention_mask=torch.ones_like(ids),
-        generation_config=greedy(new_tokens),
+        generation_config=greedy_decoding(new_tokens),
         stopping_criteria=StoppingCriteriaList([watch]),
     )
     steps = np.diff([start, *watch.times])

@@ -131,7 +131,7 @@ class TaskGame:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class WeightedUtility:
     """One utility of a mix.
 
     Attributes:
@@ -158,12 +158,12 @@ class Scaled:
         scale: Mean absolute change of the part's value when one single player is skipped.
     """
 
-    part: Part
+    part: WeightedUtility
     full: Vector
     scale: float
 
     @classmethod
-    def of(cls, part: Part, players: Indices) -> "Scaled":
+    def of(cls, part: WeightedUtility, players: Indices) -> "Scaled":
         """Observe the full model and the skips of single players.
 
         Raises:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
-    "Estimate", "TaskError", "TaskScores", "average", "fingerprint", "load_tasks",
-    "paired_difference", "score_tasks",
+    "MeanScore", "TaskError", "TaskScores", "average", "load_tasks",
+    "paired_difference", "score_tasks", "task_fingerprint",
 ]  # fmt: skip
 
 HEADLINES = ("acc_norm", "acc", "exact_match")
@@ -34,7 +34,7 @@ HEADLINES = ("acc_norm", "acc", "exact_match")
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MeanScore:
     """A mean and its standard error over items."""
 
     mean: float
@@ -64,7 +64,7 @@ class TaskScores:
         """The metric the task is read by."""
         return next((name for name in HEADLINES if name in self.scores), next(iter(self.scores)))
 
-    def estimate(self, metric: str | None = None) -> Estimate:
+    def estimate(self, metric: str | None = None) -> MeanScore:
         """The mean of a metric with its standard error; the headline when none is named."""
         return _estimate(self.scores[metric or self.headline])
 
@@ -145,7 +145,7 @@ def score_tasks(
     return results
 
 
-def fingerprint(task: "Task", limit: int | None = None) -> str:
+def task_fingerprint(task: "Task", limit: int | None = None) -> str:
     """SHA-256 of all that decides a task's score but the model: definition, items and their order.
 
     Args:
@@ -170,7 +170,7 @@ def fingerprint(task: "Task", limit: int | None = None) -> str:
     return total.hexdigest()
 
 
-def paired_difference(a: TaskScores, b: TaskScores, metric: str | None = None) -> Estimate:
+def paired_difference(a: TaskScores, b: TaskScores, metric: str | None = None) -> MeanScore:
     """``a − b`` on one task, item by item, with the standard error of the paired difference.
 
     Raises:
@@ -187,22 +187,22 @@ def paired_difference(a: TaskScores, b: TaskScores, metric: str | None = None) -
     return _estimate(a.scores[name] - b.scores[name])
 
 
-def average(estimates: Sequence[Estimate]) -> Estimate:
+def average(estimates: Sequence[MeanScore]) -> MeanScore:
     """The plain mean over tasks; their items are different, so the errors are independent."""
     if not estimates:
         raise TaskError("an average needs at least one task")
     squares = sum(estimate.standard_error**2 for estimate in estimates)
-    return Estimate(
+    return MeanScore(
         float(np.mean([estimate.mean for estimate in estimates])),
         float(np.sqrt(squares)) / len(estimates),
         sum(estimate.n_items for estimate in estimates),
     )
 
 
-def _estimate(scores: Vector) -> Estimate:
+def _estimate(scores: Vector) -> MeanScore:
     n = len(scores)
     error = float(scores.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-    return Estimate(float(scores.mean()), error, n)
+    return MeanScore(float(scores.mean()), error, n)
 
 
 def _scores(

@@ -22,7 +22,7 @@ _EITHER_FIRST = frozenset(("matmul", "__matmul__", "mm", "bmm"))
 _BIAS_FIRST = frozenset(("addmm", "baddbmm"))
 
 
-class Watch(TorchFunctionMode):
+class InputWatch(TorchFunctionMode):
     """Inside this block, every product with the weight of a map adds to that map's statistics.
 
     Args:
@@ -140,7 +140,9 @@ def _operands(args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[obje
     return found[0], found[1]
 
 
-def checked(statistics: Sequence[Statistics], maps: Sequence[LinearMap], where: str) -> None:
+def checked_statistics(
+    statistics: Sequence[Statistics], maps: Sequence[LinearMap], where: str
+) -> None:
     """Refuse statistics that are no numbers.
 
     Args:

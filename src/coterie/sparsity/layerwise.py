@@ -18,7 +18,7 @@ from coterie.engine.parts.replay import check_replay
 from coterie.errors import ModelError
 from coterie.models.loaded.stack import Stack
 from coterie.sparsity.bounds import SparsityError
-from coterie.sparsity.input_statistics import Watch, checked, experts_one_by_one
+from coterie.sparsity.input_statistics import InputWatch, checked_statistics, experts_one_by_one
 from coterie.sparsity.levels import (
     Allocation,
     LayerLevel,
@@ -117,11 +117,11 @@ class Calibration:
             return [Statistics() for _ in maps]
         if self._layers.weights is not None:
             self._layers.weights.hold(layer)
-        with experts_one_by_one(maps), Watch(maps, pruner.needs) as watch:
+        with experts_one_by_one(maps), InputWatch(maps, pruner.needs) as watch:
             for _ in self._pass(layer):
                 pass
         found = watch.statistics()
-        checked(found, maps, f"{self.stack.path}.{layer}")
+        checked_statistics(found, maps, f"{self.stack.path}.{layer}")
         return found
 
     def advance(self, layer: int) -> None:

@@ -100,7 +100,7 @@ def most_judged(n_units: int, n_starts: int) -> float:
     return n_starts + ROUNDS * (SHARE * singles + pairs + OFFSPRING)
 
 
-def guided(
+def guided_allocation(
     judge: Judge,
     starts: Levels,
     space: Space,

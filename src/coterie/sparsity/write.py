@@ -163,7 +163,7 @@ class Sparsity:
     of_all: float
 
 
-def check_written(
+def check_sparse(
     layers: Iterable[PrunedLayer],
     source: Source,
     model: PreTrainedModel,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.errors import TextError
-from coterie.texts.specs import Document, Source
+from coterie.texts.specs import Document, TextSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -93,7 +93,7 @@ def check_length(length: int, context: int | None) -> None:
 class Window:
     """Consecutive tokens of one document, or of short documents joined."""
 
-    source: Source
+    source: TextSource
     document: str
     tokens: NDArray[np.int64]
 
@@ -103,7 +103,7 @@ class Packer:
 
     def __init__(
         self,
-        source: Source,
+        source: TextSource,
         documents: Sequence[Document],
         tokenizer: "PreTrainedTokenizerBase",
         body: int,
@@ -159,7 +159,7 @@ class Packer:
 
 
 def deal(
-    streams: dict[Source, Packer], sequences: int | None, at_most: int | None = None
+    streams: dict[TextSource, Packer], sequences: int | None, at_most: int | None = None
 ) -> list[Window]:
     """Take windows from the sources so that every first few hold the shares as well as they can.
 
@@ -194,7 +194,7 @@ def deal(
     return chosen
 
 
-def _too_little(source: Source, packer: Packer, sequences: int | None) -> str:
+def _too_little(source: TextSource, packer: Packer, sequences: int | None) -> str:
     there = f"text '{source.name}' has {packer.n_tokens} tokens in {packer.n_documents} documents"
     if packer.n_windows == 0:
         return f"{there}, and one sequence needs {packer.body}: give more text or a smaller length"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from coterie.errors import TextError
 from coterie.texts.packing import Packer, SequenceFormat, deal
-from coterie.texts.specs import Document, Source
+from coterie.texts.specs import Document, TextSource
 
 Tokens = NDArray[np.int64]
 """Token ids ``(n_sequences, length)``."""
@@ -33,7 +33,7 @@ class TextSet:
     """One line that says what the text is, without any path."""
     bos: bool
     """Whether every sequence starts with what the tokenizer puts before a text."""
-    sources: tuple[Source, ...] = ()
+    sources: tuple[TextSource, ...] = ()
 
     @property
     def n_sequences(self) -> int:
@@ -122,7 +122,7 @@ def pack(
         TextError: length out of range, no BOS where one is asked, or too little text.
     """
     prefix = form.prefix()
-    grouped: dict[Source, list[Document]] = {}
+    grouped: dict[TextSource, list[Document]] = {}
     for document in documents:
         grouped.setdefault(document.source, []).append(document)
     body = form.length - len(prefix)
@@ -130,7 +130,7 @@ def pack(
         source: Packer(source, its, form.tokenizer, body, rng) for source, its in grouped.items()
     }
     chosen = deal(streams, sequences, at_most)
-    places: dict[tuple[Source, str], int] = {}
+    places: dict[tuple[TextSource, str], int] = {}
     own = [places.setdefault((w.source, w.document), len(places)) for w in chosen]
     return TextSet(
         np.array([[*prefix, *window.tokens] for window in chosen], dtype=np.int64),
@@ -155,14 +155,16 @@ def joined(first: TextSet, then: TextSet) -> TextSet:
     return replace(first, tokens=tokens, documents=documents, document_names=names)
 
 
-def describe(sources: Sequence[Source]) -> str:
+def describe(sources: Sequence[TextSource]) -> str:
     """One line that names the sources, with their shares where there are several."""
     if len(sources) == 1:
         return str(sources[0])
     return " + ".join(f"{source.share:.0%} {source}" for source in sources)
 
 
-def _first_ranks(characters: dict[str, int], source: Source, seed: int, share: float) -> set[str]:
+def _first_ranks(
+    characters: dict[str, int], source: TextSource, seed: int, share: float
+) -> set[str]:
     if len(characters) < 2:
         raise TextError(
             f"text '{source.name}' is a single document, so none can be set aside to judge by: "

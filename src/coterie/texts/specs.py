@@ -33,7 +33,7 @@ CHARACTERS_PER_TOKEN = 16
 
 
 @dataclass(frozen=True)
-class Source:
+class TextSource:
     """Where documents come from, as a report may print it: no path, no user."""
 
     name: str
@@ -53,7 +53,7 @@ class Document:
 
     name: str
     text: str
-    source: Source
+    source: TextSource
 
     @cached_property
     def key(self) -> str:
@@ -128,16 +128,16 @@ def _open_source(
     tokenizer: "PreTrainedTokenizerBase",
     half: Half,
     rng: np.random.Generator,
-) -> tuple[Source, Iterable[NamedText]]:
+) -> tuple[TextSource, Iterable[NamedText]]:
     if spec == "stdlib":
         name = f"stdlib ({half} half), Python {platform.python_version()}"
-        return Source(name, share), _stdlib(half)
+        return TextSource(name, share), _stdlib(half)
     local = _local(spec)
     if local is not None:
         path, column = local
         files = find_files(path)
         texts = read_files(path, files, column, tokenizer)
-        return Source(path.resolve().name, share, files_sha256(files)), texts
+        return TextSource(path.resolve().name, share, files_sha256(files)), texts
     hub = parse_hub(spec)
     if hub is None or _looks_like_a_path(spec):
         raise TextError(
@@ -146,7 +146,7 @@ def _open_source(
         )
     revision = find_revision(hub)
     texts = read_hub(hub, revision, tokenizer, seed=int(rng.integers(2**31)))
-    return Source(_hub_name(hub, revision), share), texts
+    return TextSource(_hub_name(hub, revision), share), texts
 
 
 def _local(spec: str) -> tuple[Path, str | None] | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from coterie.models.cutting.config import checked
+from coterie.models.cutting.config import checked_config
 from coterie.models.cutting.preview import Inspection, inspect_config
 from coterie.models.files.sources import resolve_config
 
@@ -39,7 +39,7 @@ def complement(cut: tuple[int, ...], n_players: int) -> tuple[int, ...]:
     Raises:
         CutError: A layer that is not there, or named twice.
     """
-    gone = checked(cut, n_players)
+    gone = checked_config(cut, n_players)
     return tuple(player for player in range(n_players) if player not in gone)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from coterie.game.coalitions import Coalitions, Indices, Matrix, ValueFunction, Vector, sizes
 from coterie.game.designs import NO_ONE, Stratum, draw_strata, enumerate_all
 from coterie.game.estimation.refits import Refits
-from coterie.game.estimation.sampling import evaluate
+from coterie.game.estimation.sampling import evaluate_bases
 from coterie.game.estimation.semivalues import over_strata
 
 
@@ -68,7 +68,7 @@ def sampled_interactions(
     before repeats. Over `every_size` this is the Shapley interaction index; over the strata of one
     study, the interaction near those sizes.
     """
-    return _over(lambda coalitions: evaluate(value, coalitions), strata, locked)
+    return _over(lambda coalitions: evaluate_bases(value, coalitions), strata, locked)
 
 
 def interactions_from(

@@ -12,7 +12,7 @@ from scipy import linalg
 
 from coterie.game.coalitions import Coalitions, Indices, Matrix, ValueFunction, Vector
 from coterie.game.designs import NO_ONE, draw_subsets
-from coterie.game.estimation.sampling import evaluate
+from coterie.game.estimation.sampling import evaluate_bases
 from coterie.game.estimation.semivalues import Estimate, placed
 
 
@@ -48,7 +48,7 @@ def kernel_shapley(
     pairs = np.concatenate([members for members, _, _ in layers])
     asked = np.ones((2 + 2 * len(pairs), n_players), dtype=bool)
     asked[:, free] = np.concatenate([ends, pairs, ~pairs])
-    values = evaluate(value, asked)
+    values = evaluate_bases(value, asked)
     nobody, everyone = values[:2]
     upper, lower = np.split(values[2:] - nobody, 2)
 
@@ -128,7 +128,7 @@ def sliding_window_shapley(
     joined = without.copy()
     joined[np.arange(len(free)), :, free] = True
     asked = np.stack([joined, without]).reshape(-1, n_players)
-    gains = np.subtract(*evaluate(value, asked).reshape(2, len(free), -1))
+    gains = np.subtract(*evaluate_bases(value, asked).reshape(2, len(free), -1))
     nothing = np.zeros(len(free))
     found = Estimate("sliding-window Shapley", gains @ weights, nothing, np.full(len(free), np.inf))
     return placed(found, n_players, free)

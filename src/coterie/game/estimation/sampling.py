@@ -52,7 +52,7 @@ def sampled(
     joined = without.copy()
     joined[np.arange(n_free), :, free] = True
     asked = np.stack([joined, without]).reshape(-1, n_players)
-    gains = np.subtract(*evaluate(value, asked).reshape(2, n_free, -1))
+    gains = np.subtract(*evaluate_bases(value, asked).reshape(2, n_free, -1))
     lengths = np.array([part.shape[1] for part in parts])
     by_size = np.split(gains.T, np.cumsum(lengths)[:-1])
     populations = [comb(n_free - 1, size) for size in used]
@@ -84,7 +84,7 @@ def permutation_shapley(
     arrival = np.argsort(orders, axis=1)
     walks = np.ones((draws, len(free) + 1, n_players), dtype=bool)
     walks[:, :, free] = arrival[:, None, :] < np.arange(len(free) + 1)[None, :, None]
-    values = evaluate(value, walks.reshape(-1, n_players)).reshape(draws, -1)
+    values = evaluate_bases(value, walks.reshape(-1, n_players)).reshape(draws, -1)
     gains = np.take_along_axis(np.diff(values, axis=1), arrival, axis=1)
     variances = gains.var(axis=0, ddof=1)[None] / draws
     freedoms = np.full_like(variances, draws - 1)
@@ -116,12 +116,12 @@ def true_gains(
     n_base, n_players = base.shape
     switched = base[:, None, :] ^ np.eye(n_players, dtype=bool)[free]
     asked = np.concatenate([base, switched.reshape(-1, n_players)])
-    values = evaluate(value, asked)
+    values = evaluate_bases(value, asked)
     towards = values[:n_base, None] - values[n_base:].reshape(n_base, len(free))
     return asked, values, np.where(base[:, free], towards, -towards)
 
 
-def evaluate(value: ValueFunction, coalitions: Coalitions) -> Vector:
+def evaluate_bases(value: ValueFunction, coalitions: Coalitions) -> Vector:
     """Values of coalitions, each distinct one asked once; a value that is not finite is refused."""
     first, inverse = distinct(coalitions)
     values = np.asarray(value(coalitions[first]), dtype=np.float64)

@@ -55,7 +55,7 @@ def held_out_fidelity(
     folds = min(folds, len(targets))
     if folds < 2:
         raise ValueError(f"fidelity needs at least 2 coalitions, got {len(targets)}")
-    fold = deal(coalitions, folds, rng)
+    fold = deal_folds(coalitions, folds, rng)
     training = [np.flatnonzero(fold != k) for k in range(folds)]
     longest = max(len(rows) for rows in training)
     training = [np.resize(rng.permutation(rows), longest) for rows in training]
@@ -71,7 +71,7 @@ def held_out_fidelity(
     return Fidelity(surrogate.name, folds, overall, by_size), predictions
 
 
-def deal(coalitions: Coalitions, folds: int, rng: np.random.Generator) -> np.ndarray:
+def deal_folds(coalitions: Coalitions, folds: int, rng: np.random.Generator) -> np.ndarray:
     """Which fold each coalition belongs to, ``(n_coalitions,)``: at random, evenly in each size."""
     order = rng.permutation(len(coalitions))
     order = order[np.argsort(sizes(coalitions)[order], kind="stable")]

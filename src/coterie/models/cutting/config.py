@@ -49,7 +49,7 @@ _NOT_PER_LAYER = ("token", "rope_parameters", "rope_scaling", "mrope", "architec
 Fields = dict[str, object]
 
 
-def checked(kept: Sequence[int], n_players: int) -> tuple[int, ...]:
+def checked_config(kept: Sequence[int], n_players: int) -> tuple[int, ...]:
     """The kept players, ascending.
 
     Raises:
@@ -83,7 +83,7 @@ def cut_config(
     new = copy.deepcopy(config)
     text = text_config(new)
     n_players = n_players or next(iter(layer_counts(text).values()))
-    players = checked(kept, n_players)
+    players = checked_config(kept, n_players)
     for name, value in cut_fields(dict(vars(text)), players, n_players).items():
         setattr(text, name, value)
     _renumber_overrides(text, players)

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from coterie.errors import CutError
-from coterie.models.cutting.config import checked, config_changes, cut_config
+from coterie.models.cutting.config import checked_config, config_changes, cut_config
 from coterie.models.families.fields import text_config
 from coterie.models.families.registry import check_kept, family_of
 from coterie.models.loaded.stack import find_stack
@@ -42,7 +42,7 @@ def cut_model(model: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
         CutError: An index out of range, named twice, or of a locked layer.
     """
     stack = find_stack(model)
-    players = checked(kept, stack.n_players)
+    players = checked_config(kept, stack.n_players)
     check_kept(model.config, players, stack.n_players)
     config = cut_config(model.config, players, stack.n_players)
     with torch.device("meta"):

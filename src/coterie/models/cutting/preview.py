@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from transformers import PretrainedConfig
 
-from coterie.models.cutting.config import checked, config_changes, cut_config
+from coterie.models.cutting.config import checked_config, config_changes, cut_config
 from coterie.models.cutting.structure import meta_model, structural_differences
 from coterie.models.families.family import layer_kinds
 from coterie.models.families.fields import text_config
@@ -67,7 +67,7 @@ def inspect_config(
     total = whole.num_parameters()
     changes, after = dict[str, object](), total
     if kept is not None:
-        kept = checked(kept, stack.n_players)
+        kept = checked_config(kept, stack.n_players)
         check_kept(config, kept, stack.n_players)
         new = cut_config(config, kept, stack.n_players)
         changes = config_changes(config, new)

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from coterie.models.cutting.config import checked, config_changes, cut_config, is_sub_config
+from coterie.models.cutting.config import checked_config, config_changes, cut_config, is_sub_config
 from coterie.models.cutting.layer_names import DiskStack, find_disk_stack
 from coterie.models.cutting.quantization import renumber_quantization
 from coterie.models.cutting.structure import check_structure
@@ -84,7 +84,7 @@ def write_cut(
     """
     config = source.config()
     stack = find_disk_stack(source.entries, config)
-    players = checked(kept, stack.n_players)
+    players = checked_config(kept, stack.n_players)
     check_kept(config, players, stack.n_players)
     check_structure(config, players, trust_remote_code=source.trust_remote_code)
     new_config = cut_config(config, players, stack.n_players)

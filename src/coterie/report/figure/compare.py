@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from coterie.report.schema.compare import Comparison
-from coterie.report.terminal.compare import ordered, removals
+from coterie.report.terminal.compare import best_first, removals
 
 _OURS = {"paper": "#2a6f97", "guided": "#c44536"}
 
@@ -16,7 +16,7 @@ def draw_comparison(found: Comparison, path: Path) -> None:
     figure = Figure(figsize=(4.4 * len(sizes), 4.2), layout="constrained")
     panels = figure.subplots(1, len(sizes), squeeze=False)[0]
     for axes, removed in zip(panels, sizes, strict=True):
-        for row in ordered(found, removed):
+        for row in best_first(found, removed):
             if row.gap is not None or row.cost is None:
                 continue
             cost = row.cost

@@ -29,7 +29,7 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
         out.print(line, markup=False)
     for removed in removals(found):
         out.print(f"\n[bold]{_title(found, removed)}[/bold]")
-        rows = ordered(found, removed)
+        rows = best_first(found, removed)
         there = [found.full, *(row for row in rows if row.gap is None)]
         heads, lines = _heads(found), [_line(found, row) for row in there]
         for part in _halves(found):
@@ -54,7 +54,7 @@ def markdown(found: Comparison) -> str:
     parts = [f"# {found.model}: methods under one evaluator\n", *_settings(found)]
     for removed in removals(found):
         parts += [f"\n## {_title(found, removed)}\n", _bar(heads), _bar(["---"] * len(heads))]
-        for row in [found.full, *ordered(found, removed)]:
+        for row in [found.full, *best_first(found, removed)]:
             if row.gap is None:
                 parts.append(_bar(_line(found, row)))
             else:
@@ -79,7 +79,7 @@ def removals(found: Comparison) -> list[int]:
     return sorted({row.removed for row in found.rows})
 
 
-def ordered(found: Comparison, removed: int) -> list[RowPart]:
+def best_first(found: Comparison, removed: int) -> list[RowPart]:
     """The rows of one number removed, lowest loss on the first length first, gaps last."""
     rows = [row for row in found.rows if row.removed == removed]
     return sorted(
@@ -93,7 +93,7 @@ def verdict(found: Comparison) -> str:
     told = []
     for removed in removals(found):
         for place, text in enumerate(found.held_out):
-            rows = [row for row in ordered(found, removed) if row.held_out]
+            rows = [row for row in best_first(found, removed) if row.held_out]
             best = [row.title for row in rows if row.held_out[place].best]
             tied = [row.title for row in rows if row.held_out[place].tied]
             if best:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from coterie.game.coalitions import Vector
-from coterie.healing.distill import Learned, Plan, check_resume, learn
+from coterie.healing.distill import Learned, TrainingPlan, check_resume, learn
 from coterie.healing.origin import HealError, kept_players
 from coterie.healing.students import Student
 from coterie.healing.write import check_written, write_healed
@@ -186,11 +186,13 @@ def _taught(
     )
 
 
-def _plan(job: HealJob) -> Plan:
+def _plan(job: HealJob) -> TrainingPlan:
     request = job.request
     width = int(getattr(text_config(job.full.config()), "hidden_size", _WIDTH))
     rate = request.learning_rate or RATES[request.mode] * min(1.0, _WIDTH / width)
-    return Plan(request.steps, request.batch, rate, request.seams, request.minutes, request.seed)
+    return TrainingPlan(
+        request.steps, request.batch, rate, request.seams, request.minutes, request.seed
+    )
 
 
 def _judged(
@@ -206,7 +208,7 @@ def _in_memory(student: Student, tokens: Tokens) -> float:
 
 
 def _learning(
-    request: Healing, plan: Plan, learned: Learned, pair: TeacherAndStudent
+    request: Healing, plan: TrainingPlan, learned: Learned, pair: TeacherAndStudent
 ) -> LearningPart:
     return LearningPart(
         mode=request.mode,

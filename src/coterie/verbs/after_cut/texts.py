@@ -17,7 +17,7 @@ from coterie.report.schema.record import CheckpointRecord
 from coterie.texts.packing import BOS_POLICIES, SequenceFormat, encode
 from coterie.texts.recipe import CALIBRATION_ON_HUB, TextRecipe
 from coterie.texts.sets import TextSet, pack
-from coterie.texts.specs import Document, Source, read_documents
+from coterie.texts.specs import Document, TextSource, read_documents
 from coterie.verbs.shared.defaults import context_of
 from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, LENGTH, SEQUENCES
 
@@ -131,7 +131,7 @@ def healing_texts(
     rng, length = np.random.default_rng([seed, 5]), judges.length
     if text is None and full == REFERENCE:
         named = list(training_documents())
-        source = Source(TRAINING)
+        source = TextSource(TRAINING)
         places = rng.permutation(len(named))
         documents = [Document(named[i][0], named[i][1], source) for i in places]
     else:

@@ -150,7 +150,7 @@ class Judge:
 _NO_SPEED: dict[str, Json] = {"tokens_per_second": None, "speedup": None}
 
 
-def losses_of(judged: Mapping[str, Json], text: str) -> Vector:
+def judged_losses(judged: Mapping[str, Json], text: str) -> Vector:
     """The loss of each sequence of a text, ``(n_sequences,)``, as it was observed."""
     losses = judged["losses"]
     assert isinstance(losses, Mapping)

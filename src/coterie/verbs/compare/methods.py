@@ -71,10 +71,10 @@ def play(
     """
     if name in SEARCH_METHODS:
         return _ours(workspace, name, removals, seed, progress)
-    return RIVALS[name].play(task_of(workspace, removals, seed))
+    return RIVALS[name].play(rival_task(workspace, removals, seed))
 
 
-def task_of(workspace: Workspace, removals: tuple[int, ...], seed: int) -> Task:
+def rival_task(workspace: Workspace, removals: tuple[int, ...], seed: int) -> Task:
     """What a rival is given: the same texts, and the game behind the same store."""
     played, engines = workspace.calibration, [workspace.calibration.engine]
 

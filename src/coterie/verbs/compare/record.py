@@ -20,7 +20,7 @@ from coterie.report.schema.compare import (
     RowSizePart,
 )
 from coterie.texts.sets import TextSet
-from coterie.verbs.compare.judge import losses_of
+from coterie.verbs.compare.judge import judged_losses
 from coterie.verbs.compare.methods import methods, searches
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.tasks import accuracies
@@ -47,7 +47,7 @@ class Cell:
 
     def losses(self, text: str) -> Vector:
         """The mean over its draws of each sequence's loss, not yet read as finite."""
-        return np.mean([losses_of(one, text) for one in self.judged], axis=0)
+        return np.mean([judged_losses(one, text) for one in self.judged], axis=0)
 
     def coalitions(self) -> list[str]:
         """What is kept, a text a draw."""
@@ -67,7 +67,7 @@ class _Frame:
 
     def mean(self, cells: Sequence[Cell], text: str) -> tuple[Vector, int]:
         """Losses ``(n_sequences,)`` averaged over cells, and how many were read as the floor."""
-        raw = np.array([losses_of(one, text) for cell in cells for one in cell.judged])
+        raw = np.array([judged_losses(one, text) for cell in cells for one in cell.judged])
         bad = ~np.isfinite(raw)
         weights = np.array([1 / len(cell.judged) for cell in cells for _ in cell.judged])
         workspace = np.where(bad, self.floor, raw)

@@ -20,7 +20,7 @@ from coterie.report.schema.compare import Comparison
 from coterie.rivals import Outcome, Rewrite, Selection
 from coterie.scores.speed import peak_memory
 from coterie.scores.task_definitions import load_groups
-from coterie.scores.tasks import fingerprint
+from coterie.scores.tasks import task_fingerprint
 from coterie.store.observations import Notes
 from coterie.texts.sets import TextSet
 from coterie.verbs.compare.judge import Judge
@@ -84,7 +84,7 @@ def _identity(
         **prepared.identity({**prepared.request.as_json(), **request.as_json()}),
         "judged_on": {name: text.sha256 for name, text in texts.items()},
         "items": {
-            name: {task: fingerprint(one, request.limit) for task, one in members.items()}
+            name: {task: task_fingerprint(one, request.limit) for task, one in members.items()}
             for name, members in groups.items()
         },
     }

@@ -25,7 +25,7 @@ from coterie.report.schema.evaluate import Judgement
 from coterie.scores.perplexity import PRESETS, running_windows
 from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.task_definitions import PAPER_TASKS, load_groups
-from coterie.scores.tasks import TaskScores, fingerprint, score_tasks
+from coterie.scores.tasks import TaskScores, score_tasks, task_fingerprint
 from coterie.store.observations import Store, default_path
 from coterie.texts.packing import BosPolicy, SequenceFormat, check_length
 from coterie.texts.sets import TextSet
@@ -196,7 +196,7 @@ def evaluate(
     )
 
 
-def held_out_texts(
+def held_out_windows(
     request: EvaluateRequest, tokenizer: "PreTrainedTokenizerBase", text: str
 ) -> TextSet:
     """The windows of one text, as this tokenizer cuts it."""
@@ -215,7 +215,7 @@ def held_out_texts(
 def _on_text(
     request: EvaluateRequest, subject: Subject, text: str, book: Store
 ) -> tuple[TextSet, Vector]:
-    texts = held_out_texts(request, subject.tokenizer, text)
+    texts = held_out_windows(request, subject.tokenizer, text)
     number = book.game({**subject.identity(), "kind": "losses", "sequences": texts.sha256})
     known = book.note(number, "losses")
     if known is None:
@@ -234,7 +234,7 @@ def _on_task(
     asked: dict[str, Json] = {
         "kind": "task",
         "task": name,
-        "items": fingerprint(task, request.limit),
+        "items": task_fingerprint(task, request.limit),
         "limit": request.limit,
         "bos": request.bos,
         "tokenizer": subject.tokenizer_identity,

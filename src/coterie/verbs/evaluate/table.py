@@ -10,7 +10,7 @@ from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
 from coterie.plain import finite
 from coterie.report.schema.evaluate import EstimatePart, ModelRow, PerplexityRow, TaskRow
-from coterie.scores.tasks import Estimate, TaskScores, average, paired_difference
+from coterie.scores.tasks import MeanScore, TaskScores, average, paired_difference
 from coterie.texts.sets import TextSet
 
 Losses = Mapping[str, tuple[TextSet, Vector]]
@@ -107,7 +107,7 @@ def _average(scores: Scores) -> EstimatePart | None:
     return _part(average(accuracies)) if len(accuracies) > 1 else None
 
 
-def _part(found: Estimate) -> EstimatePart:
+def _part(found: MeanScore) -> EstimatePart:
     return EstimatePart(mean=finite(found.mean), error=finite(found.standard_error))
 
 

@@ -19,8 +19,8 @@ from coterie.report.schema.record import Record
 from coterie.report.schema.search import BudgetPart, UtilityPart
 from coterie.report.schema.utilities import UtilityReport
 from coterie.scores.task_definitions import load_tasks
-from coterie.scores.task_game import Measure, MixedGame, Part, Scaled, TaskGame
-from coterie.scores.tasks import fingerprint
+from coterie.scores.task_game import Measure, MixedGame, Scaled, TaskGame, WeightedUtility
+from coterie.scores.tasks import task_fingerprint
 from coterie.store.stored_game import StoredGame
 from coterie.verbs.evaluate.run import tokenizer_identity
 from coterie.verbs.search.paper import PaperStudy
@@ -86,7 +86,9 @@ def items_asked(request: Request, tasks: Mapping[str, "Task"]) -> dict[str, Json
     """A hash of everything asked of each task: part of what decides the answer, if any is."""
     if not tasks:
         return {}
-    items = {name: fingerprint(task, request.task_items) for name, task in sorted(tasks.items())}
+    items = {
+        name: task_fingerprint(task, request.task_items) for name, task in sorted(tasks.items())
+    }
     return {"tasks_sha256": {**items}}
 
 
@@ -154,7 +156,7 @@ def game_of_task(workspace: Workspace, name: str, task: "Task") -> StoredGame:
     """The task as a game behind the store, under everything its answers depend on."""
     source, book = workspace.prepared.source, workspace.calibration.game.store
     limit = workspace.request.task_items
-    asked = fingerprint(task, limit)
+    asked = task_fingerprint(task, limit)
     game = TaskGame(
         name,
         task,
@@ -184,7 +186,7 @@ def game_of_task(workspace: Workspace, name: str, task: "Task") -> StoredGame:
     return StoredGame(game, book, number)
 
 
-def _text_part(workspace: Workspace, name: str, weight: float) -> Part:
+def _text_part(workspace: Workspace, name: str, weight: float) -> WeightedUtility:
     quantity, sign, measure = _TEXTS[name]
     vocabulary = workspace.calibration.engine.vocabulary
 
@@ -192,10 +194,10 @@ def _text_part(workspace: Workspace, name: str, weight: float) -> Part:
         return sign * read(seen, quantity, vocabulary)[0]
 
     played = workspace.calibration
-    return Part(name, weight, played.game, scores, played.texts.documents, measure)
+    return WeightedUtility(name, weight, played.game, scores, played.texts.documents, measure)
 
 
-def _task_part(name: str, measure: Measure, weight: float, game: StoredGame) -> Part:
+def _task_part(name: str, measure: Measure, weight: float, game: StoredGame) -> WeightedUtility:
     inner = game.inner
     assert isinstance(inner, TaskGame)
     told = {"margin": "log-likelihood margin, nats", "acc": "accuracy"}[measure]
@@ -203,7 +205,7 @@ def _task_part(name: str, measure: Measure, weight: float, game: StoredGame) -> 
     def scores(seen: Observations) -> Matrix:
         return inner.scores(seen, measure)
 
-    return Part(name, weight, game, scores, np.arange(len(inner.items)), told)
+    return WeightedUtility(name, weight, game, scores, np.arange(len(inner.items)), told)
 
 
 def study_of(

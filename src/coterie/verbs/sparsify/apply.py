@@ -31,7 +31,7 @@ from coterie.sparsity.levels import PrunedLayer
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import find_units
 from coterie.sparsity.variant_game import ChoiceGame, JudgedModel, Readings, no_variants
-from coterie.sparsity.write import SparseWriter, Sparsity, check_written
+from coterie.sparsity.write import SparseWriter, Sparsity, check_sparse
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace
@@ -42,7 +42,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class SparseOutcome:
     """A checkpoint that was written, judged and proved.
 
     Attributes:
@@ -94,7 +94,7 @@ class Whole:
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
+class WrittenSparse:
     """A pruned checkpoint, and what the model that it was written from did; that one may go.
 
     Attributes:
@@ -118,7 +118,7 @@ def judged_whole(workspace: Workspace, progress: Progress) -> Whole:
     return Whole(game.observe(judged.as_it_is()), game.readings, shape)
 
 
-def pruned_here(workspace: Workspace, job: Job, whole: Whole) -> Written:
+def pruned_here(workspace: Workspace, job: Job, whole: Whole) -> WrittenSparse:
     """Prune the opened model itself, all of its layers; its weights are changed.
 
     Args:
@@ -129,7 +129,7 @@ def pruned_here(workspace: Workspace, job: Job, whole: Whole) -> Written:
     return _pruned(job, job.prepared.source, workspace.model, whole)
 
 
-def pruned_cut(job: Job, whole: Whole) -> Outcome:
+def pruned_cut(job: Job, whole: Whole) -> SparseOutcome:
     """Prune the model without the layers that are cut, and prove what was written.
 
     It is read from files of its own, so the full model must have been let go before.
@@ -143,7 +143,7 @@ def pruned_cut(job: Job, whole: Whole) -> Outcome:
         trust = source.trust_remote_code
         cut = resolve(str(Path(scratch) / "cut"), None, trust_remote_code=trust)
 
-        def written() -> Written:
+        def written() -> WrittenSparse:
             model = load_model(cut, dtype=prepared.dtype, device=prepared.device)
             return _pruned(job, cut, model, whole)
 
@@ -160,7 +160,9 @@ def run_and_collect(work: Callable[[], Result]) -> Result:
     return done
 
 
-def proved(written: Written, source: Source, folder: Path, progress: Progress) -> Outcome:
+def proved(
+    written: WrittenSparse, source: Source, folder: Path, progress: Progress
+) -> SparseOutcome:
     """Read the checkpoint back and hold it against what was pruned; its model must be gone.
 
     Args:
@@ -179,9 +181,9 @@ def proved(written: Written, source: Source, folder: Path, progress: Progress) -
     sparse = resolve(str(folder), None, trust_remote_code=trusted)
     # Zeros are counted in the widest dtype on disk: what a narrower one rounds to zero is none.
     model = load_model(sparse, dtype=_widest(sparse), device="cpu")
-    counted = check_written(written.layers, source, model, folder)
+    counted = check_sparse(written.layers, source, model, folder)
     proof = _verification(checked, counted)
-    return Outcome(written.layers, counted, written.before, written.after, proof)
+    return SparseOutcome(written.layers, counted, written.before, written.after, proof)
 
 
 def _widest(source: Source) -> torch.dtype | None:
@@ -198,7 +200,7 @@ def _judged(
     return JudgedModel(model, stack, tokens, shape, prepared.request.state_memory)
 
 
-def _pruned(job: Job, source: Source, model: PreTrainedModel, whole: Whole) -> Written:
+def _pruned(job: Job, source: Source, model: PreTrainedModel, whole: Whole) -> WrittenSparse:
     """Prune in sequence into the folder, then measure the model as it now is."""
     stack, prepared, request = find_stack(model), job.prepared, job.request
     units = find_units(model, stack, request.base.player_kind(), request.group())
@@ -218,7 +220,7 @@ def _pruned(job: Job, source: Source, model: PreTrainedModel, whole: Whole) -> W
     # What is read back later must do on a few texts what this model in memory does.
     few = torch.from_numpy(prepared.calibration.tokens[:PROVED_SEQUENCES])
     expected = expect(model, stack, [True] * stack.n_players, few)
-    return Written(written, expected, whole.before, after)
+    return WrittenSparse(written, expected, whole.before, after)
 
 
 def _verification(checked: Verification, counted: Sparsity) -> dict[str, Json]:

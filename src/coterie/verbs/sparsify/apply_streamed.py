@@ -24,10 +24,10 @@ from coterie.sparsity.levels import PrunedLayer
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import find_units
 from coterie.sparsity.variant_game import ChoiceGame, JudgedModel, no_variants
-from coterie.sparsity.write import SparseWriter, Sparsity, check_written
+from coterie.sparsity.write import SparseWriter, Sparsity, check_sparse
 from coterie.verbs.shared.text_game import stream_part
 from coterie.verbs.shared.workspace import Workspace
-from coterie.verbs.sparsify.apply import Job, Outcome
+from coterie.verbs.sparsify.apply import Job, SparseOutcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class _Pruned:
     losses: Vector
 
 
-def applied_streamed(workspace: Workspace, job: Job) -> Outcome:
+def applied_streamed(workspace: Workspace, job: Job) -> SparseOutcome:
     """Prune the layers of the files in sequence into a copy of them; judge and prove that.
 
     Raises:
@@ -65,12 +65,12 @@ def applied_streamed(workspace: Workspace, job: Job) -> Outcome:
     trust = prepared.source.trust_remote_code
     sparse, gap = proof.reopened(job.folder, trust_remote_code=trust)
     weights = _from_files(sparse).layers.weights
-    counted = check_written(pruned.layers, prepared.source, sparse.model, job.folder, weights)
+    counted = check_sparse(pruned.layers, prepared.source, sparse.model, job.folder, weights)
     progress.say("judging the sparse model on held-out text")
     judged = _judged(sparse, tokens, memory)
     after = ChoiceGame(judged, no_variants, like=full.readings).observe(judged.as_it_is())
     verification = _verification(gap, len(pruned.losses), counted)
-    return Outcome(pruned.layers, counted, before, after, verification)
+    return SparseOutcome(pruned.layers, counted, before, after, verification)
 
 
 def streaming_part(workspace: Workspace, distinct: int) -> StreamPart:

@@ -29,9 +29,9 @@ from coterie.verbs.shared.workspace import Workspace, open_workspace
 from coterie.verbs.sparsify.allocation import share_out
 from coterie.verbs.sparsify.apply import (
     Job,
-    Outcome,
+    SparseOutcome,
     Whole,
-    Written,
+    WrittenSparse,
     judged_whole,
     proved,
     pruned_cut,
@@ -61,7 +61,7 @@ class _Found:
     units: Units
     vocabulary: int
     began: float
-    done: Whole | Written | Outcome
+    done: Whole | WrittenSparse | SparseOutcome
 
 
 def sparsify(
@@ -131,7 +131,7 @@ def _found(
         )
         record = opening_part(workspace, request, shared, units, identity, output)
         job, began = Job(prepared, request, shared, begin(), progress), time.monotonic()
-        done: Whole | Written | Outcome
+        done: Whole | WrittenSparse | SparseOutcome
         if request.base.stream:
             done = applied_streamed(workspace, job)
             record.streaming = streaming_part(workspace, record.cost.coalitions)
@@ -143,17 +143,17 @@ def _found(
         return _Found(record, job, units, vocabulary, began, done)
 
 
-def _outcome(found: _Found) -> Outcome:
+def _outcome(found: _Found) -> SparseOutcome:
     """What is left to do when the full model is gone."""
     job = found.job
     if isinstance(found.done, Whole):
         return pruned_cut(job, found.done)
-    if isinstance(found.done, Written):
+    if isinstance(found.done, WrittenSparse):
         return proved(found.done, job.prepared.source, job.folder, job.progress)
     return found.done
 
 
-def _finish(found: _Found, done: Outcome) -> None:
+def _finish(found: _Found, done: SparseOutcome) -> None:
     """Complete the record; put it and the card beside the weights."""
     record, job = found.record, found.job
     source, folder = job.prepared.source, job.folder

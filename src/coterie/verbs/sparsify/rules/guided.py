@@ -5,7 +5,7 @@ import numpy as np
 from coterie.game.coalitions import Vector
 from coterie.sparsity.allocation import SPREADS, steps_within
 from coterie.sparsity.allocation import allocate as spread_out
-from coterie.sparsity.search import Space, guided, most_judged
+from coterie.sparsity.search import Space, guided_allocation, most_judged
 from coterie.verbs.sparsify.judging import Judging
 from coterie.verbs.sparsify.rules._interface import Allocation, RuleTask, SharingCost
 from coterie.verbs.sparsify.rules.sv_nup import best_spread, by_contributions, judging_cost
@@ -27,7 +27,7 @@ def choose(judging: Judging, contributions: Vector) -> Allocation:
         found.findings |= {"search": message}
         return found
     rng = np.random.default_rng([task.request.base.seed, 6])
-    answer = guided(judging, begun.levels, space, rng=rng)
+    answer = guided_allocation(judging, begun.levels, space, rng=rng)
     sparse = answer.levels / units.steps
     # The grid meets the target to within half a step of one unit; one shift meets it exactly.
     found.sparsity = spread_out(-sparse, units.weights, task.target, spread=1.0, bounds=bounds)
