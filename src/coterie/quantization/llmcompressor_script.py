@@ -7,7 +7,8 @@ folder with ``job.json`` and ``texts.safetensors``; it leaves ``result.safetenso
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypedDict, cast
@@ -108,21 +109,37 @@ def group_size(model: PreTrainedModel, names: Sequence[str]) -> int | None:
 
 
 def recipe(scheme: str, left: list[str], group: int | None) -> list[object]:
-    """4-bit weights by GPTQ (arXiv:2210.17323) or AWQ (arXiv:2306.00978)."""
+    """What llm-compressor is asked to do.
+
+    Args:
+        scheme: One of `RECIPES`.
+        left: Linear modules that stay as they are.
+        group: Inputs that share a scale; None gives every output one scale.
+    """
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 
+    made = RECIPES[scheme]
     weights = QuantizationArgs(
         num_bits=4,
         type="int",
-        symmetric=scheme != "awq",  # AWQ is published with zero points
+        symmetric=made.symmetric,
         strategy="channel" if group is None else "group",
         group_size=group,
     )
-    groups = {"group_0": QuantizationScheme(targets=["Linear"], weights=weights)}
-    if scheme == "gptq":
-        from llmcompressor.modifiers.gptq import GPTQModifier
+    return made.modifiers(
+        {"group_0": QuantizationScheme(targets=["Linear"], weights=weights)}, left
+    )
 
-        return [GPTQModifier(config_groups=groups, ignore=left)]
+
+def _gptq(groups: dict[str, object], left: list[str]) -> list[object]:
+    """GPTQ, arXiv:2210.17323."""
+    from llmcompressor.modifiers.gptq import GPTQModifier
+
+    return [GPTQModifier(config_groups=groups, ignore=left)]
+
+
+def _awq(groups: dict[str, object], left: list[str]) -> list[object]:
+    """AWQ, arXiv:2306.00978."""
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from llmcompressor.modifiers.transform.awq import AWQModifier
     from llmcompressor.pipelines.cache import IntermediatesCache
@@ -131,6 +148,21 @@ def recipe(scheme: str, left: list[str], group: int | None) -> list[object]:
         # Version 0.14 pins memory for an accelerator, and fails where there is none.
         IntermediatesCache.pin_memory = lambda *_, **__: None
     return [AWQModifier(), QuantizationModifier(config_groups=groups, ignore=left)]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One scheme: its modifiers, and whether a weight's scale has no zero point."""
+
+    modifiers: Callable[[dict[str, object], list[str]], list[object]]
+    symmetric: bool
+
+
+RECIPES = {
+    "gptq": Recipe(_gptq, symmetric=True),
+    "awq": Recipe(_awq, symmetric=False),  # AWQ is published with zero points
+}
+"""The schemes by name, with 4-bit weights."""
 
 
 def as_batch(rows: Sequence[tuple[Tensor]]) -> dict[str, Tensor]:

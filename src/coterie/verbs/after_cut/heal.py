@@ -9,6 +9,7 @@ from torch import Tensor
 
 from coterie.game.coalitions import Vector
 from coterie.healing.distill import Learned, TrainingPlan, check_resume, learn
+from coterie.healing.modes import MODES
 from coterie.healing.origin import HealError, kept_players
 from coterie.healing.students import Student
 from coterie.healing.write import check_written, write_healed
@@ -21,13 +22,13 @@ from coterie.report.schema.after_cut import AfterPart, LearningPart
 from coterie.report.schema.record import CheckpointRecord
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import Tokens
-from coterie.verbs.after_cut.heal_request import RATES, Healing, HealJob
+from coterie.verbs.after_cut.heal_request import Healing, HealJob
 from coterie.verbs.after_cut.record import Parts, command_line, ended_with, remember
 from coterie.verbs.after_cut.teaching import (
     TeacherAndStudent,
     check_cache,
     healing_dtype,
-    open_school,
+    open_student_and_teacher,
 )
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
 from coterie.verbs.shared.finished import FinishedRun
@@ -166,7 +167,7 @@ def _taught(
     identity: Mapping[str, Json],
     progress: Progress,
 ) -> _Taught:
-    pair, plan = open_school(job, device, progress), _plan(job)
+    pair, plan = open_student_and_teacher(job, device, progress), _plan(job)
     student = pair.student
 
     def step(done: int, total: int) -> None:
@@ -189,7 +190,7 @@ def _taught(
 def _plan(job: HealJob) -> TrainingPlan:
     request = job.request
     width = int(getattr(text_config(job.full.config()), "hidden_size", _WIDTH))
-    rate = request.learning_rate or RATES[request.mode] * min(1.0, _WIDTH / width)
+    rate = request.learning_rate or MODES[request.mode].learning_rate * min(1.0, _WIDTH / width)
     return TrainingPlan(
         request.steps, request.batch, rate, request.seams, request.minutes, request.seed
     )
@@ -212,7 +213,7 @@ def _learning(
 ) -> LearningPart:
     return LearningPart(
         mode=request.mode,
-        rank=request.rank if request.mode == "lora" else None,
+        rank=request.rank if MODES[request.mode].adapters else None,
         learning_rate=plan.learning_rate,
         seams=plan.seams,
         batch=plan.batch,

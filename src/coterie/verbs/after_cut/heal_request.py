@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 
+from coterie.healing.modes import MODES
 from coterie.healing.origin import HealError
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import pick_device
@@ -11,9 +12,6 @@ from coterie.report.schema.record import CheckpointRecord
 from coterie.texts.sets import TextSet
 from coterie.verbs.after_cut.texts import Judges
 from coterie.verbs.shared.provenance import bare, versions
-
-RATES = {"lora": 2e-3, "full": 5e-4}
-"""Peak learning rates by mode, measured on the reference model; wider models take less."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,8 @@ class Healing:
         Raises:
             HealError: one clear line about the first thing that is wrong.
         """
-        if self.mode not in RATES:
-            raise HealError(f"--mode {self.mode} is unknown: there is {', '.join(RATES)}")
+        if self.mode not in MODES:
+            raise HealError(f"--mode {self.mode} is unknown: there is {', '.join(MODES)}")
         for name in ("rank", "steps", "batch", "minutes", "learning_rate", "teacher_top"):
             number = getattr(self, name)
             if number is not None and not 0 < number < float("inf"):
@@ -79,10 +77,12 @@ class Healing:
                 f"--seams {self.seams:g} needs the hidden states of the full model, and"
                 " --teacher-cache keeps its predictions alone: leave out one of the two"
             )
-        if self.mode == "lora" and find_spec("peft") is None:
+        package = MODES[self.mode].package
+        if package is not None and find_spec(package) is None:
+            others = " or ".join(name for name, mode in MODES.items() if mode.package is None)
             raise HealError(
-                "--mode lora needs peft, which is not installed: pip install 'coterie[heal]', or"
-                " take --mode full"
+                f"--mode {self.mode} needs {package}, which is not installed:"
+                f" pip install 'coterie[heal]', or take --mode {others}"
             )
 
     def as_json(self) -> dict[str, Json]:

@@ -8,8 +8,9 @@ import torch
 
 from coterie.game.coalitions import Vector
 from coterie.healing.gap_states import seams
+from coterie.healing.modes import MODES
 from coterie.healing.origin import HealError
-from coterie.healing.students import Adapted, Plain, Rewritten, Student
+from coterie.healing.students import Student
 from coterie.healing.teacher_cache import TOP, Predictions
 from coterie.healing.teachers import LiveTeacher, Teacher
 from coterie.models.loaded.load import default_dtype, load_model, pick_device
@@ -38,7 +39,7 @@ class TeacherAndStudent:
 
 def healing_dtype(job: HealJob, device: torch.device) -> torch.dtype:
     """What is computed in: weights that move by small steps need float32."""
-    return torch.float32 if job.request.mode == "full" else default_dtype(device)[0]
+    return default_dtype(device)[0] if MODES[job.request.mode].adapters else torch.float32
 
 
 def check_cache(job: HealJob, output: Path) -> None:
@@ -60,7 +61,9 @@ def check_cache(job: HealJob, output: Path) -> None:
     predictions.check()
 
 
-def open_school(job: HealJob, device: torch.device, progress: Progress) -> TeacherAndStudent:
+def open_student_and_teacher(
+    job: HealJob, device: torch.device, progress: Progress
+) -> TeacherAndStudent:
     """Load what learns, and whoever teaches it; never the full model and the cut one together."""
     predictions, request = _predictions(job), job.request
     if predictions is not None:
@@ -68,11 +71,8 @@ def open_school(job: HealJob, device: torch.device, progress: Progress) -> Teach
     progress.say(f"loading {job.full.name} once, to teach and to learn")
     model = load_model(job.full, dtype=healing_dtype(job, device), device=device)
     stack = find_stack(model)
-    student: Rewritten | Adapted
-    if request.mode == "full":
-        student = Rewritten(model, stack, job.kept)
-    else:
-        student = Adapted(model, stack, job.kept, rank=request.rank, seed=request.seed)
+    mode = MODES[request.mode]
+    student = mode.beside(model, stack, job.kept, request.rank, request.seed)
     full = floored_losses(model, job.judges.tokens)
     return TeacherAndStudent(
         student, LiveTeacher(student, seams(job.kept) if request.seams else ()), full
@@ -96,12 +96,7 @@ def _by_cache(
     progress.say(f"loading {job.cut.name}, to learn")
     cut = load_model(job.cut, dtype=dtype, device=device)
     stack = find_stack(cut)
-    student: Student
-    if request.mode == "full":
-        student = Plain(cut, stack)
-    else:
-        kept = range(stack.n_players)
-        student = Adapted(cut, stack, kept, rank=request.rank, seed=request.seed)
+    student = MODES[request.mode].alone(cut, stack, request.rank, request.seed)
     part = CachePart(top=predictions.top, rest=predictions.rest(), disk_bytes=predictions.n_bytes)
     return TeacherAndStudent(student, predictions, predictions.losses(), part)
 

@@ -71,7 +71,8 @@ def compare(
     identity = _identity(request, prepared, texts, groups)
     if place and (done := place.same(identity, progress, source=prepared.source.folder)):
         return done
-    found = _run(request, prepared, texts, groups, identity, store, progress)
+    judge = Judge(texts, groups, request.limit, request.rounds)
+    found = _run(request, prepared, judge, identity, store, progress)
     if folder is not None:
         write_comparison(found, folder)
     return found
@@ -184,36 +185,37 @@ class _Run:
 def _run(
     request: CompareRequest,
     prepared: Prepared,
-    texts: Mapping[str, TextSet],
-    groups: Groups,
+    judge: Judge,
     identity: Mapping[str, Json],
     store: Path | str | None,
     progress: Progress,
 ) -> Comparison:
-    names = request.played
-    seeds = {name: request.seeds if methods()[name].chancy else 1 for name in names}
-    total, done = sum(seeds.values()), 0
-    judge = Judge(texts, groups, request.limit, request.rounds)
-    key = _key(identity)
+    """Play every method on its texts, then assemble the report once."""
+    seeds = {name: request.seeds if methods()[name].chancy else 1 for name in request.played}
     cells: list[Cell] = []
-    found: Comparison | None = None
-    for part, members in _parts(prepared, names):
-        with open_workspace(part, store=store, progress=progress) as workspace:
-            game = workspace.calibration.game
-            book = game.store
-            number = book.game({"kind": "compare", "of": game.number})
-            run = _Run(request, workspace, judge, Notes(book, number), key, progress)
-            full = run.full()
-            for name in members:
-                for seed in range(seeds[name]):
-                    progress.step("methods", done, total)
-                    progress.say(f"{methods()[name].title}, seed {seed}")
-                    cells += run.cells(name, seed)
-                    done += 1
-            progress.step("methods", done, total)
-            found = assemble(request, workspace, prepared, texts, full, cells, identity)
-    assert found is not None
-    return found
+    total, done = sum(seeds.values()), 0
+
+    def play_on(workspace: Workspace, members: tuple[str, ...]) -> _Run:
+        nonlocal done
+        game = workspace.calibration.game
+        notes = Notes(game.store, game.store.game({"kind": "compare", "of": game.number}))
+        run = _Run(request, workspace, judge, notes, _key(identity), progress)
+        for name in members:
+            for seed in range(seeds[name]):
+                progress.step("methods", done, total)
+                progress.say(f"{methods()[name].title}, seed {seed}")
+                cells.extend(run.cells(name, seed))
+                done += 1
+        progress.step("methods", done, total)
+        return run
+
+    *earlier, (part, members) = _parts(prepared, request.played)
+    for before, few in earlier:
+        with open_workspace(before, store=store, progress=progress) as workspace:
+            play_on(workspace, few)
+    with open_workspace(part, store=store, progress=progress) as workspace:
+        full = play_on(workspace, members).full()
+        return assemble(request, workspace, prepared, judge.texts, full, cells, identity)
 
 
 def _parts(
