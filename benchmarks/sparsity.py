@@ -23,8 +23,9 @@ from coterie.game.surrogates.fidelity import agreement
 from coterie.game.utilities import clustered_mean, floor_nll, read
 from coterie.models.loaded.stack import find_stack
 from coterie.sparsity.bounds import Bounds
+from coterie.sparsity.calibration import PruningTask
 from coterie.sparsity.ecoflap import ecoflap, zeroth_order_scores
-from coterie.sparsity.layerwise import PruningTask, prune_layers
+from coterie.sparsity.layerwise import prune_layers
 from coterie.sparsity.owl import outlier_ratios, owl
 from coterie.sparsity.pruners import PRUNERS, find_pruner
 from coterie.sparsity.variant_game import ChoiceGame, JudgedModel

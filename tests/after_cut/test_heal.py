@@ -7,8 +7,9 @@ from tests.after_cut.conftest import KEPT
 from transformers import AutoModelForCausalLM
 
 from coterie.errors import StudyMismatch
+from coterie.healing.checkpoint import Checkpoint
 from coterie.healing.distill import TrainingPlan, learn, learning_rate, training_batches
-from coterie.healing.gap_states import seams
+from coterie.healing.gap_states import gaps
 from coterie.healing.origin import HealError, kept_players
 from coterie.healing.students import REFUSED, Adapted, Rewritten, adaptable
 from coterie.healing.teachers import LiveTeacher
@@ -30,7 +31,7 @@ def tokens(rng):
     return rng.integers(0, 400, size=(8, 16))
 
 
-def pupil_of(whole, mode):
+def student_of(whole, mode):
     model = load_model(resolve(str(whole)), dtype=torch.float32, device="cpu")
     stack = find_stack(model)
     if mode == "full":
@@ -51,15 +52,15 @@ def test_another_model_is_not_the_teacher(whole, cut):
 
 
 def test_seams_are_where_a_layer_follows_a_gap():
-    assert seams(KEPT) == (2, 5)
-    assert seams((0, 1)) == ()
+    assert gaps(KEPT) == (2, 5)
+    assert gaps((0, 1)) == ()
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
 def test_a_pupil_starts_as_the_cut_and_its_teacher_stays(mode, whole, cut, tokens, tmp_path):
-    student = pupil_of(whole, mode)
+    student = student_of(whole, mode)
     ids = torch.from_numpy(tokens)
-    before = student.teach(ids)
+    before = student.full_logits(ids)
     plain = load_model(resolve(str(cut)), dtype=torch.float32, device="cpu")
     with student.alone(), torch.no_grad():
         assert torch.equal(student.predict(ids), plain(input_ids=ids, use_cache=False).logits)
@@ -68,23 +69,21 @@ def test_a_pupil_starts_as_the_cut_and_its_teacher_stays(mode, whole, cut, token
         LiveTeacher(student),
         tokens,
         PLAN,
-        checkpoint=tmp_path / "state.safetensors",
-        identity={},
+        checkpoint=Checkpoint(tmp_path / "state.safetensors", {}),
     )
     assert done.kl[1] < done.kl[0]
-    assert torch.equal(student.teach(ids), before)
+    assert torch.equal(student.full_logits(ids), before)
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
 def test_what_is_written_is_what_was_learned(mode, whole, cut, tokens, tmp_path):
-    student = pupil_of(whole, mode)
+    student = student_of(whole, mode)
     learn(
         student,
         LiveTeacher(student),
         tokens,
         PLAN,
-        checkpoint=tmp_path / "state.safetensors",
-        identity={},
+        checkpoint=Checkpoint(tmp_path / "state.safetensors", {}),
     )
     with student.alone():
         learned, _ = floored_losses(student.model, tokens, predict=student.predict)
@@ -102,14 +101,13 @@ def test_what_is_written_is_what_was_learned(mode, whole, cut, tokens, tmp_path)
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
 def test_interrupted_is_uninterrupted(mode, whole, tokens, tmp_path):
-    straight = pupil_of(whole, mode)
+    straight = student_of(whole, mode)
     learn(
         straight,
         LiveTeacher(straight),
         tokens,
         PLAN,
-        checkpoint=tmp_path / "a.safetensors",
-        identity={"seed": 0},
+        checkpoint=Checkpoint(tmp_path / "a.safetensors", {"seed": 0}),
     )
 
     def stop(done, total):
@@ -117,31 +115,32 @@ def test_interrupted_is_uninterrupted(mode, whole, tokens, tmp_path):
             raise KeyboardInterrupt
 
     state = tmp_path / "b.safetensors"
-    first = pupil_of(whole, mode)
+    first = student_of(whole, mode)
     with pytest.raises(KeyboardInterrupt):
         learn(
             first,
             LiveTeacher(first),
             tokens,
             PLAN,
-            checkpoint=state,
-            identity={"seed": 0},
+            checkpoint=Checkpoint(state, {"seed": 0}),
             step=stop,
         )
-    second = pupil_of(whole, mode)
-    learn(second, LiveTeacher(second), tokens, PLAN, checkpoint=state, identity={"seed": 0})
+    second = student_of(whole, mode)
+    learn(second, LiveTeacher(second), tokens, PLAN, checkpoint=Checkpoint(state, {"seed": 0}))
     for name, weight in straight.merged().items():
         torch.testing.assert_close(second.merged()[name], weight, atol=1e-6, rtol=0)
-    other = pupil_of(whole, mode)
+    other = student_of(whole, mode)
     with pytest.raises(StudyMismatch, match="seed = 0, not 1"):
-        learn(other, LiveTeacher(other), tokens, PLAN, checkpoint=state, identity={"seed": 1})
+        learn(other, LiveTeacher(other), tokens, PLAN, checkpoint=Checkpoint(state, {"seed": 1}))
 
 
-def test_states_at_the_seams_draw_nearer(whole, tokens, tmp_path):
-    student = pupil_of(whole, "full")
-    plan = TrainingPlan(steps=12, batch=4, learning_rate=5e-3, seams=1.0)
-    teacher = LiveTeacher(student, seams(KEPT))
-    done = learn(student, teacher, tokens, plan, checkpoint=tmp_path / "s.safetensors", identity={})
+def test_states_after_the_gaps_draw_nearer(whole, tokens, tmp_path):
+    student = student_of(whole, "full")
+    plan = TrainingPlan(steps=12, batch=4, learning_rate=5e-3, gaps=1.0)
+    teacher = LiveTeacher(student, gaps(KEPT))
+    done = learn(
+        student, teacher, tokens, plan, checkpoint=Checkpoint(tmp_path / "s.safetensors", {})
+    )
     assert done.kl[1] < done.kl[0]
 
 

@@ -13,11 +13,12 @@ from torch.nn.functional import log_softmax
 
 from coterie.errors import StudyMismatch, UserError
 from coterie.healing import teacher_cache as predictions
+from coterie.healing.checkpoint import Checkpoint
 from coterie.healing.distill import TrainingPlan, learn
 from coterie.healing.origin import HealError
 from coterie.healing.students import Adapted, Plain, Rewritten
 from coterie.healing.teacher_cache import Predictions, most_likely
-from coterie.healing.teachers import LiveTeacher, Taught
+from coterie.healing.teachers import LiveTeacher, Targets
 from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
@@ -84,9 +85,13 @@ def test_with_the_whole_vocabulary_it_teaches_step_for_step_the_same(
     teacher = filled(tmp_path / "cache", whole, tokens, top)
     assert len(teacher.files) == 3 and (teacher.rest() is None) == (top == VOCABULARY)
     learn(
-        first, LiveTeacher(first), tokens, PLAN, checkpoint=tmp_path / "a.safetensors", identity={}
+        first,
+        LiveTeacher(first),
+        tokens,
+        PLAN,
+        checkpoint=Checkpoint(tmp_path / "a.safetensors", {}),
     )
-    learn(second, teacher, tokens, PLAN, checkpoint=tmp_path / "b.safetensors", identity={})
+    learn(second, teacher, tokens, PLAN, checkpoint=Checkpoint(tmp_path / "b.safetensors", {}))
     told, read = losses(tmp_path / "a.safetensors"), losses(tmp_path / "b.safetensors")
     assert told[-1] < told[0]
     np.testing.assert_allclose(read, told, rtol=2e-4)
@@ -96,16 +101,16 @@ def test_fewer_tokens_never_raise_the_divergence():
     torch.manual_seed(0)
     theirs, mine = 3 * torch.randn(2, 5, 50), 3 * torch.randn(2, 5, 50)
     log_probs = log_softmax(theirs, dim=-1)
-    whole = Taught(log_probs.flatten(0, 1)).divergence(mine)
+    whole = Targets(log_probs.flatten(0, 1)).divergence(mine)
     bounds = []
     for top in (1, 2, 4, 8, 16, 24):
         kept = {name: one.flatten(0, 1) for name, one in most_likely(log_probs, top).items()}
         assert torch.allclose(
             kept["log_probs"].exp().sum(-1) + kept["rest"].exp().squeeze(-1), torch.ones(10)
         )
-        taught = Taught(kept["log_probs"], kept["ids"].long(), kept["rest"])
-        bounds.append(taught.divergence(mine).item())
-        assert taught.divergence(theirs).item() == pytest.approx(0, abs=1e-6)
+        targets = Targets(kept["log_probs"], kept["ids"].long(), kept["rest"])
+        bounds.append(targets.divergence(mine).item())
+        assert targets.divergence(theirs).item() == pytest.approx(0, abs=1e-6)
     assert bounds == sorted(bounds) and bounds[0] > 0 and bounds[-1] <= whole.item()
 
 
@@ -114,12 +119,12 @@ def test_a_row_is_read_from_its_file(whole, tokens, tmp_path, monkeypatch):
     teacher = filled(tmp_path / "cache", whole, tokens, top=20)
     rows = np.array([7, 0, 4])
     batch = torch.from_numpy(tokens[rows])
-    taught = teacher.teach(rows, batch)
+    targets = teacher.targets(rows, batch)
     with torch.no_grad():
         log_probs = log_softmax(plain(whole)(batch).logits, dim=-1).flatten(0, 1)
-    assert taught.log_probs.shape == taught.ids.shape == (48, 20)
-    torch.testing.assert_close(taught.log_probs, log_probs.gather(-1, taught.ids))
-    torch.testing.assert_close(taught.log_probs, log_probs.topk(20).values)
+    assert targets.log_probs.shape == targets.ids.shape == (48, 20)
+    torch.testing.assert_close(targets.log_probs, log_probs.gather(-1, targets.ids))
+    torch.testing.assert_close(targets.log_probs, log_probs.topk(20).values)
 
 
 def test_a_caching_that_was_stopped_goes_on(whole, tokens, tmp_path, monkeypatch):

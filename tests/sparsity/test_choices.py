@@ -14,8 +14,9 @@ from coterie.game.coalitions import observe_all
 from coterie.models.loaded.stack import find_stack
 from coterie.sparsity import variant_cache
 from coterie.sparsity.bounds import Bounds, SparsityError
+from coterie.sparsity.calibration import Calibration, PruningTask
 from coterie.sparsity.ecoflap import ecoflap, zeroth_order_scores
-from coterie.sparsity.layerwise import Calibration, PruningTask, prune_layer, prune_layers, put
+from coterie.sparsity.layerwise import prune_layer, prune_layers, put
 from coterie.sparsity.levels import Pattern
 from coterie.sparsity.owl import outlier_ratios
 from coterie.sparsity.pruners import find_pruner

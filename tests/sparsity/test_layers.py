@@ -17,7 +17,8 @@ from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import Stack, find_stack
 from coterie.sparsity.bounds import SparsityError
-from coterie.sparsity.layerwise import Calibration, PruningTask, prune_layer, prune_layers, put
+from coterie.sparsity.calibration import Calibration, PruningTask
+from coterie.sparsity.layerwise import prune_layer, prune_layers, put
 from coterie.sparsity.levels import Pattern, PrunedLayer
 from coterie.sparsity.linears import linear_maps
 from coterie.sparsity.pruners import PRUNERS, find_pruner

@@ -11,7 +11,7 @@ from coterie.models.files.sources import resolve
 from coterie.report.terminal.sparsify_plan import print_sparsity_plan
 from coterie.sparsity import variant_cache
 from coterie.sparsity.allocation import SPREADS
-from coterie.sparsity.layerwise import Calibration
+from coterie.sparsity.calibration import Calibration
 from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.request import Request
 from coterie.verbs.sparsify import apply as sparsify_apply

@@ -1,4 +1,4 @@
-"""The seams of a cut: kept layers that are handed the state of another layer than before."""
+"""The gaps of a cut, and the states of the kept layers after them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,8 +11,12 @@ from torch.utils.hooks import RemovableHandle
 from coterie.models.loaded.stack import Stack
 
 
-def seams(kept: Sequence[int]) -> tuple[int, ...]:
-    """The kept players whose predecessor was cut."""
+def gaps(kept: Sequence[int]) -> tuple[int, ...]:
+    """The kept players after a gap: those whose predecessor was cut.
+
+    >>> gaps([0, 1, 4, 5, 7])
+    (4, 7)
+    """
     return tuple(player for player in kept if player > 0 and player - 1 not in kept)
 
 
@@ -35,10 +39,10 @@ def entering(stack: Stack, players: Sequence[int]) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def distance(learned: Sequence[Tensor], taught: Sequence[Tensor]) -> Tensor:
-    """Mean squared distance of states, as a share of the taught states' mean square; 0 if none."""
+def distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """Mean squared distance of states, as a share of the wanted ones' mean square; 0 if none."""
     parts = [
         (mine.float() - theirs.float()).square().mean() / theirs.float().square().mean()
-        for mine, theirs in zip(learned, taught, strict=True)
+        for mine, theirs in zip(found, wanted, strict=True)
     ]
     return torch.stack(parts).mean() if parts else torch.zeros(())

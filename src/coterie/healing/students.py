@@ -1,9 +1,10 @@
-"""What learns: the kept layers of a full model, beside which that model stays as it was.
+"""What learns: the kept layers of a full model, next to which that model stays as it was.
 
-The full model is loaded once. Its kept layers are the pupil, all of its layers the teacher, and the
-weights themselves never move: a pupil adds low-rank adapters to them (LoRA, arXiv:2106.09685), or
-has weights of its own for whatever it trains. Where the teacher's predictions are in files, the
-pupil is the cut model, of which all layers are kept, and whose own weights may move.
+The full model is loaded once. Its kept layers are the student, all of its layers the teacher, and
+the weights themselves never move: a student adds low-rank adapters to them (LoRA,
+arXiv:2106.09685), or has weights of its own for whatever it trains. Where the teacher's predictions
+are in files, the student is the cut model, of which all layers are kept, and whose own weights may
+move.
 """
 
 from abc import ABC, abstractmethod
@@ -34,7 +35,7 @@ class Student(ABC):
     Args:
         model: The full model, frozen from here on.
         stack: Its layers.
-        kept: The players the pupil keeps.
+        kept: The players the student keeps.
     """
 
     def __init__(self, model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> None:
@@ -62,12 +63,12 @@ class Student(ABC):
             yield
 
 
-class Teaching(Protocol):
-    """A pupil whose full model can still be asked."""
+class KnowsFullModel(Protocol):
+    """A student whose full model can still be asked."""
 
     stack: Stack
 
-    def teach(self, tokens: Tensor) -> Tensor:
+    def full_logits(self, tokens: Tensor) -> Tensor:
         """Logits of the full model as it came; no gradient."""
         ...
 
@@ -94,7 +95,7 @@ class Adapted(Student):
         """The matrices of the adapters."""
         return {name: one for name, one in self.model.named_parameters() if ".lora_" in name}
 
-    def teach(self, tokens: Tensor) -> Tensor:
+    def full_logits(self, tokens: Tensor) -> Tensor:
         """Logits of the full model, no adapter on."""
         self._switch(False)
         with torch.no_grad():
@@ -133,21 +134,21 @@ class Rewritten(Student):
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
-        """Every weight the pupil uses."""
+        """Every weight the student uses."""
         return self._own
 
-    def teach(self, tokens: Tensor) -> Tensor:
+    def full_logits(self, tokens: Tensor) -> Tensor:
         """Logits of the full model, its weights in place."""
         with torch.no_grad():
             return self.model(input_ids=tokens, use_cache=False).logits
 
     def predict(self, tokens: Tensor) -> Tensor:
-        """Logits of the kept layers with the pupil's weights in place of the model's."""
+        """Logits of the kept layers with the student's weights in place of the model's."""
         inputs = {"input_ids": tokens, "use_cache": False}
         return functional_call(self.model, dict(self._own), (), inputs).logits
 
     def merged(self) -> dict[str, Tensor]:
-        """Every weight the pupil uses."""
+        """Every weight the student uses."""
         return {name: one.detach().float().cpu() for name, one in self._own.items()}
 
 
@@ -177,6 +178,11 @@ class Plain(Student):
 
 def adaptable(model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> list[str]:
     """The modules of the kept layers that take an adapter, by name.
+
+    Args:
+        model: The model that learns.
+        stack: Its layers.
+        kept: The players that stay.
 
     Raises:
         HealError: there are none.

@@ -21,7 +21,7 @@ from coterie.errors import StudyMismatch
 from coterie.game.coalitions import Indices, Vector
 from coterie.healing.distill import Step
 from coterie.healing.origin import HealError
-from coterie.healing.teachers import Taught, others
+from coterie.healing.teachers import Targets, others
 from coterie.models.loaded.routing import input_device
 from coterie.plain import Json
 from coterie.scores.sequence_losses import FORWARD_TOKENS, floored_losses
@@ -92,6 +92,7 @@ class Predictions:
             tokens: The training sequences.
             judges: The sequences that judge; only its losses on them are kept.
             step: Told the files done and the files in all.
+            model: The full model.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.identity, indent=2) + "\n"
@@ -113,15 +114,15 @@ class Predictions:
         found = load_file(self._judged)
         return found["losses"].numpy(), int(found["not_finite"])
 
-    def teach(self, rows: Indices, tokens: Tensor) -> Taught:
+    def targets(self, rows: Indices, tokens: Tensor) -> Targets:
         """Predictions for a batch, read from the files."""
         read = [self._row(int(row)) for row in rows]
         log_probs, *named = (
             torch.cat(parts).to(tokens.device) for parts in zip(*read, strict=True)
         )
         if not named:
-            return Taught(log_probs)
-        return Taught(log_probs, named[0].long(), named[1])
+            return Targets(log_probs)
+        return Targets(log_probs, named[0].long(), named[1])
 
     def rest(self) -> float | None:
         """Mean mass on the tokens that are not named; None where all are."""

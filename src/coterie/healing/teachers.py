@@ -1,4 +1,4 @@
-"""Who teaches: the full model that runs beside the pupil, or what it said when asked once."""
+"""The teacher: the full model that runs next to the student, or what it said when asked once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from torch.nn.functional import kl_div, log_softmax
 
 from coterie.game.coalitions import Indices
 from coterie.healing.gap_states import entering
-from coterie.healing.students import Teaching
+from coterie.healing.students import KnowsFullModel
 
 
 @dataclass(frozen=True, eq=False)
-class Taught:
+class Targets:
     """What the full model predicts after every token of a batch.
 
     Attributes:
         log_probs: ``(n_tokens, vocabulary)``, or ``(n_tokens, k)`` of the most likely tokens.
         ids: Which tokens those are, ``(n_tokens, k)``; None where they are all, in order.
         rest: Log of the mass on all other tokens together, ``(n_tokens, 1)``; None likewise.
-        states: What entered the layers at the seams, where that is asked.
+        states: What entered the layers after each gap, where that is asked.
     """
 
     log_probs: Tensor
@@ -33,11 +33,11 @@ class Taught:
         """KL(full ‖ kept), nats per token; of the most likely tokens and the rest as one token.
 
         Taking tokens together never raises a KL (log-sum inequality), so that is a lower bound of
-        the whole one; and it does not push all of the pupil's mass onto the tokens that are named,
-        as a KL over these alone would (arXiv:2503.16870).
+        the whole one; and it does not push all of the student's mass onto the tokens that are
+        named, as a KL over these alone would (arXiv:2503.16870).
 
         Args:
-            logits: The pupil's, ``(n_sequences, length, vocabulary)``.
+            logits: The student's, ``(n_sequences, length, vocabulary)``.
         """
         mine = log_softmax(logits.float(), dim=-1).flatten(0, 1)
         if self.ids is None or self.rest is None:
@@ -55,7 +55,7 @@ def others(log_probs: Tensor, ids: Tensor) -> Tensor:
 class Teacher(Protocol):
     """Whoever says what the full model predicts."""
 
-    def teach(self, rows: Indices, tokens: Tensor) -> Taught:
+    def targets(self, rows: Indices, tokens: Tensor) -> Targets:
         """Predictions for a batch.
 
         Args:
@@ -66,18 +66,18 @@ class Teacher(Protocol):
 
 
 class LiveTeacher:
-    """The full model itself, which runs beside the pupil on the very same weights.
+    """The full model itself, which runs next to the student on the very same weights.
 
     Args:
-        model: A pupil that knows its full model.
-        places: Players at which the entering states are taught too.
+        model: A student that knows its full model.
+        places: Players at which the entering states are targets too.
     """
 
-    def __init__(self, model: Teaching, places: Sequence[int] = ()) -> None:
+    def __init__(self, model: KnowsFullModel, places: Sequence[int] = ()) -> None:
         self._model, self._places = model, places
 
-    def teach(self, rows: Indices, tokens: Tensor) -> Taught:
+    def targets(self, rows: Indices, tokens: Tensor) -> Targets:
         """Predictions for a batch, over the whole vocabulary."""
         with entering(self._model.stack, self._places) as states:
-            logits = self._model.teach(tokens)
-        return Taught(log_softmax(logits.float(), dim=-1).flatten(0, 1), states=states)
+            logits = self._model.full_logits(tokens)
+        return Targets(log_softmax(logits.float(), dim=-1).flatten(0, 1), states=states)

@@ -39,15 +39,20 @@ def write_healed(
     carry(cut.folder, folder)
 
 
-def check_written(name: str, taught: float, read: float) -> None:
-    """Hold the loss of the reloaded checkpoint against that of the pupil in memory, nats per token.
+def check_written(name: str, learned: float, read: float) -> None:
+    """Hold the loss of the reloaded checkpoint against that of the student in memory.
+
+    Args:
+        name: Of the checkpoint, for the message.
+        learned: Loss in memory, nats per token.
+        read: Loss when read back.
 
     Raises:
         VerificationError: they are further apart than rounding to 16 bits explains.
     """
     allowed = tolerance(torch.bfloat16).reloaded_nats  # what was learned is rounded to the file's
-    if not abs(taught - read) <= allowed:
+    if not abs(learned - read) <= allowed:
         raise VerificationError(
             f"the healed {name!r} loses {read:.4f} nats per token when read back, and"
-            f" {taught:.4f} in memory: more than {allowed} apart"
+            f" {learned:.4f} in memory: more than {allowed} apart"
         )

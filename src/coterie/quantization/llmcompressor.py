@@ -103,6 +103,11 @@ def write_compressed(
 
     Args:
         texts: Sequences that calibrate, and others that judge.
+        source: The checkpoint.
+        scheme: The scheme, by its name.
+        environment: The Python that has llm-compressor.
+        folder: An empty folder.
+        device: Where the other environment computes.
 
     Raises:
         SchemeError: the model is quantised already, or llm-compressor refuses it.

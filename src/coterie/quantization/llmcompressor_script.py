@@ -67,7 +67,13 @@ def main(folder: Path) -> None:
 
 
 def quantise(model: PreTrainedModel, calibration: Tensor, job: QuantizationJob) -> int | None:
-    """Quantise in place; returns how many inputs share a scale."""
+    """Quantise in place; returns how many inputs share a scale.
+
+    Args:
+        model: Changed in place.
+        calibration: Ids ``(n_sequences, length)``.
+        job: What is asked for.
+    """
     from llmcompressor import oneshot
 
     taken, left = linear_names(model)

@@ -36,6 +36,12 @@ class Reloaded:
 def write_quantised(source: Source, scheme: Scheme, device: torch.device, folder: Path) -> Reloaded:
     """Quantise a checkpoint into an empty folder, and read it back.
 
+    Args:
+        source: The checkpoint that is read.
+        scheme: How.
+        device: Where it is done.
+        folder: An empty folder.
+
     Raises:
         SchemeError: the model is quantised already, or the library refuses it.
         VerificationError: what was read back gives other logits.
@@ -61,6 +67,12 @@ def write_quantised(source: Source, scheme: Scheme, device: torch.device, folder
 
 def check_reloaded(name: str, scheme: str, before: Tensor, after: Tensor) -> Reloaded:
     """Hold the logits of the reloaded checkpoint against those of the model that was quantised.
+
+    Args:
+        name: Of the checkpoint, for the message.
+        scheme: The scheme, by its name.
+        before: Logits in memory.
+        after: Logits of what was read back.
 
     Raises:
         VerificationError: they differ.

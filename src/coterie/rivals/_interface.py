@@ -178,7 +178,13 @@ class Meter:
         return made
 
     def ran(self, *, layer_tokens: int, head_tokens: int = 0, backward: int = 0) -> None:
-        """Note what was run outside the game."""
+        """Note what was run outside the game.
+
+        Args:
+            layer_tokens: Tokens times layers that ran.
+            head_tokens: Places at which the whole vocabulary was read.
+            backward: Tokens times layers of backward passes.
+        """
         self._layer_tokens += layer_tokens
         self._head_tokens += head_tokens
         self._backward += backward

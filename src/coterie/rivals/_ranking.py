@@ -15,6 +15,8 @@ def lowest_first(task: Task, meter: Meter, scores: Vector, kept: Indices) -> Cho
     Args:
         scores: ``(n_players,)``.
         kept: Players that stay, those of the task included.
+        task: What every rival is given.
+        meter: Counts what the method runs.
     """
     chosen: Chosen = {}
     for removal, keep in zip(task.removals, task.keeps, strict=True):
@@ -31,6 +33,8 @@ def best_windows(task: Task, meter: Meter, distance: Callable[[int, int], float]
 
     Args:
         distance: Between the state before layer ``start`` and the one ``length`` layers on.
+        task: What every rival is given.
+        meter: Counts what the method runs.
     """
 
     def nearest_ends(candidates: Coalitions, removal: int) -> int:
@@ -45,6 +49,8 @@ def by_window(task: Task, meter: Meter, pick: Callable[[Coalitions, int], int]) 
 
     Args:
         pick: From the coalitions that lack one run, and its length, the number of the one to keep.
+        task: What every rival is given.
+        meter: Counts what the method runs.
     """
     chosen: Chosen = {}
     for removal, keep in zip(task.removals, task.keeps, strict=True):
@@ -62,7 +68,13 @@ def starts(candidates: Coalitions) -> list[int]:
 
 
 def with_ends(task: Task, first: int, last: int) -> Indices:
-    """The locked players, and so many at either end."""
+    """The locked players, and so many at either end.
+
+    Args:
+        task: What every rival is given.
+        first: Layers at the start.
+        last: Layers at the end.
+    """
     n = task.n_players
     ends = np.r_[np.arange(min(first, n)), np.arange(max(n - last, 0), n)]
     return np.union1d(task.locked, ends).astype(np.intp)

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from safetensors import safe_open
 from torch import Tensor
 
 from coterie.errors import ModelError
 from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.cutting.write import Written, write_cut
-from coterie.models.files.shards import DTYPES, Progress, write_over
+from coterie.models.files.shards import DTYPES, Progress, read_tensor, write_over
 from coterie.models.files.sources import Source, weight_files
 from coterie.models.files.tensors import read_header
 
@@ -21,7 +20,7 @@ def reader(source: Source) -> ReadTensor:
     """Read single tensors of a checkpoint.
 
     Raises:
-        ModelError: From the reader: there is no such tensor, or it is packed.
+        ModelError: From the function that is returned: no such tensor, or it is packed.
     """
     entries = {entry.name: entry for entry in source.entries}
 
@@ -33,8 +32,7 @@ def reader(source: Source) -> ReadTensor:
                 f"{source.name!r} cannot be rewritten: its tensor {name} is {state}, and it takes"
                 " plain floating-point weights"
             )
-        with safe_open(entry.file, framework="pt") as file:
-            return file.get_tensor(name).float()
+        return read_tensor(entry).float()
 
     return read
 

@@ -42,7 +42,14 @@ def choose(task: Task, meter: Meter) -> Chosen:
 
 
 def gate(start: Tensor, length: int, n_players: int, steepness: float) -> Tensor:
-    """Gates ``(n_players,)``: near 0 on ``length`` layers from ``start`` on, near 1 elsewhere."""
+    """Gates ``(n_players,)``: near 0 on ``length`` layers from ``start`` on, near 1 elsewhere.
+
+    Args:
+        start: Where the window begins, a scalar that may be differentiated by.
+        length: Layers of the window.
+        n_players: Layers of the model.
+        steepness: Of the gate's walls, per layer.
+    """
     place = torch.arange(n_players, device=start.device)
     left = torch.sigmoid(steepness * (place - start + 0.5))
     right = torch.sigmoid(steepness * (start + length - 0.5 - place))
@@ -50,7 +57,14 @@ def gate(start: Tensor, length: int, n_players: int, steepness: float) -> Tensor
 
 
 def learnt_start(task: Task, meter: Meter, length: int, places: list[int]) -> float:
-    """Where gradient descent on the loss leaves a window that begins in the middle of its range."""
+    """Where gradient descent on the loss leaves a window that begins in the middle of its range.
+
+    Args:
+        task: What every rival is given.
+        meter: Counts what the method runs.
+        length: Layers of the window.
+        places: Where it may begin.
+    """
     device = next(task.stack.layers[0].parameters()).device
     low, high = float(min(places)), float(max(places))
     start = torch.tensor((low + high) / 2, device=device, requires_grad=True)

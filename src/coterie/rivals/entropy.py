@@ -47,7 +47,13 @@ def state_entropies(task: Task, meter: Meter) -> Vector:
 
 
 def bucket_counts(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """How many of the values ``(n, width)`` fall in each bucket: ``(width, BUCKETS)``."""
+    """How many of the values ``(n, width)`` fall in each bucket: ``(width, BUCKETS)``.
+
+    Args:
+        values: ``(n, width)``.
+        low: Smallest value of each coordinate, ``(width,)``.
+        high: Largest value, ``(width,)``.
+    """
     width = (high - low).clamp_min(torch.finfo(values.dtype).tiny)
     buckets = ((values - low) / width * BUCKETS).long().clamp(0, BUCKETS - 1)
     counts = values.new_zeros(values.shape[1], BUCKETS)

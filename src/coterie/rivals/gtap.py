@@ -24,7 +24,13 @@ def choose(task: Task, meter: Meter) -> Chosen:
 
 
 def power(coalitions: Coalitions, values: Vector, free: Indices) -> Vector:
-    """Mean value with a player less mean value without: ``(n_players,)``, NaN unless free."""
+    """Mean value with a player less mean value without: ``(n_players,)``, NaN unless free.
+
+    Args:
+        coalitions: ``(n_coalitions, n_players)``.
+        values: Of each, ``(n_coalitions,)``.
+        free: Players that may go.
+    """
     index = np.full(coalitions.shape[1], np.nan)
     for player in free:
         inside = coalitions[:, player]

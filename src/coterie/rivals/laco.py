@@ -65,7 +65,14 @@ class Merged:
         return cls(unit, unit, tuple(range(n_layers)))
 
     def without(self, at: int, taken: int, matrices: Matrix, vectors: Matrix) -> "Merged":
-        """These sums, less the rows of the ``taken`` layers after number ``at``."""
+        """These sums, less the rows of the ``taken`` layers after number ``at``.
+
+        Args:
+            at: The layer that took the others in, by its number among those left.
+            taken: How many.
+            matrices: ``(n_left, n_layers)``, before the rows are dropped.
+            vectors: The same for vectors.
+        """
         gone = range(at + 1, at + 1 + taken)
         places = tuple(place for i, place in enumerate(self.places) if i not in gone)
         return Merged(np.delete(matrices, gone, 0), np.delete(vectors, gone, 0), places)
@@ -86,7 +93,13 @@ Merge = Callable[[Merged, int, int], Merged]
 
 
 def summed(merged: Merged, at: int, taken: int) -> Merged:
-    """θ_l ← θ_l + Σ_k (θ_{l+k} − θ_l), as published."""
+    """θ_l ← θ_l + Σ_k (θ_{l+k} − θ_l), as published.
+
+    Args:
+        merged: The layers so far.
+        at: The layer that takes others in, by its number among those left.
+        taken: How many after it.
+    """
     after = slice(at + 1, at + 1 + taken)
     sums = []
     for old in (merged.matrices, merged.vectors):
@@ -97,7 +110,13 @@ def summed(merged: Merged, at: int, taken: int) -> Merged:
 
 
 def last(merged: Merged, at: int, taken: int) -> Merged:
-    """θ_l ← θ_{l+K} for the matrices alone: what the released code comes to."""
+    """θ_l ← θ_{l+K} for the matrices alone: what the released code comes to.
+
+    Args:
+        merged: The layers so far.
+        at: The layer that takes others in, by its number among those left.
+        taken: How many after it.
+    """
     rows = merged.matrices.copy()
     rows[at] = rows[at + taken]
     return merged.without(at, taken, rows, merged.vectors)
@@ -141,7 +160,15 @@ def _choose(task: Task, meter: Meter, merge: Merge) -> Chosen:
 def collapse(
     task: Task, removal: int, threshold: float, similar: "_Similarity", merge: Merge
 ) -> Merged | None:
-    """The published walk from the top, or None if it removes fewer layers."""
+    """The published walk from the top, or None if it removes fewer layers.
+
+    Args:
+        task: What every rival is given.
+        removal: Layers that should go.
+        threshold: A merge stands above this cosine.
+        similar: Measures the cosine.
+        merge: How layers are merged.
+    """
     n = task.n_players
     now = Merged.none(n)
     at = n - MERGED if n > MERGED else n - 2
@@ -235,7 +262,14 @@ def _check_alike(task: Task) -> None:
 
 
 def write(merged: Merged, source: Source, output: Path, progress: Progress | None) -> Written:
-    """Write the merged checkpoint, tensor by tensor, summed in float32."""
+    """Write the merged checkpoint, tensor by tensor, summed in float32.
+
+    Args:
+        merged: The layers as sums.
+        source: The checkpoint that is read.
+        output: An empty folder.
+        progress: Called with bytes written and bytes in all.
+    """
     path = find_disk_stack(source.entries, source.config()).path
     read = reader(source)
     changes = (

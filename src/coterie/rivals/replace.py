@@ -102,7 +102,15 @@ def mean_cosines(task: Task, meter: Meter) -> np.ndarray:
 
 
 def fitted(task: Task, meter: Meter, block: nn.Module, layer: int, length: int) -> Tensor:
-    """The least-squares map ``T`` that stands in for the ``length`` layers after a layer."""
+    """The least-squares map ``T`` that stands in for the ``length`` layers after a layer.
+
+    Args:
+        task: What every rival is given.
+        meter: Counts what the method runs.
+        block: The feed-forward block before the run.
+        layer: The layer it is in.
+        length: Layers of the run.
+    """
     squares: Tensor | None = None
     crossed: Tensor | None = None
     for tokens in batches(task):
@@ -176,7 +184,14 @@ def _is_sum(one: Tensor, other: Tensor, wanted: Tensor, dtype: torch.dtype) -> b
 
 
 def write(folded: Folded, source: Source, output: Path, progress: Progress | None) -> Written:
-    """Write the checkpoint without the run, its map folded into the matrix before it."""
+    """Write the checkpoint without the run, its map folded into the matrix before it.
+
+    Args:
+        folded: The map, and the matrix it goes into.
+        source: The checkpoint that is read.
+        output: An empty folder.
+        progress: Called with bytes written and bytes in all.
+    """
     path = find_disk_stack(source.entries, source.config()).path
     name = f"{path}.{folded.layer}.{folded.name}"
     read: Callable[[str], Tensor] = reader(source)

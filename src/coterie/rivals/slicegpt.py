@@ -138,7 +138,15 @@ def _check_llama(task: Task) -> None:
 def write(
     turns: Turns, width: int, source: Source, output: Path, progress: Progress | None
 ) -> Written:
-    """Write the sliced checkpoint, one file for each layer, so that one layer is held at a time."""
+    """Write the sliced checkpoint, one file for each layer, so that one layer is held at a time.
+
+    Args:
+        turns: Principal axes of the states.
+        width: Hidden width that stays.
+        source: The checkpoint that is read.
+        output: An empty folder.
+        progress: Called with bytes written and bytes in all.
+    """
     output.mkdir(parents=True, exist_ok=True)
     carried, left = carry(source.folder, output)
     raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import torch
 from coterie.game.coalitions import Vector
 from coterie.sparsity.allocation import allocate, scaled
 from coterie.sparsity.bounds import Bounds
-from coterie.sparsity.layerwise import PruningTask, dense_inputs
+from coterie.sparsity.calibration import PruningTask, dense_inputs
 from coterie.sparsity.levels import Statistics
 from coterie.sparsity.linears import LinearMap
 from coterie.sparsity.units import Units

@@ -119,61 +119,74 @@ def guided_allocation(
         strides: Steps of a level switch, coarse ones first.
         rounds: Most rounds in all.
     """
-    account = Account()
-    total = float(starts[0] @ space.weights)
-    starts = np.unique(starts[space.allowed(starts, total)], axis=0)
-    losses = _judged(judge, starts, 1.0, account)
+    search = _Search(judge, space, float(starts[0] @ space.weights), rng)
+    starts = np.unique(starts[space.allowed(starts, search.total)], axis=0)
+    losses = search.judged(starts)
     parent, loss = starts[int(losses.argmin())], float(losses.min())
-    account.history.append(loss)
+    search.account.history.append(loss)
     left = list(strides)
     for _ in range(rounds):
-        tried = _switched(judge, parent, space, left[0], total, rng, account)
-        losses = _judged(judge, tried, 1.0, account) if len(tried) else np.array([np.inf])
+        tried = search.switched(parent, left[0])
+        losses = search.judged(tried) if len(tried) else np.array([np.inf])
         if losses.min() < loss:
             parent, loss = tried[int(losses.argmin())], float(losses.min())
-            account.history.append(loss)
+            search.account.history.append(loss)
         elif len(left) > 1:
-            left.pop(0)
+            left.pop(0)  # finer switches, now that coarse ones bring nothing more
         else:
             break
-    return AllocationSearch(parent, loss, account)
+    return AllocationSearch(parent, loss, search.account)
 
 
-def _switched(
-    judge: Judge,
-    parent: NDArray[np.intp],
-    space: Space,
-    stride: int,
-    total: float,
-    rng: np.random.Generator,
-    account: Account,
-) -> Levels:
-    """Candidates a few switches away: the measured best pairs, cumulated, and random ones."""
-    n_units = len(parent)
-    moves = np.concatenate([np.eye(n_units, dtype=np.intp), -np.eye(n_units, dtype=np.intp)])
-    single = parent + stride * moves
-    possible = ((single >= space.least) & (single <= space.most)).all(axis=1)
-    asked = np.concatenate([parent[None], single[possible]])
-    found = _judged(judge, asked, SHARE, account)
-    costs = np.full(2 * n_units, np.inf)
-    costs[possible] = found[1:] - found[0]
-    up, down = costs[:n_units] / space.weights, costs[n_units:] / space.weights
-    candidates, child, used = [], parent.copy(), np.zeros(n_units, dtype=bool)
-    for one, other in _pairs(up, down):
-        if used[one] or used[other]:
-            continue
-        used[[one, other]] = True
-        child = space.switched(child, one, other, stride)
-        candidates.append(child)
-    for _ in range(OFFSPRING):
-        child = parent.copy()
-        for _ in range(int(min(rng.integers(1, 4, size=2)))):  # fewer switches are likelier
-            one, other = rng.choice(n_units, 2, replace=False) if n_units > 1 else (0, 0)
-            child = space.switched(child, one, other, stride)
-        candidates.append(child)
-    made = np.unique(np.array(candidates), axis=0)
-    fresh = (made != parent).any(axis=1)
-    return made[fresh & space.allowed(made, total)]
+@dataclass(eq=False)
+class _Search:
+    """One search under way: what it judges by, and what it has asked."""
+
+    judge: Judge
+    space: Space
+    total: float
+    rng: np.random.Generator
+    account: Account = field(default_factory=Account)
+
+    def judged(self, candidates: Levels, share: float = 1.0) -> Vector:
+        """Losses of candidates on a share of the texts, noted in the account."""
+        self.account.candidates += len(candidates)
+        self.account.shares += share * len(candidates)
+        return self.judge(candidates, share)
+
+    def switched(self, parent: NDArray[np.intp], stride: int) -> Levels:
+        """Candidates a few switches away: the measured best pairs, cumulated, and random ones."""
+        up, down = self._measured(parent, stride)
+        candidates, child, used = [], parent.copy(), np.zeros(len(parent), dtype=bool)
+        for one, other in _pairs(up, down):
+            if used[one] or used[other]:
+                continue
+            used[[one, other]] = True
+            child = self.space.switched(child, one, other, stride)
+            candidates.append(child)
+        candidates += [self._random(parent, stride) for _ in range(OFFSPRING)]
+        made = np.unique(np.array(candidates), axis=0)
+        fresh = (made != parent).any(axis=1)
+        return made[fresh & self.space.allowed(made, self.total)]
+
+    def _measured(self, parent: NDArray[np.intp], stride: int) -> tuple[Vector, Vector]:
+        """What one step up and one step down of each unit cost, per weight, ``(n_units,)`` each."""
+        n_units, space = len(parent), self.space
+        moves = np.concatenate([np.eye(n_units, dtype=np.intp), -np.eye(n_units, dtype=np.intp)])
+        single = parent + stride * moves
+        possible = ((single >= space.least) & (single <= space.most)).all(axis=1)
+        found = self.judged(np.concatenate([parent[None], single[possible]]), SHARE)
+        costs = np.full(2 * n_units, np.inf)
+        costs[possible] = found[1:] - found[0]
+        return costs[:n_units] / space.weights, costs[n_units:] / space.weights
+
+    def _random(self, parent: NDArray[np.intp], stride: int) -> NDArray[np.intp]:
+        """One to three random switches, fewer being likelier."""
+        n_units, child = len(parent), parent.copy()
+        for _ in range(int(min(self.rng.integers(1, 4, size=2)))):
+            one, other = self.rng.choice(n_units, 2, replace=False) if n_units > 1 else (0, 0)
+            child = self.space.switched(child, one, other, stride)
+        return child
 
 
 def _pairs(up: Vector, down: Vector) -> list[tuple[int, int]]:
@@ -189,9 +202,3 @@ def _pairs(up: Vector, down: Vector) -> list[tuple[int, int]]:
         if all(one not in pair for pair in pairs):
             pairs.append((int(one), int(partner)))
     return pairs
-
-
-def _judged(judge: Judge, candidates: Levels, share: float, account: Account) -> Vector:
-    account.candidates += len(candidates)
-    account.shares += share * len(candidates)
-    return judge(candidates, share)

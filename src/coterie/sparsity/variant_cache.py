@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from coterie.sparsity.layerwise import PruningTask, dense_inputs, prune_layer
+from coterie.sparsity.calibration import PruningTask, dense_inputs
+from coterie.sparsity.layerwise import prune_layer
 from coterie.sparsity.levels import Statistics
 from coterie.sparsity.linears import LinearMap
 from coterie.sparsity.units import Units

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
@@ -21,7 +20,7 @@ from coterie.engine.disk.parameters import DiskNames
 from coterie.engine.parts.layers import LayerWeights
 from coterie.errors import ModelError, VerificationError
 from coterie.models.cutting.write import Written, carry
-from coterie.models.files.shards import DTYPES, write_over
+from coterie.models.files.shards import DTYPES, read_tensor, write_over
 from coterie.models.files.sources import INDEX, Source
 from coterie.models.files.tensors import Entry, read_header
 from coterie.models.loaded.stack import Stack, find_stack
@@ -127,8 +126,7 @@ def _unrounded(entry: Entry, tensor: Tensor) -> Tensor:
 
     A model may be pruned in a coarser dtype than it is stored in; what it keeps is not rounded.
     """
-    with safe_open(entry.file, framework="pt") as file:
-        stored = file.get_tensor(entry.name)
+    stored = read_tensor(entry)
     same = (tensor.cpu() == stored.to(tensor.dtype)) & (tensor.cpu() != 0)
     return torch.where(same, stored, tensor.cpu().to(stored.dtype))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from coterie.errors import ModelError
@@ -30,6 +31,13 @@ class Piece:
     entry: Entry
     name: str
     data: bytes | None = None
+
+
+def read_tensor(entry: Entry) -> Tensor:
+    """One tensor of a checkpoint, in the dtype it is stored in, on the CPU."""
+    with safe_open(entry.file, framework="pt") as file:
+        found: Tensor = file.get_tensor(entry.name)
+        return found
 
 
 def grouped(pieces: list[Piece], max_shard_bytes: int) -> list[list[Piece]]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from coterie.game.coalitions import Vector
-from coterie.healing.distill import Learned, TrainingPlan, check_resume, learn
+from coterie.healing.checkpoint import Checkpoint
+from coterie.healing.distill import Learned, TrainingPlan, learn
 from coterie.healing.modes import MODES
 from coterie.healing.origin import HealError, kept_players
 from coterie.healing.students import Student
@@ -16,7 +17,6 @@ from coterie.healing.write import check_written, write_healed
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import REFERENCE, Source
 from coterie.models.loaded.load import load_model, load_tokenizer, pick_device, resolve
-from coterie.plain import Json
 from coterie.quantization.torchao import check_plain
 from coterie.report.schema.after_cut import AfterPart, LearningPart
 from coterie.report.schema.record import CheckpointRecord
@@ -56,6 +56,8 @@ def heal(
     Args:
         output: Folder for the healed checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.
+        request: Which checkpoint, and how it learns.
+        progress: Shows what is being done.
 
     Raises:
         UserError: something asked cannot be done, in one line; nothing was written.
@@ -69,9 +71,10 @@ def heal(
     if done := place.same(identity, progress, source=job.cut.folder):
         return done
     state = output.resolve().parent / f".{output.resolve().name}.healing.safetensors"
-    check_resume(state, identity)
+    checkpoint = Checkpoint(state, identity)
+    checkpoint.check()
     check_cache(job, output)
-    part = _heal(job, output, state, identity, progress, overwrite=overwrite)
+    part = _heal(job, output, checkpoint, progress, overwrite=overwrite)
     state.unlink(missing_ok=True)
     return part
 
@@ -119,8 +122,7 @@ def _teacher(
 def _heal(
     job: HealJob,
     output: Path,
-    state: Path,
-    identity: Mapping[str, Json],
+    checkpoint: Checkpoint,
     progress: Progress,
     *,
     overwrite: bool,
@@ -129,26 +131,26 @@ def _heal(
     device = pick_device(request.device)
     dtype, tokens = healing_dtype(job, device), job.judges.tokens
     losses = {"before": _judged(job.cut, dtype, device, tokens)}
-    taught = _taught(job, device, state, identity, progress)
-    losses["full"] = taught.full
+    learned = _learned(job, device, checkpoint, progress)
+    losses["full"] = learned.full
     with written_aside(output, overwrite=overwrite) as folder:
         progress.say(f"writing {output.name}")
-        write_healed(job.cut, taught.weights, taught.path, taught.kept, folder)
+        write_healed(job.cut, learned.weights, learned.path, learned.kept, folder)
         healed = Source(output.name, folder, None, request.trust_remote_code)
         losses["after"] = _judged(healed, dtype, device, tokens)
-        check_written(output.name, taught.in_memory, float(losses["after"][0].mean()))
-        part = _part(job, losses, healed, taught.learning, output, str(device))
-        return remember(folder, job.cut.folder, job.record, part, identity)
+        check_written(output.name, learned.in_memory, float(losses["after"][0].mean()))
+        part = _part(job, losses, healed, learned.learning, output, str(device))
+        return remember(folder, job.cut.folder, job.record, part, checkpoint.identity)
 
 
 @dataclass(frozen=True, eq=False)
-class _Taught:
-    """What is left of a pupil and its teacher when both are out of memory.
+class _Learned:
+    """What is left of a student and its teacher when both are out of memory.
 
     Attributes:
         weights: What was learned, by name in the model that learned.
         path: The stack of that model, and the players of it that make the healed one.
-        in_memory: Mean loss of the pupil on what judges, nats per token.
+        in_memory: Mean loss of the student on what judges, nats per token.
         full: Losses of the full model, and how many were no number.
     """
 
@@ -160,13 +162,12 @@ class _Taught:
     learning: LearningPart
 
 
-def _taught(
+def _learned(
     job: HealJob,
     device: torch.device,
-    state: Path,
-    identity: Mapping[str, Json],
+    checkpoint: Checkpoint,
     progress: Progress,
-) -> _Taught:
+) -> _Learned:
     pair, plan = open_student_and_teacher(job, device, progress), _plan(job)
     student = pair.student
 
@@ -174,10 +175,8 @@ def _taught(
         progress.step("healing", done, total)
 
     tokens = job.lessons.tokens
-    learned = learn(
-        student, pair.teacher, tokens, plan, checkpoint=state, identity=identity, step=step
-    )
-    return _Taught(
+    learned = learn(student, pair.teacher, tokens, plan, checkpoint=checkpoint, step=step)
+    return _Learned(
         weights=student.merged(),
         path=student.stack.path,
         kept=student.kept,
@@ -203,7 +202,7 @@ def _judged(
 
 
 def _in_memory(student: Student, tokens: Tokens) -> float:
-    """Mean loss of the pupil as it stands, nats per token."""
+    """Mean loss of the student as it stands, nats per token."""
     with student.alone():
         return float(floored_losses(student.model, tokens, predict=student.predict)[0].mean())
 
@@ -215,7 +214,7 @@ def _learning(
         mode=request.mode,
         rank=request.rank if MODES[request.mode].adapters else None,
         learning_rate=plan.learning_rate,
-        seams=plan.seams,
+        seams=plan.gaps,
         batch=plan.batch,
         steps=learned.steps,
         steps_asked=plan.steps,

@@ -103,6 +103,8 @@ def quantize(
     Args:
         output: Folder for the checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.
+        request: Which checkpoint, and in which scheme.
+        progress: Shows what is being done.
 
     Raises:
         UserError: something asked cannot be done, in one line; nothing was written.

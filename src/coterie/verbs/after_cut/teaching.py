@@ -1,4 +1,4 @@
-"""Who teaches and what learns: kept layers beside the full model, or the cut model by itself."""
+"""Teacher and student: kept layers beside the full model, or the cut model by itself."""
 
 import gc
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from coterie.game.coalitions import Vector
-from coterie.healing.gap_states import seams
+from coterie.healing.gap_states import gaps
 from coterie.healing.modes import MODES
 from coterie.healing.origin import HealError
 from coterie.healing.students import Student
@@ -24,7 +24,7 @@ from coterie.verbs.shared.provenance import versions
 
 @dataclass(frozen=True, eq=False)
 class TeacherAndStudent:
-    """A pupil and its teacher.
+    """What learns, and whoever teaches it.
 
     Attributes:
         full: The full model's losses on what judges, and how many were no number.
@@ -64,7 +64,13 @@ def check_cache(job: HealJob, output: Path) -> None:
 def open_student_and_teacher(
     job: HealJob, device: torch.device, progress: Progress
 ) -> TeacherAndStudent:
-    """Load what learns, and whoever teaches it; never the full model and the cut one together."""
+    """Load what learns, and whoever teaches it; never the full model and the cut one together.
+
+    Args:
+        job: What is healed.
+        device: Where it runs.
+        progress: Shows what is being done.
+    """
     predictions, request = _predictions(job), job.request
     if predictions is not None:
         return _by_cache(job, predictions, device, progress)
@@ -75,7 +81,7 @@ def open_student_and_teacher(
     student = mode.beside(model, stack, job.kept, request.rank, request.seed)
     full = floored_losses(model, job.judges.tokens)
     return TeacherAndStudent(
-        student, LiveTeacher(student, seams(job.kept) if request.seams else ()), full
+        student, LiveTeacher(student, gaps(job.kept) if request.seams else ()), full
     )
 
 

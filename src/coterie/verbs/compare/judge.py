@@ -61,7 +61,14 @@ class Judge:
     def coalition(
         self, workspace: Workspace, coalition: Coalition, players: Players, progress: Progress
     ) -> dict[str, Json]:
-        """Judge the model that keeps these players."""
+        """Judge the model that keeps these players.
+
+        Args:
+            workspace: The opened model and its games.
+            coalition: Kept players, ``(n_players,)``.
+            players: What a player is.
+            progress: Shows what is being done.
+        """
         kept = np.flatnonzero(coalition).tolist()
         sizes = _sizes(workspace, coalition, players)
         if players == "layer":
@@ -73,6 +80,11 @@ class Judge:
 
     def rewrite(self, workspace: Workspace, answer: Rewrite, progress: Progress) -> dict[str, Json]:
         """Judge the checkpoint that a method writes; nothing is left of it.
+
+        Args:
+            workspace: The opened model and its games.
+            answer: Writes the checkpoint.
+            progress: Shows what is being done.
 
         Raises:
             ModelError: it does not load.

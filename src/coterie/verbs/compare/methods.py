@@ -66,6 +66,13 @@ def play(
 ) -> Outcome:
     """Let one method answer all numbers removed.
 
+    Args:
+        workspace: The opened model and its games.
+        name: Of the method.
+        removals: Numbers of layers to remove.
+        seed: Of its chance.
+        progress: Shows what is being done.
+
     Raises:
         UserError: it does not apply to this model; one line says why.
     """
@@ -75,7 +82,13 @@ def play(
 
 
 def rival_task(workspace: Workspace, removals: tuple[int, ...], seed: int) -> Task:
-    """What a rival is given: the same texts, and the game behind the same store."""
+    """What a rival is given: the same texts, and the game behind the same store.
+
+    Args:
+        workspace: The opened model and its games.
+        removals: Numbers of layers to remove.
+        seed: Of the rival's chance.
+    """
     played, engines = workspace.calibration, [workspace.calibration.engine]
 
     def other_players(stack: Stack) -> Game:

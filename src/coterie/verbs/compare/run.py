@@ -55,6 +55,8 @@ def compare(
         output: Folder for `comparison.json`, `.md`, `.csv` and `.svg`; None writes none.
         overwrite: Replace another comparison that is there.
         store: SQLite file of observations; None is the user's cache.
+        request: Which methods, at which sizes, on which model.
+        progress: Shows what is being done.
 
     Raises:
         UserError: something asked cannot be done, in one line.

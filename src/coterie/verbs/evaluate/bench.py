@@ -101,6 +101,8 @@ def bench(
 
     Args:
         store: SQLite file that keeps the perplexities of the figure; None is the user's cache.
+        request: Which models, under which loads.
+        progress: Shows what is being done.
 
     Raises:
         UserError: something asked cannot be done, in one line.

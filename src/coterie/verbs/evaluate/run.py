@@ -157,6 +157,8 @@ def evaluate(
 
     Args:
         store: SQLite file; None is the user's cache.
+        request: Which models, on which texts and tasks.
+        progress: Shows what is being done.
 
     Raises:
         UserError: something asked cannot be done, in one line.
@@ -199,7 +201,13 @@ def evaluate(
 def held_out_windows(
     request: EvaluateRequest, tokenizer: "PreTrainedTokenizerBase", text: str
 ) -> TextSet:
-    """The windows of one text, as this tokenizer cuts it."""
+    """The windows of one text, as this tokenizer cuts it.
+
+    Args:
+        request: How long a window is, and how many.
+        tokenizer: Of the model.
+        text: A preset or any text spec.
+    """
     documents = read_documents(
         PRESETS.get(text.lower(), text),
         tokenizer,

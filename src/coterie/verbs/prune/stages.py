@@ -154,6 +154,14 @@ def prune_and_after(
     A run that has finished in ``output`` with the same request, weights and texts is reported again
     and nothing is done.
 
+    Args:
+        request: What is cut.
+        after: What follows the cut.
+        output: Folder for the last checkpoint.
+        overwrite: Replace what is there.
+        store: SQLite file of observations; None is the user's cache.
+        progress: Shows what is being done.
+
     Raises:
         UserError: something asked cannot be done, in one line.
         VerificationError: some stage wrote what it did not measure.
@@ -250,7 +258,13 @@ def _whole(run: _Run, last: Path, output: Path, asked: dict[str, Json]) -> Recor
 
 
 def command(request: Request, after: After, output: Path) -> str:
-    """The command line that asks for this."""
+    """The command line that asks for this.
+
+    Args:
+        request: What is cut.
+        after: What follows the cut.
+        output: Folder for the last checkpoint.
+    """
     words = [request.command("prune", output)]
     if after.scheme is not None:
         words.append(f"--quantize {after.scheme}")

@@ -27,6 +27,14 @@ def plan_and_after(
 ) -> Record:
     """The plan of the cut, played on the plain model, and the work of every stage around it.
 
+    Args:
+        request: What is cut.
+        after: What follows the cut.
+        output: Folder for the last checkpoint; nothing is written.
+        overwrite: Replace what is there.
+        store: SQLite file of observations; None is the user's cache.
+        progress: Shows what is being done.
+
     Raises:
         UserError: as the run would, for the same reasons.
     """
@@ -46,6 +54,12 @@ def stages(part: PlanPart, after: After, n_players: int, length: int) -> list[St
 
     Layer-tokens are those of learning and judging; seconds are by the rate at which the search is
     expected to run them, and unknown where it runs none.
+
+    Args:
+        part: The plan of the cut.
+        after: What is done around it.
+        n_players: Layers of the whole model.
+        length: Tokens of a sequence.
     """
     keep, rate = known(part.keep), _seconds_per_layer_token(part)
     judging = HELD_OUT_SEQUENCES * length

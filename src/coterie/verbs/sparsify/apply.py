@@ -26,7 +26,8 @@ from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import Stack, find_stack
 from coterie.plain import Json
-from coterie.sparsity.layerwise import PruningTask, prune_layers
+from coterie.sparsity.calibration import PruningTask
+from coterie.sparsity.layerwise import prune_layers
 from coterie.sparsity.levels import PrunedLayer
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import find_units

@@ -19,7 +19,8 @@ from coterie.engine.streamed_game import StreamedGame
 from coterie.game.coalitions import Vector
 from coterie.plain import Json
 from coterie.report.schema.basics import StreamPart
-from coterie.sparsity.layerwise import Calibration, PruningTask, prune_layers
+from coterie.sparsity.calibration import Calibration, PruningTask
+from coterie.sparsity.layerwise import prune_layers
 from coterie.sparsity.levels import PrunedLayer
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import find_units

@@ -46,6 +46,13 @@ def sparsify_plan(
 ) -> SparsityPlan:
     """State the cost of contributions, of sharing out, pruning and judging; keep nothing.
 
+    Args:
+        request: Which model, how sparse, by what rule.
+        output: Folder for the checkpoint; nothing is written.
+        overwrite: Replace what is there.
+        store: SQLite file of observations; None is the user's cache.
+        progress: Shows what is being done.
+
     Raises:
         UserError: as `sparsify` would, for the same reasons.
     """

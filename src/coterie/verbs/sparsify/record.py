@@ -31,7 +31,16 @@ def opening_part(
     identity: dict[str, Json],
     output: Path,
 ) -> SparsityRecord:
-    """Everything that is known before a weight is pruned; the sparsities are those asked for."""
+    """Everything that is known before a weight is pruned; the sparsities are those asked for.
+
+    Args:
+        workspace: The opened model and its games.
+        request: What is asked for.
+        shared: The sparsities of all units.
+        units: What has a sparsity of its own.
+        identity: What decides the outcome.
+        output: Folder of the checkpoint.
+    """
     measured = shared.measured
     return SparsityRecord(
         kind="sparsify",
@@ -63,7 +72,15 @@ def sparsity_part(
     layers: Sequence[PrunedLayer],
     counted: Sparsity | None,
 ) -> SparsityPart:
-    """The sparsities of all units, asked and realised; cut layers count as zeros throughout."""
+    """The sparsities of all units, asked and realised; cut layers count as zeros throughout.
+
+    Args:
+        request: What is asked for.
+        shared: The sparsities of all units.
+        units: What has a sparsity of its own.
+        layers: What became of each layer; empty beforehand.
+        counted: Zeros counted on disk; None beforehand.
+    """
     weights, sparsity = units.weights, shared.sparsity
     gone = np.repeat(~shared.kept, units.per_layer)
     zeros = _zeros(units, shared, layers) if layers else sparsity * weights

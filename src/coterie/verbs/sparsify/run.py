@@ -15,7 +15,8 @@ from coterie.plain import Json
 from coterie.report.card.sparsify import sparsity_card
 from coterie.report.schema.basics import SizePart
 from coterie.report.schema.sparsify import SparsityRecord
-from coterie.sparsity.layerwise import check_allocation, check_tokens, refused_unless_replayed
+from coterie.sparsity.calibration import refused_unless_replayed
+from coterie.sparsity.checks import check_allocation, check_tokens
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.write import SparseWriter
@@ -43,6 +44,17 @@ from coterie.verbs.sparsify.contributions import check_contributions
 from coterie.verbs.sparsify.record import opening_part, sparsity_part
 from coterie.verbs.sparsify.request import SparsifyRequest
 from coterie.verbs.sparsify.texts import with_pruning_texts
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What a run is, before a weight is loaded."""
+
+    prepared: Prepared
+    request: SparsifyRequest
+    identity: dict[str, Json]
+    output: Path
+    progress: Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +94,8 @@ def sparsify(
         output: Folder for the checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.
         store: SQLite file of observations; None is the user's cache.
+        request: Which model, how sparse, by what rule.
+        progress: Shows what is being done.
 
     Raises:
         UserError: something asked cannot be done, in one line; nothing was written.
@@ -102,34 +116,28 @@ def sparsify(
         def begin() -> Path:
             return ending.enter_context(written_aside(output, overwrite=overwrite))
 
-        found = run_and_collect(
-            lambda: _found(prepared, request, identity, output, store, begin, progress)
-        )
+        asked = _Asked(prepared, request, identity, output, progress)
+        found = run_and_collect(lambda: _found(asked, store, begin))
         _finish(found, _outcome(found))
     return found.record
 
 
-def _found(
-    prepared: Prepared,
-    request: SparsifyRequest,
-    identity: dict[str, Json],
-    output: Path,
-    store: Path | str | None,
-    begin: Callable[[], Path],
-    progress: Progress,
-) -> _Found:
+def _found(asked: _Asked, store: Path | str | None, begin: Callable[[], Path]) -> _Found:
     """Share out, judge the full model, and prune it if it stays whole; it is let go on return.
 
     Args:
+        asked: What this run is.
+        store: SQLite file of observations.
         begin: Makes the folder for the checkpoint: nothing is written before it is needed.
     """
+    prepared, request, progress = asked.prepared, asked.request, asked.progress
     with open_workspace(prepared, store=store, progress=progress) as workspace:
         refuse_unless_possible(workspace, request)
         shared = share_out(workspace, request, progress)
         units = find_units(
             workspace.model, find_stack(workspace.model), workspace.stack.players, request.group()
         )
-        record = opening_part(workspace, request, shared, units, identity, output)
+        record = opening_part(workspace, request, shared, units, asked.identity, asked.output)
         job, began = Job(prepared, request, shared, begin(), progress), time.monotonic()
         done: Whole | WrittenSparse | SparseOutcome
         if request.base.stream:

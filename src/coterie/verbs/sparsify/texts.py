@@ -12,7 +12,7 @@ import numpy as np
 from coterie.errors import TextError
 from coterie.models.cutting.structure import meta_model
 from coterie.models.loaded.stack import Stack, find_stack
-from coterie.sparsity.layerwise import check_tokens, widest_input
+from coterie.sparsity.checks import check_tokens, widest_input
 from coterie.sparsity.pruners import find_pruner
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.prepared import Prepared

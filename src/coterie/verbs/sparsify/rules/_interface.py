@@ -10,7 +10,7 @@ from coterie.game.coalitions import Coalition, Vector
 from coterie.models.loaded.stack import Stack, find_stack
 from coterie.plain import Json
 from coterie.sparsity.bounds import Bounds
-from coterie.sparsity.layerwise import PruningTask
+from coterie.sparsity.calibration import PruningTask
 from coterie.sparsity.levels import Pruner
 from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.variant_game import JudgedModel
