@@ -21,7 +21,7 @@ from coterie.game.utilities import clustered_mean
 from coterie.models.files.sources import REFERENCE
 from coterie.models.loaded.load import load_tokenizer, resolve
 from coterie.models.loaded.quiet import quiet
-from coterie.quantization.torchao import load_quantised
+from coterie.quantization.checkpoint import load_quantised
 from coterie.scores.sequence_losses import floored_losses
 from coterie.scores.speed import Load, measure_speed
 from coterie.scores.task_definitions import load_tasks

@@ -22,8 +22,8 @@ from coterie.models.cutting.write import carry
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
 from coterie.quantization import llmcompressor_script as compressor_script
+from coterie.quantization.checkpoint import Reloaded, check_plain, check_reloaded
 from coterie.quantization.schemes import SchemeError
-from coterie.quantization.torchao import Reloaded, check_plain, check_reloaded
 from coterie.scores.sequence_losses import floored
 from coterie.texts.sets import Tokens
 

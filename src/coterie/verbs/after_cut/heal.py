@@ -17,7 +17,7 @@ from coterie.healing.write import check_written, write_healed
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import REFERENCE, Source
 from coterie.models.loaded.load import load_model, load_tokenizer, pick_device, resolve
-from coterie.quantization.torchao import check_plain
+from coterie.quantization.checkpoint import check_plain
 from coterie.report.schema.after_cut import AfterPart, LearningPart
 from coterie.report.schema.record import CheckpointRecord
 from coterie.scores.sequence_losses import floored_losses

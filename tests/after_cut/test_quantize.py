@@ -5,7 +5,7 @@ import torch
 
 from coterie.errors import VerificationError
 from coterie.models.files.sources import resolve
-from coterie.quantization import torchao as quantise
+from coterie.quantization import checkpoint as quantized
 from coterie.quantization.schemes import SCHEMES, SchemeError, find_scheme
 from coterie.verbs.after_cut.quantize import Quantising, quantize
 from coterie.verbs.after_cut.texts import Judges
@@ -31,9 +31,9 @@ def test_what_is_saved_is_what_was_quantised(scheme, cut, text, tmp_path):
 
 def test_a_difference_leaves_nothing(cut, text, tmp_path, monkeypatch):
     pytest.importorskip("torchao", reason="torchao is not installed")
-    plain = quantise._logits
+    plain = quantized._logits
     answers = iter([torch.ones(()), torch.zeros(())])
-    monkeypatch.setattr(quantise, "_logits", lambda model, ids: plain(model, ids) + next(answers))
+    monkeypatch.setattr(quantized, "_logits", lambda model, ids: plain(model, ids) + next(answers))
     with pytest.raises(VerificationError, match="logits differ"):
         quantize(asked(cut, text), output=tmp_path / "out")
     assert not list(tmp_path.iterdir())
@@ -62,4 +62,4 @@ def test_first_needs_a_scheme():
 
 
 def test_the_weights_of_a_plain_checkpoint_are_plain(whole):
-    quantise.check_plain(resolve(str(whole)))
+    quantized.check_plain(resolve(str(whole)))
