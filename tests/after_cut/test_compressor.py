@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from coterie.cli import main
 from coterie.errors import VerificationError
 from coterie.quantization import llmcompressor_script as compressor_script
-from coterie.quantization.llmcompressor import INTERPRETER, find_environment
+from coterie.quantization.environment import INTERPRETER, find_environment
 from coterie.quantization.schemes import SchemeError
 from coterie.verbs.after_cut.quantize import Quantising, quantize
 from coterie.verbs.after_cut.texts import Judges

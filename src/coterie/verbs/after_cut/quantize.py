@@ -11,7 +11,7 @@ from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_tokenizer, pick_device, resolve
 from coterie.plain import Json
 from coterie.quantization.checkpoint import Reloaded, check_plain, load_quantised, write_quantised
-from coterie.quantization.llmcompressor import Environment, find_environment, write_compressed
+from coterie.quantization.environment import Environment, find_environment, write_compressed
 from coterie.quantization.schemes import ELSEWHERE, Scheme, SchemeError, find_scheme
 from coterie.report.schema.after_cut import AfterPart, ReloadPart
 from coterie.scores.sequence_losses import floored_losses
