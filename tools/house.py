@@ -63,6 +63,21 @@ def comments(source: str) -> int:
     )
 
 
+def code_lines(source: str) -> int:
+    """Lines that hold code: neither blank, nor comment, nor docstring."""
+    strings = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        for line in range(node.lineno, (node.end_lineno or 0) + 1)
+    }
+    lines = enumerate(source.splitlines(), start=1)
+    return sum(
+        n not in strings and bool(line.strip()) and not line.lstrip().startswith("#")
+        for n, line in lines
+    )
+
+
 def examples(tree: ast.Module) -> int:
     """Docstrings of a module that hold an example to run (``>>>``)."""
     nodes = [tree, *ast.walk(tree)]
@@ -108,6 +123,7 @@ def measure(package: Path) -> dict[str, str]:
         ),
         "docstrings with an example that is run": str(sum(map(examples, trees.values()))),
         "lines of the package": f"{lines:,}",
+        "of these, lines of code": f"{sum(map(code_lines, sources.values())):,}",
     }
 
 
