@@ -27,15 +27,18 @@ from coterie.scores.speed import Load, measure_speed
 from coterie.scores.task_definitions import load_tasks
 from coterie.scores.tasks import score_tasks
 from coterie.texts.sets import TextSet
-from coterie.verbs.after_cut.heal import Healing, heal
-from coterie.verbs.after_cut.quantize import Quantising, quantize
-from coterie.verbs.after_cut.texts import Judges, held_out_texts
+from coterie.verbs.after_cut.heal import heal
+from coterie.verbs.after_cut.heal_request import HealRequest
+from coterie.verbs.after_cut.quantize import quantize
+from coterie.verbs.after_cut.quantize_request import QuantizeRequest
+from coterie.verbs.after_cut.texts import held_out_texts
+from coterie.verbs.options.texts import Judging
+from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune
 from coterie.verbs.prune.stages import After, prune_and_after
 from coterie.verbs.shared.output import read_record
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import versions
-from coterie.verbs.shared.request import Request
 
 ROWS = ("dense", "cut", "healed", "cut-q", "q-cut", "healed-q", "q-cut-healed-q")
 
@@ -61,7 +64,7 @@ def make(row: str, options: argparse.Namespace) -> None:
     work, place = options.work, options.work / row
     if row == "dense" or place.is_dir():
         return
-    request = Request(
+    request = PruneRequest(
         options.model,
         remove=options.remove,
         calibration=options.calibration,
@@ -70,23 +73,24 @@ def make(row: str, options: argparse.Namespace) -> None:
         device="cpu" if options.cpu else "auto",
     )
     default = "stdlib" if options.model == REFERENCE else None
-    judges = Judges(options.calibration or default, options.held_out)
+    judged = {"calibration": options.calibration or default, "held_out": options.held_out}
     store, device = work / "store.sqlite", request.device
     if row == "cut":
         prune(request, output=place, store=store)
     elif row == "healed":
-        order = Healing(
+        order = HealRequest(
             str(work / "cut"),
             teacher=options.model,
             text=options.text,
-            judges=judges,
+            **judged,
             mode=options.mode,
             steps=options.heal,
             device=device,
         )
         heal(order, output=place)
     elif row in ("cut-q", "healed-q"):
-        order = Quantising(str(work / row.removesuffix("-q")), options.scheme, judges, device)
+        plain = str(work / row.removesuffix("-q"))
+        order = QuantizeRequest(plain, scheme=options.scheme, device=device, **judged)
         quantize(order, output=place)
     else:
         steps = options.heal if "healed" in row else None
@@ -129,7 +133,7 @@ def judging(options: argparse.Namespace) -> TextSet:
     """The held-out sequences of the cut, or those of the same words where nothing is cut yet."""
     source = resolve(options.model)
     record = read_record(options.work / "cut")
-    judges = Judges(options.calibration, options.held_out)
+    judges = Judging(calibration=options.calibration, held_out=options.held_out)
     return held_out_texts(judges, record, source.name, source, load_tokenizer(source))
 
 

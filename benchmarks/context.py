@@ -22,8 +22,8 @@ from coterie.game.utilities import clustered_mean
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import versions
-from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.workspace import TextGame, Workspace, open_workspace
+from coterie.verbs.values.request import ValuesRequest
 
 
 def main() -> None:
@@ -34,7 +34,9 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="keep observations here (default: nowhere)")
     options = parser.parse_args()
     print(f"{platform.machine()}, float32, {versions()}\n")
-    prepared = prepare(Request("reference", sequences=options.sequences), progress=NoProgress())
+    prepared = prepare(
+        ValuesRequest("reference", sequences=options.sequences), progress=NoProgress()
+    )
     with tempfile.TemporaryDirectory() as folder:
         store = options.store or Path(folder) / "s.sqlite"
         with open_workspace(prepared, store=store, progress=NoProgress()) as table:

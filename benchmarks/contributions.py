@@ -31,7 +31,7 @@ from coterie.game.surrogates.fidelity import Agreement, agreement
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.surrogates.process import Process
-from coterie.verbs.shared.request import Request
+from coterie.verbs.values.request import ValuesRequest
 
 N = 12
 
@@ -49,7 +49,9 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="draw the errors here (needs matplotlib)")
     options = parser.parse_args()
     budgets = [int(part) for part in options.budgets.split(",")]
-    losses = table_of(options.game, options.tables, Request("reference"), REFERENCE[options.game])
+    losses = table_of(
+        options.game, options.tables, ValuesRequest("reference"), REFERENCE[options.game]
+    )
     errors = accuracy(losses, budgets, options.seeds)
     if options.figure is not None:
         draw(errors, options.figure)

@@ -30,6 +30,7 @@ from coterie.models.loaded.stack import find_stack
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.request import Request
+from coterie.verbs.values.request import ValuesRequest
 
 PLAYERS = 12
 TEXTS = 7  # of ten, drawn anew for every seed
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--model", default="reference")
     parser.add_argument("--calibration", default="stdlib")
     options = parser.parse_args()
-    request = Request(options.model, calibration=options.calibration)
+    request = ValuesRequest(options.model, calibration=options.calibration)
     sizes = list(front_sizes(PLAYERS))
     print(
         f"at most {options.budget} distinct coalitions a run; of {options.seeds} seeds, in how many"

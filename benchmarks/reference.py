@@ -24,8 +24,8 @@ from coterie.game.utilities import UTILITIES, clustered_mean
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import versions
-from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.workspace import Workspace, open_workspace
+from coterie.verbs.values.request import ValuesRequest
 
 SIZES = (15, 14, 13, 12)
 PER_SIZE = 160
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     torch.set_num_threads(parser.parse_args().threads)
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, float32, {versions()}\n")
-    prepared = prepare(Request("reference"), progress=NoProgress())
+    prepared = prepare(ValuesRequest("reference"), progress=NoProgress())
     with (
         tempfile.TemporaryDirectory() as folder,
         open_workspace(prepared, store=Path(folder) / "s.sqlite", progress=NoProgress()) as table,

@@ -45,8 +45,8 @@ from coterie.verbs.search.choose import Search, choose
 from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import versions
-from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.workspace import Workspace, open_workspace
+from coterie.verbs.values.request import ValuesRequest
 
 MARGIN = 0.005  # nats per token by which guided may be worse and still count as not beaten
 
@@ -151,7 +151,9 @@ def arguments() -> argparse.Namespace:
 
 def texts_of(options: argparse.Namespace) -> Prepared:
     """The model with as many texts as asked, documents mixed."""
-    request = Request(options.model, calibration=options.calibration, held_out=options.held_out)
+    request = ValuesRequest(
+        options.model, calibration=options.calibration, held_out=options.held_out
+    )
     prepared = prepare(request, progress=NoProgress())
 
     def drawn(sequences: int, stream: int) -> tuple[TextSet, TextSet]:

@@ -33,7 +33,6 @@ from coterie.texts.sets import TextSet
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import machine, versions
-from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.workspace import Workspace, open_workspace
 from coterie.verbs.sparsify.contributions import Measured, measure
 from coterie.verbs.sparsify.judging import Judging
@@ -74,7 +73,7 @@ def main() -> None:
         windows = seed == 0 and options.truth and not any("window" in line for line in known)
         if not missing and not windows:
             continue
-        base = Request(
+        asked = SparsifyRequest(
             options.model,
             calibration=options.calibration,
             held_out=options.held_out,
@@ -82,34 +81,30 @@ def main() -> None:
             sequences=10,
             seed=seed,
             dtype="float32",
+            sparsity=0.5,
         )
         store = options.out.with_suffix(".sqlite")
         prepared = with_pruning_texts(
-            prepare(base, progress=NoProgress()),
-            SparsifyRequest(
-                base, 0.5, pruner="sparsegpt", pruning_sequences=options.pruning_sequences
-            ),
+            prepare(asked.opening(), progress=NoProgress()),
+            replace(asked, pruner="sparsegpt", pruning_sequences=options.pruning_sequences),
             NoProgress(),
         )
         with open_workspace(prepared, store=store, progress=NoProgress()) as table:
-            known += _seed(table, base, options, missing, bool(windows))
+            known += _seed(table, asked, options, missing, bool(windows))
     _tables(known)
 
 
 def _seed(
     table: Workspace,
-    base: Request,
+    asked: SparsifyRequest,
     options: argparse.Namespace,
     cells: list[tuple[str, float]],
     windows: bool,
 ) -> list[dict]:
     """All missing cells of one calibration draw; the game is played once for all of them."""
-    asked = SparsifyRequest(base, 0.5)
     lines = []
     if windows:
-        truth = measure(
-            table, replace(asked, base=replace(base, budget=options.truth)), NoProgress()
-        )
+        truth = measure(table, replace(asked, budget=options.truth), NoProgress())
         for width in (3, 5, 7):
             found = measure(
                 table, replace(asked, allocation="sv-nup-window", window=width), NoProgress()
@@ -136,7 +131,7 @@ def _seed(
             for target in (t for p, t in cells if p == pruner):
                 request = replace(asked, sparsity=target, pruner=pruner)
                 allocations, costs = _allocations(judging, found, request)
-                line = {"seed": base.seed, "pruner": pruner, "target": target, "costs": costs}
+                line = {"seed": asked.seed, "pruner": pruner, "target": target, "costs": costs}
                 line |= _judged(table, pruner, allocations, held_out)
                 lines.append(_written(options.out, line))
     return lines

@@ -1,11 +1,12 @@
 """Coterie finds the coalition of layers that carries a language model, and cuts the rest away.
 
-    from coterie import Request, prune
+    from coterie import PruneRequest, prune
 
-    result = prune(Request("reference", remove=4), output="out")
+    result = prune(PruneRequest("reference", remove=4), output="out")
     print(result.removed, result.record["verdict"]["ratio"])
 
-The pieces are usable alone, on any game: `coterie.game` (designs, semivalues, surrogates),
+Every verb of the command line is a function here, and takes a request of its own. The pieces are
+usable alone, on any game: `coterie.game` (designs, semivalues, surrogates),
 `coterie.store.observations` and `coterie.game.study` import neither torch nor transformers.
 """
 
@@ -16,28 +17,93 @@ from coterie.models.loaded.quiet import silence_imports
 
 if TYPE_CHECKING:
     from coterie.errors import CoterieError, UserError, VerificationError
-    from coterie.verbs.prune.run import prune
-    from coterie.verbs.shared.request import Request
+    from coterie.verbs.after_cut.heal import heal
+    from coterie.verbs.after_cut.heal_request import HealRequest
+    from coterie.verbs.after_cut.quantize import quantize
+    from coterie.verbs.after_cut.quantize_request import QuantizeRequest
+    from coterie.verbs.checkpoint_requests import (
+        CutRequest,
+        ExportRequest,
+        InspectRequest,
+        PushRequest,
+    )
+    from coterie.verbs.compare.request import CompareRequest
+    from coterie.verbs.compare.run import compare
+    from coterie.verbs.cut import cut
+    from coterie.verbs.evaluate.bench import bench
+    from coterie.verbs.evaluate.bench_request import BenchRequest
+    from coterie.verbs.evaluate.request import EvaluateRequest
+    from coterie.verbs.evaluate.run import evaluate
+    from coterie.verbs.export import export
+    from coterie.verbs.inspect import inspect
+    from coterie.verbs.prune.request import PruneRequest
+    from coterie.verbs.prune.whole import prune
+    from coterie.verbs.push import push
     from coterie.verbs.shared.result import Result
+    from coterie.verbs.sparsify.request import SparsifyRequest
+    from coterie.verbs.sparsify.run import sparsify
+    from coterie.verbs.values.request import ValuesRequest
     from coterie.verbs.values.run import values
 
 _HOME = {
+    "BenchRequest": "coterie.verbs.evaluate.bench_request",
+    "CompareRequest": "coterie.verbs.compare.request",
     "CoterieError": "coterie.errors",
-    "Request": "coterie.verbs.shared.request",
-    "Result": "coterie.verbs.values.run",
+    "CutRequest": "coterie.verbs.checkpoint_requests",
+    "EvaluateRequest": "coterie.verbs.evaluate.request",
+    "ExportRequest": "coterie.verbs.checkpoint_requests",
+    "HealRequest": "coterie.verbs.after_cut.heal_request",
+    "InspectRequest": "coterie.verbs.checkpoint_requests",
+    "PruneRequest": "coterie.verbs.prune.request",
+    "PushRequest": "coterie.verbs.checkpoint_requests",
+    "QuantizeRequest": "coterie.verbs.after_cut.quantize_request",
+    "Result": "coterie.verbs.shared.result",
+    "SparsifyRequest": "coterie.verbs.sparsify.request",
     "UserError": "coterie.errors",
+    "ValuesRequest": "coterie.verbs.values.request",
     "VerificationError": "coterie.errors",
-    "prune": "coterie.verbs.prune.run",
+    "bench": "coterie.verbs.evaluate.bench",
+    "compare": "coterie.verbs.compare.run",
+    "cut": "coterie.verbs.cut",
+    "evaluate": "coterie.verbs.evaluate.run",
+    "export": "coterie.verbs.export",
+    "heal": "coterie.verbs.after_cut.heal",
+    "inspect": "coterie.verbs.inspect",
+    "prune": "coterie.verbs.prune.whole",
+    "push": "coterie.verbs.push",
+    "quantize": "coterie.verbs.after_cut.quantize",
+    "sparsify": "coterie.verbs.sparsify.run",
     "values": "coterie.verbs.values.run",
 }
 
 __all__ = [
+    "BenchRequest",
+    "CompareRequest",
     "CoterieError",
-    "Request",
+    "CutRequest",
+    "EvaluateRequest",
+    "ExportRequest",
+    "HealRequest",
+    "InspectRequest",
+    "PruneRequest",
+    "PushRequest",
+    "QuantizeRequest",
     "Result",
+    "SparsifyRequest",
     "UserError",
+    "ValuesRequest",
     "VerificationError",
+    "bench",
+    "compare",
+    "cut",
+    "evaluate",
+    "export",
+    "heal",
+    "inspect",
     "prune",
+    "push",
+    "quantize",
+    "sparsify",
     "values",
 ]
 

@@ -9,10 +9,10 @@ from transformers import AutoModelForCausalLM
 from coterie.cli import main
 from coterie.errors import UserError
 from coterie.verbs.prune import stages as heal_compose
+from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import After, prune_and_after
 from coterie.verbs.prune.stages_plan import plan_and_after
 from coterie.verbs.shared.progress import NoProgress
-from coterie.verbs.shared.request import Request
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["cut first", "quantised first"])
@@ -22,7 +22,7 @@ def test_either_order_ends_in_one_quantised_checkpoint(
 ):
     for library in ("torchao", "peft"):
         pytest.importorskip(library, reason=f"{library} is not installed")
-    request = Request(
+    request = PruneRequest(
         str(whole),
         remove=2,
         method="one-shot",

@@ -14,10 +14,10 @@ from coterie.errors import VerificationError
 from coterie.quantization import llmcompressor_script as compressor_script
 from coterie.quantization.environment import INTERPRETER, find_environment
 from coterie.quantization.schemes import SchemeError
-from coterie.verbs.after_cut.quantize import Quantising, quantize
-from coterie.verbs.after_cut.texts import Judges
+from coterie.verbs.after_cut.quantize import quantize
+from coterie.verbs.after_cut.quantize_request import QuantizeRequest
+from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import After
-from coterie.verbs.shared.request import Request
 
 LLMCOMPRESSOR = """
 import os
@@ -69,8 +69,14 @@ def environment(tmp_path_factory) -> Path:
 
 
 def asked(cut, text, environment):
-    judges = Judges(calibration=str(text))
-    return Quantising(str(cut), "gptq", judges, "cpu", text=str(text), environment=str(environment))
+    return QuantizeRequest(
+        str(cut),
+        scheme="gptq",
+        calibration=str(text),
+        device="cpu",
+        text=str(text),
+        environment=str(environment),
+    )
 
 
 def test_the_other_environment_quantises_and_reads_back(cut, text, environment, tmp_path):
@@ -132,9 +138,9 @@ def test_options_of_llm_compressor_are_refused_elsewhere(cut, text, environment,
 
 def test_a_game_is_not_played_on_what_only_the_other_environment_loads(environment, monkeypatch):
     monkeypatch.setenv(INTERPRETER, str(environment))
-    After("gptq").check(Request("reference", remove=1, device="cpu"))
+    After("gptq").check(PruneRequest("reference", remove=1, device="cpu"))
     with pytest.raises(SchemeError, match="after the cut"):
-        After("gptq", quantise_first=True).check(Request("reference", remove=1, device="cpu"))
+        After("gptq", quantise_first=True).check(PruneRequest("reference", remove=1, device="cpu"))
 
 
 def test_one_line_and_exit_code_two(cut, tmp_path, capsys, monkeypatch):

@@ -19,8 +19,8 @@ from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
 from coterie.scores.sequence_losses import floored_losses
 from coterie.testing.tiny import tiny_model
-from coterie.verbs.after_cut.heal import Healing, heal
-from coterie.verbs.after_cut.texts import Judges
+from coterie.verbs.after_cut.heal import heal
+from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.shared.output import read_record
 
 PLAN = TrainingPlan(steps=12, batch=4, learning_rate=5e-3)
@@ -163,11 +163,11 @@ def test_modules_that_refuse_adapters_are_left_out():
 
 
 def test_a_healed_checkpoint_says_what_it_cost(whole, cut, text, tmp_path):
-    request = Healing(
+    request = HealRequest(
         str(cut),
         teacher=str(whole),
         text=str(text),
-        judges=Judges(calibration=str(text)),
+        calibration=str(text),
         mode="full",
         steps=4,
         batch=2,
@@ -180,7 +180,7 @@ def test_a_healed_checkpoint_says_what_it_cost(whole, cut, text, tmp_path):
     assert not list(tmp_path.glob(".healed*"))
     assert str(tmp_path) not in (tmp_path / "healed" / "coterie.json").read_text()
     assert heal(request, output=tmp_path / "healed").part.as_json() == part  # reported again
-    again = Healing(str(tmp_path / "healed"), teacher=str(whole), text=str(text), mode="full")
+    again = HealRequest(str(tmp_path / "healed"), teacher=str(whole), text=str(text), mode="full")
     with pytest.raises(HealError, match="no layer of"):
         heal(again, output=tmp_path / "twice")
     assert not (tmp_path / "twice").exists()
@@ -192,4 +192,4 @@ def test_a_healed_checkpoint_says_what_it_cost(whole, cut, text, tmp_path):
 )
 def test_mistakes_are_told_before_anything_is_loaded(wrong, said):
     with pytest.raises(HealError, match=said):
-        Healing("nowhere", **wrong).check()
+        HealRequest("nowhere", **wrong).check()

@@ -23,8 +23,8 @@ from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
 from coterie.verbs.after_cut import teaching as heal_teaching
-from coterie.verbs.after_cut.heal import Healing, heal
-from coterie.verbs.after_cut.texts import Judges
+from coterie.verbs.after_cut.heal import heal
+from coterie.verbs.after_cut.heal_request import HealRequest
 
 VOCABULARY = 400
 PLAN = TrainingPlan(steps=8, batch=4, learning_rate=5e-3)
@@ -38,11 +38,16 @@ def tokens(rng):
 @pytest.fixture
 def asked(cut, whole, text):
     """A healing with a cache beside the texts, but for the folder of it."""
-    judges = Judges(calibration=str(text))
-    return Healing(
-        str(cut), str(whole), text=str(text), judges=judges, mode="full", steps=2, batch=2,
+    return HealRequest(
+        str(cut),
+        teacher=str(whole),
+        text=str(text),
+        calibration=str(text),
+        mode="full",
+        steps=2,
+        batch=2,
         device="cpu",
-    )  # fmt: skip
+    )
 
 
 def plain(folder):
@@ -207,4 +212,4 @@ def test_a_cache_of_another_model_is_refused(whole, tokens, tmp_path):
 )
 def test_what_a_cache_cannot_do_is_told_before_anything_is_loaded(wrong, said):
     with pytest.raises(HealError, match=said):
-        Healing("nowhere", mode="full", **wrong).check()
+        HealRequest("nowhere", mode="full", **wrong).check()

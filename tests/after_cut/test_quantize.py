@@ -7,14 +7,14 @@ from coterie.errors import VerificationError
 from coterie.models.files.sources import resolve
 from coterie.quantization import checkpoint as quantized
 from coterie.quantization.schemes import SCHEMES, SchemeError, find_scheme
-from coterie.verbs.after_cut.quantize import Quantising, quantize
-from coterie.verbs.after_cut.texts import Judges
+from coterie.verbs.after_cut.quantize import quantize
+from coterie.verbs.after_cut.quantize_request import QuantizeRequest
+from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import After
-from coterie.verbs.shared.request import Request
 
 
 def asked(model, text, scheme="int8"):
-    return Quantising(str(model), scheme, Judges(calibration=str(text)), device="cpu")
+    return QuantizeRequest(str(model), scheme=scheme, calibration=str(text), device="cpu")
 
 
 @pytest.mark.parametrize("scheme", ["int8", "int8-dynamic", "nf4"])
@@ -58,7 +58,7 @@ def test_a_folder_that_is_no_model(tmp_path, text):
 
 def test_first_needs_a_scheme():
     with pytest.raises(SchemeError, match="--quantize int8"):
-        After(quantise_first=True).check(Request("reference", remove=1, device="cpu"))
+        After(quantise_first=True).check(PruneRequest("reference", remove=1, device="cpu"))
 
 
 def test_the_weights_of_a_plain_checkpoint_are_plain(whole):

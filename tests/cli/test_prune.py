@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import N_LAYERS, save_llama, save_text, words
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from coterie import Request, VerificationError, prune, values
+from coterie import PruneRequest, ValuesRequest, VerificationError, prune, values
 from coterie.cli import main
 from coterie.verbs.shared.output import written_aside
 
@@ -44,7 +45,7 @@ def record_of(home, output):
 
 
 def facts(home, store="store.sqlite"):
-    with sqlite3.connect(home / store) as db:
+    with closing(sqlite3.connect(home / store)) as db:
         return db.execute("SELECT game, coalition, sequence FROM observation").fetchall()
 
 
@@ -168,7 +169,7 @@ def test_killed_in_the_middle_and_started_again_it_ends_with_the_same_answer(hom
 
 def _count(path):
     try:
-        with sqlite3.connect(path) as db:
+        with closing(sqlite3.connect(path)) as db:
             return db.execute("SELECT COUNT(*) FROM observation").fetchone()[0]
     except sqlite3.Error:
         return 0
@@ -388,11 +389,11 @@ def test_a_checkpoint_that_is_not_what_was_measured_exits_1_and_is_gone(home, ca
 
 
 def test_python_does_the_same_in_five_lines(home):
-    request = Request(
-        str(home / "model"), remove=2, budget=40, sequences=6, length=16,
-        calibration=str(home / "text.txt"), method="paper",
-    )  # fmt: skip
+    asked = {"remove": 2, "budget": 40, "sequences": 6, "length": 16, "method": "paper"}
+    asked["calibration"] = str(home / "text.txt")
+    request = PruneRequest(str(home / "model"), **asked)
     result = prune(request, output=home / "from-python", store=home / "python.sqlite")
     assert result.removed == record_of(home, "out")["cut"]["removed"]
     assert result.record["command"].startswith("coterie prune model --remove 2 --method paper")
-    assert values(request, store=home / "python.sqlite").contributions == result.contributions
+    estimated = values(ValuesRequest(request.model, **asked), store=home / "python.sqlite")
+    assert estimated.contributions == result.contributions

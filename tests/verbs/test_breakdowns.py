@@ -7,7 +7,7 @@ from tests.tiny import save_llama, save_text
 
 from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.progress import NoProgress
-from coterie.verbs.shared.request import Request
+from coterie.verbs.values.request import ValuesRequest
 from coterie.verbs.values.run import values
 
 BROKEN = {"layer": {"001"}, "sublayer": {"000001", "000010", "000011"}}
@@ -47,7 +47,7 @@ def test_a_layer_that_overflows_is_named_in_the_warnings_and_in_the_record(
     monkeypatch.setattr(opening, "load_model", load_fragile)
     monkeypatch.setattr(opening, "WARNINGS", 2)
     heard = Heard()
-    request = Request(
+    request = ValuesRequest(
         model=str(save_llama(tmp_path / "model", n_layers=3, dtype=torch.float32)),
         players=players,
         estimator="exact",

@@ -15,7 +15,6 @@ from coterie.verbs.compare import run as module
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.run import compare
 from coterie.verbs.shared.progress import NoProgress
-from coterie.verbs.shared.request import Request
 
 METHODS = ("greedy", "shortgpt", "sleb", "evolve")
 
@@ -29,11 +28,9 @@ def home(tmp_path_factory):
 
 
 def asked(home, **changes):
-    base = Request(
-        str(home / "model"), calibration=str(home / "text.txt"), length=16, sequences=4, budget=30
-    )
-    settings = {"removals": (1, 2, 5), "methods": METHODS, "seeds": 2, "rounds": 0, **changes}
-    return CompareRequest(base, **settings)
+    texts = {"calibration": str(home / "text.txt"), "length": 16, "sequences": 4, "budget": 30}
+    settings = {"removals": (1, 2, 5), "methods": METHODS, "seeds": 2, "rounds": 0}
+    return CompareRequest(str(home / "model"), **(texts | settings | changes))
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +174,7 @@ def test_means_over_draws_are_means_of_losses(home):
 
 
 def test_the_papers_method_chooses_on_its_ten_sequences_and_is_judged_as_the_others(home):
-    base = Request(str(home / "model"), calibration=str(home / "text.txt"), length=16, budget=30)
-    wanted = CompareRequest(base, (2,), ("guided", "paper"), seeds=1, rounds=0)
+    wanted = asked(home, removals=(2,), methods=("guided", "paper"), seeds=1, sequences=None)
     found = compare(wanted, store=home / "ten.sqlite").as_json()
     rows = {one["method"]: one for one in found["rows"]}
     assert rows["paper"]["gap"] is None and rows["paper"]["sequences"] == 10

@@ -11,12 +11,13 @@ from tests.verbs.test_breakdowns import load_fragile
 
 from coterie.cli import main
 from coterie.engine.batch_shape import BatchShape
+from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune
 from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
-from coterie.verbs.shared.request import Request
 from coterie.verbs.sparsify.request import SparsifyRequest
+from coterie.verbs.values.request import ValuesRequest
 from coterie.verbs.values.run import values
 
 CUT = ["--remove", "2", "--output", "out"]
@@ -24,7 +25,7 @@ CUT = ["--remove", "2", "--output", "out"]
 
 @pytest.fixture(scope="module")
 def asked(home):
-    return Request(
+    return PruneRequest(
         model=str(home / "model"),
         remove=2,
         calibration=str(home / "text.txt"),
@@ -106,7 +107,7 @@ def test_a_finished_run_is_recognised_whatever_the_number_of_devices(home, asked
 
 def test_what_breaks_down_on_any_device_reaches_the_record(tmp_path, monkeypatch):
     monkeypatch.setattr(opening, "load_model", load_fragile)
-    request = Request(
+    request = ValuesRequest(
         model=str(save_llama(tmp_path / "model", n_layers=3, dtype=torch.float32)),
         estimator="exact",
         calibration=str(save_text(tmp_path / "text.txt")),

@@ -199,7 +199,7 @@ def test_bench_times_every_load_and_draws_quality_against_speed(home, capsys, tm
     [
         (["--context", "62", "--new-tokens", "3"], "reads 64 tokens at once, and 62 + 3"),
         (["--batch", "x"], "--batch x is no list of numbers"),
-        (["--batch", "0"], "--batch 0: all must be at least 1"),
+        (["--batch", "0"], "--batch 0 must be at least 1"),
         (["--figure", "f.gif"], "--figure f.gif: end it in"),
     ],
 )

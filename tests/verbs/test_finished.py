@@ -1,15 +1,13 @@
 """A finished run is recognised wherever its outcome is the same, and nothing is run again."""
 
-from dataclasses import replace
-
 import pytest
 from tests.tiny import save_llama, save_text, words
 
-from coterie import Request, UserError, prune
+from coterie import PruneRequest, UserError, prune
 from coterie.models.cutting.write import write_cut
 from coterie.models.files.sources import resolve
-from coterie.verbs.after_cut.heal import Healing, heal
-from coterie.verbs.after_cut.texts import Judges
+from coterie.verbs.after_cut.heal import heal
+from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.run import compare
 from coterie.verbs.shared.finished import FinishedRun, same_outcome
@@ -27,41 +25,40 @@ def home(tmp_path_factory):
     return home
 
 
-def asked(home, device):
-    return Request(
-        str(home / "model"),
-        remove=2,
-        method="one-shot",
-        calibration=str(home / "text.txt"),
-        sequences=4,
-        length=16,
-        device=device,
-    )
+def texts(home, device):
+    return {
+        "model": str(home / "model"),
+        "calibration": str(home / "text.txt"),
+        "sequences": 4,
+        "length": 16,
+        "device": device,
+    }
 
 
 def by_prune(home, where, device):
-    return prune(asked(home, device), **where).record
+    asked = PruneRequest(**texts(home, device), remove=2, method="one-shot")
+    return prune(asked, **where).record
 
 
 def by_sparsify(home, where, device):
-    base = replace(asked(home, device), remove=None, method="guided")
-    return sparsify(SparsifyRequest(base, 0.5, allocation="uniform", pruner="magnitude"), **where)
+    rule = {"allocation": "uniform", "pruner": "magnitude"}
+    return sparsify(SparsifyRequest(**texts(home, device), sparsity=0.5, **rule), **where)
 
 
 def by_compare(home, where, device):
-    base = replace(asked(home, device), remove=None, method="guided")
-    return compare(CompareRequest(base, (1,), methods=("one-shot",), seeds=1, rounds=0), **where)
+    contest = {"removals": (1,), "methods": ("one-shot",), "seeds": 1, "rounds": 0}
+    return compare(CompareRequest(**texts(home, device), **contest), **where)
 
 
 def by_heal(home, where, device):
     if not (home / "cut").is_dir():
         (home / "cut").mkdir()
         write_cut(resolve(str(home / "model")), [0, 1, 3], home / "cut")
-    request = Healing(
+    request = HealRequest(
         str(home / "cut"),
         teacher=str(home / "model"),
         text=str(home / "text.txt"),
-        judges=Judges(held_out=str(home / "judges.txt")),
+        held_out=str(home / "judges.txt"),
         mode="full",
         steps=1,
         batch=2,

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from coterie.errors import CutError, UserError
+from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.shared.licence import licence_of
 from coterie.verbs.shared.provenance import bare
-from coterie.verbs.shared.request import Request
+from coterie.verbs.values.request import ValuesRequest
 
 
 @pytest.mark.parametrize(
@@ -15,20 +16,20 @@ from coterie.verbs.shared.request import Request
     [(0.25, 16, 4), (0.25, 6, 2), (0.25, 10, 3), (0.01, 16, 1), (0.5, 5, 3), (0.24, 6, 1)],
 )
 def test_the_ratio_is_what_goes_rounded_half_up_at_least_one(ratio, n_players, removed):
-    assert Request("m", ratio=ratio).players_to_remove(n_players, ()) == removed
+    assert PruneRequest("m", ratio=ratio).players_to_remove(n_players, ()) == removed
 
 
 def test_keep_and_remove_are_two_ways_to_say_one_thing():
-    assert Request("m", keep=12).players_to_remove(16, ()) == 4
-    assert Request("m", remove=4).players_to_remove(16, (0, 15)) == 4
+    assert PruneRequest("m", keep=12).players_to_remove(16, ()) == 4
+    assert PruneRequest("m", remove=4).players_to_remove(16, (0, 15)) == 4
 
 
 @pytest.mark.parametrize(
     ("request_", "locked", "complaint"),
     [
-        (Request("m", remove=16), (), "at most 15 can go"),
-        (Request("m", remove=14), (0, 15), "2 of them locked, so at most 13 can go"),
-        (Request("m", keep=16), (), "removes nothing"),
+        (PruneRequest("m", remove=16), (), "at most 15 can go"),
+        (PruneRequest("m", remove=14), (0, 15), "2 of them locked, so at most 13 can go"),
+        (PruneRequest("m", keep=16), (), "removes nothing"),
     ],
 )
 def test_too_much_or_nothing_is_refused(request_, locked, complaint):
@@ -38,7 +39,7 @@ def test_too_much_or_nothing_is_refused(request_, locked, complaint):
 
 def test_two_amounts_are_refused():
     with pytest.raises(UserError, match="--remove and --ratio say the same thing twice"):
-        Request("m", remove=1, ratio=0.5).check(cutting=True)
+        PruneRequest("m", remove=1, ratio=0.5).check()
 
 
 @pytest.mark.parametrize(
@@ -65,17 +66,19 @@ def test_a_relative_path_that_is_there_is_reduced_too(tmp_path, monkeypatch):
 
 
 def test_the_command_repeats_the_request_and_names_no_folder():
-    asked = Request("/home/someone/model", remove=2, lock=(0, 7), time=90.0, trust_remote_code=True)
-    assert asked.command("prune", Path("somewhere/out")) == (
+    asked = PruneRequest(
+        "/home/someone/model", remove=2, lock=(0, 7), time=90.0, trust_remote_code=True
+    )
+    assert asked.command(Path("somewhere/out")) == (
         "coterie prune model --remove 2 --time 90s --lock 0,7 --trust-remote-code --output out"
     )
-    assert Request("reference").command("values") == "coterie values reference"
+    assert ValuesRequest("reference").command() == "coterie values reference"
 
 
 @pytest.mark.parametrize("time", [float("nan"), float("inf"), 0.0, -1.0])
 def test_a_time_that_is_none_is_refused(time):
     with pytest.raises(UserError, match="--time"):
-        Request("m", time=time).check(cutting=False)
+        ValuesRequest("m", time=time).check()
 
 
 def test_the_licence_of_the_source_is_carried(tmp_path):

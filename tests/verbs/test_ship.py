@@ -107,7 +107,7 @@ def test_a_public_repository_is_not_taken_for_a_private_one(home, hub, capsys):
         (["push", "nowhere", "me/small"], "there is no folder 'nowhere'"),
         (["push", "{out}", "small"], "'small' is no repository of the Hub"),
         (["push", "{out}", "me/x", "--results", "{out}/config.json"], "no report of an evaluation"),
-        (["export", "{out}", "--to", "onnx"], "--to onnx is unknown: there is mergekit"),
+        (["export", "{out}", "--to", "onnx"], "--to onnx is unknown: there are mergekit"),
         (["export", "{model}", "--to", "mergekit"], "has no coterie.json"),
         (["export", "{out}", "--to", "gguf", "--base", "x"], "go with --to mergekit"),
     ],

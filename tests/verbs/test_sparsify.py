@@ -30,7 +30,6 @@ from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.output import read_record
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
-from coterie.verbs.shared.request import Request
 from coterie.verbs.sparsify import apply as sparsify_apply
 from coterie.verbs.sparsify import texts as sparsify_texts
 from coterie.verbs.sparsify.contributions import asked_by, contribution_method
@@ -49,7 +48,8 @@ def home(tmp_path_factory):
 
 
 def asking(home, *, players="layer", lock=(), sequences=8, seed=0, budget=None, **own):
-    base = Request(
+    own = {"window": 3, "contributions": "window"} | own
+    return SparsifyRequest(
         str(home / "model"),
         calibration=str(home / "text.txt"),
         sequences=sequences,
@@ -58,9 +58,8 @@ def asking(home, *, players="layer", lock=(), sequences=8, seed=0, budget=None, 
         lock=lock,
         seed=seed,
         budget=budget,
+        **own,
     )
-    own = {"window": 3, "contributions": "window"} | own
-    return SparsifyRequest(base, **own)
 
 
 def done(home, output, **asked):
@@ -205,7 +204,7 @@ def test_states_wider_than_the_head_are_read(tmp_path):
     tokenizer().save_pretrained(tmp_path / "model")
     save_text(tmp_path / "text.txt")
     request = asking(tmp_path, sparsity=0.5, allocation="sv-nup", window=2)
-    request = replace(request, base=replace(request.base, dtype="bfloat16"))
+    request = replace(request, dtype="bfloat16")
     record = sparsify(request, output=tmp_path / "out", store=tmp_path / "store.sqlite").as_json()
     assert record["dtype"] == "bfloat16"
     assert record["sparsity"]["realised"] == pytest.approx(0.5, abs=0.01)
@@ -334,7 +333,7 @@ def test_pruners_measure_on_more_sequences_than_the_game_is_played_on(home, tmp_
 
 def test_a_hessian_is_measured_on_ten_tokens_for_every_input_by_default(home):
     request = asking(home, sparsity=0.5, pruner="sparsegpt", allocation="uniform")
-    prepared = prepare(request.base, progress=NoProgress())
+    prepared = prepare(request.opening(), progress=NoProgress())
     said = []
     told = type("Told", (NoProgress,), {"say": lambda self, line: said.append(line)})()
     many = sparsify_texts.PER_INPUT, sparsify_texts.MOST
@@ -368,8 +367,7 @@ def test_what_state_memory_allows_reaches_every_walk(home, tmp_path, monkeypatch
     monkeypatch.setattr(ChoiceGame, "__init__", noted)
     for rule, stream in (("mixed", False), ("ecoflap", False), ("sv-nup", True)):
         request = asking(home, sparsity=0.5, allocation=rule)
-        base = replace(request.base, state_memory=10**6, stream=stream)
-        request = replace(request, base=base)
+        request = replace(request, state_memory=10**6, stream=stream)
         sparsify(request, output=tmp_path / rule, store=tmp_path / "store.sqlite")
     assert given == [10**6] * len(given) and len(given) >= 4 + 4 + 3
 

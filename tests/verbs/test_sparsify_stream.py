@@ -13,7 +13,6 @@ from coterie.sparsity import variant_cache
 from coterie.sparsity.allocation import SPREADS
 from coterie.sparsity.calibration import Calibration
 from coterie.verbs.shared import workspace as opening
-from coterie.verbs.shared.request import Request
 from coterie.verbs.sparsify import apply as sparsify_apply
 from coterie.verbs.sparsify import apply_streamed as sparsify_stream
 from coterie.verbs.sparsify import memory as sparsify_memory
@@ -31,7 +30,8 @@ def home(tmp_path_factory):
 
 
 def asking(home, *, stream=False, players="layer", **own):
-    base = Request(
+    own = {"sparsity": 0.6} | own
+    return SparsifyRequest(
         str(home / "model"),
         calibration=str(home / "text.txt"),
         sequences=8,
@@ -40,8 +40,8 @@ def asking(home, *, stream=False, players="layer", **own):
         budget=26,
         stream=stream,
         players=players,
+        **own,
     )
-    return SparsifyRequest(base, **({"sparsity": 0.6} | own))
 
 
 def weights(folder):
@@ -93,9 +93,9 @@ def test_the_model_is_never_whole(home, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("rule", ["guided", "mixed", "ecoflap"])
 def test_rules_that_cannot_be_streamed_are_refused_before_anything_is_read(home, rule):
-    lost = dataclasses.replace(asking(home, stream=True, allocation=rule).base, model="nowhere")
+    lost = dataclasses.replace(asking(home, stream=True, allocation=rule), model="nowhere")
     with pytest.raises(UserError, match=f"--allocation {rule} .* leave out --stream"):
-        SparsifyRequest(lost, 0.6, allocation=rule).check()
+        lost.check()
     with pytest.raises(UserError, match="whole layers"):
         asking(home, stream=True, players="sublayer").check()
 
@@ -191,8 +191,7 @@ def test_statistics_gathered_anew_for_every_walk_are_stated(home, tmp_path, monk
     asked = asking(home, allocation="sv-nup-window", window=3, pruning_sequences=32)
     candidate = 2 * 32 * 16 * 32 * 4  # on 32 texts of 16 tokens, a layer's inputs and outputs
     for memory, walks in ((None, 1), (3 * candidate, 3), (candidate // 2, 2 * len(SPREADS))):
-        base = dataclasses.replace(asked.base, state_memory=memory)
-        request = dataclasses.replace(asked, base=base)
+        request = dataclasses.replace(asked, state_memory=memory)
         where = {"output": tmp_path / str(memory), "store": tmp_path / "s.sqlite"}
         stated = sparsify_plan(request, **where).sharing.measuring_layer_tokens
         measured.clear()
@@ -218,8 +217,6 @@ def test_more_coalitions_read_no_more_from_disk(home, tmp_path):
 def test_streaming_decides_how_it_is_run_and_not_what_is_asked(home, tmp_path):
     asked = asking(home, stream=True, allocation="uniform")
     first = sparsify(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite").as_json()
-    base = dataclasses.replace(asked.base, state_memory=10**7)
-    again = sparsify(
-        dataclasses.replace(asked, base=base), output=tmp_path / "out", store=tmp_path / "s.sqlite"
-    ).as_json()
+    other = dataclasses.replace(asked, state_memory=10**7)
+    again = sparsify(other, output=tmp_path / "out", store=tmp_path / "s.sqlite").as_json()
     assert again["verdict"] == first["verdict"] and again["request"] == first["request"]

@@ -15,25 +15,33 @@ from coterie.engine.streamed_game import StreamedGame
 from coterie.errors import ModelError, UserError, VerificationError
 from coterie.models.files.sources import resolve
 from coterie.verbs.prune.plan import prune_plan
+from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune
 from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.progress import NoProgress
-from coterie.verbs.shared.request import Request
+from coterie.verbs.values.request import ValuesRequest
 from coterie.verbs.values.run import values
+
+
+def texts(home):
+    return {
+        "model": str(home / "model"),
+        "calibration": str(home / "text.txt"),
+        "sequences": 6,
+        "length": 16,
+        "dtype": "float32",
+    }
 
 
 @pytest.fixture(scope="module")
 def request_(home):
-    return Request(
-        model=str(home / "model"),
-        remove=2,
-        method="contiguous",
-        estimator="exact",  # no surrogate is fitted: quick
-        calibration=str(home / "text.txt"),
-        sequences=6,
-        length=16,
-        dtype="float32",
-    )
+    return PruneRequest(**texts(home), remove=2, method="contiguous")
+
+
+@pytest.fixture(scope="module")
+def estimate(home):
+    # No surrogate is fitted: quick.
+    return ValuesRequest(**texts(home), remove=2, method="contiguous", estimator="exact")
 
 
 def streamed(request):
@@ -64,8 +72,8 @@ def both(home, request_):
     ]
 
 
-def test_streamed_contributions_are_those_in_memory(request_, home):
-    asked = dataclasses.replace(request_, remove=None, estimator="paper", budget=30)
+def test_streamed_contributions_are_those_in_memory(estimate, home):
+    asked = dataclasses.replace(estimate, remove=None, estimator="paper", budget=30)
     store = home / "values.sqlite"
     whole, layer_by_layer = (values(one, store=store) for one in (asked, streamed(asked)))
     np.testing.assert_allclose(layer_by_layer.contributions, whole.contributions, atol=1e-6, rtol=0)
@@ -105,10 +113,10 @@ def test_the_model_is_never_loaded(request_, home, monkeypatch, tmp_path):
     assert (tmp_path / "out" / "config.json").is_file()
 
 
-def test_what_was_observed_is_not_read_from_disk_again(request_, home, tmp_path):
+def test_what_was_observed_is_not_read_from_disk_again(estimate, home, tmp_path):
     store = tmp_path / "s.sqlite"
-    first = values(streamed(request_), store=store).record.as_json()["streaming"]
-    again = values(streamed(request_), store=store).record.as_json()["streaming"]
+    first = values(streamed(estimate), store=store).record.as_json()["streaming"]
+    again = values(streamed(estimate), store=store).record.as_json()["streaming"]
     assert first["passes"] >= 1 and again["passes"] == 0
 
 
@@ -145,13 +153,13 @@ def test_the_plan_says_what_every_question_reads(request_, home, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_without_room_is_told_of_streaming(request_, home, monkeypatch, tmp_path):
+def test_a_model_without_room_is_told_of_streaming(estimate, home, monkeypatch, tmp_path):
     monkeypatch.setattr(opening, "free_bytes", lambda device: 1000)
     heard = Heard()
-    values(request_, store=tmp_path / "s.sqlite", progress=heard)
+    values(estimate, store=tmp_path / "s.sqlite", progress=heard)
     assert any("--stream" in line and line.startswith("warning") for line in heard.lines)
     heard = Heard()
-    values(streamed(request_), store=tmp_path / "s.sqlite", progress=heard)
+    values(streamed(estimate), store=tmp_path / "s.sqlite", progress=heard)
     assert any(line.startswith("streaming: every question reads") for line in heard.lines)
 
 
@@ -164,7 +172,7 @@ def test_a_model_without_room_is_told_of_streaming(request_, home, monkeypatch, 
 )
 def test_what_needs_the_whole_model_is_refused(request_, changed, complaint):
     with pytest.raises(UserError, match=complaint):
-        dataclasses.replace(streamed(request_), **changed).check(cutting=True)
+        dataclasses.replace(streamed(request_), **changed).check()
 
 
 def test_a_quantised_checkpoint_is_refused(home, tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from coterie import Request, prune
+from coterie import PruneRequest, prune
 from coterie.report.terminal.utilities import print_mixed
 from coterie.verbs.shared.output import read_record
 
@@ -36,7 +36,7 @@ def same_versions(record, monkeypatch):
 
 
 def request():
-    return Request(
+    return PruneRequest(
         "reference",
         remove=4,
         method="one-shot",

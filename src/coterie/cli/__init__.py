@@ -1,4 +1,4 @@
-"""The command line: one file per verb; each parses, calls one pipeline function, prints one report.
+"""The command line: one file per verb; each parses, calls one verb, prints one report.
 
 Exit codes: 0 done; 1 what was written is not what was measured, or the disk is full; 2 a mistake in
 what was asked, told in one line; 130 stopped by Ctrl-C, with everything observed so far kept.
@@ -24,30 +24,40 @@ from coterie.cli import (
     sparsify,
     values,
 )
+from coterie.cli.flatten import flatten
 from coterie.errors import CoterieError, UserError
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Find the coalition of layers that carries a language model, and cut the rest away. "
-    "Start with: coterie prune reference --remove 4 --output out",
+_VERBS = (
+    prune,
+    values,
+    inspect,
+    cut,
+    evaluate,
+    compare,
+    bench,
+    push,
+    export,
+    quantize,
+    heal,
+    sparsify,
 )
-app.command("prune")(prune.command)
-app.command("values")(values.command)
-app.command("inspect")(inspect.command)
-app.command("cut")(cut.command)
-app.command("evaluate")(evaluate.command)
-app.command("compare")(compare.command)
-app.command("bench")(bench.command)
-app.command("push")(push.command)
-app.command("export")(export.command)
-app.command("quantize")(quantize.command)
-app.command("heal")(heal.command)
-app.command("sparsify")(sparsify.command)
 
 
-@app.callback(invoke_without_command=True)
+def make_app() -> typer.Typer:
+    """The commands of all verbs; their help is that of the methods there are by now."""
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Find the coalition of layers that carries a language model, and cut the rest away. "
+        "Start with: coterie prune reference --remove 4 --output out",
+    )
+    app.callback(invoke_without_command=True)(_root)
+    for verb in _VERBS:
+        app.command(verb.__name__.rpartition(".")[2])(flatten(verb.command))
+    return app
+
+
 def _root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and stop."),
@@ -64,7 +74,7 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; no mistake of a user's ends in a traceback."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(make_app())
     try:
         code = command.main(arguments, prog_name="coterie", standalone_mode=False) or 0
     except KeyboardInterrupt:

@@ -1,41 +1,29 @@
 """`coterie export DIR --to mergekit|gguf|vllm-check`."""
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from coterie.cli.show import show
+from coterie.verbs.checkpoint_requests import ExportRequest
+from coterie.verbs.options.declare import Option
+from coterie.verbs.options.run import Report
 
-from coterie.cli import options as o
-from coterie.cli.push import Folder
-
-Target = Annotated[
-    str,
-    typer.Option(
-        "--to",
-        metavar="RUNTIME",
-        help="`mergekit`: a passthrough config of the same cut; `gguf`: llama.cpp; `vllm-check`.",
-        show_default=False,
-    ),
-]
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Where to write the mergekit config."),
-]
-Base = Annotated[
-    str | None,
-    typer.Option("--base", metavar="MODEL", help="Where mergekit finds the full model."),
-]
+if TYPE_CHECKING:
+    from coterie.verbs.export import Export
 
 
-def command(
-    folder: Folder,
-    to: Target,
-    output: ConfigFile = None,
-    base: Base = None,
-    trust_remote_code: o.TrustRemoteCode = False,
-    as_json: o.AsJson = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ExportRun(Report):
+    """Where `export` writes a config, if anywhere."""
+
+    output: Annotated[
+        Path | None,
+        Option("--output", "FILE", "Where to write the mergekit config.", short="-o"),
+    ] = None
+
+
+def command(request: ExportRequest, run: ExportRun) -> None:
     """Check a checkpoint for another runtime, and print the command that takes it there.
 
     Checks offline what can be: that the runtime knows the architecture, that every tensor is there
@@ -44,15 +32,12 @@ def command(
     Examples: coterie export out --to gguf;
     coterie export out --to mergekit --output cut.yml
     """
-    from transformers.utils import logging
-
     from coterie.verbs.export import export
 
-    logging.disable_progress_bar()
-    done = export(folder, to=to, output=output, base=base, trust_remote_code=trust_remote_code)
-    if as_json:
-        print(json.dumps(done.as_record(), indent=2, ensure_ascii=False))
-        return
+    show(lambda _: export(request, output=run.output), lambda done: _print(done, run.output), run)
+
+
+def _print(done: "Export", output: Path | None) -> None:
     for check in done.checks:
         print(f"ok  {check}")
     if done.text is not None:

@@ -1,25 +1,16 @@
 """`coterie inspect MODEL`."""
 
-import json
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from coterie.cli.show import show
+from coterie.verbs.checkpoint_requests import InspectRequest
+from coterie.verbs.options.run import Report
 
-from coterie.cli import options as o
-
-Layers = Annotated[
-    str | None,
-    typer.Option("--layers", metavar="L", help="Describe this cut: layers to CUT, such as 3,7-9."),
-]
+if TYPE_CHECKING:
+    from coterie.models.cutting.preview import Inspection
 
 
-def command(
-    model: o.Model,
-    layers: Layers = None,
-    revision: o.Revision = None,
-    trust_remote_code: o.TrustRemoteCode = False,
-    as_json: o.AsJson = False,
-) -> None:
+def command(request: InspectRequest, run: Report) -> None:
     """Show a model's layers, which must stay and why, and what a cut would change.
 
     Reads only the config; no weight is loaded.
@@ -27,18 +18,13 @@ def command(
     Examples: coterie inspect reference;
     coterie inspect Qwen/Qwen3-0.6B --layers 3,7-9
     """
-    from coterie.verbs.inspect import as_record, inspect
+    from coterie.verbs.inspect import inspect
 
-    found = inspect(
-        model,
-        cut=o.parse_layers(layers),
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-    )
-    if as_json:
-        print(json.dumps(as_record(found), indent=2, ensure_ascii=False, default=str))
-        return
-    print(f"{model}: {found.architecture}, {found.n_parameters:,} parameters")
+    show(lambda _: inspect(request), lambda found: _print(found, request), run)
+
+
+def _print(found: "Inspection", request: InspectRequest) -> None:
+    print(f"{request.model}: {found.architecture}, {found.n_parameters:,} parameters")
     print(f"{len(found.players)} layers at {found.path}, {len(found.unlocked)} may be cut")
     print()
     for player in found.players:
@@ -46,8 +32,9 @@ def command(
         lock = f"  locked: {player.lock}" if player.lock else ""
         size = f"{player.n_parameters:>14,}"
         print(f"{player.number:>4}  {player.layer}  {size} parameters{kind}{lock}")
-    if layers:
+    if request.layers:
+        gone = ",".join(map(str, request.layers))
         print()
-        print(f"without {layers}: {found.n_parameters_after:,} parameters; config.json changes:")
+        print(f"without {gone}: {found.n_parameters_after:,} parameters; config.json changes:")
         for name, value in found.changes.items():
             print(f"  {name}: {value}")

@@ -1,43 +1,24 @@
 """`coterie push DIR REPO`."""
 
-import json
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import typer
+from coterie.cli.show import show
+from coterie.verbs.checkpoint_requests import PushRequest
+from coterie.verbs.options.run import DryRun, Report
 
-from coterie.cli import options as o
-
-Folder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="Folder of the checkpoint.", show_default=False)
-]
-Repository = Annotated[
-    str,
-    typer.Argument(metavar="REPO", help="owner/name on the Hugging Face Hub.", show_default=False),
-]
-Private = Annotated[bool, typer.Option("--private", help="Only you see it.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show files and card, and ask nothing of the Hub.")
-]
-Results = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--results",
-        metavar="FILE",
-        help="A report of `coterie evaluate DIR --json`, for the card; may be given again.",
-    ),
-]
+if TYPE_CHECKING:
+    from coterie.verbs.push import Upload
 
 
-def command(
-    folder: Folder,
-    repository: Repository,
-    private: Private = False,
-    dry_run: DryRun = False,
-    results: Results = None,
-    trust_remote_code: o.TrustRemoteCode = False,
-    as_json: o.AsJson = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class PushRun(Report, DryRun):
+    """Whether `push` uploads."""
+
+    HELP: ClassVar = {"dry_run": "Show files and card, and ask nothing of the Hub."}
+
+
+def command(request: PushRequest, run: PushRun) -> None:
     """Upload a checkpoint to the Hugging Face Hub, with its results in the card's metadata.
 
     Uploads safetensors, config, tokenizer, card and record in one commit; never a pickle or a
@@ -47,22 +28,19 @@ def command(
     Examples: coterie push out me/small-model --dry-run;
     coterie push out me/small-model --private --results scores.json
     """
-    from coterie.report.words import size
     from coterie.verbs.push import push
 
-    done = push(
-        folder,
-        repository,
-        private=private,
-        dry_run=dry_run,
-        results=tuple(results or ()),
-        trust_remote_code=trust_remote_code,
-    )
-    if as_json:
-        print(json.dumps(done.as_record(), indent=2, ensure_ascii=False))
-        return
-    seen = "private" if private else "public"
-    told = f"would be uploaded to {repository} ({seen})" if dry_run else f"uploaded to {done.url}"
+    def print_upload(done: "Upload") -> None:
+        _print(done, dry_run=run.dry_run)
+
+    show(lambda _: push(request, dry_run=run.dry_run), print_upload, run)
+
+
+def _print(done: "Upload", *, dry_run: bool) -> None:
+    from coterie.report.words import size
+
+    seen = "private" if done.private else "public"
+    told = f"would be uploaded to {done.repo} ({seen})" if dry_run else f"uploaded to {done.url}"
     print(f"{len(done.files)} files, {size(sum(done.files.values()))}, {told}")
     for name, n_bytes in done.files.items():
         print(f"  {name}  {size(n_bytes)}")

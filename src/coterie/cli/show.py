@@ -1,36 +1,42 @@
-"""Run one pipeline function under a progress display and print its one report."""
+"""Run one verb under a progress display and print its one report."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
 from coterie.report.schema.part import Part
-from coterie.report.schema.record import Record
-from coterie.report.terminal.prune import print_record
+from coterie.verbs.options.run import Report as How
 
 Display = LiveProgress | PlainProgress
 """Where a run says how far it has come."""
 
-Report = TypeVar("Report", bound=Part)
+
+Report = TypeVar("Report")
 
 
-def show(run: Callable[[Display], Record], *, as_json: bool) -> None:
-    """Print the record `run` returns: tables for people, or one JSON object for scripts."""
-    show_with(print_record, run, as_json=as_json)
+def show(run: Callable[[Display], Report], printer: Callable[[Report], None], how: How) -> None:
+    """Print what a run found: tables for people, or one JSON object for scripts.
 
-
-def show_with(
-    printer: Callable[[Report], None], run: Callable[[Display], Report], *, as_json: bool
-) -> None:
-    """The same for a report of another shape, with a printer of its own."""
+    Args:
+        run: Does the work and says how far it has come.
+        printer: Prints what it found as tables.
+        how: Which of the two is wanted.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # ours stands in their place
     with make_progress() as progress:
-        report = run(progress)
-    if as_json:
-        content = report.as_json()
-        print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+        found = run(progress)
+    if how.json:
+        record = _plain(found)
+        print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False, default=str))
     else:
-        printer(report)
+        printer(found)
+
+
+def _plain(found: object) -> object:
+    """A report as plain JSON: a record, or what holds one."""
+    if isinstance(found, Part):
+        return found.as_json()
+    return found if isinstance(found, Mapping) else _plain(getattr(found, "record"))  # noqa: B009

@@ -1,7 +1,6 @@
 """`cut`: write the checkpoint without some named layers, shard by shard, and check it."""
 
-import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +8,18 @@ import numpy as np
 from coterie.engine.memory import free_main_memory
 from coterie.errors import CutError
 from coterie.models.cutting.layer_names import find_disk_stack
-from coterie.models.cutting.lists import read_list
+from coterie.models.cutting.lists import passthrough_yaml, read_list
 from coterie.models.cutting.verify import Verification, expect, probe_tokens, verify
 from coterie.models.cutting.write import Written, write_cut
-from coterie.models.files.shards import Progress
 from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
 from coterie.report.schema.record import CutRecord
+from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.inspect import complement
 from coterie.verbs.shared.output import check_output, write_record, written_aside
-from coterie.verbs.shared.provenance import bare, versions
+from coterie.verbs.shared.progress import NoProgress, Progress
+from coterie.verbs.shared.provenance import versions
 from coterie.verbs.shared.record import cut_part, named_part
 
 
@@ -40,64 +40,71 @@ class Cut:
     written: Written
     verification: Verification | None
 
-    def as_record(self) -> dict[str, object]:
+    @property
+    def record(self) -> dict[str, object]:
         """The same as plain JSON."""
         return asdict(self)
 
 
 def cut(
-    model: str,
-    layers: tuple[int, ...] | Path,
+    request: CutRequest,
     *,
     output: Path | str,
     overwrite: bool = False,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> Cut:
-    """Cut named layers out of a checkpoint.
+    """Cut named layers out of a checkpoint, shard by shard, and check what was written.
+
+    >>> from tempfile import mkdtemp
+    >>> from coterie import CutRequest, cut
+    >>> done = cut(CutRequest("reference", layers=(3, 7, 8)), output=Path(mkdtemp()) / "out")
+    >>> len(done.kept)
+    13
 
     Args:
-        model: Hub id, local folder or `reference`.
-        layers: The layers to CUT, or a file that lists them (see `coterie.models.cutting.lists`).
+        request: Which layers, of which model.
         output: Folder for the checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.
-        revision: Branch, tag or commit of a Hub id.
-        trust_remote_code: Allow the model's own Python files to run.
-        progress: Called with bytes written and bytes in all.
+        progress: Told how many bytes are written, of how many.
 
     Raises:
         UserError: The cut cannot be made; nothing was written.
         VerificationError: What was written is not the masked model; nothing is left of it.
     """
-    output = Path(output)
+    request.check()
+    output, progress = Path(output), progress or NoProgress()
     check_output(output, overwrite=overwrite)
-    source = resolve(model, revision, trust_remote_code=trust_remote_code)
+    trust = request.trust_remote_code
+    source = resolve(request.model, request.revision, trust_remote_code=trust)
     n_players = find_disk_stack(source.entries, source.config()).n_players
-    gone = read_list(layers, n_players) if isinstance(layers, Path) else tuple(layers)
+    listed = request.list_file
+    gone = request.layers if listed is None else read_list(listed, n_players)
     if not gone:
         raise CutError("no layer to cut is named: give --layers 3,7-9 or --list FILE")
     kept = complement(gone, n_players)
+
+    def step(done: int, total: int) -> None:
+        progress.step(f"writing {output.name}", done, total)
+
     with written_aside(output) as folder:
-        written = write_cut(source, kept, folder, progress=progress)
+        written = write_cut(source, kept, folder, progress=step)
         done = Cut(gone, kept, written, _check(source, kept, folder))
-        write_record(folder, _record(source, done, output, revision))
+        asked = replace(request, model=source.name, layers=gone, list_file=None, mergekit=None)
+        write_record(folder, _record(source, done, asked.command(output)))
+    if request.mergekit is not None:
+        config = passthrough_yaml(request.model, done.kept, "bfloat16")
+        request.mergekit.write_text(config, encoding="utf-8")
     return done
 
 
-def _record(source: Source, done: Cut, output: Path, revision: str | None) -> CutRecord:
+def _record(source: Source, done: Cut, command: str) -> CutRecord:
     """What `coterie.json` says of a cut nobody searched for: of which model, and which layers."""
     stack = find_disk_stack(source.entries, source.config())
     architecture = (source.config().architectures or ["unknown"])[0]
     coalition = np.isin(np.arange(stack.n_players), done.kept)
-    layers = ",".join(map(str, done.layers))
-    words = ["coterie", "cut", bare(source.name) or "", "--layers", layers]
-    words += [] if revision is None else ["--revision", revision]
-    words += ["--trust-remote-code"] if source.trust_remote_code else []
-    words += ["--output", output.name]
     return CutRecord(
         kind="cut",
-        command=shlex.join(words),
+        command=command,
         model=named_part(source, architecture, stack.path, stack.n_players, "layer"),
         cut=cut_part(coalition, None, "layer"),
         verification=None if done.verification is None else asdict(done.verification),

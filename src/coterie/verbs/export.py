@@ -8,9 +8,8 @@ from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.cutting.lists import passthrough_yaml
 from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
+from coterie.verbs.checkpoint_requests import RUNTIMES, ExportRequest
 from coterie.verbs.shared.output import read_record
-
-TARGETS = ("mergekit", "gguf", "vllm-check")
 
 _BOTH = """
 ArceeForCausalLM BloomForCausalLM CohereForCausalLM Cohere2ForCausalLM DeciLMForCausalLM
@@ -40,7 +39,7 @@ class Export:
     """What was checked, what was written, and what is left to run.
 
     Attributes:
-        to: One of `TARGETS`.
+        to: One of `RUNTIMES`.
         checks: What was found in order, a line each.
         text: The mergekit config, or None.
         command: What to run where the runtime is installed.
@@ -51,47 +50,45 @@ class Export:
     text: str | None
     command: str
 
-    def as_record(self) -> dict[str, object]:
+    @property
+    def record(self) -> dict[str, object]:
         """The same as plain JSON."""
         return asdict(self)
 
 
-def export(
-    folder: Path | str,
-    *,
-    to: str,
-    output: Path | None = None,
-    base: str | None = None,
-    trust_remote_code: bool = False,
-) -> Export:
+def export(request: ExportRequest, *, output: Path | None = None) -> Export:
     """Check a checkpoint for a runtime, and write what can be written without it.
 
+    >>> from coterie import CutRequest, ExportRequest, cut, export
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp()) / "small"
+    >>> done = cut(CutRequest("reference", layers=(3, 7)), output=folder)
+    >>> export(ExportRequest(folder, to="gguf")).command
+    'python convert_hf_to_gguf.py small --outfile small.gguf'
+
     Args:
-        folder: Folder of the checkpoint.
-        to: ``mergekit``, ``gguf`` or ``vllm-check``.
+        request: Which checkpoint, for which runtime.
         output: File of the mergekit config; None writes none.
-        base: Where mergekit finds the full model; None is the one the record names.
 
     Raises:
-        ExportError: an unknown target, or a checkpoint that it cannot take.
+        UserError: an unknown runtime, or a checkpoint that it cannot take.
         ModelError: not a checkpoint, or its tensors do not fill the model.
     """
-    if to not in TARGETS:
-        raise ExportError(f"--to {to} is unknown: there is {', '.join(TARGETS)}")
-    folder = Path(folder)
+    request.check()
+    to, folder = request.to, Path(request.folder)
     if not folder.is_dir():
         raise ExportError(f"there is no folder '{folder.name}': name that of a checkpoint")
     if to == "mergekit":
-        return _mergekit(folder, output, base)
-    if output is not None or base is not None:
+        return _mergekit(folder, output, request.base)
+    if output is not None:
         raise ExportError("--output and --base go with --to mergekit")
-    source = resolve(str(folder), trust_remote_code=trust_remote_code)
+    source = resolve(str(folder), trust_remote_code=request.trust_remote_code)
     architecture = (source.config().architectures or ["unknown"])[0]
     known, runtime = (GGUF, "llama.cpp's converter") if to == "gguf" else (VLLM, "vLLM")
     if architecture not in known:
         raise ExportError(
             f"{architecture} is not among the architectures that {runtime} is known to take: try "
-            f"the command all the same, or choose another --to ({', '.join(TARGETS)})"
+            f"the command all the same, or choose another --to ({', '.join(RUNTIMES)})"
         )
     checks = (f"{architecture} is known to {runtime}", *_whole(source), *_widths(source, to))
     return Export(to, checks, None, _command(to, folder.name))

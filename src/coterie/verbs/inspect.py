@@ -1,36 +1,30 @@
 """`inspect`: what a model is made of and what may be cut, told without loading a weight."""
 
-from dataclasses import asdict
-
 from coterie.models.cutting.config import checked_config
 from coterie.models.cutting.preview import Inspection, inspect_config
 from coterie.models.files.sources import resolve_config
+from coterie.verbs.checkpoint_requests import InspectRequest
 
 
-def inspect(
-    model: str,
-    *,
-    cut: tuple[int, ...] = (),
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-) -> Inspection:
-    """Inspect a model by its config alone.
+def inspect(request: InspectRequest) -> Inspection:
+    """Inspect a model by its config alone; of a model on the Hub nothing else is fetched.
 
-    Args:
-        model: Hub id, local folder or `reference`; of a Hub id only the config is fetched.
-        cut: Layers whose cut is to be described, or none.
-        revision: Branch, tag or commit of a Hub id.
-        trust_remote_code: Allow the model's own Python files to run.
+    >>> from coterie import InspectRequest, inspect
+    >>> found = inspect(InspectRequest("reference", layers=(3, 4)))
+    >>> len(found.players), found.changes["num_hidden_layers"]
+    (16, 14)
 
     Raises:
         UserError: The model cannot be found or has no stack, or the cut cannot be made.
     """
-    config = resolve_config(model, revision, trust_remote_code=trust_remote_code)
-    found = inspect_config(config, trust_remote_code=trust_remote_code)
-    if not cut:
+    request.check()
+    trust = request.trust_remote_code
+    config = resolve_config(request.model, request.revision, trust_remote_code=trust)
+    found = inspect_config(config, trust_remote_code=trust)
+    if not request.layers:
         return found
-    kept = complement(cut, len(found.players))
-    return inspect_config(config, kept, trust_remote_code=trust_remote_code)
+    kept = complement(request.layers, len(found.players))
+    return inspect_config(config, kept, trust_remote_code=trust)
 
 
 def complement(cut: tuple[int, ...], n_players: int) -> tuple[int, ...]:
@@ -41,8 +35,3 @@ def complement(cut: tuple[int, ...], n_players: int) -> tuple[int, ...]:
     """
     gone = checked_config(cut, n_players)
     return tuple(player for player in range(n_players) if player not in gone)
-
-
-def as_record(found: Inspection) -> dict[str, object]:
-    """An inspection as plain JSON."""
-    return asdict(found)

@@ -13,6 +13,7 @@ from coterie.models.files.download import NOTICES, WANTED
 from coterie.models.files.sources import Source, resolve
 from coterie.report.schema.evaluate import Judgement, ModelRow
 from coterie.report.schema.record import CheckpointRecord
+from coterie.verbs.checkpoint_requests import PushRequest
 from coterie.verbs.shared.output import read_record
 
 if TYPE_CHECKING:
@@ -45,43 +46,41 @@ class Upload:
     card: str
     url: str | None
 
-    def as_record(self) -> dict[str, object]:
+    @property
+    def record(self) -> dict[str, object]:
         """The same as plain JSON."""
         return asdict(self)
 
 
-def push(
-    folder: Path | str,
-    repo: str,
-    *,
-    private: bool = False,
-    dry_run: bool = False,
-    results: Sequence[Path] = (),
-    trust_remote_code: bool = False,
-) -> Upload:
+def push(request: PushRequest, *, dry_run: bool = False) -> Upload:
     """Upload a checkpoint in one commit; nothing in the folder is changed.
 
+    >>> from coterie import CutRequest, PushRequest, cut, push
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp()) / "small"
+    >>> done = cut(CutRequest("reference", layers=(3, 7)), output=folder)
+    >>> "model.safetensors" in push(PushRequest(folder, "me/small"), dry_run=True).files
+    True
+
     Args:
-        folder: Folder of the checkpoint.
-        repo: ``owner/name``, made if it is not there.
-        private: Only its owner sees it; a public one that is there already is refused.
+        request: Which checkpoint, and where to.
         dry_run: Say what would be uploaded, and ask nothing of the Hub.
-        results: Reports of ``coterie evaluate --json`` that judged this checkpoint.
 
     Raises:
         PushError: not a checkpoint, a bad name, a path of this machine in a file, results of other
             weights, or a refusal of the Hub.
     """
-    folder = Path(folder)
+    request.check()
+    folder, repo, private = Path(request.folder), request.repository, request.private
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", repo):
         raise PushError(f"'{repo}' is no repository of the Hub: write owner/name")
     if not folder.is_dir():
         raise PushError(f"there is no folder '{folder.name}': name that of a checkpoint")
-    source = resolve(str(folder), trust_remote_code=trust_remote_code)
+    source = resolve(str(folder), trust_remote_code=request.trust_remote_code)
     files = _wanted(folder)
     for file in files:
         _check_no_path(file, folder)
-    judged = [_row_of(source, path) for path in results]
+    judged = [_row_of(source, path) for path in request.results]
     card = _card(repo, folder, read_record(folder), judged)
     sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
     sizes = dict(sorted({**sizes, CARD: len(card.encode())}.items()))

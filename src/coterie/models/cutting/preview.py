@@ -1,7 +1,7 @@
 """What a model is made of and what may be cut, told from its config alone (meta device)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from transformers import PretrainedConfig
 
@@ -45,6 +45,11 @@ class Inspection:
     n_parameters: int
     changes: dict[str, object]
     n_parameters_after: int
+
+    @property
+    def record(self) -> dict[str, object]:
+        """The same as plain JSON."""
+        return asdict(self)
 
     @property
     def unlocked(self) -> tuple[int, ...]:

@@ -22,8 +22,9 @@ from coterie.report.schema.after_cut import AfterPart, LearningPart
 from coterie.report.schema.record import CheckpointRecord
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import Tokens
-from coterie.verbs.after_cut.heal_request import Healing, HealJob
-from coterie.verbs.after_cut.record import Parts, command_line, ended_with, remember
+from coterie.verbs.after_cut.heal_job import HealJob
+from coterie.verbs.after_cut.heal_request import HealRequest
+from coterie.verbs.after_cut.record import Parts, ended_with, remember
 from coterie.verbs.after_cut.teaching import (
     TeacherAndStudent,
     check_cache,
@@ -43,7 +44,7 @@ _WIDTH = 160
 
 
 def heal(
-    request: Healing,
+    request: HealRequest,
     *,
     output: Path | str,
     overwrite: bool = False,
@@ -79,7 +80,7 @@ def heal(
     return part
 
 
-def _admit(request: Healing, progress: Progress) -> HealJob:
+def _admit(request: HealRequest, progress: Progress) -> HealJob:
     cut = resolve(request.model, trust_remote_code=request.trust_remote_code)
     check_plain(cut)
     record = read_record(cut.folder)
@@ -88,7 +89,7 @@ def _admit(request: Healing, progress: Progress) -> HealJob:
     kept = kept_players(cut, full)
     progress.say(f"reading texts for {cut.name}")
     tokenizer = load_tokenizer(full)
-    judges = held_out_texts(request.judges, record, full.name, full, tokenizer)
+    judges = held_out_texts(request, record, full.name, full, tokenizer)
     lessons = healing_texts(
         request.text,
         full.name,
@@ -101,7 +102,7 @@ def _admit(request: Healing, progress: Progress) -> HealJob:
 
 
 def _teacher(
-    request: Healing, record: CheckpointRecord | None, cut: Source
+    request: HealRequest, record: CheckpointRecord | None, cut: Source
 ) -> tuple[str, str | None]:
     """Name and revision of the model the checkpoint was cut from."""
     if request.teacher is not None:
@@ -208,7 +209,7 @@ def _in_memory(student: Student, tokens: Tokens) -> float:
 
 
 def _learning(
-    request: Healing, plan: TrainingPlan, learned: Learned, pair: TeacherAndStudent
+    request: HealRequest, plan: TrainingPlan, learned: Learned, pair: TeacherAndStudent
 ) -> LearningPart:
     return LearningPart(
         mode=request.mode,
@@ -239,7 +240,7 @@ def _part(
     documents = job.judges.documents
     return AfterPart(
         what="heal",
-        command=command_line("heal", job.request.as_json(), output),
+        command=job.request.command(output),
         settings=job.request.as_json(),
         text=text_part(job.lessons),
         held_out=text_part(job.judges),

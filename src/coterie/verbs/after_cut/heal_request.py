@@ -1,21 +1,108 @@
-"""What `heal` is asked for, and what is known of it before a weight is loaded."""
+"""What `heal` is asked for."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Annotated, ClassVar
 
-from coterie.healing.modes import MODES
-from coterie.healing.origin import HealError
-from coterie.models.files.sources import Source
-from coterie.models.loaded.load import pick_device
+from coterie.errors import UserError
 from coterie.plain import Json
-from coterie.report.schema.record import CheckpointRecord
-from coterie.texts.sets import TextSet
-from coterie.verbs.after_cut.texts import Judges
-from coterie.verbs.shared.provenance import bare, versions
+from coterie.verbs.after_cut.judging import JUDGED_AS_THE_CUT, judges_as_json
+from coterie.verbs.options.declare import Option, Options
+from coterie.verbs.options.machine import Device
+from coterie.verbs.options.search import Seed
+from coterie.verbs.options.source import Model, Trust
+from coterie.verbs.options.texts import Judging, Lesson
 
 
-@dataclass(frozen=True)
-class Healing:
+def _modes() -> Iterable[str]:
+    from coterie.healing.modes import MODES
+
+    return MODES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher(Options):
+    """Who teaches."""
+
+    teacher: Annotated[
+        str | None,
+        Option(
+            "--teacher",
+            "MODEL",
+            "The model DIR was cut from. Default: what its coterie.json names.",
+            path=True,
+        ),
+    ] = None
+    teacher_cache: Annotated[
+        str | None,
+        Option(
+            "--teacher-cache",
+            "DIR",
+            "Folder for what the teacher predicts on the training text: it is asked once, and the "
+            "cut model learns with nothing else in memory. Made if it is not there, good for every "
+            "later healing on the same text.",
+            path=True,
+        ),
+    ] = None
+    teacher_top: Annotated[
+        int | None,
+        Option(
+            "--teacher-top",
+            "K",
+            "Most likely tokens kept of each prediction, the others taken together. Default: 256, "
+            "in 2 KB per token.",
+            above=0,
+        ),
+    ] = None
+    revision: Annotated[
+        str | None, Option("--revision", "NAME", "Branch, tag or commit of a teacher on the Hub.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning(Options):
+    """How the cut model learns."""
+
+    mode: Annotated[
+        str,
+        Option(
+            "--mode",
+            "NAME",
+            "`lora`: adapters, merged at the end; `full`: all kept weights.",
+            choices=_modes,
+        ),
+    ] = "lora"
+    rank: Annotated[int, Option("--rank", "N", "Of the adapters.", above=0)] = 32
+    steps: Annotated[int, Option("--steps", "N", "Optimiser steps.", above=0)] = 200
+    minutes: Annotated[
+        float | None,
+        Option("--minutes", "T", "Fewer steps, if they would take longer.", above=0),
+    ] = None
+    batch: Annotated[int, Option("--batch", "N", "Sequences per step.", above=0)] = 8
+    learning_rate: Annotated[
+        float | None,
+        Option(
+            "--learning-rate",
+            "R",
+            "At its peak. Default: 0.002 for lora and 0.0005 for full at width 160, as measured "
+            "on `reference`, and in inverse proportion to the width above.",
+            above=0,
+        ),
+    ] = None
+    seams: Annotated[
+        float,
+        Option(
+            "--seams",
+            "W",
+            "Weight of the hidden states after each gap, beside the KL of the predictions.",
+            least=0,
+        ),
+    ] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealRequest(Trust, Device, Seed, Judging, Learning, Lesson, Teacher, Model):
     """How to heal a checkpoint.
 
     Args:
@@ -23,96 +110,82 @@ class Healing:
         teacher: The model it was cut from; None is what its `coterie.json` names.
         teacher_cache: Folder for what the teacher predicts, made if it is not there: it is asked
             once, and only the cut model is in memory while that learns. None asks it every step.
-        teacher_top: Most likely tokens that are kept of every prediction; None is `TOP`.
+        teacher_top: Most likely tokens that are kept of every prediction; None is 256.
         revision: Branch, tag or commit of a teacher on the Hub.
         text: Text to learn from; None is the reference model's training text, for others C4.
-        judges: Text that judges.
+        calibration: Text that chose the cut; without ``held_out``, part of it judges.
+        held_out: Text that judges; None is what judged the cut.
         mode: ``"lora"`` trains adapters of ``rank`` and merges them, ``"full"`` every weight kept.
         steps: Optimiser steps of ``batch`` sequences; ``minutes`` bounds them.
         learning_rate: At its peak; None is measured on the reference model, less for wider ones.
         seams: Weight of the hidden states where layers were cut, beside the KL of the predictions.
+
+    >>> HealRequest("small", mode="full", steps=50).as_json()["steps"]
+    50
     """
 
-    model: str
-    teacher: str | None = None
-    teacher_cache: str | None = None
-    teacher_top: int | None = None
-    revision: str | None = None
-    text: str | None = None
-    judges: Judges = field(default_factory=Judges)
-    mode: str = "lora"
-    rank: int = 32
-    steps: int = 200
-    minutes: float | None = None
-    batch: int = 8
-    learning_rate: float | None = None
-    seams: float = 0.0
-    seed: int = 0
-    device: str = "auto"
-    trust_remote_code: bool = False
+    VERB = "heal"
+    HELP: ClassVar = JUDGED_AS_THE_CUT
+    TOLD: ClassVar = frozenset({"mode", "rank", "steps", "batch", "device"})
 
     def check(self) -> None:
         """Refuse what can be refused before anything is loaded.
 
         Raises:
-            HealError: one clear line about the first thing that is wrong.
+            UserError: one clear line about the first thing that is wrong.
         """
-        if self.mode not in MODES:
-            raise HealError(f"--mode {self.mode} is unknown: there is {', '.join(MODES)}")
-        for name in ("rank", "steps", "batch", "minutes", "learning_rate", "teacher_top"):
-            number = getattr(self, name)
-            if number is not None and not 0 < number < float("inf"):
-                raise HealError(f"--{name.replace('_', '-')} {number} must be above zero")
-        if not 0 <= self.seams < float("inf"):
-            raise HealError(f"--seams {self.seams} must not be negative: 0 leaves the seams alone")
-        if self.seed < 0:
-            raise HealError(f"--seed {self.seed} must not be negative")
-        if self.teacher_cache is None and self.teacher_top is not None:
-            raise HealError(
-                f"--teacher-top {self.teacher_top} says what a cache keeps: name one with"
-                " --teacher-cache DIR, or leave it out"
-            )
-        if self.teacher_cache is not None and self.seams:
-            raise HealError(
-                f"--seams {self.seams:g} needs the hidden states of the full model, and"
-                " --teacher-cache keeps its predictions alone: leave out one of the two"
-            )
-        package = MODES[self.mode].package
-        if package is not None and find_spec(package) is None:
-            others = " or ".join(name for name, mode in MODES.items() if mode.package is None)
-            raise HealError(
-                f"--mode {self.mode} needs {package}, which is not installed:"
-                f" pip install 'coterie[heal]', or take --mode {others}"
-            )
+        super().check()
+        check_teacher(self, self.seams)
+        check_mode(self.mode)
+
+    def refusal(self) -> type[UserError]:
+        """The kind of error that a value is refused with."""
+        from coterie.healing.origin import HealError
+
+        return HealError
 
     def as_json(self) -> dict[str, Json]:
         """The same as plain JSON; paths are reduced to their last part."""
-        judges = {name: bare(text) for name, text in asdict(self.judges).items()}
-        paths = ("model", "teacher", "teacher_cache", "text")
-        named = {name: bare(getattr(self, name)) for name in paths}
-        return {**asdict(self), **named, "judges": judges}
+        return judges_as_json(super().as_json())
 
 
-@dataclass(frozen=True, eq=False)
-class HealJob:
-    """Everything about a healing that is known before a weight is loaded."""
+def check_teacher(teacher: Teacher, seams: float) -> None:
+    """Refuse what a cache of the teacher's predictions cannot give.
 
-    request: Healing
-    cut: Source
-    full: Source
-    kept: tuple[int, ...]
-    record: CheckpointRecord | None
-    lessons: TextSet
-    judges: TextSet
+    Args:
+        teacher: Who teaches.
+        seams: Weight of the teacher's hidden states.
 
-    def identity(self) -> dict[str, Json]:
-        """What decides the outcome."""
-        return {
-            **self.request.as_json(),
-            "device": pick_device(self.request.device).type,
-            "cut": self.cut.fingerprint(),
-            "full": self.full.fingerprint(),
-            "text_sha256": self.lessons.sha256,
-            "held_out_sha256": self.judges.sha256,
-            "coterie": versions()["coterie"],
-        }
+    Raises:
+        HealError: one line.
+    """
+    from coterie.healing.origin import HealError
+
+    if teacher.teacher_cache is None and teacher.teacher_top is not None:
+        raise HealError(
+            f"--teacher-top {teacher.teacher_top} says what a cache keeps: name one with"
+            " --teacher-cache DIR, or leave it out"
+        )
+    if teacher.teacher_cache is not None and seams:
+        raise HealError(
+            f"--seams {seams:g} needs the hidden states of the full model, and --teacher-cache"
+            " keeps its predictions alone: leave out one of the two"
+        )
+
+
+def check_mode(name: str) -> None:
+    """Refuse a mode whose library is not installed.
+
+    Raises:
+        HealError: it is not.
+    """
+    from coterie.healing.modes import MODES
+    from coterie.healing.origin import HealError
+
+    package = MODES[name].package
+    if package is not None and find_spec(package) is None:
+        others = " or ".join(name for name, mode in MODES.items() if mode.package is None)
+        raise HealError(
+            f"--mode {name} needs {package}, which is not installed: pip install 'coterie[heal]',"
+            f" or take --mode {others}"
+        )

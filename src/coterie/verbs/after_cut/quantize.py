@@ -1,6 +1,6 @@
 """`quantize`: write a checkpoint in fewer bits, read it back, and judge what that cost."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -9,70 +9,24 @@ import torch
 from coterie.game.coalitions import Vector
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_tokenizer, pick_device, resolve
-from coterie.plain import Json
 from coterie.quantization.checkpoint import Reloaded, check_plain, load_quantised, write_quantised
-from coterie.quantization.environment import Environment, find_environment, write_compressed
-from coterie.quantization.schemes import ELSEWHERE, Scheme, SchemeError, find_scheme
+from coterie.quantization.environment import Environment, write_compressed
+from coterie.quantization.schemes import ELSEWHERE, Scheme
 from coterie.report.schema.after_cut import AfterPart, ReloadPart
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import TextSet, Tokens
-from coterie.verbs.after_cut.record import Parts, command_line, ended_with, remember
-from coterie.verbs.after_cut.texts import Judges, healing_texts, held_out_texts
+from coterie.verbs.after_cut.quantize_request import QuantizeRequest
+from coterie.verbs.after_cut.record import Parts, ended_with, remember
+from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
 from coterie.verbs.shared.finished import FinishedRun
 from coterie.verbs.shared.output import as_read, read_record, written_aside
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
-from coterie.verbs.shared.provenance import bare, machine, versions
+from coterie.verbs.shared.provenance import machine, versions
 from coterie.verbs.shared.verdict import difference, n_bytes, perplexity
 
 CALIBRATING = 128
 """Sequences that calibrate a scheme which needs any; as many as GPTQ's authors read."""
-
-
-@dataclass(frozen=True)
-class Quantising:
-    """Which checkpoint, in which scheme, judged on which text.
-
-    Args:
-        model: Hub id, local folder or ``"reference"``; cut or whole.
-        scheme: One of `coterie.quantization.schemes.SCHEMES`, or of `ELSEWHERE`.
-        judges: Text that judges.
-        text: Text that calibrates a scheme of `ELSEWHERE`; None is what would heal the model.
-        environment: The Python that has llm-compressor, for those; None is what the environment
-            variable names.
-    """
-
-    model: str
-    scheme: str
-    judges: Judges = field(default_factory=Judges)
-    device: str = "auto"
-    trust_remote_code: bool = False
-    revision: str | None = None
-    text: str | None = None
-    environment: str | None = None
-
-    def maker(self) -> Scheme | Environment:
-        """What quantises: a library that is here, or another Python.
-
-        Raises:
-            UserError: the scheme cannot be had, in one line that says what can.
-        """
-        device = pick_device(self.device).type
-        if self.scheme in ELSEWHERE:
-            return find_environment(self.environment, self.scheme)
-        scheme = find_scheme(self.scheme, device)
-        for name, value in (("text", self.text), ("environment", self.environment)):
-            if value is not None:
-                raise SchemeError(
-                    f"--{name} is for {' and '.join(ELSEWHERE)}: leave it out for {self.scheme}"
-                )
-        return scheme
-
-    def as_json(self) -> dict[str, Json]:
-        """The same as plain JSON; paths are reduced to their last part."""
-        judges = {name: bare(text) for name, text in asdict(self.judges).items()}
-        named = {name: bare(getattr(self, name)) for name in ("model", "text", "environment")}
-        return {**asdict(self), **named, "judges": judges}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +46,7 @@ class _Made:
 
 
 def quantize(
-    request: Quantising,
+    request: QuantizeRequest,
     *,
     output: Path | str,
     overwrite: bool = False,
@@ -120,7 +74,7 @@ def quantize(
     named = record.model.name if record is not None and record.model is not None else source.name
     progress.say(f"reading texts for {source.name}")
     tokenizer = load_tokenizer(source)
-    judges, texts = held_out_texts(request.judges, record, named, source, tokenizer), None
+    judges, texts = held_out_texts(request, record, named, source, tokenizer), None
     if isinstance(maker, Environment):
         texts = healing_texts(request.text, named, tokenizer, judges, sequences=CALIBRATING, seed=0)
     identity = as_read(
@@ -177,7 +131,7 @@ def _elsewhere(
 
 
 def _part(
-    request: Quantising,
+    request: QuantizeRequest,
     sources: tuple[Source, Source],
     judges: TextSet,
     made: _Made,
@@ -187,7 +141,7 @@ def _part(
     (before, bad_before), (after, bad_after) = made.before, made.after
     return AfterPart(
         what="quantize",
-        command=command_line("quantize", request.as_json(), output),
+        command=request.command(output),
         settings=request.as_json(),
         held_out=text_part(judges),
         before=perplexity(before, judges.documents),

@@ -1,6 +1,5 @@
 """The report of what was done to a checkpoint after its cut, beside the report of the cut."""
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,17 +57,3 @@ def remember(
     (folder / "README.md").write_text(f"{text}{card_section(part)}", encoding="utf-8")
     write_record(folder, whole)
     return Parts(part, whole)
-
-
-def command_line(verb: str, settings: Mapping[str, Json], output: Path) -> str:
-    """The command that asks for this, every path in it reduced to its last part."""
-    words = ["coterie", verb, str(settings["model"])]
-    judges = settings.get("judges")
-    flat = {**settings, **(judges if isinstance(judges, Mapping) else {})}
-    for name, value in flat.items():
-        if name in ("model", "judges") or value in (None, False, 0.0):
-            continue
-        words.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            words.append(str(value))
-    return shlex.join([*words, "--output", output.name])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -18,27 +18,15 @@ from coterie.texts.packing import BOS_POLICIES, SequenceFormat, encode
 from coterie.texts.recipe import CALIBRATION_ON_HUB, TextRecipe
 from coterie.texts.sets import TextSet, pack
 from coterie.texts.specs import Document, TextSource, read_documents
+from coterie.verbs.options.texts import Judging
 from coterie.verbs.shared.defaults import context_of
 from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, LENGTH, SEQUENCES
 
 TRAINING = "the modules the reference model was trained on"
 
 
-@dataclass(frozen=True)
-class Judges:
-    """Which text judges, as in `coterie prune`; the same words give the same sequences.
-
-    Attributes:
-        calibration: Text that chose the cut; without `held_out`, part of it is set aside to judge.
-        held_out: Text that judges.
-    """
-
-    calibration: str | None = None
-    held_out: str | None = None
-
-
 def held_out_texts(
-    asked: Judges,
+    asked: Judging,
     record: CheckpointRecord | None,
     full: str,
     model: Model,

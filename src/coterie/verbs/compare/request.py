@@ -1,49 +1,98 @@
-"""What a comparison asks for: one request to open the game by, and who plays it how often."""
+"""What `compare` is asked for: which methods, at which sizes, judged how often and on what."""
 
-import shlex
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
+from typing import Annotated, ClassVar
 
 from coterie.errors import CutError, UserError
+from coterie.game.search.methods import SEARCH_METHODS
 from coterie.plain import Json
-from coterie.verbs.compare.methods import STANDARD, methods
-from coterie.verbs.shared.provenance import bare
-from coterie.verbs.shared.request import Request
+from coterie.verbs.options.declare import Option, Options, check_choice
+from coterie.verbs.options.forms import NAMES, NUMBERS
+from coterie.verbs.options.machine import Device, Dtype, check_one_device
+from coterie.verbs.options.search import Search, Time
+from coterie.verbs.options.source import Model, Revision, Trust
+from coterie.verbs.options.tasks import Tasks, check_limit
+from coterie.verbs.options.texts import Texts
+from coterie.verbs.prune.request import PruneRequest
 
 
-@dataclass(frozen=True)
-class CompareRequest:
+@dataclass(frozen=True, kw_only=True)
+class Contest(Options):
+    """Who plays, at which sizes, how often, and on what the answers are judged."""
+
+    removals: Annotated[
+        tuple[int, ...],
+        Option("--remove", "LIST", "Numbers of layers to remove: 3,6,9.", form=NUMBERS),
+    ]
+    methods: Annotated[
+        tuple[str, ...],
+        Option(
+            "--methods",
+            "LIST",
+            lambda: (
+                f"Which methods: {', '.join(SEARCH_METHODS)}, or published rivals: "
+                "random, exhaustive, shortgpt, shortened-ppl, shortened-taylor, "
+                "shortened-magnitude, sleb, angular, evopress, clp, entropy, laco, laco-released, "
+                "replace, blockpruner, "
+                "gtap, slicegpt. Default: paper, guided and all rivals."
+            ),
+            form=NAMES,
+        ),
+    ] = ()
+    seeds: Annotated[
+        int, Option("--seeds", "N", "Runs of each method that depends on chance.", least=1)
+    ] = 3
+    lengths: Annotated[
+        tuple[int, ...],
+        Option(
+            "--lengths",
+            "LIST",
+            "Tokens of the held-out sequences, one column each: 128, 2048 or 128,2048; refused "
+            "above the model's context. Default: the calibration's length.",
+            form=NUMBERS,
+        ),
+    ] = ()
+    rounds: Annotated[
+        int,
+        Option("--rounds", "N", "Timed rounds behind tokens/s; 0 times nothing.", least=0),
+    ] = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest(Tasks, Contest, Trust, Dtype, Device, Search, Time, Texts, Revision, Model):
     """Which methods, at which sizes, on which model and texts.
 
     Args:
-        base: Model, texts, device, dtype, locks and budget; how much to cut is said by
-            ``removals``.
+        model: Hugging Face id, local folder, or ``"reference"``, the model that ships inside.
         removals: Numbers of layers to remove.
         methods: Names; empty for the standard ones.
         seeds: Runs of every method that depends on chance; the texts stay the same.
         lengths: Tokens of the held-out sequences; empty for the calibration's length.
         tasks: Zero-shot tasks, of the harness or of ``tasks_dir``; ``limit`` items of each.
         rounds: Timed rounds behind tokens per second; 0 times nothing.
+
+    >>> CompareRequest("reference", removals=(2, 4), methods=("guided",)).command()
+    'coterie compare reference --remove 2,4 --methods guided --seeds 3'
     """
 
-    base: Request
-    removals: tuple[int, ...]
-    methods: tuple[str, ...] = ()
-    seeds: int = 3
-    lengths: tuple[int, ...] = ()
-    tasks: tuple[str, ...] = ()
-    tasks_dir: Path | None = None
-    limit: int | None = None
-    rounds: int = 3
+    VERB = "compare"
+    HELP: ClassVar = {
+        "tasks": "Also zero-shot accuracy, through lm-evaluation-harness: piqa,arc_easy."
+    }
+    TOLD: ClassVar = frozenset({"seeds"})
 
     @property
     def played(self) -> tuple[str, ...]:
         """The methods by name, in the order they play."""
+        from coterie.verbs.compare.methods import STANDARD
+
         return self.methods or STANDARD
 
-    def opening(self) -> Request:
-        """The request that opens the game."""
-        return Request(**{**vars(self.base), "remove": max(self.removals)})
+    def opening(self) -> PruneRequest:
+        """The request that opens the game: a cut of the most layers that are removed."""
+        own = {one.name for kind in (Contest, Tasks) for one in fields(kind)}
+        shared = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
+        return PruneRequest(remove=max(self.removals), **shared)
 
     def check(self) -> None:
         """Refuse what can be refused before anything is loaded.
@@ -51,50 +100,14 @@ class CompareRequest:
         Raises:
             UserError: one clear line about the first thing that is wrong.
         """
-        if not self.removals:
-            raise UserError("how much to cut is not said: give --remove 3,6,9")
-        for name in ("removals", "methods", "lengths"):
-            given = getattr(self, name)
-            if len(set(given)) < len(given):
-                raise UserError(f"{', '.join(map(str, given))} names one twice: name each once")
-        if min(self.removals) < 1:
-            raise CutError(f"--remove {min(self.removals)} must be above zero")
-        for method in self.methods:
-            if method not in methods():
-                raise UserError(f"--methods {method} is unknown: there is {', '.join(methods())}")
-        if self.seeds < 1 or self.rounds < 0:
-            raise UserError(f"--seeds {self.seeds}, --rounds {self.rounds}: at least 1 and 0")
-        if self.limit is not None and self.limit < 1:
-            raise UserError(f"--limit {self.limit} leaves no item to score: give at least 1")
-        if self.base.players != "layer":
-            raise UserError("compare removes layers: leave --players out")
-        if self.base.names_several:
-            raise UserError(
-                f"--device {self.base.device} names several devices, and compare measures seconds"
-                " and memory on one: name one of them"
-            )
-        self.opening().check(cutting=True)
-
-    def command(self) -> str:
-        """The command line that asks for this, every path in it reduced to its last part."""
-        words = [self.base.command("compare"), "--remove", ",".join(map(str, self.removals))]
-        if self.methods:
-            words += ["--methods", ",".join(self.methods)]
-        words += ["--seeds", str(self.seeds)]
-        if self.lengths:
-            words += ["--lengths", ",".join(map(str, self.lengths))]
-        if self.tasks:
-            words += ["--tasks", shlex.quote(",".join(self.tasks))]
-        if self.tasks_dir is not None:
-            words += ["--tasks-dir", shlex.quote(str(bare(str(self.tasks_dir.resolve()))))]
-        if self.limit is not None:
-            words += ["--limit", str(self.limit)]
-        if self.rounds != 3:
-            words += ["--rounds", str(self.rounds)]
-        return " ".join(words)
+        super().check()
+        check_contest(self)
+        check_limit(self.limit)
+        check_one_device(self, "compare measures seconds and memory on one")
+        self.opening().check()
 
     def as_json(self) -> dict[str, Json]:
-        """What is asked beside the base, as plain JSON."""
+        """What is asked beside the game, as plain JSON."""
         return {
             "removals": list(self.removals),
             "methods": list(self.played),
@@ -104,3 +117,23 @@ class CompareRequest:
             "limit": self.limit,
             "rounds": self.rounds,
         }
+
+
+def check_contest(asked: Contest) -> None:
+    """Refuse no size, anything named twice, and a method that is not there.
+
+    Raises:
+        UserError: one line.
+        CutError: nothing would be removed.
+    """
+    from coterie.verbs.compare.methods import methods
+
+    if not asked.removals:
+        raise UserError("how much to cut is not said: give --remove 3,6,9")
+    for given in (asked.removals, asked.methods, asked.lengths):
+        if len(set(given)) < len(given):
+            raise UserError(f"{', '.join(map(str, given))} names one twice: name each once")
+    if min(asked.removals) < 1:
+        raise CutError(f"--remove {min(asked.removals)} must be above zero")
+    for method in asked.methods:
+        check_choice("--methods", method, methods())

@@ -67,7 +67,7 @@ def compare(
     place = None
     if folder is not None:
         place = FinishedRun(folder, overwrite=overwrite, ended=ended_comparison, check=check_place)
-    prepared = prepare(request.opening(), progress=progress, cutting=True)
+    prepared = prepare(request.opening(), progress=progress)
     texts = judging_texts(prepared, request.lengths)
     groups: Groups = load_groups(request.tasks, request.tasks_dir) if request.tasks else {}
     identity = _identity(request, prepared, texts, groups)
@@ -109,9 +109,9 @@ class _Run:
         """Every cell of one method and seed: from the notes, or played and judged now."""
         answers = ",".join(map(str, self.request.removals))
         sequences = self.workspace.calibration.texts.sha256
-        base = self.request.base
+        limits = self.request
         asked = f"{name} {seed} {answers} {sequences} {self.workspace.locked}"
-        asked += f" {base.budget} {base.time}"
+        asked += f" {limits.budget} {limits.time}"
         known, fresh = self.notes.read(f"played {asked}"), None
         if known is None:
             known, fresh = self._play(name, seed)

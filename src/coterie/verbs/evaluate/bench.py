@@ -1,7 +1,5 @@
 """`bench`: how fast models are on this machine, and what memory they take."""
 
-import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,83 +13,14 @@ from coterie.report.figure.bench import draw_quality
 from coterie.report.schema.bench import SpeedReport, SpeedRow, TimePart
 from coterie.report.schema.evaluate import EstimatePart
 from coterie.scores.speed import Load, Speed, SpeedError, Timing, measure_speed
-from coterie.verbs.evaluate.run import EvaluateRequest, evaluate
+from coterie.verbs.evaluate.bench_request import BenchRequest
+from coterie.verbs.evaluate.run import evaluate
 from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
 from coterie.verbs.shared.progress import NoProgress, Progress
-from coterie.verbs.shared.provenance import bare, machine, versions
+from coterie.verbs.shared.provenance import machine, versions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-FIGURES = (".svg", ".png", ".pdf")
-
-
-@dataclass(frozen=True)
-class BenchRequest:
-    """Which models, under which loads.
-
-    Args:
-        models: Hub ids, local folders or ``"reference"``; the first is compared with.
-        batches: Texts side by side.
-        contexts: Tokens each text starts with; every batch is measured with every context.
-        new_tokens: Tokens generated after them.
-        text: Text for quality; None for the default of `evaluate`.
-        figure: Where to draw perplexity against speed, or None.
-    """
-
-    models: tuple[str, ...]
-    batches: tuple[int, ...] = (1,)
-    contexts: tuple[int, ...] = (128,)
-    new_tokens: int = 32
-    rounds: int = 7
-    warmup: int = 2
-    text: str | None = None
-    figure: Path | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    trust_remote_code: bool = False
-    seed: int = 0
-
-    def check(self) -> None:
-        """Refuse what can be refused before anything is loaded.
-
-        Raises:
-            UserError: one clear line about the first thing that is wrong.
-        """
-        self.judging().check()
-        for option, numbers in (("batch", self.batches), ("context", self.contexts)):
-            if min(numbers, default=0) < 1:
-                raise UserError(f"--{option} {','.join(map(str, numbers))}: all must be at least 1")
-        if self.rounds < 1 or self.warmup < 0 or self.new_tokens < 2:
-            raise UserError("--rounds must be at least 1, --warmup 0, --new-tokens 2")
-        if self.figure is not None and self.figure.suffix not in FIGURES:
-            raise UserError(f"--figure {self.figure.name}: end it in {', '.join(FIGURES)}")
-        if self.figure is not None and not self.figure.resolve().parent.is_dir():
-            raise UserError(f"the folder of --figure {self.figure.name} is not there: make it")
-
-    def judging(self) -> EvaluateRequest:
-        """The evaluation that gives the quality of these models."""
-        return EvaluateRequest(
-            models=self.models,
-            texts=() if self.text is None else (self.text,),
-            device=self.device,
-            dtype=self.dtype,
-            trust_remote_code=self.trust_remote_code,
-            seed=self.seed,
-        )
-
-    def command(self) -> str:
-        """The command line that asks for this, every path in it reduced to its last part."""
-        words = ["coterie", "bench", *(str(bare(model)) for model in self.models)]
-        words += ["--batch", ",".join(map(str, self.batches))]
-        words += ["--context", ",".join(map(str, self.contexts))]
-        plain = BenchRequest(self.models)
-        for name in ("new_tokens", "rounds", "warmup", "device", "dtype", "seed"):
-            if (value := getattr(self, name)) != getattr(plain, name):
-                words += [f"--{name.replace('_', '-')}", str(value)]
-        words += ["--text", str(bare(self.text))] if self.text else []
-        words += ["--figure", self.figure.name] if self.figure else []
-        return shlex.join(words)
 
 
 def bench(

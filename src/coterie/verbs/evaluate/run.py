@@ -5,7 +5,6 @@ so it is measured once and can never answer for another model.
 """
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from coterie.errors import UserError
 from coterie.game.coalitions import Vector
 from coterie.models.files.sources import REFERENCE, Source, resolve
 from coterie.models.loaded.load import load_model, load_tokenizer, pick_device
@@ -27,9 +25,10 @@ from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.task_definitions import PAPER_TASKS, load_groups
 from coterie.scores.tasks import TaskScores, score_tasks, task_fingerprint
 from coterie.store.observations import Store, default_path
-from coterie.texts.packing import BosPolicy, SequenceFormat, check_length
+from coterie.texts.packing import SequenceFormat, check_length
 from coterie.texts.sets import TextSet
 from coterie.texts.specs import read_documents
+from coterie.verbs.evaluate.request import EvaluateRequest
 from coterie.verbs.evaluate.table import judgement
 from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
 from coterie.verbs.shared.output import read_record
@@ -39,70 +38,6 @@ from coterie.verbs.shared.provenance import bare, machine, versions
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-LENGTH = 128
-SEQUENCES = 256
-"""Most windows of a text: at 2,048 tokens the whole of WikiText-2's test half."""
-
-
-@dataclass(frozen=True)
-class EvaluateRequest:
-    """Which models, on which texts and tasks.
-
-    Args:
-        models: Hub ids, local folders or ``"reference"``; the first is compared with.
-        texts: Presets (``wikitext-2``, ``c4``, ``ptb``) or any text spec; empty for the default
-            where no task is named.
-        tasks: Names of lm-evaluation-harness or of the folder; ``paper`` is the paper's eight.
-        limit: Only the first items of each task.
-        length: Tokens of a window, BOS counted.
-        sequences: Most windows of each text.
-    """
-
-    models: tuple[str, ...]
-    texts: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    tasks_dir: Path | None = None
-    limit: int | None = None
-    length: int = LENGTH
-    sequences: int = SEQUENCES
-    bos: BosPolicy = "auto"
-    batch: int = 8
-    device: str = "auto"
-    dtype: str = "auto"
-    trust_remote_code: bool = False
-    seed: int = 0
-
-    def check(self) -> None:
-        """Refuse what can be refused before anything is loaded.
-
-        Raises:
-            UserError: one clear line about the first thing that is wrong.
-        """
-        if not self.models:
-            raise UserError("no model is named: name one, such as reference")
-        if len(set(self.models)) < len(self.models):
-            raise UserError("a model is named twice: name each once")
-        if self.sequences < 1 or self.batch < 1:
-            raise UserError(f"--sequences {self.sequences} and --batch {self.batch}: at least 1")
-        if self.limit is not None and self.limit < 1:
-            raise UserError(f"--limit {self.limit} leaves no item to score: give at least 1")
-        check_length(self.length, None)
-
-    def command(self) -> str:
-        """The command line that asks for this, every path in it reduced to its last part."""
-        words = ["coterie", "evaluate", *(str(bare(model)) for model in self.models)]
-        for text in self.texts:
-            words += ["--text", str(bare(text))]
-        if self.tasks:
-            words += ["--tasks", ",".join(self.tasks)]
-        if self.tasks_dir is not None:
-            words += ["--tasks-dir", self.tasks_dir.name]
-        plain = EvaluateRequest(self.models)
-        for name in ("limit", "length", "sequences", "bos", "batch", "device", "dtype", "seed"):
-            if (value := getattr(self, name)) != getattr(plain, name):
-                words += [f"--{name}", str(value)]
-        return shlex.join(words)
 
 
 @dataclass(eq=False)
@@ -216,7 +151,7 @@ def held_out_windows(
         sequences=request.sequences,
         length=request.length,
     )
-    form = SequenceFormat(tokenizer, request.length, request.bos)
+    form = SequenceFormat(tokenizer, request.length, request.bos_policy())
     return running_windows(documents, form, at_most=request.sequences)
 
 
@@ -244,7 +179,7 @@ def _on_task(
         "task": name,
         "items": task_fingerprint(task, request.limit),
         "limit": request.limit,
-        "bos": request.bos,
+        "bos": request.bos_policy(),
         "tokenizer": subject.tokenizer_identity,
     }
     number = book.game({**subject.identity(), **asked})
@@ -257,7 +192,7 @@ def _on_task(
             subject.tokenizer,
             limit=request.limit,
             batch_size=request.batch,
-            bos=request.bos,
+            bos=request.bos_policy(),
             context=context_of(subject.source),
         )
         known = book.write_note(number, "scores", found.as_json())

@@ -9,6 +9,7 @@ from coterie.game.coalitions import Coalitions, to_text
 from coterie.game.search.methods import SEARCH_METHODS
 from coterie.report.schema.plan import PlanPart
 from coterie.report.schema.record import Record
+from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.by_utility import planned
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.utilities import tasks_of
@@ -16,13 +17,12 @@ from coterie.verbs.shared.output import check_output
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import opening_record
-from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.settings import size_asked, task_of
 from coterie.verbs.shared.workspace import Workspace, open_workspace
 
 
 def prune_plan(
-    request: Request,
+    request: PruneRequest,
     *,
     output: Path | str,
     overwrite: bool = False,
@@ -38,11 +38,11 @@ def prune_plan(
     Raises:
         UserError: as `prune` would, for the same reasons.
     """
-    request.check(cutting=True)
+    request.check()
     progress = progress or NoProgress()
     output = Path(output)
     check_output(output, overwrite=overwrite)
-    prepared = prepare(request, progress=progress, cutting=True)
+    prepared = prepare(request, progress=progress)
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
     with open_workspace(prepared, store=store, progress=progress, read_only=True) as workspace:
         record = opening_record("plan", workspace, output=output)

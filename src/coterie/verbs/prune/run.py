@@ -22,6 +22,7 @@ from coterie.report.schema.basics import SizePart
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.verdict import VerdictPart
+from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.by_utility import chosen_by_mix
 from coterie.verbs.search.choose import Search, choose
 from coterie.verbs.search.nearby import contributions_near
@@ -34,7 +35,6 @@ from coterie.verbs.shared.output import write_record, written_aside
 from coterie.verbs.shared.prepared import Prepared, prepare, text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import cut_part
-from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.result import Result
 from coterie.verbs.shared.settings import size_asked
 from coterie.verbs.shared.verdict import verdict_part
@@ -55,7 +55,7 @@ class _Judged:
 
 
 def prune(
-    request: Request,
+    request: PruneRequest,
     *,
     output: Path | str,
     overwrite: bool = False,
@@ -76,12 +76,12 @@ def prune(
         UserError: something asked cannot be done, in one line; nothing was written.
         VerificationError: the reloaded checkpoint is not the model that was measured.
     """
-    request.check(cutting=True)
+    request.check()
     progress = progress or NoProgress()
     output = Path(output)
     place = FinishedRun(output, overwrite=overwrite, ended=ended_as(Record))
     tasks = {} if request.utility is None else tasks_of(request)
-    prepared = prepare(request, progress=progress, cutting=True)
+    prepared = prepare(request, progress=progress)
     identity = {**prepared.identity(), **items_asked(request, tasks)}
     if done := place.same(identity, progress, source=prepared.source.folder):
         return Result(done)

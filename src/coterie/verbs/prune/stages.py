@@ -17,11 +17,14 @@ from coterie.plain import Json
 from coterie.quantization.schemes import ELSEWHERE, SchemeError
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
-from coterie.verbs.after_cut.heal import Healing, heal
-from coterie.verbs.after_cut.quantize import Quantising, quantize
+from coterie.verbs.after_cut.heal import heal
+from coterie.verbs.after_cut.heal_request import HealRequest
+from coterie.verbs.after_cut.quantize import quantize
+from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.record import Parts
-from coterie.verbs.after_cut.texts import Judges
+from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.cut import cut
+from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune
 from coterie.verbs.search.utilities import items_asked, tasks_of
 from coterie.verbs.shared.finished import FinishedRun
@@ -29,7 +32,6 @@ from coterie.verbs.shared.output import RECORD, read_record, write_record
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import bare
-from coterie.verbs.shared.request import Request
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class After:
     heal_steps: int | None = None
     text: str | None = None
 
-    def check(self, request: Request) -> None:
+    def check(self, request: PruneRequest) -> None:
         """Refuse what needs no model to be refused.
 
         Raises:
@@ -67,28 +69,29 @@ class After:
         if self.quantise_first and self.scheme is None:
             raise SchemeError("--quantize-first does not say how: add --quantize int8")
         if self.scheme is not None:
-            Quantising(request.model, self.scheme, device=request.device).maker()
+            QuantizeRequest(request.model, scheme=self.scheme, device=request.device).maker()
             if self.quantise_first and self.scheme in ELSEWHERE:
                 raise SchemeError(
                     f"--quantize-first plays the game on the quantised model, and {self.scheme} is"
                     " loaded by the environment of llm-compressor alone: quantise after the cut"
                 )
         if self.heal_steps is not None:
-            Healing(request.model, steps=self.heal_steps).check()
+            HealRequest(request.model, steps=self.heal_steps).check()
 
 
 @dataclass(frozen=True)
 class _Run:
-    request: Request
+    request: PruneRequest
     after: After
     stages: Path
     store: Path | str | None
     progress: Progress
 
     @property
-    def judges(self) -> Judges:
+    def calibration(self) -> str | None:
+        """The text that chose, of which part judges where no other is named."""
         default = "stdlib" if self.request.model == REFERENCE else None
-        return Judges(self.request.calibration or default, self.request.held_out)
+        return self.request.calibration or default
 
     def cut(self, output: Path) -> None:
         """The cut, played on the plain model or on the quantised one."""
@@ -97,7 +100,7 @@ class _Run:
             first = self.stages / f"{Path(request.model).name}-{self.after.scheme}"
             self.quantise(request.model, first)
             request = replace(
-                request, model=str(first), revision=None, calibration=self.judges.calibration
+                request, model=str(first), revision=None, calibration=self.calibration
             )
         prune(request, output=output, store=self.store, progress=self.progress)
 
@@ -108,17 +111,19 @@ class _Run:
             return
         shutil.rmtree(output, ignore_errors=True)
         model, revision = self.request.model, self.request.revision
-        cut(model, tuple(known(record.cut).removed), output=output, revision=revision)
+        gone = tuple(known(record.cut).removed)
+        cut(CutRequest(model, layers=gone, revision=revision), output=output)
         shutil.copyfile(chosen / RECORD, output / RECORD)
 
     def heal(self, model: Path, output: Path, steps: int) -> Parts:
         """The cut checkpoint healed by the plain full model."""
-        request = Healing(
+        request = HealRequest(
             str(model),
             teacher=self.request.model,
             revision=self.request.revision,
             text=self.after.text,
-            judges=self.judges,
+            calibration=self.calibration,
+            held_out=self.request.held_out,
             steps=steps,
             seed=self.request.seed,
             device=self.request.device,
@@ -128,20 +133,22 @@ class _Run:
 
     def quantise(self, model: Path | str, output: Path) -> Parts:
         """A checkpoint quantised."""
-        request = Quantising(
+        asked, calibrates = self.request, self.after.scheme in ELSEWHERE
+        request = QuantizeRequest(
             str(model),
-            str(self.after.scheme),
-            self.judges,
-            self.request.device,
-            self.request.trust_remote_code,
-            self.request.revision if model == self.request.model else None,
-            self.after.text if self.after.scheme in ELSEWHERE else None,
+            scheme=str(self.after.scheme),
+            calibration=self.calibration,
+            held_out=asked.held_out,
+            device=asked.device,
+            trust_remote_code=asked.trust_remote_code,
+            revision=asked.revision if model == asked.model else None,
+            text=self.after.text if calibrates else None,
         )
         return quantize(request, output=output, progress=self.progress)
 
 
 def prune_and_after(
-    request: Request,
+    request: PruneRequest,
     after: After,
     *,
     output: Path | str,
@@ -166,7 +173,7 @@ def prune_and_after(
         UserError: something asked cannot be done, in one line.
         VerificationError: some stage wrote what it did not measure.
     """
-    request.check(cutting=True)
+    request.check()
     after.check(request)
     output = Path(output)
     place = FinishedRun(output, overwrite=overwrite, ended=_ended)
@@ -227,10 +234,10 @@ def _through(run: _Run) -> Path:
     return last
 
 
-def _identity(request: Request, after: After, progress: Progress) -> dict[str, Json]:
+def _identity(request: PruneRequest, after: After, progress: Progress) -> dict[str, Json]:
     """What decides the answer of the whole run; what cannot be cut is refused on the way."""
     tasks = {} if request.utility is None else tasks_of(request)
-    prepared = prepare(request, progress=progress, cutting=True)
+    prepared = prepare(request, progress=progress)
     text = None
     if after.text is not None and Path(after.text).is_file():
         text = sha256(Path(after.text).read_bytes()).hexdigest()
@@ -257,7 +264,7 @@ def _whole(run: _Run, last: Path, output: Path, asked: dict[str, Json]) -> Recor
     return whole
 
 
-def command(request: Request, after: After, output: Path) -> str:
+def command(request: PruneRequest, after: After, output: Path) -> str:
     """The command line that asks for this.
 
     Args:
@@ -265,7 +272,7 @@ def command(request: Request, after: After, output: Path) -> str:
         after: What follows the cut.
         output: Folder for the last checkpoint.
     """
-    words = [request.command("prune", output)]
+    words = [request.command(output)]
     if after.scheme is not None:
         words.append(f"--quantize {after.scheme}")
     if after.quantise_first:

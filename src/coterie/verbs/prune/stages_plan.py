@@ -5,19 +5,20 @@ from pathlib import Path
 from coterie.report.schema.part import known
 from coterie.report.schema.plan import PlanPart, StagePart
 from coterie.report.schema.record import Record
-from coterie.verbs.after_cut.heal import Healing
+from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.prune.plan import prune_plan
+from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import After, command
 from coterie.verbs.shared.output import check_output
 from coterie.verbs.shared.progress import Progress
-from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, Request
+from coterie.verbs.shared.request import HELD_OUT_SEQUENCES
 
 FORWARD_AND_BACK = 3
 """Forward passes that one step of learning costs: the backward pass is twice the forward one."""
 
 
 def plan_and_after(
-    request: Request,
+    request: PruneRequest,
     after: After,
     *,
     output: Path | str,
@@ -38,7 +39,7 @@ def plan_and_after(
     Raises:
         UserError: as the run would, for the same reasons.
     """
-    request.check(cutting=True)
+    request.check()
     after.check(request)
     output = Path(output)
     check_output(output, overwrite=overwrite)
@@ -76,7 +77,7 @@ def stages(part: PlanPart, after: After, n_players: int, length: int) -> list[St
         detail = f"{after.scheme}, before the cut; the game is played on it"
         found.append(stage("quantize", detail, 2 * n_players * judging, whole))
     if after.heal_steps is not None:
-        steps, batch = after.heal_steps, Healing(".").batch
+        steps, batch = after.heal_steps, HealRequest(".").batch
         learning = steps * batch * length * (n_players + FORWARD_AND_BACK * keep)
         detail = f"{steps} steps of {batch} × {length} tokens"
         if after.quantise_first:

@@ -34,6 +34,7 @@ from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.settings import generator, settings_for, size_asked
 from coterie.verbs.shared.utility_spec import weights_of
 from coterie.verbs.shared.workspace import Workspace, open_workspace
+from coterie.verbs.values.request import ValuesRequest
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -120,7 +121,7 @@ def mixed(workspace: Workspace, tasks: Mapping[str, "Task"], progress: Progress)
 
 
 def utility_values(
-    request: Request, *, store: Path | str | None = None, progress: Progress | None = None
+    request: ValuesRequest, *, store: Path | str | None = None, progress: Progress | None = None
 ) -> UtilityReport:
     """What every player contributes to a mix of utilities, and to each of them.
 
@@ -130,7 +131,7 @@ def utility_values(
     Raises:
         UserError: something asked cannot be done, in one line.
     """
-    request.check(cutting=False)
+    request.check()
     progress = progress or NoProgress()
     tasks = tasks_of(request)
     prepared = prepare(request, progress=progress)

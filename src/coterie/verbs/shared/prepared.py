@@ -83,15 +83,12 @@ class Prepared:
         return {**self.identity(), "device": self.request.device}
 
 
-def prepare(
-    request: Request, *, progress: Progress, cutting: bool = False, choosing: bool = True
-) -> Prepared:
+def prepare(request: Request, *, progress: Progress, choosing: bool = True) -> Prepared:
     """Resolve the model, choose the texts, and refuse whatever needs no weights to be refused.
 
     Args:
         request: What was asked.
         progress: Told what is being done.
-        cutting: A cut follows, so what could not be saved is refused too.
         choosing: Players are chosen from, so there must be some, and a budget that suffices.
 
     Raises:
@@ -100,15 +97,15 @@ def prepare(
     devices = pick_devices(request.device)
     source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
     n_players, locked = sketch(request, source)
-    if cutting:
+    if request.cuts:  # what could not be saved is refused too
         check_savable(request, source, n_players, locked)
     if choosing:
-        check_feasible(request, n_players, locked, cutting=cutting)
+        check_feasible(request, n_players, locked)
     find_disk_stack(source.entries, source.config())  # refuses what could not be cut afterwards
     dtype, reason = dtype_of(request.dtype, devices[0])
     progress.say(f"reading texts for {source.name}")
-    recipe = recipe_of(request, source, cutting=cutting)
-    finalists = not SEARCH_METHODS[request.plays(cutting=cutting)].ranks
+    recipe = recipe_of(request, source)
+    finalists = not SEARCH_METHODS[request.plays()].ranks
     calibration, held_out, second = _texts(recipe, finalists=finalists, progress=progress)
     return Prepared(
         request=request,
@@ -124,20 +121,19 @@ def prepare(
     )
 
 
-def recipe_of(request: Request, source: Source, *, cutting: bool) -> TextRecipe:
+def recipe_of(request: Request, source: Source) -> TextRecipe:
     """The texts that a request asks for, for the model of this source.
 
     Args:
         request: Names the texts, or leaves them to the defaults.
         source: The model: its tokenizer, and how much it reads at once.
-        cutting: Whether a cut follows, which decides how many sequences calibrate.
     """
     context = context_of(source)
     return TextRecipe(
         load_tokenizer(source),
         request.calibration or default_calibration(source),
         request.held_out,
-        sequences=request.sequences_of(cutting=cutting),
+        sequences=request.sequences_asked(),
         held_out_sequences=HELD_OUT_SEQUENCES,
         length=request.length or min(LENGTH, context or LENGTH),
         seed=(request.seed, 1),

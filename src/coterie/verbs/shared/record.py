@@ -41,7 +41,7 @@ def opening_record(
     """The parts every verb has: request, model, texts, search, provenance."""
     return Record(
         kind=kind,
-        command=workspace.request.command("prune" if kind == "plan" else kind, output),
+        command=workspace.request.command(output),
         request=workspace.request.as_json(),
         identity=workspace.prepared.identity(),
         model=model_part(workspace),

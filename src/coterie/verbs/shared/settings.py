@@ -117,16 +117,14 @@ def generator(request: Request) -> np.random.Generator:
     return np.random.default_rng([request.seed, STREAM])
 
 
-def check_feasible(
-    request: Request, n_players: int, locked: tuple[int, ...], *, cutting: bool
-) -> None:
+def check_feasible(request: Request, n_players: int, locked: tuple[int, ...]) -> None:
     """Draw the design once and throw it away: what cannot be drawn is refused before loading.
 
     Raises:
         CutError: too many players to cut, too small a budget, too few players to choose from.
     """
     keep = size_asked(request, n_players, locked)
-    method = SEARCH_METHODS[request.plays(cutting=cutting)]
+    method = SEARCH_METHODS[request.plays()]
     keeps: tuple[int, ...] = () if keep is None else (keep,)
     if method.ranks:
         if ESTIMATORS[request.estimator].by_study:

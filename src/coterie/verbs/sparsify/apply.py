@@ -204,7 +204,7 @@ def _judged(
 def _pruned(job: Job, source: Source, model: PreTrainedModel, whole: Whole) -> WrittenSparse:
     """Prune in sequence into the folder, then measure the model as it now is."""
     stack, prepared, request = find_stack(model), job.prepared, job.request
-    units = find_units(model, stack, request.base.player_kind(), request.group())
+    units = find_units(model, stack, request.player_kind(), request.group())
     kept = np.repeat(job.allocation.kept, units.per_layer)
     writer = SparseWriter(source, model, stack)
     measured = torch.from_numpy(prepared.measured.tokens)

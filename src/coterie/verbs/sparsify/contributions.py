@@ -211,14 +211,14 @@ def _exactly(request: SparsifyRequest, n_players: int, locked: Indices) -> Contr
 
 def _by_surrogate(request: SparsifyRequest, n_players: int, locked: Indices) -> ContributionMethod:
     n_free = n_players - len(locked)
-    budget, fewest = request.base.budget or PER_PLAYER * n_free, 4 * n_free + 2
+    budget, fewest = request.budget or PER_PLAYER * n_free, 4 * n_free + 2
     if budget < fewest:
         raise SparsityError(
             f"--budget {budget} is too small for a surrogate of {n_free} players: give at least"
             f" {fewest} coalitions, or --contributions window"
         )
     draws = (budget - 2) // 2  # in pairs, beside the full and the empty coalition
-    seed = np.random.SeedSequence([request.base.seed, 5])
+    seed = np.random.SeedSequence([request.seed, 5])
 
     def values(value: ValueFunction) -> Vector:
         rng = np.random.default_rng(seed)
@@ -249,7 +249,7 @@ def check_contributions(request: SparsifyRequest, prepared: Prepared) -> None:
         SparsityError: too few players or coalitions, or too many for exact values.
     """
     if request.rule().contributions:
-        contribution_method(request, sketch(request.base, prepared.source)[0], prepared.locked)
+        contribution_method(request, sketch(prepared.request, prepared.source)[0], prepared.locked)
 
 
 def asked_by(values: Values, n_players: int) -> Coalitions:
@@ -269,5 +269,5 @@ def _kind(request: SparsifyRequest, n_free: int) -> _Kind:
     named = request.rule().contributions_by or request.measuring()
     if named in _KINDS:
         return _KINDS[named]
-    most = 2**EXACT_UP_TO if request.base.budget is None else request.base.budget
+    most = 2**EXACT_UP_TO if request.budget is None else request.budget
     return _KINDS["exact" if n_free <= EXACT_UP_TO and 2**n_free <= most else "surrogate"]

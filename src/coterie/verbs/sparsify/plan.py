@@ -59,7 +59,7 @@ def sparsify_plan(
     request.check()
     progress, output = progress or NoProgress(), Path(output)
     check_output(output, overwrite=overwrite)
-    prepared = prepare(request.base, progress=progress, choosing=False)
+    prepared = prepare(request.opening(), progress=progress, choosing=False)
     check_contributions(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
     check_output(output, overwrite=overwrite, source=prepared.source.folder)

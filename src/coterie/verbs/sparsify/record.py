@@ -86,7 +86,7 @@ def sparsity_part(
     zeros = _zeros(units, shared, layers) if layers else sparsity * weights
     dampings = [m.damping for layer in layers for m in layer.maps if m.damping is not None]
     values = shared.measured.values if shared.measured else np.full(len(weights), np.nan)
-    kind = request.base.player_kind()
+    kind = request.player_kind()
     return SparsityPart(
         target=request.target(),
         pattern=request.pattern,

@@ -1,53 +1,146 @@
 """What `sparsify` is asked for: a model and its texts as everywhere, and how sparse it becomes."""
 
-import shlex
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from coterie.plain import Json
 from coterie.sparsity.bounds import LEAST, MOST, Bounds, SparsityError
 from coterie.sparsity.levels import Need, Pattern, more, share
-from coterie.sparsity.pruners import find_pruner
-from coterie.verbs.shared.request import Request
+from coterie.sparsity.pruners import PRUNERS, find_pruner
+from coterie.verbs.options.declare import Option, Options
+from coterie.verbs.options.machine import SEVERAL_DEVICES, Device, Dtype, Memory
+from coterie.verbs.options.search import Players, Search
+from coterie.verbs.options.source import Model, Revision, Trust
+from coterie.verbs.options.texts import Texts
 from coterie.verbs.sparsify.rules import RULES, Rule, find_rule
+from coterie.verbs.values.request import ValuesRequest
 
 Measuring = Literal["auto", "exact", "surrogate", "window"]
 """Where contributions come from."""
 
 CONTRIBUTIONS: tuple[Measuring, ...] = get_args(Measuring)
 
-WINDOW = 5
-"""Layers in a window of the sliding-window Shapley value."""
+WINDOW, WIDEST = 5, 16
+"""Layers in a window of the sliding-window Shapley value: by default, and at most."""
 
 
-@dataclass(frozen=True)
-class SparsifyRequest:
+@dataclass(frozen=True, kw_only=True)
+class Sparsity(Options):
+    """How sparse, and by what rule."""
+
+    sparsity: Annotated[
+        float | None,
+        Option(
+            "--sparsity",
+            "S",
+            "Share of the weights in all linear maps of the layers that become zero, in [0, 1).",
+        ),
+    ] = None
+    pattern: Annotated[
+        str | None,
+        Option(
+            "--pattern",
+            "N:M",
+            "Or: of every M neighbouring weights N stay, such as 2:4. Under a rule other than "
+            "`uniform` each layer has an N of its own, N:M on average.",
+        ),
+    ] = None
+    allocation: Annotated[
+        str,
+        Option(
+            "--allocation",
+            "RULE",
+            "How the target is shared out: `sv-nup` (by each layer's Shapley value, "
+            "arXiv:2505.01731), `sv-nup-window` (by sliding windows), `guided` (search from "
+            "there), `mixed` (cut whole layers too), `owl` (arXiv:2310.05175), `ecoflap` (in the "
+            "style of arXiv:2310.02998), `uniform`.",
+            choices=lambda: RULES,
+        ),
+    ] = "sv-nup"
+    pruner: Annotated[
+        str,
+        Option(
+            "--pruner",
+            "NAME",
+            "Which weights of a map go: `wanda`, `sparsegpt` (slower; the others make up for "
+            "them), `magnitude`.",
+            choices=lambda: PRUNERS,
+        ),
+    ] = "wanda"
+    contributions: Annotated[
+        str,
+        Option(
+            "--contributions",
+            "HOW",
+            "Of `sv-nup`, `guided`, `mixed`: `exact`, `surrogate` (see --budget), `window` (see "
+            "--window); `auto` is `exact` for up to 10 layers (or blocks) that are not locked, "
+            "else `surrogate`.",
+            choices=lambda: CONTRIBUTIONS,
+        ),
+    ] = "auto"
+    window: Annotated[int, Option("--window", "W", "Layers in a sliding window, 1 to 16.")] = WINDOW
+    least: Annotated[float, Option("--least", "S", "Least sparsity a layer may have.")] = LEAST
+    most: Annotated[float, Option("--most", "S", "Most sparsity a layer may have.")] = MOST
+    pruning_sequences: Annotated[
+        int | None,
+        Option(
+            "--pruning-sequences",
+            "N",
+            "Sequences of the calibration text that `wanda`, `sparsegpt` and `owl` measure on, "
+            "those of --sequences among them. Default: 128; for `sparsegpt` ten tokens for every "
+            "input of the widest map where that is more, up to 2,048 sequences; all there are "
+            "where the text has fewer.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparsifyRequest(
+    Sparsity, Memory, Trust, Dtype, Device, Search, Texts, Players, Revision, Model
+):
     """Which model, how sparse, by what rule, on which texts.
 
     Args:
-        base: Model, texts, seed, device; ``base.players`` says what has a sparsity of its own,
-            ``"layer"`` or ``"sublayer"``.
+        model: Hugging Face id, local folder, or ``"reference"``, the model that ships inside.
         sparsity: Share of the weights of all linear maps that become zero.
         pattern: Or an N:M pattern, such as ``"2:4"``: N of every M weights stay, on average.
+        allocation: How the target is shared out among layers.
+        pruner: Which weights of a map go.
         contributions: Exact, by surrogate (an additive game fitted in Shapley's kernel), or by
             sliding windows; ``"auto"`` is exact for up to 10 layers, else by surrogate.
+        window: Layers in a window.
         least: Least sparsity of a layer; ``most`` the most.
         pruning_sequences: Sequences of the calibration text that a pruner and OWL measure on, those
             of the game among them; None is 128, and ten tokens for every input of the widest map
             where Hessians are measured (at most 2,048 sequences).
+        players: What has a sparsity of its own: ``"layer"``, or ``"sublayer"``.
+
+    >>> SparsifyRequest("reference", sparsity=0.5, allocation="uniform").command()
+    'coterie sparsify reference --sparsity 0.5 --allocation uniform'
     """
 
-    base: Request
-    sparsity: float | None = None
-    pattern: str | None = None
-    allocation: str = "sv-nup"
-    pruner: str = "wanda"
-    contributions: str = "auto"
-    window: int = WINDOW
-    least: float = LEAST
-    most: float = MOST
-    pruning_sequences: int | None = None
+    VERB = "sparsify"
+    HELP: ClassVar = {
+        "device": SEVERAL_DEVICES,
+        "sequences": "Calibration sequences that contributions are measured on; allocations are "
+        "judged on these and further ones, 32 at least. Default: 10.",
+        "budget": "Coalitions that contributions by `surrogate` are fitted to: at least 4 for "
+        "every layer (or block) that is not locked, and 2. Default: 32 for each. `exact` and "
+        "`window` ask what they must.",
+        "lock": "Layers that no coalition leaves out and `mixed` never cuts, 0-based: 0,1,31. They "
+        "are pruned all the same; where contributions decide, as the most important ones.",
+        "state_memory": "Memory that the states of coalitions and allocations may take that are "
+        "walked together: 500M, 8G. Default: half of what is free. What pruning takes is beside "
+        "it: see --dry-run.",
+        "dtype": "In which coalitions are observed and layers pruned and judged: auto, float32, "
+        "bfloat16. The checkpoint keeps its own, and a weight no pruner changes all its bits.",
+        "stream": "For a model larger than memory: its layers are read from disk, played, pruned "
+        "and judged one after the other; with `uniform`, `owl`, `sv-nup` and `sv-nup-window`. Not "
+        "for most mixtures of experts (Mixtral, Qwen MoE, DeepSeek): transformers merges their "
+        "experts as it loads them.",
+        "players": "What has a sparsity of its own: `layer`, or `sublayer` (attention and "
+        "feed-forward block each).",
+    }
 
     def check(self) -> None:
         """Refuse what can be refused before anything is loaded.
@@ -55,49 +148,17 @@ class SparsifyRequest:
         Raises:
             UserError: one clear line about the first thing that is wrong.
         """
-        self.base.check(cutting=False)
-        if (self.sparsity is None) == (self.pattern is None):
-            raise SparsityError("say how sparse: give either --sparsity 0.6 or --pattern 2:4")
-        rule = self.rule()
-        self.measuring()
-        find_pruner(self.pruner)
-        if self.base.players not in ("layer", "sublayer"):
-            raise SparsityError(
-                f"--players {self.base.players} have no sparsity of their own: layer or sublayer"
-            )
-        if self.base.stream and not rule.streams:
-            streamed = ", ".join(one.name for one in RULES.values() if one.streams)
-            raise SparsityError(
-                f"--allocation {self.allocation} judges variants of the model again and again,"
-                f" which --stream would read from disk each time: give {streamed}, or"
-                " leave out --stream"
-            )
-        if not 1 <= self.window <= 16:
-            raise SparsityError(f"--window {self.window} must lie between 1 and 16 layers")
-        if not self.most < 1:
-            raise SparsityError(
-                f"--most {self.most:g} must be below 1: a layer that is all zeros is better cut"
-            )
-        self.bounds().check(self.target())
-        self._check_pruning_sequences()
-        if rule.cuts and (self.pattern or self.base.players != "layer"):
-            raise SparsityError(
-                f"--allocation {rule.name} cuts whole layers and leaves any share of zeros in the"
-                " others: give --sparsity, and --players layer"
-            )
+        self.opening().check()
+        super().check()
+        check_sparsity(self)
+        check_rule(self)
+        check_pruning_sequences(self)
 
-    def _check_pruning_sequences(self) -> None:
-        if self.pruning_sequences is None:
-            return
-        if self.pruning_sequences < 1:
-            raise SparsityError(
-                f"--pruning-sequences {self.pruning_sequences} must be at least 1: a pruner"
-                " measures on them"
-            )
-        if not self.measures():
-            raise SparsityError(
-                f"--pruner {self.pruner} looks at weights alone: leave out --pruning-sequences"
-            )
+    def opening(self) -> ValuesRequest:
+        """The request that opens the game whose contributions decide."""
+        own = {one.name for one in fields(Sparsity)}
+        shared = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
+        return ValuesRequest(**shared)
 
     def measures(self) -> bool:
         """Whether what layers are given is measured: for the pruner, or for OWL's outliers."""
@@ -116,9 +177,8 @@ class SparsifyRequest:
 
     def bounds(self) -> Bounds:
         """The least and the most sparsity of a layer; a pattern keeps one weight of a group."""
-        if self.pattern is None:
-            return Bounds(self.least, self.most)
-        return Bounds(self.least, min(self.most, 1 - 1 / Pattern.parse(self.pattern).m))
+        m = self.group()
+        return Bounds(self.least, self.most if m is None else min(self.most, 1 - 1 / m))
 
     def group(self) -> int | None:
         """M of the pattern, None without one."""
@@ -130,23 +190,70 @@ class SparsifyRequest:
 
     def measuring(self) -> Measuring:
         """Where contributions come from."""
-        if self.contributions not in CONTRIBUTIONS:
-            raise SparsityError(
-                f"--contributions {self.contributions} are unknown: there are "
-                f"{', '.join(CONTRIBUTIONS)}"
-            )
-        return self.contributions
-
-    def command(self, output: Path) -> str:
-        """The command line that asks for this, every path in it reduced to its last part."""
-        words = []
-        for one in fields(self)[1:]:
-            value = getattr(self, one.name)
-            if value != one.default:
-                words += [f"--{one.name.replace('_', '-')}", str(value)]
-        return f"{self.base.command('sparsify')} {shlex.join([*words, '--output', output.name])}"
+        return next(source for source in CONTRIBUTIONS if source == self.contributions)
 
     def as_json(self) -> dict[str, Json]:
-        """The request as plain JSON."""
-        own = {one.name: getattr(self, one.name) for one in fields(self)[1:]}
-        return {**self.base.as_json(), **own}
+        """The request as plain JSON: that of the game, and how sparse."""
+        own = {one.name: getattr(self, one.name) for one in fields(Sparsity)}
+        return {**self.opening().as_json(), **own}
+
+
+def check_sparsity(asked: SparsifyRequest) -> None:
+    """Refuse a sparsity that is not said, or that its bounds cannot meet.
+
+    Raises:
+        SparsityError: either of them.
+    """
+    if (asked.sparsity is None) == (asked.pattern is None):
+        raise SparsityError("say how sparse: give either --sparsity 0.6 or --pattern 2:4")
+    if not 1 <= asked.window <= WIDEST:
+        raise SparsityError(f"--window {asked.window} must lie between 1 and {WIDEST} layers")
+    if not asked.most < 1:
+        raise SparsityError(
+            f"--most {asked.most:g} must be below 1: a layer that is all zeros is better cut"
+        )
+    asked.bounds().check(asked.target())
+
+
+def check_rule(asked: SparsifyRequest) -> None:
+    """Refuse what a rule of allocation cannot do.
+
+    Raises:
+        SparsityError: one line that says what it can.
+    """
+    if asked.players not in ("layer", "sublayer"):
+        raise SparsityError(
+            f"--players {asked.players} have no sparsity of their own: layer or sublayer"
+        )
+    rule = asked.rule()
+    if asked.stream and not rule.streams:
+        streamed = ", ".join(one.name for one in RULES.values() if one.streams)
+        raise SparsityError(
+            f"--allocation {asked.allocation} judges variants of the model again and again, which"
+            f" --stream would read from disk each time: give {streamed}, or leave out"
+            " --stream"
+        )
+    if rule.cuts and (asked.pattern or asked.players != "layer"):
+        raise SparsityError(
+            f"--allocation {rule.name} cuts whole layers and leaves any share of zeros in the"
+            " others: give --sparsity, and --players layer"
+        )
+
+
+def check_pruning_sequences(asked: SparsifyRequest) -> None:
+    """Refuse sequences to measure on where there are none, or nothing is measured.
+
+    Raises:
+        SparsityError: either of them.
+    """
+    if asked.pruning_sequences is None:
+        return
+    if asked.pruning_sequences < 1:
+        raise SparsityError(
+            f"--pruning-sequences {asked.pruning_sequences} must be at least 1: a pruner"
+            " measures on them"
+        )
+    if not asked.measures():
+        raise SparsityError(
+            f"--pruner {asked.pruner} looks at weights alone: leave out --pruning-sequences"
+        )

@@ -104,7 +104,7 @@ def sparsify(
     request.check()
     progress, output = progress or NoProgress(), Path(output)
     place = FinishedRun(output, overwrite=overwrite, ended=ended_as(SparsityRecord))
-    prepared = prepare(request.base, progress=progress, choosing=False)
+    prepared = prepare(request.opening(), progress=progress, choosing=False)
     check_contributions(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
     identity = {**prepared.identity(request.as_json()), "verb": "sparsify"}
@@ -140,7 +140,7 @@ def _found(asked: _Asked, store: Path | str | None, begin: Callable[[], Path]) -
         record = opening_part(workspace, request, shared, units, asked.identity, asked.output)
         job, began = Job(prepared, request, shared, begin(), progress), time.monotonic()
         done: Whole | WrittenSparse | SparseOutcome
-        if request.base.stream:
+        if request.stream:
             done = applied_streamed(workspace, job)
             record.streaming = streaming_part(workspace, record.cost.coalitions)
         else:

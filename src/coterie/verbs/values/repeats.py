@@ -21,19 +21,27 @@ class _Run:
     contributions: Vector | None
 
 
-def stability(workspace: Workspace, keep: int, *, progress: Progress) -> StabilityPart:
+def stability(
+    workspace: Workspace, keep: int, repeats: int, *, progress: Progress
+) -> StabilityPart:
     """Run the asked method again, by other seeds on the same texts, then on other texts.
 
     Other texts are those that another seed draws; the search itself then keeps its seed.
+
+    Args:
+        workspace: The model and the texts of the first run.
+        keep: How many players stay.
+        repeats: Runs by each, the first included.
+        progress: Told which run it is.
     """
     request = workspace.request
     first = _run(workspace, keep, request.seed, progress)
     seeds, texts = [first], [first]
-    for number in range(1, request.repeats):
-        progress.say(f"repeat {number + 1} of {request.repeats}: another seed, the same texts")
+    for number in range(1, repeats):
+        progress.say(f"repeat {number + 1} of {repeats}: another seed, the same texts")
         seeds.append(_run(workspace, keep, request.seed + number, progress))
-    for number in range(1, request.repeats):
-        progress.say(f"repeat {number + 1} of {request.repeats}: other texts, the same seed")
+    for number in range(1, repeats):
+        progress.say(f"repeat {number + 1} of {repeats}: other texts, the same seed")
         drawn = replace(request, seed=request.seed + number, study=None)
         other = workspace.on(prepare(drawn, progress=progress))
         texts.append(_run(other, keep, request.seed, progress))

@@ -16,20 +16,20 @@ from coterie.verbs.search.paper import search
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
-from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.result import Result
 from coterie.verbs.shared.settings import size_asked, sketch
 from coterie.verbs.shared.workspace import Workspace, open_workspace
 from coterie.verbs.values.estimators import estimate_true
 from coterie.verbs.values.record import estimated_record, interactions_part
 from coterie.verbs.values.repeats import stability
+from coterie.verbs.values.request import ValuesRequest
 
 FRONT_COALITIONS = 409
 """Distinct coalitions a whole front may ask for, or twice what its plain answers take if more."""
 
 
 def values(
-    request: Request, *, store: Path | str | None = None, progress: Progress | None = None
+    request: ValuesRequest, *, store: Path | str | None = None, progress: Progress | None = None
 ) -> Result:
     """Estimate what each player contributes; resumes whatever the store holds already.
 
@@ -39,7 +39,7 @@ def values(
     Raises:
         UserError: something asked cannot be done, in one line.
     """
-    request.check(cutting=False)
+    request.check()
     progress = progress or NoProgress()
     prepared = prepare(request, progress=progress)
     n_players = sketch(request, prepared.source)[0]
@@ -59,7 +59,7 @@ def values(
                 record.interactions = interactions_part(searched.study, request.player_kind())
         with_running(record, workspace)  # of this run; repeats are runs of their own
         if request.repeats > 1 and keep is not None:
-            record.stability = stability(workspace, keep, progress=progress)
+            record.stability = stability(workspace, keep, request.repeats, progress=progress)
         return Result(record)
 
 

@@ -26,7 +26,7 @@ def choose(judging: Judging, contributions: Vector) -> Allocation:
         message = f"no steps of 1/{units.steps} lie within the bounds: not searched"
         found.findings |= {"search": message}
         return found
-    rng = np.random.default_rng([task.request.base.seed, 6])
+    rng = np.random.default_rng([task.request.seed, 6])
     answer = guided_allocation(judging, begun.levels, space, rng=rng)
     sparse = answer.levels / units.steps
     # The grid meets the target to within half a step of one unit; one shift meets it exactly.

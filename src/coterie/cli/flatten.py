@@ -1,0 +1,88 @@
+"""From dataclasses of options to a command that typer reads: the only place that knows both."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING
+from functools import wraps
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+
+from coterie.cli.logs import tell
+from coterie.verbs.options.declare import Declared, Options, declared
+from coterie.verbs.options.run import Report
+
+
+def flatten(act: Callable[..., None]) -> Callable[..., None]:
+    """A function of plain options, made of one whose arguments are groups of them.
+
+    Every group is filled from the command line, checked, and handed over; the docstring of the
+    function is the command's help.
+
+    Args:
+        act: A function whose every argument is annotated with a dataclass of options.
+    """
+    groups: dict[str, type[Options]] = {
+        name: kind for name, kind in get_type_hints(act).items() if name != "return"
+    }
+    options = {name: declared(kind) for name, kind in groups.items()}
+
+    @wraps(act)
+    def command(**given: Any) -> None:
+        filled = {
+            name: kind(**{one.name: _read(one, given[one.name]) for one in options[name]})
+            for name, kind in groups.items()
+        }
+        for group in filled.values():
+            if isinstance(group, Report):
+                tell(verbose=group.verbose)
+            group.check()
+        act(**filled)
+
+    every = [one for group in options.values() for one in group]
+    parameters = [_parameter(one) for one in _ordered(every)]
+    vars(command)["__signature__"] = inspect.Signature(parameters)
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def _ordered(options: list[Declared]) -> Iterator[Declared]:
+    """Arguments, then what must be given, then the rest, each in the order of the groups."""
+    yield from (one for one in options if one.option.is_argument)
+    rest = [one for one in options if not one.option.is_argument]
+    yield from (one for one in rest if one.default is MISSING)
+    yield from (one for one in rest if one.default is not MISSING)
+
+
+def _parameter(one: Declared) -> inspect.Parameter:
+    """The option as typer declares it."""
+    option, kind, default = one.option, one.type, one.default
+    if option.form is not None:
+        kind = str if default is MISSING else str | None
+        default = option.form.write(default) if default not in (MISSING, None, ()) else default
+    elif one.is_list:
+        kind = list[get_args(one.type)[0]]  # type: ignore[misc]
+        kind = kind if default is MISSING else kind | None
+    default = None if default == () else default
+    metavar, help_ = option.metavar or None, option.told
+    spelt: Any
+    if option.is_argument:
+        spelt = typer.Argument(metavar=metavar, help=help_, show_default=False)
+    else:
+        names = [option.name, *([option.short] if option.short else [])]
+        spelt = typer.Option(*names, metavar=metavar, help=help_)
+    return inspect.Parameter(
+        one.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is MISSING else default,
+        annotation=Annotated[kind, spelt],
+    )
+
+
+def _read(one: Declared, value: object) -> object:
+    """The value of a field, from what typer made of the words."""
+    if one.option.form is not None and isinstance(value, str):
+        return one.option.form.read(one.option.name, value)
+    if value is None and isinstance(one.default, tuple):
+        return ()
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,92 @@
+"""What `quantize` is asked for."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from coterie.plain import Json
+from coterie.verbs.after_cut.judging import JUDGED_AS_THE_CUT, judges_as_json
+from coterie.verbs.options.declare import Option, Options
+from coterie.verbs.options.machine import Device
+from coterie.verbs.options.source import Model, Revision, Trust
+from coterie.verbs.options.texts import Judging, Lesson
+
+if TYPE_CHECKING:
+    from coterie.quantization.environment import Environment
+    from coterie.quantization.schemes import Scheme
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheming(Options):
+    """In which scheme, and by whom."""
+
+    scheme: Annotated[
+        str,
+        Option(
+            "--scheme",
+            "NAME",
+            "`int8` (weights alone), `int8-dynamic` (activations too), `fp8`, `int4` (CUDA) by "
+            "torchao; `llm-int8`, `nf4` by bitsandbytes. They need the extra `quant`. `gptq`, "
+            "`awq` (4 bits) by llm-compressor, see --environment.",
+        ),
+    ] = "int8"
+    environment: Annotated[
+        str | None,
+        Option(
+            "--environment",
+            "PYTHON",
+            "For `gptq` and `awq`: the Python of an environment that has llm-compressor, which "
+            "needs another transformers. Default: what COTERIE_LLMCOMPRESSOR names.",
+            path=True,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeRequest(Lesson, Revision, Trust, Device, Judging, Scheming, Model):
+    """Which checkpoint, in which scheme, judged on which text.
+
+    Args:
+        model: Hub id, local folder or ``"reference"``; cut or whole.
+        scheme: A name of `coterie.quantization.schemes`: of ``SCHEMES``, or of ``ELSEWHERE``.
+        environment: The Python that has llm-compressor, for ``ELSEWHERE``; None is what the
+            environment variable names.
+        text: Text that calibrates a scheme of ``ELSEWHERE``; None is what would heal the model.
+        calibration: Text that chose the cut; without ``held_out``, part of it judges.
+        held_out: Text that judges; None is what judged the cut.
+
+    >>> QuantizeRequest("small", scheme="int8").command()
+    'coterie quantize small --scheme int8 --device auto'
+    """
+
+    VERB = "quantize"
+    HELP: ClassVar = {
+        **JUDGED_AS_THE_CUT,
+        "text": "For `gptq` and `awq`: text that calibrates, as in `heal --text`. Documents that "
+        "also judge are left out.",
+    }
+    TOLD: ClassVar = frozenset({"scheme", "device"})
+
+    def maker(self) -> "Scheme | Environment":
+        """What quantizes: a library that is here, or another Python.
+
+        Raises:
+            UserError: the scheme cannot be had, in one line that says what can.
+        """
+        from coterie.models.loaded.load import pick_device
+        from coterie.quantization.environment import find_environment
+        from coterie.quantization.schemes import ELSEWHERE, SchemeError, find_scheme
+
+        device = pick_device(self.device).type
+        if self.scheme in ELSEWHERE:
+            return find_environment(self.environment, self.scheme)
+        scheme = find_scheme(self.scheme, device)
+        for name, value in (("text", self.text), ("environment", self.environment)):
+            if value is not None:
+                raise SchemeError(
+                    f"--{name} is for {' and '.join(ELSEWHERE)}: leave it out for {self.scheme}"
+                )
+        return scheme
+
+    def as_json(self) -> dict[str, Json]:
+        """The same as plain JSON; paths are reduced to their last part."""
+        return judges_as_json(super().as_json())

@@ -1,0 +1,144 @@
+"""What the verbs are asked for that look at a checkpoint or pass it on, and play no game."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from coterie.errors import CutError, UserError
+from coterie.verbs.options.declare import Option
+from coterie.verbs.options.forms import LAYERS
+from coterie.verbs.options.source import Folder, Model, Revision, Trust
+
+RUNTIMES = ("mergekit", "gguf", "vllm-check")
+"""Where a checkpoint can be taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectRequest(Trust, Revision, Model):
+    """Which model, and which cut of it is described.
+
+    >>> InspectRequest("reference", layers=(3, 7, 8, 9)).command()
+    'coterie inspect reference --layers 3,7,8,9'
+    """
+
+    VERB = "inspect"
+
+    layers: Annotated[
+        tuple[int, ...],
+        Option("--layers", "L", "Layers to CUT, 0-based, such as 3,7-9.", form=LAYERS),
+    ] = ()
+
+    HELP: ClassVar = {"layers": "Describe this cut: layers to CUT, such as 3,7-9."}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutRequest(InspectRequest):
+    """Which layers are cut out of which checkpoint.
+
+    Args:
+        model: Hub id, local folder or ``"reference"``.
+        layers: The layers to CUT, 0-based.
+        list_file: Or a file that lists them (see `coterie.models.cutting.lists`).
+        mergekit: File for the same cut as a mergekit config; None writes none.
+
+    >>> CutRequest("reference", layers=(3,)).command(Path("out"))
+    'coterie cut reference --layers 3 --output out'
+    """
+
+    VERB = "cut"
+
+    list_file: Annotated[
+        Path | None,
+        Option(
+            "--list",
+            "FILE",
+            "Or: a file that lists them: of EvoPress, SLEB, ShortGPT, or a coterie.json.",
+        ),
+    ] = None
+    mergekit: Annotated[
+        Path | None,
+        Option("--mergekit", "FILE", "Also write the cut as a mergekit passthrough YAML."),
+    ] = None
+
+    HELP: ClassVar = {"layers": "Layers to CUT, 0-based, such as 3,7-9."}
+
+    def check(self) -> None:
+        """Refuse a cut of which nothing is said, or two things.
+
+        Raises:
+            CutError: one clear line.
+        """
+        super().check()
+        if self.layers and self.list_file is not None:
+            raise CutError("name the layers to cut by either --layers 3,7-9 or --list FILE")
+        if not self.layers and self.list_file is None:
+            raise CutError("no layer to cut is named: give either --layers 3,7-9 or --list FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest(Trust, Folder):
+    """Which checkpoint is checked for which runtime.
+
+    Args:
+        folder: Folder of the checkpoint.
+        to: ``"mergekit"``, ``"gguf"`` or ``"vllm-check"``.
+        base: Where mergekit finds the full model; None is the one the record names.
+
+    >>> ExportRequest(Path("out"), to="gguf").command()
+    'coterie export out --to gguf'
+    """
+
+    VERB = "export"
+
+    to: Annotated[
+        str,
+        Option(
+            "--to",
+            "RUNTIME",
+            "`mergekit`: a passthrough config of the same cut; `gguf`: llama.cpp; `vllm-check`.",
+            choices=lambda: RUNTIMES,
+        ),
+    ]
+    base: Annotated[
+        str | None, Option("--base", "MODEL", "Where mergekit finds the full model.")
+    ] = None
+
+    def check(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            UserError: one clear line.
+        """
+        super().check()
+        if self.base is not None and self.to != "mergekit":
+            raise UserError("--output and --base go with --to mergekit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushRequest(Trust, Folder):
+    """Which checkpoint goes where on the Hugging Face Hub.
+
+    Args:
+        folder: Folder of the checkpoint.
+        repository: ``owner/name``, made if it is not there.
+        private: Only its owner sees it; a public one that is there already is refused.
+        results: Reports of ``coterie evaluate --json`` that judged this checkpoint.
+
+    >>> PushRequest(Path("out"), "me/small-model", private=True).command()
+    'coterie push out me/small-model --private'
+    """
+
+    VERB = "push"
+
+    repository: Annotated[str, Option("REPO", "REPO", "owner/name on the Hugging Face Hub.")] = (
+        field(kw_only=False)
+    )
+    private: Annotated[bool, Option("--private", "", "Only you see it.")] = False
+    results: Annotated[
+        tuple[Path, ...],
+        Option(
+            "--results",
+            "FILE",
+            "A report of `coterie evaluate DIR --json`, for the card; may be given again.",
+        ),
+    ] = ()

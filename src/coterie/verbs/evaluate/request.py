@@ -1,0 +1,70 @@
+"""What `evaluate` is asked for: which models, on which texts and tasks."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from coterie.verbs.options.declare import Option, Options
+from coterie.verbs.options.machine import Device, Dtype
+from coterie.verbs.options.search import Seed
+from coterie.verbs.options.source import Models, Trust, check_models
+from coterie.verbs.options.tasks import Tasks, check_limit
+from coterie.verbs.options.texts import Bos
+
+LENGTH = 128
+SEQUENCES = 256
+"""Most windows of a text: at 2,048 tokens the whole of WikiText-2's test half."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows(Options):
+    """The texts that are read, in which pieces."""
+
+    texts: Annotated[
+        tuple[str, ...],
+        Option(
+            "--text",
+            "TEXT",
+            "Held-out text, may be given again: `wikitext-2`, `c4`, `ptb`, `stdlib`, a FILE, or a "
+            "Hub data set. Default without --tasks: `stdlib` for `reference`, else `wikitext-2`.",
+            path=True,
+        ),
+    ] = ()
+    length: Annotated[
+        int, Option("--length", "TOKENS", "Tokens of a sequence: 128, 2048, 4096.", least=2)
+    ] = LENGTH
+    sequences: Annotated[
+        int, Option("--sequences", "N", "Most sequences of each text.", least=1)
+    ] = SEQUENCES
+    batch: Annotated[int, Option("--batch", "N", "Task items at a time.", least=1)] = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest(Trust, Seed, Dtype, Device, Bos, Windows, Tasks, Models):
+    """Which models, on which texts and tasks.
+
+    Args:
+        models: Hub ids, local folders or ``"reference"``; the first is compared with.
+        texts: Presets (``wikitext-2``, ``c4``, ``ptb``) or any text spec; empty for the default
+            where no task is named.
+        tasks: Names of lm-evaluation-harness or of the folder; ``paper`` is the paper's eight.
+        limit: Only the first items of each task.
+        length: Tokens of a window, BOS counted.
+        sequences: Most windows of each text.
+        batch: Task items at a time.
+
+    >>> EvaluateRequest(("reference", "small"), length=2048).command()
+    'coterie evaluate reference small --length 2048'
+    """
+
+    VERB = "evaluate"
+    HELP: ClassVar = {"dtype": "Of the models: auto, float32, bfloat16."}
+
+    def check(self) -> None:
+        """Refuse what can be refused before anything is loaded.
+
+        Raises:
+            UserError: one clear line about the first thing that is wrong.
+        """
+        check_models(self.models)
+        super().check()
+        check_limit(self.limit)

@@ -1,0 +1,222 @@
+"""What the annotation of a field says of its option, and what is made from it."""
+
+import math
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, dataclass, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, ClassVar, get_args, get_origin, get_type_hints
+
+from coterie.errors import UserError
+from coterie.plain import Json
+from coterie.verbs.options.forms import Form
+from coterie.verbs.shared.provenance import bare
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of the command line, declared in the annotation of the field that holds it.
+
+    Attributes:
+        name: As it is typed: ``--remove``; a name without dashes is an argument, told by its place.
+        metavar: What stands for its value in help; empty for a flag.
+        help: What it does, and what it is without being given; a function where a table says it.
+        form: How a value is written where that is not the plain number or word.
+        short: A second name, of one letter.
+        choices: The words it may be; a function where they are read from a table.
+        above: Its value is larger than this, and finite.
+        least: Its value is at least this, and finite.
+        path: It may be a path, of which records keep the last part alone.
+        recorded: Part of what a record says was asked.
+    """
+
+    name: str
+    metavar: str
+    help: str | Callable[[], str]
+    form: Form | None = None
+    short: str | None = None
+    choices: Callable[[], Iterable[str]] | None = None
+    above: float | None = None
+    least: float | None = None
+    path: bool = False
+    recorded: bool = True
+
+    @property
+    def told(self) -> str:
+        """The help as it is read now."""
+        return self.help if isinstance(self.help, str) else self.help()
+
+    @property
+    def is_argument(self) -> bool:
+        """Whether it is told by its place alone."""
+        return not self.name.startswith("-")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A field of a request with its option, and its type without the annotation."""
+
+    field: Field[object]
+    option: Option
+    type: object
+
+    @property
+    def name(self) -> str:
+        """Of the field."""
+        return self.field.name
+
+    @property
+    def default(self) -> object:
+        """What it is without being given; ``MISSING`` where it must be."""
+        return self.field.default
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it is given again for every one of its values."""
+        return self.option.form is None and get_origin(self.type) is tuple
+
+
+def declared(kind: type) -> list[Declared]:
+    """Every option of a dataclass, in order, with the help that this class gives it."""
+    told: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        told |= vars(base).get("HELP", {})
+    hints = get_type_hints(kind, include_extras=True)
+    found = []
+    for field in fields(kind):
+        if get_origin(hints[field.name]) is not Annotated:
+            raise TypeError(f"{kind.__name__}.{field.name} declares no option")
+        bare_type, option = get_args(hints[field.name])[:2]
+        option = replace(option, help=told.get(field.name, option.help))
+        found.append(Declared(field, option, bare_type))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Some options and their values: the base of every group and every request."""
+
+    HELP: ClassVar[Mapping[str, str]] = {}
+    """Help of options that mean something particular to this class, by the name of the field."""
+
+    VERB: ClassVar[str] = ""
+    """The command that takes a request."""
+
+    TOLD: ClassVar[frozenset[str]] = frozenset()
+    """Fields that the rebuilt command line tells at their default too."""
+
+    def check(self) -> None:
+        """Refuse what can be refused before anything is loaded.
+
+        Raises:
+            UserError: one clear line about the first thing that is wrong.
+        """
+        try:
+            for one in declared(type(self)):
+                check_value(one.option, getattr(self, one.name))
+        except UserError as error:
+            raise self.refusal()(str(error)) from None
+
+    def refusal(self) -> type[UserError]:
+        """The kind of error that a value is refused with."""
+        return UserError
+
+    def command(self, output: Path | None = None) -> str:
+        """The command line that asks for this, every path in it reduced to its last part."""
+        words, arguments = ["coterie", self.VERB], []
+        for one in declared(type(self)):
+            value = getattr(self, one.name)
+            if one.option.is_argument:
+                arguments += [_word(part) for part in (value if one.is_list else (value,))]
+            elif not _is_left_out(value, one.default, one.name in self.TOLD):
+                words += _spelt(one, value)
+        words[2:2] = arguments
+        if output is not None:
+            words += ["--output", output.name]
+        return shlex.join(words)
+
+    def as_json(self) -> dict[str, Json]:
+        """What was asked as plain JSON; paths are reduced to their last part."""
+        return {
+            one.name: _plain(getattr(self, one.name), path=one.option.path)
+            for one in declared(type(self))
+            if one.option.recorded
+        }
+
+
+def as_left_out(group: type[Options]) -> dict[str, Json]:
+    """What a record says of a group of options of which none is given."""
+    return {one.name: _plain(one.default, path=one.option.path) for one in declared(group)}
+
+
+def check_value(option: Option, value: object) -> None:
+    """Refuse a value that its own option forbids.
+
+    Raises:
+        UserError: a word that is no choice, or a number out of bounds.
+    """
+    if option.choices is not None and isinstance(value, str):
+        check_choice(option.name, value, option.choices())
+    numbers = value if isinstance(value, tuple) else (value,)
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        if option.above is not None and not option.above < number < math.inf:
+            limit = "zero" if option.above == 0 else f"{option.above:g}"
+            raise UserError(f"{option.name} {number} must be above {limit}, and finite")
+        if option.least is not None and not option.least <= number < math.inf:
+            limit = f"be at least {option.least:g}" if option.least else "not be negative"
+            raise UserError(f"{option.name} {number} must {limit}")
+
+
+def check_choice(name: str, word: str, choices: Iterable[str]) -> None:
+    """Refuse a word that is none of the choices, and name the nearest of them.
+
+    Args:
+        name: Of the option, with its dashes.
+        word: What was given.
+        choices: What there is.
+
+    Raises:
+        UserError: the word is not among the choices.
+    """
+    known = list(choices)
+    if word in known:
+        return
+    near = get_close_matches(word, known, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    raise UserError(f"{name} {word} is unknown{meant}: there are {', '.join(known)}")
+
+
+def _is_left_out(value: object, default: object, told: bool) -> bool:
+    if told:
+        return value is None or value is False or value == () or value == 0
+    return value is None or value == default
+
+
+def _spelt(one: Declared, value: object) -> list[str]:
+    """An option and its value as they are typed."""
+    if value is True:
+        return [one.option.name]
+    if one.is_list and isinstance(value, tuple):
+        return [word for part in value for word in (one.option.name, _word(part))]
+    if one.option.form is not None:
+        return [one.option.name, _word(one.option.form.write(value))]
+    return [one.option.name, _word(value)]
+
+
+def _word(value: object) -> str:
+    if isinstance(value, Path):
+        return value.name or "."
+    return str(bare(value)) if isinstance(value, str) else str(value)
+
+
+def _plain(value: object, *, path: bool) -> Json:
+    if isinstance(value, tuple):
+        return [_plain(part, path=path) for part in value]
+    if isinstance(value, Path) or (path and isinstance(value, str)):
+        return bare(str(value))
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"{value!r} is no plain value")

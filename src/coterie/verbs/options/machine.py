@@ -1,0 +1,104 @@
+"""Where a model runs, in which numbers, and in how much memory."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from coterie.errors import UserError
+from coterie.verbs.options.declare import Option, Options
+from coterie.verbs.options.forms import BYTES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device(Options):
+    """Where a model runs."""
+
+    device: Annotated[str, Option("--device", "NAME", "auto, cuda, mps or cpu.")] = "auto"
+
+    @property
+    def names_several(self) -> bool:
+        """Whether a list of devices is asked for."""
+        return "," in self.device or self.device == "cuda:all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dtype(Options):
+    """In which numbers a model is asked."""
+
+    dtype: Annotated[
+        str,
+        Option(
+            "--dtype",
+            "NAME",
+            "Of the search only: auto, float32, bfloat16. The checkpoint keeps its own.",
+        ),
+    ] = "auto"
+
+
+SEVERAL_DEVICES = (
+    "auto, cuda, mps or cpu; or several, cuda:0,cuda:1 or cuda:all, that share the coalitions out: "
+    "each holds the whole model, its parameters × bytes of --dtype."
+)
+"""Help of `--device` where several may be named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory(Options):
+    """How much memory a game may take; and a name to resume its study by."""
+
+    study: Annotated[
+        str | None,
+        Option("--study", "NAME", "Name a study, to be resumed as it was begun."),
+    ] = None
+    state_memory: Annotated[
+        int | None,
+        Option(
+            "--state-memory",
+            "BYTES",
+            "Memory that live states may take: 500M, 8G. Default: half of what is free.",
+            form=BYTES,
+            above=0,
+        ),
+    ] = None
+    stream: Annotated[
+        bool,
+        Option(
+            "--stream",
+            "",
+            "For a model larger than memory: read its layers from disk, each once for all "
+            "coalitions of a question; the model is never whole, and the cut one is proved the "
+            "same way. Methods that ask in many small questions (`greedy`, `guided`) read all "
+            "layers for each; `--method paper` asks at once. What a pass observes is kept when it "
+            "ends. Not for most mixtures of experts (Mixtral, Qwen MoE, DeepSeek): transformers "
+            "merges their experts as it loads them.",
+        ),
+    ] = False
+
+
+def check_one_device(device: Device, why: str) -> None:
+    """Refuse several devices where one is used.
+
+    Args:
+        device: What was asked.
+        why: What uses one alone, and what it does with it: the middle of a sentence.
+
+    Raises:
+        UserError: several are named.
+    """
+    if device.names_several:
+        raise UserError(
+            f"--device {device.device} names several devices, and {why}: name one of them"
+        )
+
+
+def check_stream(stream: bool, players: str) -> None:
+    """Refuse to stream what is not a whole layer.
+
+    Args:
+        stream: Whether layers are read from disk.
+        players: The kind of player.
+
+    Raises:
+        UserError: players are blocks of layers.
+    """
+    if stream and players != "layer":
+        raise UserError(f"--stream plays whole layers: leave out --players {players}")

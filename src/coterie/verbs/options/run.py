@@ -1,0 +1,68 @@
+"""Where a run writes, what it keeps, and how it reports: beside what is asked of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from coterie.verbs.options.declare import Option, Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Options):
+    """How a command reports."""
+
+    json: Annotated[
+        bool, Option("--json", "", "Print the report as JSON on stdout; progress on stderr.")
+    ] = False
+    verbose: Annotated[
+        bool, Option("--verbose", "", "Say more of what is done and why, on stderr.", short="-v")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored(Options):
+    """Where observations are kept."""
+
+    store: Annotated[
+        Path | None,
+        Option(
+            "--store",
+            "FILE",
+            "SQLite file of observations; default: $COTERIE_STORE, or the user's cache folder.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Options):
+    """Where a checkpoint is written."""
+
+    output: Annotated[Path, Option("--output", "DIR", "Folder for the checkpoint.", short="-o")]
+    overwrite: Annotated[
+        bool, Option("--overwrite", "", "Replace DIR if it is there and not empty.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun(Options):
+    """Whether the work is stated and not done."""
+
+    dry_run: Annotated[
+        bool,
+        Option("--dry-run", "", "State coalitions, work, memory, disk and time, and stop."),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun(Report, Stored):
+    """A run that keeps what it observes, and writes nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRun(Report, Checkpoint):
+    """A run that writes a checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRun(Report, DryRun, Stored, Checkpoint):
+    """A run that observes coalitions and writes a checkpoint, or states the work."""

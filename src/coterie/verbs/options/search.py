@@ -1,0 +1,186 @@
+"""How a coalition is chosen, and how contributions are estimated."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Protocol
+
+from coterie.errors import UserError
+from coterie.game.estimation.estimators import ESTIMATORS
+from coterie.game.search.methods import SEARCH_METHODS
+from coterie.players import BLOCKS, Kind
+from coterie.verbs.options.declare import Option, Options
+from coterie.verbs.options.forms import LAYERS, SECONDS
+
+SURROGATES = ("paper", "pairwise", "ensemble", "explained", "auto")
+"""What the paper's estimator can be taken through; the first is the default."""
+
+
+class Summed(Protocol):
+    """What a table of methods tells of each."""
+
+    summary: ClassVar[str]
+
+
+def summaries(table: Mapping[str, Summed]) -> str:
+    """The methods of a table with what each does, for a help text."""
+    return ", ".join(f"`{name}` ({one.summary})" for name, one in table.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Players(Options):
+    """What a player is."""
+
+    players: Annotated[
+        str,
+        Option(
+            "--players",
+            "KIND",
+            "What may be cut: `layer`, its `attention` or `mlp` (feed-forward) block, or "
+            "`sublayer`: either. Without single blocks only Llama and Mistral can be saved, in the "
+            "block format of Nemotron-NAS: transformers loads it with trust_remote_code=True; "
+            "vLLM and llama.cpp know the format, for feed-forward widths that are a multiple of "
+            "256.",
+            choices=lambda: BLOCKS,
+        ),
+    ] = "layer"
+
+    def player_kind(self) -> Kind:
+        """What a player is.
+
+        Raises:
+            UserError: none of the kinds there are.
+        """
+        for kind in BLOCKS:
+            if self.players == kind:
+                return kind
+        raise UserError(f"--players {self.players} are unknown: there are {', '.join(BLOCKS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Options):
+    """How the coalition that stays is chosen."""
+
+    method: Annotated[
+        str,
+        Option(
+            "--method",
+            "NAME",
+            lambda: f"How the coalition is chosen: {summaries(SEARCH_METHODS)}.",
+            choices=lambda: SEARCH_METHODS,
+        ),
+    ] = next(iter(SEARCH_METHODS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Time(Options):
+    """How long a search may observe."""
+
+    time: Annotated[
+        float | None,
+        Option(
+            "--time",
+            "T",
+            "Most time to spend observing: 90s, 20m, 2h.",
+            form=SECONDS,
+            above=0,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed(Options):
+    """Where every random draw begins."""
+
+    seed: Annotated[int, Option("--seed", "N", "One seed decides every draw.", least=0)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(Seed):
+    """How hard to look, and what stays whatever happens."""
+
+    budget: Annotated[
+        int | None,
+        Option(
+            "--budget",
+            "N",
+            "Most distinct coalitions to evaluate. Default: the published design for `paper`; "
+            "what a tenth of its layer-tokens pays for otherwise.",
+            above=0,
+        ),
+    ] = None
+    lock: Annotated[
+        tuple[int, ...],
+        Option("--lock", "LIST", "Layers that stay, 0-based: 0,1,31.", form=LAYERS),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contributions(Options):
+    """What is estimated of the players, and how."""
+
+    front: Annotated[
+        bool,
+        Option(
+            "--front", "", "The best coalition of every size, one player removed to half of them."
+        ),
+    ] = False
+    repeats: Annotated[
+        int,
+        Option(
+            "--repeats",
+            "R",
+            "Run --method R times by other seeds and R times on other texts: how much of the "
+            "ranking and of the cut comes back. Needs an amount such as --remove.",
+            above=0,
+        ),
+    ] = 1
+    estimator: Annotated[
+        str,
+        Option(
+            "--estimator",
+            "NAME",
+            lambda: (
+                "How contributions are estimated, from the true game in nats unless said "
+                f"otherwise: {summaries(ESTIMATORS)}."
+            ),
+            choices=lambda: ESTIMATORS,
+        ),
+    ] = next(iter(ESTIMATORS))
+    surrogate: Annotated[
+        str,
+        Option(
+            "--surrogate",
+            "NAME",
+            "For --estimator paper: `paper` (network), `pairwise`, `ensemble`, `explained`, or "
+            "`auto`: the highest held-out fidelity.",
+            choices=lambda: SURROGATES,
+        ),
+    ] = SURROGATES[0]
+    interactions: Annotated[
+        bool,
+        Option("--interactions", "", "Which players stand in for each other, or need another."),
+    ] = False
+
+
+def check_contributions(asked: Contributions, method: str, amounts: list[str]) -> None:
+    """Refuse what cannot be estimated together.
+
+    Args:
+        asked: What is estimated.
+        method: How coalitions are looked for.
+        amounts: The options that say how much to cut, of those that were given.
+
+    Raises:
+        UserError: two of them exclude each other, or one lacks another.
+    """
+    if asked.front and (amounts or asked.repeats > 1):
+        raise UserError("--front is every size at once: give it without an amount or --repeats")
+    if asked.repeats > 1 and not amounts:
+        raise UserError("--repeats compares cuts: say how much, with --remove N")
+    if asked.front and SEARCH_METHODS[method].ranks:
+        raise UserError("--front needs a method that searches: give --method guided")
+    by_study = ESTIMATORS[asked.estimator].by_study
+    if asked.interactions and (asked.front or not by_study):
+        raise UserError("--interactions go with --estimator paper, and not with --front")
+    if not by_study and asked.surrogate != SURROGATES[0]:
+        raise UserError(f"--surrogate goes with --estimator paper, not {asked.estimator}")

@@ -1,0 +1,114 @@
+"""What `prune` is asked for: how much goes, or what the cut model must meet, and what follows."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
+
+from coterie.errors import UserError
+from coterie.game.search.methods import SEARCH_METHODS
+from coterie.verbs.options.amount import Targets
+from coterie.verbs.options.declare import Option, Options
+from coterie.verbs.shared.request import Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Following(Options):
+    """What is done to the checkpoint beside the cut."""
+
+    quantize: Annotated[
+        str | None,
+        Option(
+            "--quantize",
+            "NAME",
+            "Then quantize, by a scheme of `coterie quantize`.",
+            recorded=False,
+        ),
+    ] = None
+    quantize_first: Annotated[
+        bool,
+        Option(
+            "--quantize-first",
+            "",
+            "Quantize before the cut: the game is played on that.",
+            recorded=False,
+        ),
+    ] = False
+    heal: Annotated[
+        int | None,
+        Option(
+            "--heal",
+            "STEPS",
+            "Then heal, as `coterie heal` does, before quantizing.",
+            recorded=False,
+        ),
+    ] = None
+
+    @property
+    def has_more_stages(self) -> bool:
+        """Whether anything is done beside the cut."""
+        return self.quantize is not None or self.quantize_first or self.heal is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneRequest(Following, Targets, Request):
+    """Which model, how much of it goes, on which texts, and how hard to look.
+
+    Args:
+        model: Hugging Face id, local folder, or ``"reference"``, the model that ships inside.
+        remove: Players to cut; or give ``keep``, or ``ratio`` (the fraction of players removed).
+        players: What may be cut: each ``"layer"``, its ``"attention"`` or ``"mlp"`` (feed-forward)
+            block, or either of them (``"sublayer"``).
+        method: How the coalition is chosen.
+        revision: Branch, tag or commit of a model on the Hub.
+        calibration: Text that decides: a file, a Hub data set, a mixture, or ``"stdlib"``.
+        held_out: Text that judges; without it, whole documents are set aside.
+        sequences: Calibration sequences; None is 10 for the paper's method and 32 for the others.
+        length: Tokens of each; None is 128, or the model's context where that is shorter.
+        budget: Most distinct coalitions to evaluate; ``time`` bounds the search in seconds.
+        lock: Layers (0-based) that stay whatever happens, with all their blocks.
+        device: ``"auto"``, a device, or several of one type: ``"cuda:0,cuda:1"``, ``"cuda:all"``.
+        dtype: Of the search; the checkpoint keeps its own.
+        study: Name to resume a study by; one name, one set of settings.
+        state_memory: Bytes that live states may take; by default half of what is free.
+        stream: Read the layers from disk one after the other; the model is never whole in memory.
+        utility: A mix of tasks and text measures instead of the loss: ``"piqa=0.5,kl=0.5"``.
+        tasks_dir: Folder of local tasks; ``task_items``, how many first items of each are asked.
+        target_params: Parameters to keep at most: a number, or a fraction below one of them all.
+        target_bytes: The same for the bytes of the weights on disk.
+        target_speedup: How many times faster a forward pass over the calibration texts becomes.
+        quantize: A scheme to quantize in after the cut, or before it with ``quantize_first``.
+        heal: Steps of healing after the cut.
+
+    >>> request = PruneRequest("reference", remove=4, budget=512)
+    >>> request.command()
+    'coterie prune reference --remove 4 --budget 512'
+    """
+
+    VERB = "prune"
+
+    cuts: ClassVar[bool] = True
+
+    def check(self) -> None:
+        """Refuse what can be refused before anything is loaded.
+
+        Raises:
+            UserError: one clear line about the first thing that is wrong.
+        """
+        if not self.says_how_much():
+            raise UserError(
+                "how much to cut is not said: give --remove N, --keep N, --ratio R or a --target"
+            )
+        super().check()
+        if self.utility is not None and self.players != "layer":
+            raise UserError(f"--utility cuts whole layers: leave out --players {self.players}")
+        if self.utility is not None and SEARCH_METHODS[self.method].asks_parts:
+            whole = ", ".join(name for name, one in SEARCH_METHODS.items() if not one.asks_parts)
+            raise UserError(
+                f"--method {self.method} judges on parts of the texts, and a mix of utilities is"
+                f" asked as a whole: give one of --method {whole}"
+            )
+        if self.stream and self.target_speedup is not None:
+            raise UserError("--target-speedup times a model in memory: leave out --stream")
+
+    def cut_alone(self) -> "PruneRequest":
+        """The same cut, with nothing before or after it."""
+        return replace(self, quantize=None, quantize_first=False, heal=None)
