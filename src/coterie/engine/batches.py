@@ -37,7 +37,16 @@ class Batches:
         self.layers, self.head, self.shape, self.device = layers, head, shape, device
 
     def apply(self, prelude: Prelude, layer: int, state: Tensor, first: int, copies: int) -> Tensor:
-        """Run a layer on ``copies`` states of the same sequences, from ``first`` on."""
+        """Run a layer on ``copies`` states of the same sequences, from ``first`` on.
+
+        Args:
+            prelude: What comes before the first layer, for some sequences.
+            layer: Which layer.
+            state: States, ``(copies * n_sequences, length, width)``, one copy after the
+                other.
+            first: Number of the first of these sequences within the prelude.
+            copies: How many states of each sequence there are.
+        """
         return _joined(self.apply_each(prelude, layer, list(state.chunk(copies)), first))
 
     def apply_each(
@@ -46,6 +55,12 @@ class Batches:
         """Run a layer on several states of the same sequences, from ``first`` on; one output each.
 
         Where memory does not suffice, the batch is halved for good.
+
+        Args:
+            prelude: What comes before the first layer, for some sequences.
+            layer: Which layer.
+            states: Each ``(n_sequences, length, width)``.
+            first: Number of the first of these sequences within the prelude.
         """
         copies, width = len(states), len(states[0])
         if copies * width > max(1, self.shape.rows):
@@ -74,7 +89,13 @@ class Batches:
         return [torch.cat(upper + lower)]
 
     def read(self, states: list[Tensor], tokens: Tensor, full: FullModel) -> Reading:
-        """Read final states of the same texts: ``(n_states, n_sequences, n_predicted)``."""
+        """Read final states of the same texts: ``(n_states, n_sequences, n_predicted)``.
+
+        Args:
+            states: Final states, each ``(n_sequences, length, width)``.
+            tokens: The texts, ``(n_sequences, length)``.
+            full: What the full model predicts on them.
+        """
         targets = tokens[:, 1:].to(self.head.device or self.device)
         flat = full.each(lambda field: field.flatten(0, 1))
         with torch.no_grad():
@@ -93,7 +114,13 @@ class Batches:
         return Reading(*(part.unflatten(1, targets.shape) for part in vars(read).values()))
 
     def read_full(self, state: Tensor, tokens: Tensor, *, kl: bool) -> FullModel:
-        """Read the full model's final state on some texts: ``(n_sequences, n_predicted)``."""
+        """Read the full model's final state on some texts: ``(n_sequences, n_predicted)``.
+
+        Args:
+            state: Final state, ``(n_sequences, length, width)``.
+            tokens: The texts, ``(n_sequences, length)``.
+            kl: Whether KL to this prediction will be asked for.
+        """
         targets = tokens[:, 1:].to(self.head.device or self.device)
         with torch.no_grad():
             ends = self.head.normed(state)[:, :-1].flatten(0, 1).to(targets.device)

@@ -115,7 +115,15 @@ class Watch:
         self._rows: dict[int, dict[int, int]] = {}
 
     def made(self, parent: int, child: int, layer: int, first: int, state: Tensor) -> None:
-        """A layer has made a state of the sequences from column ``first`` on."""
+        """A layer has made a state of the sequences from column ``first`` on.
+
+        Args:
+            parent: The state that the layer was given.
+            child: The state that it made.
+            layer: Which layer.
+            first: Column of the first sequence.
+            state: The new state, ``(n_sequences, length, width)``.
+        """
         finite = torch.isfinite(state).flatten(1).all(dim=1)
         if finite.all():
             return

@@ -40,7 +40,13 @@ class Plan:
     """States alive at once when memory is no matter."""
 
     def state_bytes(self, hidden_size: int, itemsize: int, states: int | None = None) -> int:
-        """Bytes of live states over all sequences; of the narrowest walk unless told how many."""
+        """Bytes of live states over all sequences; of the narrowest walk unless told how many.
+
+        Args:
+            hidden_size: Width of a state.
+            itemsize: Bytes of a number.
+            states: States alive at once.
+        """
         alive = self.narrowest_states if states is None else states
         return alive * self.n_sequences * self.length * hidden_size * itemsize
 

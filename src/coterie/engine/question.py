@@ -45,6 +45,12 @@ def question(
 ) -> Question:
     """Check what is asked of a game, and order it.
 
+    Args:
+        coalitions: ``(n_coalitions, n_players)``, distinct.
+        sequences: Numbers of the texts, distinct.
+        n_players: Players of the game.
+        n_sequences: Texts of the game.
+
     Raises:
         ValueError: The coalitions are not this game's, or something is asked for twice.
     """

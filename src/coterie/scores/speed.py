@@ -151,7 +151,14 @@ def weight_bytes(model: "PreTrainedModel") -> int:
 def random_tokens(
     model: "PreTrainedModel", batch: int, length: int, rng: np.random.Generator
 ) -> torch.Tensor:
-    """Token ids ``(batch, length)`` on the model's device."""
+    """Token ids ``(batch, length)`` on the model's device.
+
+    Args:
+        model: Whose vocabulary they are from.
+        batch: Sequences.
+        length: Tokens of each.
+        rng: Draws them.
+    """
     ids = rng.integers(vocabulary_size(model), size=(batch, length))
     return torch.from_numpy(ids).to(model.device)
 

@@ -173,6 +173,11 @@ def task_fingerprint(task: "Task", limit: int | None = None) -> str:
 def paired_difference(a: TaskScores, b: TaskScores, metric: str | None = None) -> MeanScore:
     """``a − b`` on one task, item by item, with the standard error of the paired difference.
 
+    Args:
+        a: One score.
+        b: The other, on the same items.
+        metric: The name of the metric; None is that of the task.
+
     Raises:
         TaskError: different tasks, items or settings, which cannot be compared.
     """
@@ -269,7 +274,15 @@ def language_model(
     bos: BosPolicy,
     context: int | None,
 ) -> tuple["HFLM", _Counter]:
-    """The harness's view of a model, and the count of the texts it had to cut."""
+    """The harness's view of a model, and the count of the texts it had to cut.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Turns text into token ids.
+        batch_size: Requests in one forward pass.
+        bos: What stands before every request.
+        context: The most tokens read at once, where known.
+    """
     from lm_eval.models.huggingface import HFLM
 
     counter = _Counter()

@@ -142,7 +142,13 @@ class Store:
         return json.loads(row[0]) if row else None
 
     def write_note(self, game: int, name: str, content: Json) -> Json:
-        """Note something once: the first note stands, and is what is returned."""
+        """Note something once: the first note stands, and is what is returned.
+
+        Args:
+            game: Number of the game.
+            name: Of the note.
+            content: Plain data.
+        """
         if self.read_only:
             known = self.note(game, name)
             return content if known is None else known
@@ -153,6 +159,11 @@ class Store:
 
     def claim_study(self, game: int, name: str, settings: Mapping[str, Json]) -> None:
         """Begin or resume the study of this name.
+
+        Args:
+            game: Number of the game.
+            name: Of the study.
+            settings: Everything that decides its answer.
 
         Raises:
             StudyMismatch: it was begun under other settings; the message names the difference.
@@ -169,7 +180,14 @@ class Store:
             )
 
     def add(self, game: int, coalitions: list[str], sequences: Indices, block: Block) -> None:
-        """Write one finished block; ``coalitions`` and ``sequences`` are what was asked."""
+        """Write one finished block; ``coalitions`` and ``sequences`` are what was asked.
+
+        Args:
+            game: Number of the game.
+            coalitions: What was asked, in text form.
+            sequences: The texts that were asked.
+            block: Its rows and columns index into these.
+        """
         seen = block.observations
         seconds = block.seconds / max(1, seen.nll.size)
         rows = [
@@ -203,6 +221,11 @@ class Store:
         """Which of these are known, the table of them, and the seconds each took.
 
         All three have shape ``(n_coalitions, n_sequences)``.
+
+        Args:
+            game: Number of the game.
+            coalitions: In text form.
+            sequences: Numbers of the texts.
         """
         table = Observations.empty(len(coalitions), len(sequences))
         known = np.zeros(table.nll.shape, dtype=bool)

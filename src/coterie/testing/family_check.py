@@ -177,5 +177,12 @@ def _check_engine(
 def expectation(
     model: PreTrainedModel, stack: Stack, kept: Sequence[int], tokens: Tensor
 ) -> Expectation:
-    """What the model cut to ``kept`` must do."""
+    """What the model cut to ``kept`` must do.
+
+    Args:
+        model: The full model.
+        stack: Its layers.
+        kept: Layers that stay, 0-based.
+        tokens: ``(n_sequences, length)``.
+    """
     return expect(model, stack, [player in kept for player in range(stack.n_players)], tokens)

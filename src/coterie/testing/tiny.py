@@ -208,6 +208,11 @@ def tiny_model(model_type: str, n_layers: int, *, seed: int = 0) -> PreTrainedMo
     """A random float32 model of one type, in evaluation mode, the same for the same seed.
 
     The global random state of torch is put back.
+
+    Args:
+        model_type: As in `causal_types`.
+        n_layers: Decoder layers, where the type allows.
+        seed: Of the weights.
     """
     config = tiny_config(model_type, n_layers)
     wrapper = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type)

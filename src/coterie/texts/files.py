@@ -72,6 +72,12 @@ def read_files(
 ) -> Iterator[NamedText]:
     """The documents of the files found under a path, named by file and place in it.
 
+    Args:
+        path: What was named: a file or a folder.
+        files: What `find_files` found there.
+        column: Of tables: where the text is; None looks for it.
+        tokenizer: Renders chat messages through its template.
+
     Raises:
         TextError: a file that is not UTF-8, a malformed row, a column that is not there.
     """

@@ -65,6 +65,12 @@ def read_hub(
 ) -> Iterator[NamedText]:
     """Stream the documents in an order that the seed decides; WikiText's articles in their own.
 
+    Args:
+        where: The data set.
+        revision: The commit to read; None is the newest.
+        tokenizer: Renders chat messages through its template.
+        seed: Decides the order.
+
     Raises:
         TextError: `datasets` is not installed; the Hub cannot be reached; it has no such config,
             split or column.

@@ -18,6 +18,11 @@ TEXT_COLUMNS = ("text", "content", "messages")
 def pick_column(columns: list[str], asked: str | None, where: str) -> str:
     """The column that holds the text.
 
+    Args:
+        columns: The names there are.
+        asked: The name that was asked for, if any.
+        where: What has these columns, for the message.
+
     Raises:
         TextError: no such column.
     """
@@ -36,6 +41,12 @@ def row_text(
     row: object, asked: str | None, tokenizer: "PreTrainedTokenizerBase", where: str
 ) -> str:
     """The text of one row: a string as it is, or the text column of an object.
+
+    Args:
+        row: A text, or an object with a text column.
+        asked: The column that was asked for, if any.
+        tokenizer: Renders chat messages through its template.
+        where: Which row it is, for the message.
 
     Raises:
         TextError: the column is missing, or holds neither a text nor chat messages.
@@ -58,6 +69,11 @@ def row_text(
 
 def chat_text(messages: list[object], tokenizer: "PreTrainedTokenizerBase", where: str) -> str:
     """A conversation as the model sees it, through the tokenizer's own chat template.
+
+    Args:
+        messages: Objects with a role and a content.
+        tokenizer: Has the template.
+        where: Where the messages are, for the message of an error.
 
     Raises:
         TextError: the tokenizer has no template, or a message lacks a role or a content.

@@ -74,6 +74,11 @@ def empty_model(
     """The model of a config with every parameter on the meta device.
 
     Parameters have the dtypes, and buffers the values, that they have where the model is loaded.
+
+    Args:
+        config: Of the model.
+        dtype: What its weights will be computed in.
+        trust_remote_code: Whether Python files of the checkpoint may be run.
     """
     with weightless():
         kind = auto_class(config)

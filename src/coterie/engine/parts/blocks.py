@@ -36,7 +36,16 @@ class Steps(Protocol):
         ...
 
     def run(self, prelude: Prelude, layer: int, state: Tensor, first: int, copies: int) -> Tensor:
-        """Apply a step to ``copies`` states of the same sequences, from ``first`` on."""
+        """Apply a step to ``copies`` states of the same sequences, from ``first`` on.
+
+        Args:
+            prelude: What comes before the first layer, for some sequences.
+            layer: Which step.
+            state: States, ``(copies * n_sequences, length, width)``, one copy after the
+                other.
+            first: Number of the first of these sequences within the prelude.
+            copies: How many states of each sequence there are.
+        """
         ...
 
 
@@ -73,7 +82,16 @@ class BlockSteps:
         return self._whole.prelude(tokens)
 
     def run(self, prelude: Prelude, layer: int, state: Tensor, first: int, copies: int) -> Tensor:
-        """Apply one block to ``copies`` states of the same sequences, from ``first`` on."""
+        """Apply one block to ``copies`` states of the same sequences, from ``first`` on.
+
+        Args:
+            prelude: What comes before the first layer, for some sequences.
+            layer: Which step.
+            state: States, ``(copies * n_sequences, length, width)``, one copy after the
+                other.
+            first: Number of the first of these sequences within the prelude.
+            copies: How many states of each sequence there are.
+        """
         with patched(self._without[layer]):
             return self._whole.run(prelude, layer // 2, state, first, copies)
 
@@ -97,6 +115,11 @@ class BlockSteps:
 
 def steps_of(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> Steps:
     """The parts of a model that its players are, or lie between.
+
+    Args:
+        model: In evaluation mode.
+        stack: Its players.
+        tokens: A few texts to check on, ``(n_sequences, length)``.
 
     Raises:
         NotReplayable: They cannot be run apart from the model, or differ from it there.

@@ -86,7 +86,13 @@ class ProjectionHead:
         return states.to(self._matrix.weight.dtype) if self._plain else states
 
     def logits(self, states: Tensor, start: int, stop: int) -> Tensor:
-        """Float32 logits ``(n_tokens, stop - start)``; the caller may overwrite them."""
+        """Float32 logits ``(n_tokens, stop - start)``; the caller may overwrite them.
+
+        Args:
+            states: After the norm, ``(n_tokens, width)``.
+            start: First token of the vocabulary.
+            stop: The one after the last.
+        """
         if self.readable:
             bias = self._matrix.bias
             part = None if bias is None else bias[start:stop]
@@ -97,7 +103,13 @@ class ProjectionHead:
         return transformed(logits, self.scale, self.softcap).float()
 
     def mean_rows(self, weights: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Weighted sums of the rows and biases of the projection."""
+        """Weighted sums of the rows and biases of the projection.
+
+        Args:
+            weights: Of each token of the block, ``(n_tokens, stop - start)``.
+            start: First token of the vocabulary.
+            stop: The one after the last.
+        """
         rows = self._matrix.weight[start:stop].float()
         bias = self._matrix.bias
         summed = torch.mm(weights, rows) * self.scale
@@ -107,7 +119,13 @@ class ProjectionHead:
 
 
 def transformed(raw: Tensor, scale: float, softcap: float | None) -> Tensor:
-    """Scale or cap raw logits where they lie, rounding after every step as models do."""
+    """Scale or cap raw logits where they lie, rounding after every step as models do.
+
+    Args:
+        raw: Logits as the projection gives them; overwritten.
+        scale: Factor on them.
+        softcap: Bound c of ``c · tanh(logit / c)``; None caps nothing.
+    """
     if scale != 1.0:
         raw = raw.mul_(scale)
     return raw if softcap is None else raw.div_(softcap).tanh_().mul_(softcap)
@@ -119,6 +137,11 @@ class TailNotFound(Exception):
 
 def find_head(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> ProjectionHead:
     """Find the head by running the model once on the first of `tokens`, reproducing its logits.
+
+    Args:
+        model: In evaluation mode.
+        stack: Its whole layers.
+        tokens: A few texts, ``(n_sequences, length)``.
 
     Raises:
         TailNotFound: No chain of the modules that ran after the last layer gives the same logits.

@@ -91,7 +91,15 @@ class Prelude:
     def arguments(
         self, layer: int, state: Tensor, first: int, copies: int
     ) -> tuple[tuple[object, ...], dict[str, object]]:
-        """Arguments for ``copies`` states, one after the other, of sequences from ``first`` on."""
+        """Arguments for ``copies`` states, one after the other, of sequences from ``first`` on.
+
+        Args:
+            layer: Which layer.
+            state: States, ``(copies * n_sequences, length, width)``, one copy after the
+                other.
+            first: Number of the first of these sequences within the prelude.
+            copies: How many states of each sequence there are.
+        """
         given = self.inputs[layer]
         width = len(state) // copies
         leaves = [
@@ -182,7 +190,16 @@ class LayerStack:
         return Prelude(embedded, inputs)
 
     def run(self, prelude: Prelude, layer: int, state: Tensor, first: int, copies: int) -> Tensor:
-        """Apply one layer to ``copies`` states of the same sequences, from ``first`` on."""
+        """Apply one layer to ``copies`` states of the same sequences, from ``first`` on.
+
+        Args:
+            prelude: What comes before the first layer, for some sequences.
+            layer: Which layer.
+            state: States, ``(copies * n_sequences, length, width)``, one copy after the
+                other.
+            first: Number of the first of these sequences within the prelude.
+            copies: How many states of each sequence there are.
+        """
         if self.weights is not None:
             self.weights.hold(layer)
         args, kwargs = prelude.arguments(layer, state, first, copies)

@@ -32,11 +32,23 @@ class ReadyLogits:
         return states
 
     def logits(self, states: Tensor, start: int, stop: int) -> Tensor:
-        """A block of the table, copied, for the caller overwrites it."""
+        """A block of the table, copied, for the caller overwrites it.
+
+        Args:
+            states: Logits, ``(n_tokens, vocabulary)``.
+            start: First token of the vocabulary.
+            stop: The one after the last.
+        """
         return states[:, start:stop].float().clone()
 
     def mean_rows(self, weights: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Ready logits have no rows."""
+        """Ready logits have no rows.
+
+        Args:
+            weights: Of each token of the block, ``(n_tokens, stop - start)``.
+            start: First token of the vocabulary.
+            stop: The one after the last.
+        """
         raise NotImplementedError
 
 
@@ -44,6 +56,12 @@ def routed_logits(
     model: PreTrainedModel, stack: Stack, coalition: Coalition, tokens: Tensor
 ) -> Tensor:
     """Logits of the predicted places under one coalition ``(n_players,)``.
+
+    Args:
+        model: In evaluation mode.
+        stack: Its players.
+        coalition: The players that stay, ``(n_players,)``.
+        tokens: The texts, ``(n_sequences, length)``.
 
     Returns:
         Shape ``(n_sequences, length - 1, vocabulary)``.
@@ -59,6 +77,13 @@ def read_one_by_one(
     """Read coalitions on a few sequences, one after the other, and the full model beside each.
 
     At most two tables of logits are alive, and one where KL is not asked for.
+
+    Args:
+        model: In evaluation mode.
+        stack: Its players.
+        coalitions: ``(n_coalitions, n_players)``.
+        tokens: The texts, ``(n_sequences, length)``.
+        kl: Whether KL to the full model is read.
 
     Yields:
         The full model ``(n_sequences, n_predicted)`` and a reading of the same shape, in the order

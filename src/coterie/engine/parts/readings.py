@@ -44,13 +44,24 @@ class Head(Protocol):
         ...
 
     def logits(self, states: Tensor, start: int, stop: int) -> Tensor:
-        """Float32 logits ``(n_tokens, stop - start)``; the caller may overwrite them."""
+        """Float32 logits ``(n_tokens, stop - start)``; the caller may overwrite them.
+
+        Args:
+            states: After the norm, ``(n_tokens, width)``.
+            start: First token of the vocabulary.
+            stop: The one after the last.
+        """
         ...
 
     def mean_rows(self, weights: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Weighted sums of the rows and biases of the head: ``(n_tokens, width)``, ``(n_tokens,)``.
 
         Only a linear head has them.
+
+        Args:
+            weights: Of each token of the block, ``(n_tokens, stop - start)``.
+            start: First token of the vocabulary.
+            stop: The one after the last.
         """
         ...
 

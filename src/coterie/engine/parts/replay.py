@@ -25,6 +25,8 @@ def replayed(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> LayerStack
     """The layers of a model, to be run apart, and known to give the same there.
 
     Args:
+        model: In evaluation mode.
+        stack: Its whole layers.
         tokens: A few texts, ``(n_sequences, length)``.
 
     Raises:

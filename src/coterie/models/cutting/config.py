@@ -92,7 +92,13 @@ def cut_config(
 
 
 def cut_fields(fields: Fields, kept: tuple[int, ...], n_players: int) -> Fields:
-    """Only those fields that change when the layers outside ``kept`` go, with their new values."""
+    """Only those fields that change when the layers outside ``kept`` go, with their new values.
+
+    Args:
+        fields: Of the whole config, as plain data.
+        kept: Layers that stay, 0-based, ascending.
+        n_players: Layers of the whole model.
+    """
     changed: Fields = {}
     for name, value in fields.items():
         new = _cut_field(name, value, kept, n_players)

@@ -20,6 +20,11 @@ def renumbered(name: str, path: str, kept: tuple[int, ...]) -> str | None:
     """The new name of a tensor once only ``kept`` stay; None if its layer goes.
 
     Names outside the stack ``path`` stay as they are.
+
+    Args:
+        name: Of a tensor in the whole model.
+        path: Of the list of layers.
+        kept: Layers that stay, 0-based, ascending.
     """
     match = re.match(rf"{re.escape(path)}\.(\d+)(\..+)?$", name)
     if match is None:

@@ -62,6 +62,11 @@ def inspect_config(
 ) -> Inspection:
     """Inspect a model by its config, and what keeping only some players would change.
 
+    Args:
+        config: Of the whole model.
+        kept: Layers that stay, 0-based, ascending.
+        trust_remote_code: Whether Python files of the checkpoint may be run.
+
     Raises:
         ModelError: The model has no stack of layers.
         CutError: The cut cannot be made.

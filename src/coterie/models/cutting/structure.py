@@ -44,6 +44,11 @@ def structural_differences(
     """Every difference in kind, shape or plain attribute between a kept layer and its original.
 
     The two models may be on the meta device. Layer numbers are expected to differ.
+
+    Args:
+        whole: The whole model, without weights.
+        cut: The cut one, without weights.
+        kept: Layers that stay, 0-based, ascending.
     """
     stack = find_stack(whole)
     before, after = stack.layers, tuple(cut.get_submodule(stack.path).children())
@@ -64,6 +69,11 @@ def check_structure(
     config: PretrainedConfig, kept: Sequence[int], *, trust_remote_code: bool = False
 ) -> None:
     """Refuse a cut after which some kept layer would be built differently from what it was.
+
+    Args:
+        config: Of the whole model.
+        kept: Layers that stay, 0-based, ascending.
+        trust_remote_code: Whether Python files of the checkpoint may be run.
 
     Raises:
         VerificationError: Names the first layer and field.

@@ -80,7 +80,14 @@ def probe_tokens(source: Source) -> Tensor:
 def expect(
     model: PreTrainedModel, stack: Stack, coalition: Sequence[bool], tokens: Tensor
 ) -> Expectation:
-    """Measure what the cut model must do; afterwards the full model may be let go."""
+    """Measure what the cut model must do; afterwards the full model may be let go.
+
+    Args:
+        model: The full model, in evaluation mode.
+        stack: Its players.
+        coalition: True for each player that stays.
+        tokens: A few texts, ``(n_sequences, length)``.
+    """
     device = input_device(model)
     with routed(model, stack, coalition):
         logits = model(input_ids=tokens.to(device), use_cache=False).logits
@@ -94,6 +101,11 @@ def expect(
 @torch.no_grad()
 def verify(expected: Expectation, output: Path, *, trust_remote_code: bool = False) -> Verification:
     """Reload a cut checkpoint with plain transformers and hold it against what was measured.
+
+    Args:
+        expected: What it must do.
+        output: Folder of the checkpoint.
+        trust_remote_code: Whether Python files in it may be run.
 
     Raises:
         VerificationError: Tensors are missing or left over, the likelihood differs, or generation
@@ -135,7 +147,15 @@ def verify_cut(
     output: Path,
     tokens: Tensor,
 ) -> Verification:
-    """`expect` and `verify` in one call, for models small enough to be held twice."""
+    """`expect` and `verify` in one call, for models small enough to be held twice.
+
+    Args:
+        model: The full model, in evaluation mode.
+        stack: Its players.
+        coalition: True for each player that stays.
+        output: Folder of the cut checkpoint.
+        tokens: A few texts, ``(n_sequences, length)``.
+    """
     return verify(expect(model, stack, coalition, tokens), output)
 
 

@@ -22,11 +22,24 @@ def no_locks(config: PretrainedConfig, n_players: int) -> Locks:
 
 
 def no_config_rule(new: PretrainedConfig, whole: PretrainedConfig, kept: Kept) -> None:
-    """The generic rules say it all."""
+    """The generic rules say it all.
+
+    Args:
+        new: Fields of the cut config.
+        whole: Fields of the whole one.
+        kept: Layers that stay, 0-based, ascending.
+    """
 
 
 def no_tensor_rule(name: str, read: Read, config: PretrainedConfig, kept: Kept) -> Tensor:
-    """The tensor stays as it is."""
+    """The tensor stays as it is.
+
+    Args:
+        name: Of the tensor.
+        read: Reads it.
+        config: Of the whole model.
+        kept: Layers that stay, 0-based, ascending.
+    """
     return read(name)
 
 

@@ -44,6 +44,11 @@ def locks_of(config: PretrainedConfig, n_players: int) -> Locks:
 def check_kept(config: PretrainedConfig, kept: Kept, n_players: int) -> None:
     """Refuse a cut that takes a locked player.
 
+    Args:
+        config: Of the whole model.
+        kept: Layers that stay, 0-based, ascending.
+        n_players: Layers of the whole model.
+
     Raises:
         CutError: Names the first locked player that is not kept, and why it must stay.
     """

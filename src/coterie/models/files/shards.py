@@ -127,6 +127,7 @@ def write_over(file: Path, entry: Entry, tensor: Tensor) -> None:
     Args:
         file: The file to change: the entry's own, or a copy of it with the same header.
         entry: Where the bytes lie; its dtype must be one of `DTYPES`.
+        tensor: What is written in its place.
     """
     values = tensor.detach().to("cpu", DTYPES[entry.dtype]).contiguous()
     with file.open("r+b") as stream:

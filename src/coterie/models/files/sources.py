@@ -104,6 +104,11 @@ def resolve_config(
 ) -> PretrainedConfig:
     """The config of the model a user named, without its weights where they are not here yet.
 
+    Args:
+        model: A name of the Hub, or a folder.
+        revision: Branch, tag or commit; None is the newest.
+        trust_remote_code: Whether Python files of the checkpoint may be run.
+
     Raises:
         ModelError: As in `resolve`.
     """

@@ -51,6 +51,11 @@ def find_players(model: PreTrainedModel, players: Players = "layer") -> Stack:
 def blocks_of(layer: nn.Module, players: Players, name: str) -> list[nn.Module]:
     """The blocks of one layer, called ``name``, that are players of a kind, in the order they run.
 
+    Args:
+        layer: A decoder layer.
+        players: Which of its blocks are players.
+        name: Of the layer, for messages.
+
     Raises:
         ModelError: The layer has not one block of each kind.
     """
