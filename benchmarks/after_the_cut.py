@@ -25,7 +25,7 @@ from coterie.quantization.checkpoint import load_quantised
 from coterie.scores.sequence_losses import floored_losses
 from coterie.scores.speed import Load, measure_speed
 from coterie.scores.task_definitions import load_tasks
-from coterie.scores.tasks import score_tasks
+from coterie.scores.tasks import TaskSettings, score_tasks
 from coterie.texts.sets import TextSet
 from coterie.verbs.after_cut.heal import heal
 from coterie.verbs.after_cut.heal_request import HealRequest
@@ -115,7 +115,7 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, object]:
     tasks = {}
     if options.tasks:
         wanted = load_tasks(options.tasks.split(","), options.tasks_dir)
-        scored = score_tasks(wanted, model, tokenizer, limit=options.limit)
+        scored = score_tasks(wanted, model, tokenizer, TaskSettings(limit=options.limit))
         tasks = {s.task: [*vars(s.estimate()).values(), s.at_chance] for s in scored}
     return {
         "losses": losses.tolist(),

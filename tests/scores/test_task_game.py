@@ -18,7 +18,7 @@ from coterie.models.loaded.routing import routed
 from coterie.models.loaded.stack import find_stack
 from coterie.scores.task_definitions import TaskError, load_tasks
 from coterie.scores.task_game import MixedGame, Scaled, TaskGame, WeightedUtility
-from coterie.scores.tasks import score_tasks
+from coterie.scores.tasks import TaskSettings, score_tasks
 
 ROWS = [
     {"query": f"badabo {i} is", "choices": ["bada", "fefi gogu", "gogu"], "gold": i % 3}
@@ -45,7 +45,7 @@ def parts(home):
 def game_of(home, parts, limit=7):
     task = load_tasks(["sums"], home)["sums"]
     model, tokenizer, stack = parts
-    return TaskGame("sums", task, model, tokenizer, stack, limit=limit)
+    return TaskGame("sums", task, model, tokenizer, stack, settings=TaskSettings(limit=limit))
 
 
 def test_a_coalition_answers_as_the_model_cut_to_it(home, parts):
@@ -69,7 +69,7 @@ def test_every_task_of_the_paper_is_a_game_by_its_own_name(name, parts, tmp_path
     rows = "\n".join(json.dumps(row) for row in MINIATURES[name][:3])
     (tmp_path / f"{name}.jsonl").write_text(rows)
     task = load_tasks([name], tmp_path)[name]
-    game = TaskGame(name, task, model, tokenizer, stack, limit=3)
+    game = TaskGame(name, task, model, tokenizer, stack, settings=TaskSettings(limit=3))
     found = game.scores(observe_all(game, np.ones((1, 5), dtype=bool)), "margin")
     (scores,) = score_tasks({name: task}, model, tokenizer)
     np.testing.assert_allclose(found[0], scores.scores["margin"], atol=1e-4)

@@ -12,7 +12,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 pytest.importorskip("lm_eval", reason="tasks need lm-evaluation-harness: the extra `eval`")
 
 from coterie.scores.task_definitions import PAPER_TASKS, TaskError, load_tasks
-from coterie.scores.tasks import MeanScore, TaskScores, average, paired_difference, score_tasks
+from coterie.scores.tasks import (
+    MeanScore,
+    TaskScores,
+    TaskSettings,
+    average,
+    paired_difference,
+    score_tasks,
+)
 
 PAIRS = [
     {"query": f"The sum of {i} and 1 is", "choices": [str(i + 1), "unknown"], "gold": i % 2}
@@ -126,7 +133,7 @@ def test_a_model_does_not_differ_from_itself_and_a_pair_differs_by_its_items(
 ):
     tasks = load_tasks(["sums"], folder_of(tmp_path, {"sums": PAIRS}))
     (first,), (again,), (other,) = (
-        score_tasks(tasks, m, tokenizer, batch_size=n)
+        score_tasks(tasks, m, tokenizer, TaskSettings(batch_size=n))
         for m, n in ((model, 8), (model, 3), (tiny_llama(1), 8))
     )
     assert paired_difference(first, again) == MeanScore(0.0, 0.0, 8)
@@ -158,7 +165,7 @@ def test_an_average_over_tasks_adds_independent_errors():
 def test_limit_takes_the_first_items_and_texts_too_long_are_counted(tmp_path, model, tokenizer):
     rows = [{**row, "query": "word " * (60 if i == 1 else 1)} for i, row in enumerate(PAIRS)]
     tasks = load_tasks(["sums"], folder_of(tmp_path, {"sums": rows}))
-    (result,) = score_tasks(tasks, model, tokenizer, limit=3)
+    (result,) = score_tasks(tasks, model, tokenizer, TaskSettings(limit=3))
     assert (len(result.items), result.truncated) == (3, 1)
     (whole,) = score_tasks(tasks, model, tokenizer)
     assert whole.items[:3] == result.items
@@ -169,7 +176,8 @@ def test_limit_takes_the_first_items_and_texts_too_long_are_counted(tmp_path, mo
 def test_bos_is_part_of_what_is_paired(tmp_path, model, tokenizer):
     tasks = load_tasks(["sums"], folder_of(tmp_path, {"sums": PAIRS}))
     never, always = (
-        score_tasks(tasks, model, tokenizer, bos=policy)[0] for policy in ("never", "always")
+        score_tasks(tasks, model, tokenizer, TaskSettings(bos=policy))[0]
+        for policy in ("never", "always")
     )
     with pytest.raises(TaskError, match="differ in their settings"):
         paired_difference(never, always)
@@ -241,6 +249,6 @@ def test_what_cannot_be_scored_is_refused(tmp_path, model, tokenizer, names):
         return
     tasks = load_tasks(names, folder_of(tmp_path, {"sums": PAIRS}))
     with pytest.raises(TaskError, match="a limit of 0 items"):
-        score_tasks(tasks, model, tokenizer, limit=0)
+        score_tasks(tasks, model, tokenizer, TaskSettings(limit=0))
     with pytest.raises(TaskError, match="folder of tasks 'nowhere' is not there"):
         load_tasks(names, tmp_path / "nowhere")

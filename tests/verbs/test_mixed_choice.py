@@ -16,7 +16,7 @@ from coterie.game.designs import all_of_size
 from coterie.models.loaded.stack import find_stack
 from coterie.scores.task_definitions import load_tasks
 from coterie.scores.task_game import TaskGame
-from coterie.scores.tasks import score_tasks
+from coterie.scores.tasks import TaskSettings, score_tasks
 
 N_LAYERS, ITEMS = 5, 4
 ROWS = [
@@ -51,7 +51,9 @@ def margins(home):
     model = AutoModelForCausalLM.from_pretrained(home / "model", dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(home / "model")
     task = load_tasks(["sums"], home)["sums"]
-    game = TaskGame("sums", task, model, tokenizer, find_stack(model), limit=ITEMS)
+    game = TaskGame(
+        "sums", task, model, tokenizer, find_stack(model), settings=TaskSettings(limit=ITEMS)
+    )
     coalitions = all_of_size(N_LAYERS, 3)
     return coalitions, game.scores(observe_all(game, coalitions), "margin").mean(axis=1)
 

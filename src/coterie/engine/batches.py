@@ -137,7 +137,7 @@ class Batches:
         return read.each(lambda field: field.unflatten(0, targets.shape))
 
     def ending(self) -> AbstractContextManager[None]:
-        """Inside, the head has its weights, if they are not there all the time."""
+        """A context in which the weights of the head are in memory, wherever they come from."""
         weights = self.layers.weights
         if weights is None:
             return nullcontext()

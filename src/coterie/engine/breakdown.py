@@ -36,7 +36,7 @@ class Breakdowns:
         self.asked, self.remarks = asked, remarks
         self._read = np.zeros(len(asked.ordered), dtype=np.intp)
         self._broken = np.zeros(len(asked.ordered), dtype=np.intp)
-        self._told: dict[int, tuple[int, str]] = {}
+        self._lines: dict[int, tuple[int, str]] = {}
 
     def note(self, block: Block, where: Where) -> None:
         """Look at a block of the answer; its rows are those of `Question.ordered`."""
@@ -45,15 +45,15 @@ class Breakdowns:
         self._broken[block.rows] += broken.sum(axis=1)
         for at in np.flatnonzero(self._broken[block.rows]):
             row = int(block.rows[at])
-            if row not in self._told:
+            if row not in self._lines:
                 column = int(broken[at].argmax())
-                self._told[row] = len(self.remarks), self._place(block, int(at), column, where)
+                self._lines[row] = len(self.remarks), self._place(block, int(at), column, where)
                 self.remarks.append("")
-            line, place = self._told[row]
+            line, place = self._lines[row]
             self.remarks[line] = place.format(self._broken[row], self._read[row])
 
     def _place(self, block: Block, row: int, column: int, where: Where) -> str:
-        """The line, with room for the number of texts that broke down and that were read."""
+        """The line; two numbers of texts are filled in later: broken down, and read."""
         layer = where(int(block.rows[row]), int(block.columns[column]))
         place = "in the head" if layer is None else f"first not finite after layer {layer}"
         return (

@@ -35,7 +35,7 @@ def free_main_memory() -> int:
 def _reclaimable() -> int:
     """Bytes that count as used within the container, but are given up when memory is asked for.
 
-    Files that were read, a checkpoint above all, stay in memory for as long as there is room.
+    Files that were read, a checkpoint above all, stay in memory until it is needed.
     """
     try:
         lines = (_CGROUP / "memory.stat").read_text().splitlines()

@@ -49,7 +49,11 @@ class _Node:
 
 
 def prefix_order(coalitions: Coalitions) -> Indices:
-    """The order that puts coalitions with a common prefix side by side, ``(n_coalitions,)``."""
+    """The order that puts coalitions with a common prefix side by side, ``(n_coalitions,)``.
+
+    >>> prefix_order(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]], dtype=bool)).tolist()
+    [1, 2, 0]
+    """
     return np.lexsort(coalitions.T[::-1])
 
 
@@ -66,6 +70,9 @@ def executions(coalitions: Coalitions) -> Indices:
     """Prefixes ending in a kept player that each row adds to the rows above it; rows in order.
 
     The sum over all rows is the number of layer executions that no exact method can go below.
+
+    >>> executions(np.array([[1, 0, 1], [1, 1, 0], [1, 1, 1]], dtype=bool)).tolist()
+    [2, 1, 1]
     """
     shared = common_prefixes(coalitions)
     beyond = np.arange(coalitions.shape[1]) >= shared[:, None]
@@ -99,7 +106,7 @@ def schedule(coalitions: Coalitions, width: int) -> Iterator[Run | Finish]:
         growth = np.cumsum(
             [node.start < split < node.stop for node, split in zip(group, splits, strict=True)]
         )
-        # Below, a single state may still grow by one at every layer: that room is kept free.
+        # Below, a single state may still grow by one at every layer: states for that are kept free.
         fits = int(np.searchsorted(growth, width - live - (n_players - layer - 1), side="right"))
         if fits < len(group):
             fits = max(1, min(fits, (len(group) + 1) // 2))

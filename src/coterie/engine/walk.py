@@ -104,10 +104,10 @@ class Walker:
                 " them: use shorter sequences, or allow more (state_memory)"
             )
         for columns in np.array_split(np.arange(len(sequences)), -(-len(sequences) // at_once)):
-            room = int(memory // (len(columns) * self.state_bytes)) - BESIDE_THE_WALK - 1
+            most = int(memory // (len(columns) * self.state_bytes)) - BESIDE_THE_WALK - 1
             copies = max(1, self.shape.rows // len(columns))
             # Wide enough to fill the batches, and no wider: blocks are then known early.
-            width = min(room, kept.shape[1] + 1 + max(4 * copies, 8))
+            width = min(most, kept.shape[1] + 1 + max(4 * copies, 8))
             yield from self._walk(kept, sequences, columns, width)
 
     @property

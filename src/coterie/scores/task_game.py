@@ -27,8 +27,7 @@ from coterie.game.utilities import floor_nll
 from coterie.models.loaded.routing import routed
 from coterie.models.loaded.stack import Stack
 from coterie.scores.task_definitions import TaskError, quiet_harness
-from coterie.scores.tasks import language_model, margin, right_choices
-from coterie.texts.packing import BosPolicy
+from coterie.scores.tasks import TaskSettings, language_model, margin, right_choices, use_zero_shots
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -46,8 +45,8 @@ class TaskGame:
         task: A task of choices, from `load_tasks`.
         model: The model that `stack` was found in.
         tokenizer: The model's.
-        limit: Only the first items.
-        context: The most tokens the model reads at once, where known.
+        stack: The players.
+        settings: Which items are asked, and how.
 
     Attributes:
         items: For each item, which sequences are its answers.
@@ -65,25 +64,20 @@ class TaskGame:
         tokenizer: "PreTrainedTokenizerBase",
         stack: Stack,
         *,
-        limit: int,
-        batch_size: int = 8,
-        bos: BosPolicy = "auto",
-        context: int | None = None,
+        settings: TaskSettings,
     ) -> None:
         if task.get_config("output_type") != "multiple_choice":
             raise TaskError(f"task '{name}' has no choices, so it is no utility: take one that has")
         self.name, self.model, self.stack = name, model, stack
-        if task.get_config("num_fewshot") is None:
-            task.set_config(key="num_fewshot", value=0)
-        task.set_fewshot_seed(seed=0)
+        use_zero_shots(task)
         with quiet_harness():
-            task.build_all_requests(limit=limit, rank=0, world_size=1)
+            task.build_all_requests(limit=settings.limit, rank=0, world_size=1)
         asked = sorted(task.instances, key=lambda one: (one.doc_id, one.idx))
         self._instances = asked
         documents = np.array([one.doc_id for one in asked])
         self.items = [np.flatnonzero(documents == item) for item in np.unique(documents)]
         self.right = [right_choices(task, asked[its[0]].doc) for its in self.items]
-        self._lm, _ = language_model(model, tokenizer, batch_size, bos, context)
+        self._lm, _ = language_model(model, tokenizer, settings)
         self.vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
 
     @property

@@ -90,15 +90,35 @@ class TaskScores:
         return cls(scores=found, items=items, **fields)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class TaskSettings:
+    """How the items of a task are put to a model.
+
+    Attributes:
+        limit: Only the first items; None asks all.
+        batch_size: Texts in one forward pass.
+        bos: Whether a text starts with BOS; ``auto`` as the tokenizer does by itself.
+        context: The most tokens the model reads at once; what its config says when None.
+    """
+
+    limit: int | None = None
+    batch_size: int = 8
+    bos: BosPolicy = "auto"
+    context: int | None = None
+
+
+def use_zero_shots(task: "Task") -> None:
+    """Have a task asked without worked examples, unless its definition wants some."""
+    if task.get_config("num_fewshot") is None:
+        task.set_config(key="num_fewshot", value=0)
+    task.set_fewshot_seed(seed=0)
+
+
 def score_tasks(
     tasks: Mapping[str, "Task"],
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    *,
-    limit: int | None = None,
-    batch_size: int = 8,
-    bos: BosPolicy = "auto",
-    context: int | None = None,
+    settings: TaskSettings | None = None,
 ) -> list[TaskScores]:
     """Score a model on tasks, one after the other, in the order they are given.
 
@@ -106,30 +126,28 @@ def score_tasks(
         tasks: From `load_tasks`; they may be scored again with another model.
         model: Any causal LM, whole, cut, or routed around some of its layers.
         tokenizer: The model's.
-        limit: Only the first items of each task.
-        batch_size: Texts at a time.
-        bos: Whether a text starts with BOS; ``auto`` as the tokenizer does by itself.
-        context: The most tokens the model reads at once; what its config says when None.
+        settings: How they are asked; by default every item, eight texts at a time.
 
     Raises:
         TaskError: a limit below 1, or a task without a score per item.
     """
-    if limit is not None and limit < 1:
-        raise TaskError(f"a limit of {limit} items leaves nothing to score: give at least 1")
+    settings = settings or TaskSettings()
+    if settings.limit is not None and settings.limit < 1:
+        raise TaskError(
+            f"a limit of {settings.limit} items leaves nothing to score: give at least 1"
+        )
     from lm_eval import evaluator
 
-    lm, counter = language_model(model, tokenizer, batch_size, bos, context)
+    lm, counter = language_model(model, tokenizer, settings)
     results = []
     for name, task in tasks.items():
-        if task.get_config("num_fewshot") is None:
-            task.set_config(key="num_fewshot", value=0)
-        task.set_fewshot_seed(seed=0)
+        use_zero_shots(task)
         counter.truncated.clear()
         with quiet_harness():
             answer = evaluator.evaluate(
                 lm,
                 task_dict={"tasks": {name: task}, "groups": {}, "group_map": {}},
-                limit=limit,
+                limit=settings.limit,
                 bootstrap_iters=0,
                 log_samples=True,
             )
@@ -137,8 +155,8 @@ def score_tasks(
             "task_version": str(answer["versions"].get(name)),
             "lm_eval": version("lm_eval"),
             "shots": task.get_config("num_fewshot"),
-            "bos": bos,
-            "limit": limit,
+            "bos": settings.bos,
+            "limit": settings.limit,
         }
         samples = answer["samples"][name]
         results.append(_scores(name, task, samples, len(counter.truncated), provenance))
@@ -270,18 +288,14 @@ class _Counter:
 def language_model(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    batch_size: int,
-    bos: BosPolicy,
-    context: int | None,
+    settings: TaskSettings,
 ) -> tuple["HFLM", _Counter]:
     """The harness's view of a model, and the count of the texts it had to cut.
 
     Args:
         model: In evaluation mode.
         tokenizer: Turns text into token ids.
-        batch_size: Requests in one forward pass.
-        bos: What stands before every request.
-        context: The most tokens read at once, where known.
+        settings: How items are asked.
     """
     from lm_eval.models.huggingface import HFLM
 
@@ -303,14 +317,14 @@ def language_model(
             )
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
 
-    add_bos = {"auto": None, "always": True, "never": False}[bos]
+    add_bos = {"auto": None, "always": True, "never": False}[settings.bos]
     with quiet_harness():
         lm = Counting(
             pretrained=model,
             tokenizer=tokenizer,  # type: ignore[arg-type]
             backend="causal",
-            batch_size=batch_size,
+            batch_size=settings.batch_size,
             add_bos_token=add_bos,
-            max_length=context,
+            max_length=settings.context,
         )
     return lm, counter

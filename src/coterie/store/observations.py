@@ -51,7 +51,13 @@ def default_path() -> Path:
 
 
 def fingerprint(description: Mapping[str, Json]) -> str:
-    """SHA-256 of a game's description in canonical JSON."""
+    """SHA-256 of a game's description in canonical JSON: the order of the names is no matter.
+
+    >>> fingerprint({"weights": "ab12", "dtype": "float32"})[:12]
+    '45da016d1e0c'
+    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    True
+    """
     return hashlib.sha256(_canonical(description).encode()).hexdigest()
 
 

@@ -11,7 +11,23 @@ from coterie.store.observations import Store
 
 
 class StoredGame:
-    """A game behind its store. Each new block is stored before it is passed on."""
+    """A game behind its store. Each new block is stored before it is passed on.
+
+    Args:
+        game: Asked for what the store does not know.
+        store: Where observations are kept.
+        number: Of this game in the store.
+
+    A second question is answered without the game:
+
+    >>> from coterie.game.coalitions import observe_all
+    >>> from coterie.game.toy import majority
+    >>> game = StoredGame(majority(3), Store(":memory:"), number=1)
+    >>> grand = np.ones((1, 3), dtype=bool)
+    >>> first, again = (observe_all(game, grand).nll.item() for _ in range(2))
+    >>> first, again, game.hits
+    (-1.0, -1.0, 1)
+    """
 
     def __init__(self, game: Game, store: Store, number: int):
         self.inner, self.store, self.number = game, store, number

@@ -209,6 +209,10 @@ def tiny_model(model_type: str, n_layers: int, *, seed: int = 0) -> PreTrainedMo
 
     The global random state of torch is put back.
 
+    >>> model = tiny_model("llama", 3)
+    >>> model.config.num_hidden_layers
+    3
+
     Args:
         model_type: As in `causal_types`.
         n_layers: Decoder layers, where the type allows.

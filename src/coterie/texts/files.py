@@ -97,7 +97,11 @@ def read_files(
 
 
 def split_text(text: str, *, alone: bool) -> list[str]:
-    """The documents of a plain text. Nothing but separators is lost."""
+    """The documents of a plain text. Nothing but separators is lost.
+
+    >>> split_text("one<|endoftext|>two", alone=True)
+    ['one', 'two']
+    """
     ways = [text.split(_MARK), _ARTICLE.split(text)]
     if alone:  # in a library, form feeds separate the pages of a book
         ways.append(text.split("\f"))

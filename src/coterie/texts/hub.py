@@ -37,7 +37,11 @@ class HubText:
 
 
 def parse_hub(spec: str) -> HubText | None:
-    """The data set a spec names, or None where it cannot be the name of one."""
+    """The data set a spec names, or None where it cannot be the name of one.
+
+    >>> parse_hub("allenai/c4:en:validation")
+    HubText(name='allenai/c4', config='en', split='validation', column=None)
+    """
     if not _SHAPE.fullmatch(spec):
         return None
     name, config, split, column = (spec.split(":") + [""] * 3)[:4]

@@ -69,7 +69,8 @@ class SequenceFormat:
         prefix = bos_prefix(self.tokenizer, self.bos)
         if len(prefix) >= self.length:
             raise TextError(
-                f"length {self.length} leaves no room after {len(prefix)} tokens before it"
+                f"length {self.length} is taken up by {len(prefix)} tokens before the text: give a"
+                " larger length"
             )
         return prefix
 

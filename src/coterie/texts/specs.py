@@ -100,6 +100,11 @@ def read_documents(
 def parse_mixture(spec: str) -> list[tuple[str, float]]:
     """The parts of a spec with their shares, which sum to 1; a plain spec is one part.
 
+    >>> parse_mixture("a.jsonl=3,b.txt=1")
+    [('a.jsonl', 0.75), ('b.txt', 0.25)]
+    >>> parse_mixture("stdlib")
+    [('stdlib', 1.0)]
+
     Raises:
         TextError: a part without a positive number for its weight.
     """

@@ -120,7 +120,7 @@ class ShardedWeights:
         if layer == self._current:
             return
         self.release()
-        self._make_room()
+        self._make_buffers()
         self._await(layer)
         self._current = layer  # from here on `release` lets go of it
         try:
@@ -148,12 +148,12 @@ class ShardedWeights:
         self._raw = self._ready = torch.empty(0, dtype=torch.uint8)
 
     def beginning(self) -> AbstractContextManager[None]:
-        """Inside, all that comes before the layers is there: everything outside but the head."""
+        """A context in which the weights before the first layer are in memory, without the head."""
         head = self._model.get_output_embeddings()
         return self._outside_layers(lambda owner: owner is not head)
 
     def ending(self, modules: Sequence[nn.Module]) -> AbstractContextManager[None]:
-        """Inside, the weights of these modules are there, and no layer's."""
+        """A context in which the weights of these modules are in memory, and no layer's."""
         self.forget()
         wanted = {id(m) for module in modules for m in module.modules()}
         return self._outside_layers(lambda owner: id(owner) in wanted)
@@ -229,7 +229,7 @@ class ShardedWeights:
             for name, own in module._buffers.items():
                 module._buffers[name] = None if own is None else own.to(self._device)
 
-    def _make_room(self) -> None:
+    def _make_buffers(self) -> None:
         if len(self._raw):
             return
         pinned = self._device.type == "cuda"

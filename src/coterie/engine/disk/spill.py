@@ -1,4 +1,4 @@
-"""Live states that main memory has no room for wait in files."""
+"""Live states that main memory cannot hold wait in files."""
 
 import tempfile
 import weakref
@@ -40,15 +40,15 @@ class Spill:
     """Keeps states in memory while they fit, and in files beyond.
 
     Args:
-        room: Bytes of states that may stay in memory.
+        memory: Bytes of states that may stay in memory.
         folder: Where the files go; by default the system's folder for temporary files.
 
     Attributes:
         written: Bytes written so far.
     """
 
-    def __init__(self, room: int, folder: Path | None = None) -> None:
-        self.room, self.written = room, 0
+    def __init__(self, memory: int, folder: Path | None = None) -> None:
+        self.memory, self.written = memory, 0
         self._held = 0
         self._folder = tempfile.TemporaryDirectory(prefix="coterie-", dir=folder)
 
@@ -56,7 +56,7 @@ class Spill:
         """The state as it can be kept: itself, or a file it was written to."""
         state = state.to("cpu")
         size = state.numel() * state.element_size()
-        if self._held + size <= self.room:
+        if self._held + size <= self.memory:
             self._held += size
             weakref.finalize(state, self._forget, size)
             return state

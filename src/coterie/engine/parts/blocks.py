@@ -100,13 +100,13 @@ class BlockSteps:
         """Hold every layer against its two blocks, one after the other."""
         prelude = self.prelude(tokens)
         state = prelude.embedded
-        room = 1e-5 if state.dtype in (torch.float32, torch.float64) else 1e-2
+        allowed = 1e-5 if state.dtype in (torch.float32, torch.float64) else 1e-2
         for layer in range(self._whole.stack.n_players):
             # Copies, for some layers add to their input in place.
             whole = self._whole.run(prelude, layer, state.clone(), 0, 1)
             between = self.run(prelude, 2 * layer, state.clone(), 0, 1)
             apart = self.run(prelude, 2 * layer + 1, between, 0, 1)
-            if not (apart - whole).abs().max() <= room * (whole - state).abs().max():
+            if not (apart - whole).abs().max() <= allowed * (whole - state).abs().max():
                 raise NotReplayable(
                     f"layer {layer} is not its attention followed by its feed-forward block"
                 )

@@ -18,7 +18,10 @@ CAP_FIELDS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_c
 SCALE_FIELDS = ("logit_scale", "lm_head_multiplier", "logits_scaling", "output_multiplier_scale")
 
 ENOUGH_TOKENS = 64
-"""Of a text, to find the head by: it treats all places alike, and a table of logits is large."""
+"""Tokens of a text on which the head is found.
+
+It treats all places alike, and each token brings logits as wide as the vocabulary.
+"""
 
 
 @dataclass(frozen=True, eq=False)

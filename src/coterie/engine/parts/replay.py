@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from transformers import PretrainedConfig, PreTrainedModel
 
-from coterie.engine.parts.layers import LayerStack, NotReplayable, Prelude, leading, running_apart
+from coterie.engine.parts.layers import (
+    LayerStack,
+    LayerWeights,
+    NotReplayable,
+    Prelude,
+    leading,
+    running_apart,
+)
 from coterie.models.loaded.routing import Forward, input_device, patched
 from coterie.models.loaded.stack import Stack
 from coterie.models.tolerance import tolerance
@@ -84,14 +91,26 @@ def check_replay(model: PreTrainedModel, layers: LayerStack, tokens: Tensor) -> 
 
         return run
 
-    watching = {one: watched(i, one.forward) for i, one in enumerate(stack.layers[: last + 1])}
-    there = nullcontext() if weights is None else weights.beginning()
-    with there, patched(watching), torch.no_grad(), suppress(_SeenEnough):
-        model(input_ids=tokens.to(input_device(model)), use_cache=False)
+    watching: dict[nn.Module, Forward] = {
+        one: watched(i, one.forward) for i, one in enumerate(stack.layers[: last + 1])
+    }
+    _run_watched(model, tokens, watching, weights)
     worst = max(gaps, default=1.0, key=lambda gap: 1e30 if gap != gap else gap)
     if not worst <= tolerance(model.dtype).states:
         raise NotReplayable(f"its layers, run apart, differ from the model by {worst:.2g}")
     return worst
+
+
+def _run_watched(
+    model: PreTrainedModel,
+    tokens: Tensor,
+    watching: dict[nn.Module, Forward],
+    weights: LayerWeights | None,
+) -> None:
+    """Run the model as far as its last layer, each layer by the forward that watches it."""
+    there = nullcontext() if weights is None else weights.beginning()
+    with there, patched(watching), torch.no_grad(), suppress(_SeenEnough):
+        model(input_ids=tokens.to(input_device(model)), use_cache=False)
 
 
 def _apart(layers: LayerStack, prelude: Prelude, layer: int, given: Tensor) -> Tensor:

@@ -55,6 +55,17 @@ def grouped(pieces: list[Piece], max_shard_bytes: int) -> list[list[Piece]]:
 def write_shards(
     shards: list[list[Piece]], output: Path, metadata: dict[str, str], progress: Progress | None
 ) -> tuple[str, ...]:
+    """Write tensors into files named as transformers names them; several get an index.
+
+    Args:
+        shards: The tensors of each file, in order.
+        output: The folder to write into.
+        metadata: Goes into the header of each file.
+        progress: Told the bytes written and the bytes in all.
+
+    Returns:
+        The names of the files.
+    """
     total = sum(piece.entry.n_bytes for shard in shards for piece in shard)
     done = 0
 

@@ -25,7 +25,7 @@ from coterie.plain import Json
 from coterie.rivals import Rewrite
 from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.speed import Load, measure_speed
-from coterie.scores.tasks import score_tasks
+from coterie.scores.tasks import TaskSettings, score_tasks
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.defaults import context_of
 from coterie.verbs.shared.progress import Progress
@@ -129,9 +129,11 @@ class Judge:
                 members,
                 model,
                 tokenizer,
-                limit=self.limit,
-                bos=workspace.request.bos_policy(),
-                context=context_of(workspace.prepared.source),
+                TaskSettings(
+                    limit=self.limit,
+                    bos=workspace.request.bos_policy(),
+                    context=context_of(workspace.prepared.source),
+                ),
             )
             scores[group] = [score.as_json() for score in found]
         return scores

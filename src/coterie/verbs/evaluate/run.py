@@ -23,7 +23,7 @@ from coterie.report.schema.evaluate import Judgement
 from coterie.scores.perplexity import PRESETS, running_windows
 from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.task_definitions import PAPER_TASKS, load_groups
-from coterie.scores.tasks import TaskScores, score_tasks, task_fingerprint
+from coterie.scores.tasks import TaskScores, TaskSettings, score_tasks, task_fingerprint
 from coterie.store.observations import Store, default_path
 from coterie.texts.packing import SequenceFormat, check_length
 from coterie.texts.sets import TextSet
@@ -190,10 +190,12 @@ def _on_task(
             {name: task},
             subject.model,
             subject.tokenizer,
-            limit=request.limit,
-            batch_size=request.batch,
-            bos=request.bos_policy(),
-            context=context_of(subject.source),
+            TaskSettings(
+                request.limit,
+                request.batch,
+                bos=request.bos_policy(),
+                context=context_of(subject.source),
+            ),
         )
         known = book.write_note(number, "scores", found.as_json())
     assert isinstance(known, Mapping)

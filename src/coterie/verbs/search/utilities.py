@@ -20,7 +20,7 @@ from coterie.report.schema.search import BudgetPart, UtilityPart
 from coterie.report.schema.utilities import UtilityReport
 from coterie.scores.task_definitions import load_tasks
 from coterie.scores.task_game import Measure, MixedGame, Scaled, TaskGame, WeightedUtility
-from coterie.scores.tasks import task_fingerprint
+from coterie.scores.tasks import TaskSettings, task_fingerprint
 from coterie.store.stored_game import StoredGame
 from coterie.verbs.evaluate.run import tokenizer_identity
 from coterie.verbs.search.paper import PaperStudy
@@ -164,9 +164,9 @@ def game_of_task(workspace: Workspace, name: str, task: "Task") -> StoredGame:
         workspace.model,
         load_tokenizer(source),
         workspace.stack,
-        limit=limit,
-        bos=workspace.request.bos_policy(),
-        context=context_of(source),
+        settings=TaskSettings(
+            limit=limit, bos=workspace.request.bos_policy(), context=context_of(source)
+        ),
     )
     number = book.game(
         {

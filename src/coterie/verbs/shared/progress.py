@@ -11,7 +11,13 @@ class Progress(Protocol):
         ...
 
     def step(self, stage: str, done: int, total: int) -> None:
-        """Say how far a stage has come."""
+        """Say how far a stage has come.
+
+        Args:
+            stage: What is being done.
+            done: Steps that are done.
+            total: Steps in all.
+        """
         ...
 
 
@@ -22,4 +28,10 @@ class NoProgress:
         """Nothing."""
 
     def step(self, stage: str, done: int, total: int) -> None:
-        """Nothing."""
+        """Nothing.
+
+        Args:
+            stage: What is being done.
+            done: Steps that are done.
+            total: Steps in all.
+        """
