@@ -25,7 +25,11 @@ def unit(kind: str, *, plural: bool = False) -> str:
 
 
 def label(kind: Kind, player: int) -> str:
-    """A player's name: `3` for a layer, `3.attention` and `3.mlp` for its blocks."""
+    """A player's name: `3` for a layer, `3.attention` and `3.mlp` for its blocks.
+
+    >>> label("layer", 3), label("sublayer", 6), label("sublayer", 7)
+    ('3', '3.attention', '3.mlp')
+    """
     if not (blocks := BLOCKS[kind]):
         return str(player)
     return f"{player // len(blocks)}.{blocks[player % len(blocks)]}"
@@ -37,13 +41,19 @@ def named(label: str) -> str:
 
 
 def players(labels: Sequence[str]) -> str:
-    """Players by name, runs of layers joined: `0-3, 7`, or `0-3.attention, 5.mlp`."""
+    """Players by name, runs of layers joined.
+
+    >>> players(["0", "1", "2", "7"])
+    '0-2, 7'
+    >>> players(["0.attention", "1.attention", "5.mlp"])
+    '0-1.attention, 5.mlp'
+    """
     parts = [label.partition(".") for label in labels]
-    told = []
+    named_runs = []
     for block in dict.fromkeys(block for _, _, block in parts):
         runs = _runs([int(layer) for layer, _, of in parts if of == block])
-        told += [f"{run}.{block}" if block else run for run in runs]
-    return ", ".join(told) or "none"
+        named_runs += [f"{run}.{block}" if block else run for run in runs]
+    return ", ".join(named_runs) or "none"
 
 
 def _runs(numbers: Sequence[int]) -> list[str]:

@@ -44,7 +44,7 @@ class QuantizationJob(TypedDict):
     """Whether the model's own Python files may run."""
 
 
-def main(folder: Path) -> None:
+def run_job(folder: Path) -> None:
     """Quantise, save, read back, and judge before and after."""
     job: QuantizationJob = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     texts = load_file(folder / "texts.safetensors")
@@ -199,4 +199,4 @@ def logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    run_job(Path(sys.argv[1]))

@@ -4,7 +4,11 @@ import math
 
 
 def count(number: float) -> str:
-    """1,234 · 12.3 k · 4.56 M · 7.89 G: three significant digits above ten thousand."""
+    """A count in few characters: three significant digits above ten thousand.
+
+    >>> count(1234), count(12_345), count(4_560_000)
+    ('1,234', '12.3 k', '4.56 M')
+    """
     if abs(number) < 10_000:
         return f"{number:,.0f}"
     power = min(4, int(math.log10(abs(number)) // 3))
@@ -17,7 +21,11 @@ def size(number_of_bytes: float) -> str:
 
 
 def seconds(number: float) -> str:
-    """8.1 s · 3 min 20 s · 2 h 5 min."""
+    """A duration in few characters.
+
+    >>> seconds(8.1), seconds(200), seconds(7500)
+    ('8.1 s', '3 min 20 s', '2 h 5 min')
+    """
     if number < 60:
         return f"{number:.1f} s"
     minutes, rest = divmod(round(number), 60)

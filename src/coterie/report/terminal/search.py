@@ -38,7 +38,9 @@ def _choice(choice: ChoicePart, record: Record, out: Console) -> None:
         _finalists(here[0], choice.unit or NATS, out)
     else:
         _front(here, choice.unit or NATS, out)
-        inside = "each lies inside the next larger one" if choice.nested else "they are no nest"
+        inside = "each coalition lies inside the next larger one"
+        if not choice.nested:
+            inside = "not every coalition lies inside the next larger one"
         out.print(f"[dim]{inside}[/dim]")
     out.print(f"[dim]by {record.search.method}; decided on {where}[/dim]")
     if choice.remark:

@@ -83,7 +83,17 @@ def assemble(
     cells: Sequence[Cell],
     identity: Mapping[str, Json],
 ) -> Comparison:
-    """The whole report."""
+    """The whole report.
+
+    Args:
+        request: What was asked.
+        workspace: The model that was played with.
+        prepared: The texts, before any method took fewer of them.
+        texts: What judges, by name: the calibration texts and the held-out ones of each length.
+        full: How the model itself was judged.
+        cells: How every method was, at every size and seed.
+        identity: What decides the answer.
+    """
     second = prepared.second
     n_second = 0 if second is None else second.n_sequences
     frame = _Frame(texts, floor_nll(workspace.calibration.engine.vocabulary), full, n_second)

@@ -68,9 +68,11 @@ def prune(
     again and nothing is done.
 
     Args:
+        request: The model, how much of it goes, and how hard to look.
         output: Folder for the checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.
         store: SQLite file of observations; None is the user's cache.
+        progress: Told how far the run has come; None tells nobody.
 
     Raises:
         UserError: something asked cannot be done, in one line; nothing was written.

@@ -24,7 +24,14 @@ from coterie.verbs.shared.workspace import Workspace
 def searched_record(
     kind: str, workspace: Workspace, searched: PaperStudy, output: Path | None = None
 ) -> Record:
-    """The record of a finished study."""
+    """The record of a finished study by the paper's method.
+
+    Args:
+        kind: The verb: ``prune`` or ``values``.
+        workspace: The model that was played with.
+        searched: The study and what it cost.
+        output: Folder of the checkpoint, where one is written.
+    """
     study = searched.study
     record = opening_record(kind, workspace, study, output)
     record.strata = [
@@ -51,7 +58,15 @@ def chosen_record(
     output: Path | None = None,
     near: LocalContributions | None = None,
 ) -> Record:
-    """The record of a finished search: the choice, and contributions near it where known."""
+    """The record of a finished search: the choice, and contributions near it where known.
+
+    Args:
+        kind: The verb: ``prune`` or ``values``.
+        workspace: The model that was played with.
+        found: What the search chose, with its finalists.
+        output: Folder of the checkpoint, where one is written.
+        near: Contributions estimated from the coalitions that the search asked for.
+    """
     if found.searched is not None:
         return searched_record(kind, workspace, found.searched, output)
     record = opening_record(kind, workspace, None, output)

@@ -40,6 +40,7 @@ def check_output(output: Path, *, overwrite: bool, source: Path | None = None) -
     """Refuse a place that is taken or cannot be written, before anything is computed.
 
     Args:
+        output: Folder for the checkpoint.
         overwrite: A checkpoint that is there may be replaced.
         source: Folder of the model that is read; it is never replaced.
 
@@ -93,7 +94,9 @@ def written_aside(output: Path, *, overwrite: bool = True) -> Iterator[Path]:
     try:
         yield partial
         if not overwrite and place.is_dir() and any(place.iterdir()):
-            raise UserError(f"--output {output} was filled by another run meanwhile")
+            raise UserError(
+                f"--output {output} was filled by another run while this one was working: name another folder"
+            )
         _exchange(place, partial, old)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

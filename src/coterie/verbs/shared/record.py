@@ -38,7 +38,14 @@ _UNITS = {"ppl-ratio": "share of the full model's 1/perplexity", "log-loss": "na
 def opening_record(
     kind: str, workspace: Workspace, study: Study | None = None, output: Path | None = None
 ) -> Record:
-    """The parts every verb has: request, model, texts, search, provenance."""
+    """The parts every verb has: request, model, texts, search, provenance.
+
+    Args:
+        kind: The verb, or ``plan``.
+        workspace: The model that is played with.
+        study: A finished study, whose settings are told; None where there is none.
+        output: Folder of the checkpoint, where one is written.
+    """
     return Record(
         kind=kind,
         command=workspace.request.command(output),
@@ -56,7 +63,9 @@ def cut_part(coalition: Coalition, estimate: Estimate | None, kind: Kind) -> Cut
     """Which players go and which stay, 0-based, and how clear the closest call was.
 
     Args:
+        coalition: Boolean row ``(n_players,)``: True stays.
         estimate: Contributions whose lowest were cut; None where coalitions were compared whole.
+        kind: What a player is.
     """
     kept, removed = np.flatnonzero(coalition), np.flatnonzero(~coalition)
     return CutPart(
@@ -93,7 +102,15 @@ def model_part(workspace: Workspace) -> ModelPart:
 def named_part(
     source: Source, architecture: str, stack: str, n_players: int, kind: Kind
 ) -> ModelPart:
-    """A source as a record names it, none of its players locked."""
+    """A source as a record names it, none of its players locked.
+
+    Args:
+        source: The files of the model.
+        architecture: Name of its class.
+        stack: Where its layers are: ``model.layers``.
+        n_players: How many players there are.
+        kind: What a player is.
+    """
     nowhere_else = source.revision is None or source.name == REFERENCE
     return ModelPart(
         name=source.name,
@@ -128,7 +145,15 @@ def _search(workspace: Workspace, study: Study | None) -> SearchPart:
 def contributions_part(
     estimate: Estimate, utility: str, replicates: int, n_base: int, kind: Kind
 ) -> ContributionsPart:
-    """Every player's contribution, its errors by source and its interval."""
+    """Every player's contribution, its errors by source and its interval.
+
+    Args:
+        estimate: Values and standard errors, ``(n_players,)`` each.
+        utility: What values are in, by the name of the utility.
+        replicates: Refits of the surrogate behind the standard errors.
+        n_base: Coalitions whose marginal contributions were averaged.
+        kind: What a player is.
+    """
     low, high = estimate.interval(CONFIDENCE)
     texts: Sequence[float] = (
         [math.nan] * len(estimate.values)
@@ -160,7 +185,13 @@ def contributions_part(
 def fidelity_part(
     fidelity: Fidelity, size: int | None, requested: Agreement | None
 ) -> FidelityPart:
-    """A surrogate's held-out fidelity, and that at the size that was asked for."""
+    """A surrogate's held-out fidelity, and that at the size that was asked for.
+
+    Args:
+        fidelity: By cross-validation, overall and by size.
+        size: Players kept that were asked for, if any.
+        requested: Agreement on coalitions of that size; None where too few were observed.
+    """
     return FidelityPart(
         how=f"{fidelity.surrogate}, {fidelity.folds}-fold cross-validation",
         overall=_agreement(fidelity.overall),

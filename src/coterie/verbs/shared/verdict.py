@@ -29,7 +29,13 @@ def perplexity(losses: Vector, documents: Indices) -> PerplexityPart:
 
 
 def difference(before: Vector, after: Vector, texts: TextSet) -> DifferencePart:
-    """After minus before, sequence by sequence."""
+    """After minus before, sequence by sequence.
+
+    Args:
+        before: Losses of one model, ``(n_sequences,)``, nats per token.
+        after: The other's, on the same sequences.
+        texts: The sequences; errors are taken over their documents.
+    """
     change, error = clustered_mean(after - before, texts.documents)
     return DifferencePart(nll=change, error=error, documents=len(np.unique(texts.documents)))
 
@@ -40,8 +46,10 @@ def verdict_part(
     """Full model against the smaller one, paired sequence by sequence.
 
     Args:
-        before: Losses of the full model, ``(n_sequences,)``, nats per token; ``after`` the other's.
+        before: Losses of the full model, ``(n_sequences,)``, nats per token.
+        after: The other's, on the same sequences.
         seen: What was observed of the other, ``(1, n_sequences)``.
+        texts: The held-out sequences.
         not_finite: Observations that were no number and were read as the floor.
     """
     first, second = (perplexity(losses, texts.documents) for losses in (before, after))
@@ -57,7 +65,13 @@ def verdict_part(
 
 
 def recovered(full: Vector, before: Vector, after: Vector) -> float | None:
-    """Share of the cut's cost that came back; None where the cut had cost nothing."""
+    """Share of the cut's cost that came back; None where the cut had cost nothing.
+
+    Args:
+        full: Losses of the full model, ``(n_sequences,)``, nats per token.
+        before: Those of the cut one.
+        after: Those of the healed one.
+    """
     cost = float(before.mean() - full.mean())
     return float(before.mean() - after.mean()) / cost if cost > 0 else None
 

@@ -23,7 +23,13 @@ every refit too."""
 
 
 def estimated_record(workspace: Workspace, estimate: Estimate, ledger: Ledger) -> Record:
-    """The record of contributions estimated from the true game, without a surrogate."""
+    """The record of contributions estimated from the true game, without a surrogate.
+
+    Args:
+        workspace: The model that was played with.
+        estimate: Values and standard errors, ``(n_players,)`` each.
+        ledger: What was asked of the game.
+    """
     record = opening_record("values", workspace)
     asked, _ = ledger.seen()
     spent = workspace.calibration.engine.spent
