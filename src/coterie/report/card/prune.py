@@ -2,6 +2,7 @@
 
 from coterie import players as p
 from coterie.report import words as w
+from coterie.report.card.metadata import metadata
 from coterie.report.schema.basics import TextPart
 from coterie.report.schema.contributions import ContributionsPart
 from coterie.report.schema.part import known
@@ -23,8 +24,9 @@ def model_card(record: Record, licence: dict[str, str]) -> str:
     size, search, spent = known(record.size), record.search, known(record.budget)
     unit = p.unit(model.player_kind)
     removed, kept = p.players(cut.removed_labels), p.players(cut.kept_labels)
+    tags = ["pruned"] if record.runtimes is None else ["pruned", "custom_code"]
     return f"""---
-{_metadata(record, licence)}---
+{metadata(model, licence, tags)}---
 
 # {model.name}, {len(cut.removed)} of {model.players} {unit}s cut
 
@@ -115,16 +117,6 @@ def _finalists(record: Record, choice: ChoicePart) -> str:
     unit = choice.unit or "nats per token"
     head = f"| finalist | cut | behind the winner (paired), {unit} |\n|---|---|---|"
     return "\n".join(["## Finalists", "", head, *rows, ""])
-
-
-def _metadata(record: Record, licence: dict[str, str]) -> str:
-    lines = {"library_name": "transformers", "pipeline_tag": "text-generation"} | licence
-    base = record.model.hub_id
-    if base:
-        lines |= {"base_model": base, "base_model_relation": "finetune"}
-    text = "".join(f"{key}: {value}\n" for key, value in lines.items())
-    custom = "- custom_code\n" if record.runtimes is not None else ""
-    return f"{text}tags:\n- coterie\n- pruned\n{custom}"
 
 
 def _loading(record: Record) -> str:

@@ -1,6 +1,7 @@
 """The record of a sparse checkpoint as its model card."""
 
 from coterie.report import words as w
+from coterie.report.card.metadata import metadata
 from coterie.report.schema.part import known
 from coterie.report.schema.sparsify import SparsityRecord
 from coterie.report.terminal.sparsify import RUNTIMES, _asked, _inputs, _text
@@ -14,21 +15,13 @@ def sparsity_card(record: SparsityRecord, licence: dict[str, str]) -> str:
     """
     model, sparse, verdict = record.model, record.sparsity, known(record.verdict)
     before, after, change = verdict.before, verdict.after, verdict.difference
-    lines = {"library_name": "transformers", "pipeline_tag": "text-generation"} | licence
-    if model.hub_id:
-        lines |= {"base_model": model.hub_id, "base_model_relation": "finetune"}
-    metadata = "".join(f"{key}: {value}\n" for key, value in lines.items())
     rows = "\n".join(
         f"| {u.unit} | {w.or_dash(u.contribution, '{:.4f}')} | {u.asked:.4f} "
         f"| {'cut' if u.cut else format(u.realised, '.4f')} |"
         for u in sparse.units
     )
     return f"""---
-{metadata}tags:
-- coterie
-- pruned
-- sparse
----
+{metadata(model, licence, ["pruned", "sparse"])}---
 
 # {model.name}, {_asked(sparse)}
 

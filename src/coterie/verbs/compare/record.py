@@ -74,26 +74,33 @@ class _Frame:
         return np.average(workspace, axis=0, weights=weights), int(bad.sum())
 
 
-def assemble(
-    request: CompareRequest,
-    workspace: Workspace,
-    prepared: Prepared,
-    texts: Mapping[str, TextSet],
-    full: Cell,
-    cells: Sequence[Cell],
-    identity: Mapping[str, Json],
-) -> Comparison:
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is compared, and on what.
+
+    Attributes:
+        request: What was asked.
+        prepared: The texts, before any method took fewer of them.
+        texts: What judges, by name: the calibration texts and the held-out ones of each length.
+        identity: What decides the answer.
+    """
+
+    request: CompareRequest
+    prepared: Prepared
+    texts: Mapping[str, TextSet]
+    identity: Mapping[str, Json]
+
+
+def assemble(asked: Asked, workspace: Workspace, full: Cell, cells: Sequence[Cell]) -> Comparison:
     """The whole report.
 
     Args:
-        request: What was asked.
+        asked: What is compared, and on what.
         workspace: The model that was played with.
-        prepared: The texts, before any method took fewer of them.
-        texts: What judges, by name: the calibration texts and the held-out ones of each length.
         full: How the model itself was judged.
         cells: How every method was, at every size and seed.
-        identity: What decides the answer.
     """
+    request, prepared, texts = asked.request, asked.prepared, asked.texts
     second = prepared.second
     n_second = 0 if second is None else second.n_sequences
     frame = _Frame(texts, floor_nll(workspace.calibration.engine.vocabulary), full, n_second)
@@ -108,7 +115,7 @@ def assemble(
     return Comparison(
         kind="compare",
         command=request.command(),
-        identity=dict(identity),
+        identity=dict(asked.identity),
         model=workspace.prepared.source.name,
         fingerprint=workspace.prepared.source.fingerprint(),
         architecture=type(workspace.model).__name__,

@@ -26,7 +26,7 @@ from coterie.texts.sets import TextSet
 from coterie.verbs.compare.judge import Judge
 from coterie.verbs.compare.methods import methods, play, ranks
 from coterie.verbs.compare.output import check_place, ended_comparison, write_comparison
-from coterie.verbs.compare.record import Cell, assemble
+from coterie.verbs.compare.record import Asked, Cell, assemble
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.texts import judging_texts
 from coterie.verbs.shared.finished import FinishedRun
@@ -217,7 +217,8 @@ def _run(
             play_on(workspace, few)
     with open_workspace(part, store=store, progress=progress) as workspace:
         full = play_on(workspace, members).full()
-        return assemble(request, workspace, prepared, judge.texts, full, cells, identity)
+        asked = Asked(request, prepared, judge.texts, identity)
+        return assemble(asked, workspace, full, cells)
 
 
 def _parts(

@@ -95,7 +95,8 @@ def written_aside(output: Path, *, overwrite: bool = True) -> Iterator[Path]:
         yield partial
         if not overwrite and place.is_dir() and any(place.iterdir()):
             raise UserError(
-                f"--output {output} was filled by another run while this one was working: name another folder"
+                f"--output {output} was filled by another run while this one was working: name"
+                " another folder"
             )
         _exchange(place, partial, old)
     finally:
