@@ -32,9 +32,9 @@ from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.quantize import quantize
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.texts import held_out_texts
-from coterie.verbs.options.texts import Judging
+from coterie.verbs.options.texts import JudgingOptions
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.run import prune
+from coterie.verbs.prune.run import prune_layers
 from coterie.verbs.prune.stages import After, prune_and_after
 from coterie.verbs.shared.output import read_record
 from coterie.verbs.shared.progress import NoProgress
@@ -76,7 +76,7 @@ def make(row: str, options: argparse.Namespace) -> None:
     judged = {"calibration": options.calibration or default, "held_out": options.held_out}
     store, device = work / "store.sqlite", request.device
     if row == "cut":
-        prune(request, output=place, store=store)
+        prune_layers(request, output=place, store=store)
     elif row == "healed":
         order = HealRequest(
             str(work / "cut"),
@@ -133,7 +133,7 @@ def judging(options: argparse.Namespace) -> TextSet:
     """The held-out sequences of the cut, or those of the same words where nothing is cut yet."""
     source = resolve(options.model)
     record = read_record(options.work / "cut")
-    judges = Judging(calibration=options.calibration, held_out=options.held_out)
+    judges = JudgingOptions(calibration=options.calibration, held_out=options.held_out)
     return held_out_texts(judges, record, source.name, source, load_tokenizer(source))
 
 

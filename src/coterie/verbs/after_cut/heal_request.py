@@ -12,7 +12,7 @@ from coterie.verbs.options.declare import Option, Options
 from coterie.verbs.options.machine import Device
 from coterie.verbs.options.search import Seed
 from coterie.verbs.options.source import Model, Trust
-from coterie.verbs.options.texts import Judging, Lesson
+from coterie.verbs.options.texts import JudgingOptions, Lesson
 
 
 def _modes() -> Iterable[str]:
@@ -22,7 +22,7 @@ def _modes() -> Iterable[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teacher(Options):
+class TeacherOptions(Options):
     """Who teaches."""
 
     teacher: Annotated[
@@ -102,7 +102,7 @@ class Learning(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HealRequest(Trust, Device, Seed, Judging, Learning, Lesson, Teacher, Model):
+class HealRequest(Trust, Device, Seed, JudgingOptions, Learning, Lesson, TeacherOptions, Model):
     """How to heal a checkpoint.
 
     Args:
@@ -149,7 +149,7 @@ class HealRequest(Trust, Device, Seed, Judging, Learning, Lesson, Teacher, Model
         return judges_as_json(super().as_json())
 
 
-def check_teacher(teacher: Teacher, seams: float) -> None:
+def check_teacher(teacher: TeacherOptions, seams: float) -> None:
     """Refuse what a cache of the teacher's predictions cannot give.
 
     Args:

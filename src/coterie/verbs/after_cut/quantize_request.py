@@ -8,7 +8,7 @@ from coterie.verbs.after_cut.judging import JUDGED_AS_THE_CUT, judges_as_json
 from coterie.verbs.options.declare import Option, Options
 from coterie.verbs.options.machine import Device
 from coterie.verbs.options.source import Model, Revision, Trust
-from coterie.verbs.options.texts import Judging, Lesson
+from coterie.verbs.options.texts import JudgingOptions, Lesson
 
 if TYPE_CHECKING:
     from coterie.quantization.environment import Environment
@@ -42,7 +42,7 @@ class Scheming(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizeRequest(Lesson, Revision, Trust, Device, Judging, Scheming, Model):
+class QuantizeRequest(Lesson, Revision, Trust, Device, JudgingOptions, Scheming, Model):
     """Which checkpoint, in which scheme, judged on which text.
 
     Args:

@@ -18,7 +18,7 @@ from coterie.texts.packing import BOS_POLICIES, SequenceFormat, encode
 from coterie.texts.recipe import CALIBRATION_ON_HUB, TextRecipe
 from coterie.texts.sets import TextSet, pack
 from coterie.texts.specs import Document, TextSource, read_documents
-from coterie.verbs.options.texts import Judging
+from coterie.verbs.options.texts import JudgingOptions
 from coterie.verbs.shared.defaults import context_of
 from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, LENGTH, SEQUENCES
 
@@ -26,7 +26,7 @@ TRAINING = "the modules the reference model was trained on"
 
 
 def held_out_texts(
-    asked: Judging,
+    asked: JudgingOptions,
     record: CheckpointRecord | None,
     full: str,
     model: Model,

@@ -9,7 +9,7 @@ from coterie.plain import Json
 from coterie.verbs.options.declare import Option, Options, check_choice
 from coterie.verbs.options.forms import NAMES, NUMBERS
 from coterie.verbs.options.machine import Device, Dtype, check_one_device
-from coterie.verbs.options.search import Search, Time
+from coterie.verbs.options.search import SearchOptions, Time
 from coterie.verbs.options.source import Model, Revision, Trust
 from coterie.verbs.options.tasks import Tasks, check_limit
 from coterie.verbs.options.texts import Texts
@@ -59,7 +59,9 @@ class Contest(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareRequest(Tasks, Contest, Trust, Dtype, Device, Search, Time, Texts, Revision, Model):
+class CompareRequest(
+    Tasks, Contest, Trust, Dtype, Device, SearchOptions, Time, Texts, Revision, Model
+):
     """Which methods, at which sizes, on which model and texts.
 
     Args:

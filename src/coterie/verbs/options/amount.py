@@ -32,7 +32,7 @@ class Amount(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Targets(Amount):
+class TargetOptions(Amount):
     """Or what the cut model must meet; as little as possible is cut for it."""
 
     target_params: Annotated[
@@ -60,12 +60,12 @@ class Targets(Amount):
 
     def amounts(self) -> list[str]:
         """The options that say how much, of those that were given."""
-        return given(self, Targets)
+        return given(self, TargetOptions)
 
     @property
     def target(self) -> str | None:
         """The name of the target that was given."""
-        names = (one.name for one in declared(Targets) if one.name.startswith("target"))
+        names = (one.name for one in declared(TargetOptions) if one.name.startswith("target"))
         return next((name for name in names if getattr(self, name) is not None), None)
 
 

@@ -34,7 +34,7 @@ class Stored(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint(Options):
+class CheckpointOptions(Options):
     """Where a checkpoint is written."""
 
     output: Annotated[Path, Option("--output", "DIR", "Folder for the checkpoint.", short="-o")]
@@ -59,10 +59,10 @@ class StoredRun(Report, Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointRun(Report, Checkpoint):
+class CheckpointRun(Report, CheckpointOptions):
     """A run that writes a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchRun(Report, DryRun, Stored, Checkpoint):
+class SearchRun(Report, DryRun, Stored, CheckpointOptions):
     """A run that observes coalitions and writes a checkpoint, or states the work."""

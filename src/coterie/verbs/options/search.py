@@ -57,7 +57,7 @@ class Players(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(Options):
+class MethodOptions(Options):
     """How the coalition that stays is chosen."""
 
     method: Annotated[
@@ -95,7 +95,7 @@ class Seed(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search(Seed):
+class SearchOptions(Seed):
     """How hard to look, and what stays whatever happens."""
 
     budget: Annotated[
@@ -115,7 +115,7 @@ class Search(Seed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contributions(Options):
+class ContributionOptions(Options):
     """What is estimated of the players, and how."""
 
     front: Annotated[
@@ -162,7 +162,7 @@ class Contributions(Options):
     ] = False
 
 
-def check_contributions(asked: Contributions, method: str, amounts: list[str]) -> None:
+def check_contribution_options(asked: ContributionOptions, method: str, amounts: list[str]) -> None:
     """Refuse what cannot be estimated together.
 
     Args:

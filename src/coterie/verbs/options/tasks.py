@@ -45,7 +45,7 @@ class Tasks(TasksFolder):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Utility(TasksFolder):
+class UtilityOptions(TasksFolder):
     """What a coalition is worth, where it is not the loss alone."""
 
     utility: Annotated[
@@ -74,7 +74,7 @@ def check_limit(limit: int | None) -> None:
         raise UserError(f"--limit {limit} leaves no item to score: give at least 1")
 
 
-def check_utility(asked: Utility) -> None:
+def check_utility(asked: UtilityOptions) -> None:
     """Refuse a mix that cannot be read, and items of tasks where none are asked for.
 
     Raises:

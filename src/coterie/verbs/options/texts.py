@@ -11,7 +11,7 @@ _BOS: tuple[BosPolicy, ...] = get_args(BosPolicy)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judging(Options):
+class JudgingOptions(Options):
     """The text that chose a cut, and the text that judges."""
 
     calibration: Annotated[
@@ -64,7 +64,7 @@ class Bos(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Texts(Bos, Judging):
+class Texts(Bos, JudgingOptions):
     """The sequences that choose, and those that judge."""
 
     sequences: Annotated[

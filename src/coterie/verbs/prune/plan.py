@@ -21,7 +21,7 @@ from coterie.verbs.shared.settings import size_asked, task_of
 from coterie.verbs.shared.workspace import Workspace, open_workspace
 
 
-def prune_plan(
+def plan_layers(
     request: PruneRequest,
     *,
     output: Path | str,

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from coterie.errors import UserError
 from coterie.game.search.methods import SEARCH_METHODS
-from coterie.verbs.options.amount import Targets
+from coterie.verbs.options.amount import TargetOptions
 from coterie.verbs.options.declare import Option, Options
 from coterie.verbs.shared.request import Request
 
@@ -49,7 +49,7 @@ class Following(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruneRequest(Following, Targets, Request):
+class PruneRequest(Following, TargetOptions, Request):
     """Which model, how much of it goes, on which texts, and how hard to look.
 
     Args:

@@ -54,7 +54,7 @@ class _Judged:
     proof: CutProof
 
 
-def prune(
+def prune_layers(
     request: PruneRequest,
     *,
     output: Path | str,

@@ -6,7 +6,7 @@ from coterie.report.schema.part import known
 from coterie.report.schema.plan import PlanPart, StagePart
 from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal_request import HealRequest
-from coterie.verbs.prune.plan import prune_plan
+from coterie.verbs.prune.plan import plan_layers
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import After, command
 from coterie.verbs.shared.output import check_output
@@ -43,7 +43,9 @@ def plan_and_after(
     after.check(request)
     output = Path(output)
     check_output(output, overwrite=overwrite)
-    record = prune_plan(request, output=output, overwrite=overwrite, store=store, progress=progress)
+    record = plan_layers(
+        request, output=output, overwrite=overwrite, store=store, progress=progress
+    )
     record.command = command(request, after, output)
     part, length = known(record.plan), record.calibration.length
     part.stages = stages(part, after, record.model.players, length)

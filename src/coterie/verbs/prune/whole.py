@@ -35,7 +35,7 @@ def prune(
     """
     progress = progress or NoProgress()
     if not request.has_more_stages:
-        return run.prune(
+        return run.prune_layers(
             request, output=output, overwrite=overwrite, store=store, progress=progress
         )
     record = stages.prune_and_after(
@@ -72,7 +72,7 @@ def prune_plan(
     progress = progress or NoProgress()
     if not request.has_more_stages:
         return Result(
-            plan.prune_plan(
+            plan.plan_layers(
                 request, output=output, overwrite=overwrite, store=store, progress=progress
             )
         )

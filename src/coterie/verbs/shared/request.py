@@ -7,7 +7,7 @@ from coterie.errors import UserError
 from coterie.game.estimation.estimators import ESTIMATORS
 from coterie.game.search.methods import SEARCH_METHODS
 from coterie.plain import Json
-from coterie.verbs.options.amount import Amount, Targets, check_amount, players_to_remove
+from coterie.verbs.options.amount import Amount, TargetOptions, check_amount, players_to_remove
 from coterie.verbs.options.declare import as_left_out
 from coterie.verbs.options.machine import (
     SEVERAL_DEVICES,
@@ -19,14 +19,14 @@ from coterie.verbs.options.machine import (
 )
 from coterie.verbs.options.search import (
     SURROGATES,
-    Contributions,
-    Method,
+    ContributionOptions,
+    MethodOptions,
     Players,
-    Search,
+    SearchOptions,
     Time,
 )
 from coterie.verbs.options.source import Model, Revision, Trust, check_revision
-from coterie.verbs.options.tasks import Utility, check_utility
+from coterie.verbs.options.tasks import UtilityOptions, check_utility
 from coterie.verbs.options.texts import Texts
 
 SEQUENCES, LENGTH = 10, 128
@@ -39,21 +39,21 @@ HELD_OUT_SEQUENCES = 64
 """Most sequences that judge, of the same length; fewer where the text has fewer."""
 
 
-_OF_OTHER_VERBS = {**as_left_out(Targets), **as_left_out(Contributions)}
+_OF_OTHER_VERBS = {**as_left_out(TargetOptions), **as_left_out(ContributionOptions)}
 """What a record says of the options that its verb does not take."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request(
-    Utility,
+    UtilityOptions,
     Memory,
     Trust,
     Dtype,
     Device,
-    Search,
+    SearchOptions,
     Time,
     Texts,
-    Method,
+    MethodOptions,
     Players,
     Amount,
     Revision,

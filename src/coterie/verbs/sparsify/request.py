@@ -9,7 +9,7 @@ from coterie.sparsity.levels import Need, Pattern, more, share
 from coterie.sparsity.pruners import PRUNERS, find_pruner
 from coterie.verbs.options.declare import Option, Options
 from coterie.verbs.options.machine import SEVERAL_DEVICES, Device, Dtype, Memory
-from coterie.verbs.options.search import Players, Search
+from coterie.verbs.options.search import Players, SearchOptions
 from coterie.verbs.options.source import Model, Revision, Trust
 from coterie.verbs.options.texts import Texts
 from coterie.verbs.sparsify.rules import RULES, Rule, find_rule
@@ -25,7 +25,7 @@ WINDOW, WIDEST = 5, 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sparsity(Options):
+class SparsityOptions(Options):
     """How sparse, and by what rule."""
 
     sparsity: Annotated[
@@ -96,7 +96,7 @@ class Sparsity(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class SparsifyRequest(
-    Sparsity, Memory, Trust, Dtype, Device, Search, Texts, Players, Revision, Model
+    SparsityOptions, Memory, Trust, Dtype, Device, SearchOptions, Texts, Players, Revision, Model
 ):
     """Which model, how sparse, by what rule, on which texts.
 
@@ -156,7 +156,7 @@ class SparsifyRequest(
 
     def opening(self) -> ValuesRequest:
         """The request that opens the game whose contributions decide."""
-        own = {one.name for one in fields(Sparsity)}
+        own = {one.name for one in fields(SparsityOptions)}
         shared = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
         return ValuesRequest(**shared)
 
@@ -194,7 +194,7 @@ class SparsifyRequest(
 
     def as_json(self) -> dict[str, Json]:
         """The request as plain JSON: that of the game, and how sparse."""
-        own = {one.name: getattr(self, one.name) for one in fields(Sparsity)}
+        own = {one.name: getattr(self, one.name) for one in fields(SparsityOptions)}
         return {**self.opening().as_json(), **own}
 
 

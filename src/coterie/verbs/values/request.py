@@ -5,12 +5,12 @@ from typing import ClassVar
 
 from coterie.errors import UserError
 from coterie.game.estimation.estimators import ESTIMATORS
-from coterie.verbs.options.search import Contributions, check_contributions
+from coterie.verbs.options.search import ContributionOptions, check_contribution_options
 from coterie.verbs.shared.request import Request
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValuesRequest(Contributions, Request):
+class ValuesRequest(ContributionOptions, Request):
     """Which model, on which texts, and what is estimated of its players.
 
     Args:
@@ -47,7 +47,7 @@ class ValuesRequest(Contributions, Request):
             UserError: one clear line about the first thing that is wrong.
         """
         super().check()
-        check_contributions(self, self.method, self.amounts())
+        check_contribution_options(self, self.method, self.amounts())
         estimates = not ESTIMATORS[self.estimator].by_study
         if self.utility is not None and (
             self.front or self.interactions or self.repeats > 1 or estimates
