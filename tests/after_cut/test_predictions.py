@@ -72,7 +72,7 @@ def test_with_the_whole_vocabulary_it_teaches_step_for_step_the_same(
 ):
     if mode == "lora":
         pytest.importorskip("peft", reason="peft is not installed")
-    monkeypatch.setattr(predictions, "_TOKENS", 48)  # three sequences to a file
+    monkeypatch.setattr(predictions, "FORWARD_TOKENS", 48)  # three sequences to a file
     # A rest of one token is that token: the bucket is then no approximation either.
     monkeypatch.setattr(predictions, "_fits_whole", lambda vocabulary, top: vocabulary <= top)
     beside, alone = plain(whole), plain(cut)
@@ -120,7 +120,7 @@ def test_fewer_tokens_never_raise_the_divergence():
 
 
 def test_a_row_is_read_from_its_file(whole, tokens, tmp_path, monkeypatch):
-    monkeypatch.setattr(predictions, "_TOKENS", 48)
+    monkeypatch.setattr(predictions, "FORWARD_TOKENS", 48)
     teacher = filled(tmp_path / "cache", whole, tokens, top=20)
     rows = np.array([7, 0, 4])
     batch = torch.from_numpy(tokens[rows])
@@ -133,7 +133,7 @@ def test_a_row_is_read_from_its_file(whole, tokens, tmp_path, monkeypatch):
 
 
 def test_a_caching_that_was_stopped_goes_on(whole, tokens, tmp_path, monkeypatch):
-    monkeypatch.setattr(predictions, "_TOKENS", 32)
+    monkeypatch.setattr(predictions, "FORWARD_TOKENS", 32)
     straight = filled(tmp_path / "straight", whole, tokens)
 
     def stop(done, total):
