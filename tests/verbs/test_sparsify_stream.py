@@ -173,7 +173,7 @@ def test_pruning_is_stated_by_the_texts_it_is_done_on(home, tmp_path):
         for pruner, sequences in (("wanda", 32), ("sparsegpt", 64))
     )
     assert few.pruning_layer_tokens == 2 * N_LAYERS * 32 * 16
-    assert few.sharing["measuring_layer_tokens"] == few.pruning_layer_tokens
+    assert few.sharing.measuring_layer_tokens == few.pruning_layer_tokens
     assert many.pruning.sequences == 64 and few.calibration.sequences == 8
     hessians = 4 * (6 * 32**2 + 64**2)
     states = 4 * 64 * 16 * 32

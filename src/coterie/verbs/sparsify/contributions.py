@@ -30,7 +30,7 @@ from coterie.verbs.sparsify.request import SparsifyRequest
 EXACT_UP_TO = 10
 """Players for which every coalition is asked unless another method is named."""
 
-MOST_EXACT = 16
+MOST_PLAYERS_EXACTLY = 16
 """Players beyond which exact values are refused."""
 
 PER_PLAYER = 32
@@ -194,7 +194,7 @@ def _window(request: SparsifyRequest, n_players: int, locked: Indices) -> Contri
 
 def _exactly(request: SparsifyRequest, n_players: int, locked: Indices) -> ContributionMethod:
     n_free = n_players - len(locked)
-    if n_free > MOST_EXACT:
+    if n_free > MOST_PLAYERS_EXACTLY:
         raise SparsityError(
             f"exact contributions of {n_free} players take 2^{n_free} coalitions: use "
             "--contributions surrogate or window"

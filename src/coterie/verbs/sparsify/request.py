@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Annotated, ClassVar, Literal, get_args
 
+from coterie.game.estimation.estimators import WINDOW
 from coterie.plain import Json
 from coterie.sparsity.bounds import LEAST, MOST, Bounds, SparsityError
 from coterie.sparsity.levels import Need, Pattern, more, share
@@ -20,8 +21,8 @@ Measuring = Literal["auto", "exact", "surrogate", "window"]
 
 CONTRIBUTIONS: tuple[Measuring, ...] = get_args(Measuring)
 
-WINDOW, WIDEST = 5, 16
-"""Layers in a window of the sliding-window Shapley value: by default, and at most."""
+WIDEST = 16
+"""Layers in a window of the sliding-window Shapley value at most; `WINDOW` by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
