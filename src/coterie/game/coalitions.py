@@ -93,7 +93,13 @@ class Game(Protocol):
 def observe_all(
     game: Game, coalitions: Coalitions, sequences: Indices | None = None
 ) -> Observations:
-    """The whole table, shape ``(n_coalitions, n_sequences)``; repeats are asked once."""
+    """The whole table, shape ``(n_coalitions, n_sequences)``; repeats are asked once.
+
+    Args:
+        game: The game to ask.
+        coalitions: ``(n_coalitions, n_players)``.
+        sequences: Which of the game's sequences; all by default.
+    """
     if sequences is None:
         sequences = np.arange(game.n_sequences)
     distinct, inverse = np.unique(coalitions, axis=0, return_inverse=True)

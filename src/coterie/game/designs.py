@@ -78,22 +78,28 @@ def draw_strata(
     its share is enumerated.
 
     Args:
+        n_players: Players of the game, locked ones included.
+        sizes: Kept players of each stratum, locked ones included.
         draws: Draws in all, before repeats are thrown away.
+        locked: Players that stay.
+        rng: Decides every draw.
         budget: At most this many distinct coalitions in all. Each stratum gets an equal share;
             what one cannot use goes to the others. A larger budget keeps what a smaller one kept.
 
     Raises:
         CutError: A size is impossible with these locks, or the budget leaves a stratum empty.
+
+    Examples:
+        >>> strata = draw_strata(6, (5, 3), 40, rng=np.random.default_rng(0))
+        >>> [(stratum.size, stratum.complete) for stratum in strata]
+        [(5, True), (3, True)]
     """
     sizes = tuple(dict.fromkeys(int(size) for size in sizes))
     for size in sizes:
         check_size(n_players, size, locked)
-    for number, what in ((draws, "draws"), (budget, "coalitions of budget")):
-        if number is not None and number < len(sizes):
-            raise CutError(
-                f"{number} {what} leave one of {len(sizes)} strata empty: allow at least one each,"
-                f" {len(sizes)}"
-            )
+    _check_enough(draws, len(sizes), "draws")
+    if budget is not None:
+        _check_enough(budget, len(sizes), "coalitions of budget")
     shares = np.full(len(sizes), draws // len(sizes))
     shares[: draws % len(sizes)] += 1
     found = [
@@ -114,7 +120,15 @@ def draw_distinct(
     locked: Indices = NO_ONE,
     rng: np.random.Generator,
 ) -> Stratum:
-    """Draw exactly ``draws`` distinct coalitions of one size, or all of them if there are fewer."""
+    """Draw exactly ``draws`` distinct coalitions of one size, or all of them if there are fewer.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        size: Kept players, locked ones included.
+        draws: How many to draw; all there are where they are fewer.
+        locked: Players that stay.
+        rng: Decides every draw.
+    """
     check_size(n_players, size, locked)
     n_free, n_in = n_players - len(locked), size - len(locked)
     rows = draw_subsets(n_free, n_in, draws, 1, rng=rng)[0]
@@ -127,6 +141,13 @@ def draw_subsets(
     """Several independent draws of distinct coalitions of one size, ``(times, n_rows, n_players)``.
 
     Each is a uniform subset of ``draws`` coalitions, or all of them where there are fewer.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        size: Players inside a coalition.
+        draws: Distinct coalitions of each draw.
+        times: How many independent draws.
+        rng: Decides every draw.
     """
     population = comb(n_players, size)
     if population <= draws:
@@ -145,7 +166,13 @@ def draw_subsets(
 
 
 def all_of_size(n_players: int, size: int, *, locked: Indices = NO_ONE) -> Coalitions:
-    """Every coalition of one size that keeps the locked players."""
+    """Every coalition of one size that keeps the locked players.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        size: Kept players, locked ones included.
+        locked: Players that stay.
+    """
     check_size(n_players, size, locked)
     n_free, n_in = n_players - len(locked), size - len(locked)
     rows = _all_of_size(n_free, n_in)
@@ -160,16 +187,22 @@ def enumerate_all(n_players: int) -> Coalitions:
 
 
 def draw_permutations(n_players: int, draws: int, *, rng: np.random.Generator) -> np.ndarray:
-    """Orders of arrival, uniform and independent, shape ``(draws, n_players)``."""
+    """Orders of arrival, uniform and independent, shape ``(draws, n_players)``.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        draws: How many orders.
+        rng: Decides every draw.
+    """
     return rng.permuted(np.tile(np.arange(n_players), (draws, 1)), axis=1)
 
 
 def fair_shares(total: int, wanted: Indices) -> Indices:
     """Share ``total`` equally without giving anyone more than is ``wanted``; no unit is wasted."""
     shares = np.zeros_like(wanted)
-    while total > 0 and (hungry := np.flatnonzero(shares < wanted)).size:
-        each = max(1, total // len(hungry))
-        for who in hungry[:total]:
+    while total > 0 and (wanting := np.flatnonzero(shares < wanted)).size:
+        each = max(1, total // len(wanting))
+        for who in wanting[:total]:
             given = min(each, wanted[who] - shares[who], total)
             shares[who] += given
             total -= given
@@ -177,11 +210,25 @@ def fair_shares(total: int, wanted: Indices) -> Indices:
 
 
 def check_size(n_players: int, size: int, locked: Indices) -> None:
-    """Refuse a coalition size that cannot be: below the locked players, or above all players."""
+    """Refuse a coalition size that cannot be: below the locked players, or above all players.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        size: Kept players, locked ones included.
+        locked: Players that stay.
+    """
     if not len(locked) <= size <= n_players:
         raise CutError(
             f"no coalition keeps {size} of {n_players} players with {len(locked)} locked: choose a "
             f"size from {len(locked)} to {n_players}, or lock fewer"
+        )
+
+
+def _check_enough(number: int, n_strata: int, what: str) -> None:
+    if number < n_strata:
+        raise CutError(
+            f"{number} {what} leave one of {n_strata} strata empty: allow at least one each,"
+            f" {n_strata}"
         )
 
 

@@ -24,6 +24,6 @@ def rank_overlaps(values: Matrix) -> Vector:
     Args:
         values: ``(n_repeats, n_players)``.
     """
-    told = np.isfinite(values).all(axis=0)
-    ranks = values[:, told].argsort(axis=1).argsort(axis=1)
+    known = np.isfinite(values).all(axis=0)
+    ranks = values[:, known].argsort(axis=1).argsort(axis=1)
     return np.atleast_2d(np.corrcoef(ranks))[np.triu_indices(len(values), 1)]

@@ -6,6 +6,7 @@ remembers (`coterie.store.stored_game.StoredGame`).
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -81,21 +82,18 @@ def run_study(
     rng: np.random.Generator,
     step: Step,
 ) -> Study:
-    """Observe the design, fit the surrogate, estimate every player's contribution.
-
-    The steps are those of `coterie.game.paper`.
+    """Observe, fit and estimate: the steps of `coterie.game.paper`, within bounds.
 
     Args:
         game: The game to study.
         settings: What to draw, within which bounds, and how to estimate.
         documents: Which document each sequence comes from, ``(n_sequences,)``.
         vocabulary: Tokens of the model's vocabulary; sets the floor of what is not finite.
-        step: Told how far each stage has come.
+        step: Called as each stage goes on.
         rng: Spawns one generator each for the design, the checks and the estimate.
     """
     for_design, for_checks, for_estimate, for_surrogate = rng.spawn(4)
     began = time.monotonic()
-
     # Step 1: the design within its bounds, and checks where no stratum has the requested size.
     checks = check_coalitions(settings, game.n_players, for_checks)
     if settings.seconds is not None:
@@ -108,36 +106,46 @@ def run_study(
     everything, _ = watch(game, asked, step)
     seen = time.monotonic()
     n_seen = len(asked) - len(checks)
-    utility = UTILITIES[settings.utility]
-    sample, not_finite = evaluated(
-        strata, everything[:n_seen], documents, utility, vocabulary=vocabulary
-    )
+    utility, drawn = UTILITIES[settings.utility], everything[:n_seen]
+    sample, not_finite = evaluated(strata, drawn, documents, utility, vocabulary=vocabulary)
     checked_values, more = _values(everything[n_seen:], utility, sample.full, vocabulary)
-
     # Steps 3 and 4: the surrogate, refitted for its errors, and what it says of every player.
-    fits = 2 * settings.replicates + max(2, settings.replicates // 3) + 1 + FOLDS
-    told = partial(_at_most, step, fits)
-    told(0)
-    surrogate = _surrogate(settings, sample, for_surrogate)
-    found = contributions(sample, Watched(surrogate, told), settings.plan, rng=for_estimate)
-    requested: Agreement | None = None
-    if len(checks):
-        requested = agreement(checked_values, found.predictor.predict(checks))
-    elif settings.keep is not None:
-        requested = found.fidelity.by_size.get(settings.keep)
-    told(fits)
+    found = _estimated(settings, sample, step, [for_surrogate, for_estimate])
     return Study(
         settings,
         strata,
         full=everything[:1],
         table=everything[1:n_seen],
         contributions=found,
-        requested=requested,
+        requested=_requested(settings, found, checks, checked_values),
         not_finite=not_finite + more,
         seconds_observing=seen - began,
         seconds_estimating=time.monotonic() - seen,
         asked=asked,
     )
+
+
+def _estimated(
+    settings: Settings, sample: Sample, step: Step, rngs: Sequence[np.random.Generator]
+) -> Contributions:
+    """Contributions through the surrogate asked for; every fit is counted for whoever waits."""
+    fits = 2 * settings.replicates + max(2, settings.replicates // 3) + 1 + FOLDS
+    count = partial(_at_most, step, fits)
+    count(0)
+    for_surrogate, for_estimate = rngs
+    surrogate = Watched(_surrogate(settings, sample, for_surrogate), count)
+    found = contributions(sample, surrogate, settings.plan, rng=for_estimate)
+    count(fits)
+    return found
+
+
+def _requested(
+    settings: Settings, found: Contributions, checks: Coalitions, values: Vector
+) -> Agreement | None:
+    """How well the surrogate knows the requested size: from the checks, or from its own stratum."""
+    if len(checks):
+        return agreement(values, found.predictor.predict(checks))
+    return None if settings.keep is None else found.fidelity.by_size.get(settings.keep)
 
 
 def _values(
@@ -167,7 +175,7 @@ def watch(game: Game, coalitions: Coalitions, step: Step) -> tuple[Observations,
     Args:
         game: The game to ask.
         coalitions: ``(n_coalitions, n_players)``.
-        step: Told how many coalitions are observed, of how many.
+        step: Called as coalitions are observed: how many, of how many.
 
     Returns the table ``(n_coalitions, n_sequences)``, and the seconds that observing it took when
     it was observed, now or in an earlier run.

@@ -102,6 +102,8 @@ def layer_like(
     pairs belong together, so cutting both costs less; the loss saturates near a uniform guess.
 
     Args:
+        n_players: Players of the game, locked ones included.
+        rng: Decides what the game is like.
         n_sequences: Texts, each with its own difficulty and its own taste for layers.
         roughness: Standard deviation of what no pair explains, nats per token.
         blow_ups: Share of coalitions whose loss is not finite, always the same ones.

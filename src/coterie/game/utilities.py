@@ -79,6 +79,11 @@ def read(
 
     A loss or divergence that is not finite is read as ``floor_nll``, an agreement as 0. No row is
     dropped: the table has the shape of the observations.
+
+    Args:
+        observations: What was seen; entries need not be finite.
+        quantity: Which of the observed quantities.
+        vocabulary: Tokens of the model's vocabulary; sets the floor of a loss.
     """
     table = getattr(observations, quantity)
     bad = ~np.isfinite(table)

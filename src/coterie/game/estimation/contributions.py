@@ -79,29 +79,34 @@ def contributions(
         [0.4, 0.1, 0.3, 0.2]
     """
     for_refits, for_folds, for_base = rng.spawn(3)
-    locked, replicates = plan.locked, plan.replicates
-    fits = refit(sample, surrogate, replicates=replicates, rng=for_refits)
-    n_players = fits.coalitions.shape[1]
+    fits = refit(sample, surrogate, replicates=plan.replicates, rng=for_refits)
     fidelity, _ = held_out_fidelity(surrogate, fits.coalitions, fits.targets, rng=for_folds)
-    base = draw_strata(n_players, plan.sizes, plan.base_draws, locked=locked, rng=for_base)
-    found = stratified_semivalue_from(fits.predictor, base, locked)
-    # All refits are asked the same, fewer, bases: their differences do not feel which.
-    draws = min(plan.base_draws, REFIT_BASE_DRAWS)
-    fewer = draw_strata(n_players, plan.sizes, draws, locked=locked, rng=for_base)
-    sampling, texts = fits.errors(lambda one: stratified_semivalue_from(one, fewer, locked).values)
-    estimate = replace(
-        found,
-        error_sampling=sampling,
-        freedom=np.full(n_players, replicates - 1.0),
-        error_texts=texts,
-        freedom_texts=float(max(1, min(fits.n_documents, replicates) - 1)),
-    )
+    estimate, n_base = _through(fits, plan, for_base)
     return Contributions(
         estimate,
         fidelity,
         fits,
-        replicates,
-        n_base=sum(len(stratum.coalitions) for stratum in base),
+        plan.replicates,
+        n_base=n_base,
         n_coalitions=len(fits.coalitions),
         n_documents=fits.n_documents,
     )
+
+
+def _through(fits: Refits, plan: SemivaluePlan, rng: np.random.Generator) -> tuple[Estimate, int]:
+    """The estimate through a surrogate and its refits, and its number of base coalitions."""
+    n_players, locked = fits.coalitions.shape[1], plan.locked
+    base = draw_strata(n_players, plan.sizes, plan.base_draws, locked=locked, rng=rng)
+    found = stratified_semivalue_from(fits.predictor, base, locked)
+    # All refits are asked the same, fewer, bases: which they are then adds nothing to the spread.
+    draws = min(plan.base_draws, REFIT_BASE_DRAWS)
+    fewer = draw_strata(n_players, plan.sizes, draws, locked=locked, rng=rng)
+    sampling, texts = fits.errors(lambda one: stratified_semivalue_from(one, fewer, locked).values)
+    estimate = replace(
+        found,
+        error_sampling=sampling,
+        freedom=np.full(n_players, plan.replicates - 1.0),
+        error_texts=texts,
+        freedom_texts=float(max(1, min(fits.n_documents, plan.replicates) - 1)),
+    )
+    return estimate, sum(len(stratum.coalitions) for stratum in base)

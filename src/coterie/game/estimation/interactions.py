@@ -55,6 +55,12 @@ def every_size(
 
     A base of uniform size with one player (or two) set aside is a coalition of the others of
     uniform size: so the mean over bases is the Shapley value, or the Shapley interaction index.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        draws: Draws in all, in equal shares over the sizes.
+        locked: Players that stay.
+        rng: Decides every draw.
     """
     return draw_strata(n_players, range(len(locked), n_players + 1), draws, locked=locked, rng=rng)
 
@@ -67,6 +73,11 @@ def sampled_interactions(
     Each base m asks m with every pair of free players set to in or out, 1 + n(n+1)/2 coalitions
     before repeats. Over `every_size` this is the Shapley interaction index; over the strata of one
     study, the interaction near those sizes.
+
+    Args:
+        value: The true game; called once, with every distinct coalition needed.
+        strata: Base coalitions, by size.
+        locked: Players that stay.
     """
     return _over(lambda coalitions: evaluate_bases(value, coalitions), strata, locked)
 
@@ -74,7 +85,13 @@ def sampled_interactions(
 def interactions_from(
     fits: Refits, strata: Sequence[Stratum], locked: Indices = NO_ONE
 ) -> Interactions:
-    """Interactions according to a surrogate, averaged over base coalitions, with both errors."""
+    """Interactions according to a surrogate, averaged over base coalitions, with both errors.
+
+    Args:
+        fits: The surrogate fitted to everything, and refitted by source of error.
+        strata: Base coalitions, by size.
+        locked: Players that stay.
+    """
 
     def of(predictor) -> Matrix:
         return _over(predictor.predict, strata, locked).values

@@ -1,13 +1,13 @@
 """A surrogate fitted again and again: what else could have come out, and how much it matters.
 
 Two things could have come out otherwise: which coalitions were drawn, and which documents were
-read. Each is resampled on its own and the surrogate fitted anew every time; the spread of the
+read. Each is resampled on its own and the surrogate fitted again every time; the spread of the
 contributions over the refits is the standard error.
 
 Documents are resampled with replacement. Coalitions are subsampled without (Shao and Wu 1989,
 doi:10.1214/aos/1176347263): repeats would rob a surrogate of a third of its distinct coalitions and
 overstate its error several times. Where coalitions barely outnumber a surrogate's coefficients the
-error is still overstated; it is true where they are several times as many. What neither error tells
+error is still overstated; it is true where they are several times as many. What neither error says
 is how far the surrogate is from the game itself: that is the held-out fidelity, beside them.
 """
 
@@ -130,7 +130,8 @@ def _subsample(strata: Sequence[Stratum], rng: np.random.Generator) -> Indices:
     """Rows of one refit: most of each stratum, and all of one that is complete.
 
     Leaving out a share (1 − f) spreads an estimate by (1 − f) / f of its own variance; that is set
-    to ``LEFT_OUT`` times the finite-population correction, so the spread is told in one factor.
+    to ``LEFT_OUT`` times the finite-population correction, so one
+    factor turns the spread into the error.
     """
     rows, start = [], 0
     for stratum in strata:

@@ -5,6 +5,7 @@ game that fits best, its worths adding up to v(N) − v(∅), has the Shapley va
 (Charnes et al. 1988; Lundberg and Lee 2017, arXiv:1705.07874).
 """
 
+from collections.abc import Sequence
 from math import comb
 
 import numpy as np
@@ -38,7 +39,17 @@ def kernel_shapley(
     1 / draws, faster than the standard error, which is the regression's own (sandwich).
 
     Args:
+        value: The true game; called once, with every distinct coalition needed.
+        n_players: Players of the game, locked ones included.
         draws: Pairs in all, shared between the sizes; at least two for each that is not enumerated.
+        locked: Players that stay.
+        rng: Decides every draw.
+
+    Examples:
+        >>> from coterie.game.toy import majority
+        >>> value, rng = majority(5).value, np.random.default_rng(0)
+        >>> kernel_shapley(value, 5, draws=100, rng=rng).values.round(3).tolist()
+        [0.2, 0.2, 0.2, 0.2, 0.2]
     """
     free = np.setdiff1d(np.arange(n_players), locked)
     n_free = len(free)
@@ -54,26 +65,38 @@ def kernel_shapley(
 
     # the constraint takes the last worth out: φ_n = v(N) − v(∅) − the others
     whole = everyone - nobody
-    reduced = [
-        _reduced(members, side, whole) for members, side in ((pairs, upper), (~pairs, lower))
-    ]
+    reduced = [_reduced(pairs, upper, whole), _reduced(~pairs, lower, whole)]
     weights = np.concatenate([np.full(len(m), mass / len(m)) for m, mass, _ in layers])
     normal = sum((x.T * weights) @ x for x, _ in reduced)
     fitted = linalg.solve(normal, sum((x.T * weights) @ y for x, y in reduced), assume_a="sym")
     pulls = sum(x * (y - x @ fitted)[:, None] for x, y in reduced)
+    worths = np.append(fitted, whole - fitted.sum())
+    freedom = np.full(n_free, max(1.0, len(pairs) - n_free))
+    errors = _sandwich(normal, pulls, layers)
+    return placed(Estimate("Shapley", worths, errors, freedom), n_players, free)
+
+
+def _sandwich(
+    normal: Matrix, pulls: Matrix, layers: Sequence[tuple[Coalitions, float, int]]
+) -> Vector:
+    """Standard errors of all worths, from how much each drawn pair pulls at the fit.
+
+    Args:
+        normal: Normal matrix of the regression.
+        pulls: Residual times regressors, ``(n_pairs, n_free − 1)``.
+        layers: The pairs size by size, with their mass and how many there are.
+    """
     meat, start = np.zeros_like(normal), 0
     for members, mass, population in layers:
         part = pulls[start : start + len(members)]
         start += len(members)
-        if len(members) < population:
+        if len(members) < population:  # a size that is enumerated adds no sampling error
             share = 1 - len(members) / population
             meat += mass**2 * share / len(members) * np.cov(part, rowvar=False).reshape(meat.shape)
-    to_all = np.vstack([np.eye(n_free - 1), -np.ones(n_free - 1)])
+    n_fitted = len(normal)
+    to_all = np.vstack([np.eye(n_fitted), -np.ones(n_fitted)])
     spread = to_all @ linalg.solve(normal, linalg.solve(normal, meat).T) @ to_all.T
-    worths = np.append(fitted, whole - fitted.sum())
-    freedom = np.full(n_free, max(1.0, len(pairs) - n_free))
-    errors = np.sqrt(np.maximum(np.diagonal(spread), 0))
-    return placed(Estimate("Shapley", worths, errors, freedom), n_players, free)
+    return np.sqrt(np.maximum(np.diagonal(spread), 0))
 
 
 def _pairs_by_size(
@@ -83,7 +106,7 @@ def _pairs_by_size(
     masses = kernel_masses(n_players)
     layers = []
     for size in range(1, n_players // 2 + 1):
-        middle = 2 * size == n_players  # then player 0 tells a coalition from its complement
+        middle = 2 * size == n_players  # then player 0 says which of two complements is drawn
         share = float(masses[size - 1]) * (1 if middle else 2)
         wanted = max(2, round(draws * share))
         if middle:
@@ -110,7 +133,10 @@ def sliding_window_shapley(
     Shapley value by whatever players far apart have to do with each other.
 
     Args:
+        value: The true game; called once, with every distinct coalition needed.
+        n_players: Players of the game, locked ones included.
         window: Players in a window, the one it is for included; up to 16.
+        locked: Players that stay.
     """
     free = np.setdiff1d(np.arange(n_players), locked)
     window = min(window, len(free))

@@ -33,7 +33,11 @@ def sampled(
 
     Args:
         value: Called once, with every distinct coalition the estimate needs.
+        n_players: Players of the game, locked ones included.
+        semivalue: Which one: a probability for each size of coalition.
         draws: Distinct coalitions drawn per stratum; a smaller stratum is enumerated.
+        locked: Players that stay.
+        rng: Decides every draw.
     """
     if draws < 2:
         raise ValueError(f"draws must be at least 2 to give a standard error, got {draws}")
@@ -76,6 +80,13 @@ def permutation_shapley(
 
     Each order asks n + 1 coalitions and gives one marginal contribution of every player
     (Castro et al. 2009, doi:10.1016/j.cor.2008.04.004).
+
+    Args:
+        value: The true game; called once, with every distinct coalition needed.
+        n_players: Players of the game, locked ones included.
+        draws: Orders of arrival, two at the least.
+        locked: Players that stay.
+        rng: Decides every draw.
     """
     if draws < 2:
         raise ValueError(f"draws must be at least 2 to give a standard error, got {draws}")
@@ -98,6 +109,11 @@ def stratified_semivalue(
     """The paper's semivalue of the true game, over the base coalitions of ``strata``. Unbiased.
 
     Each base m asks v(m) and, for every player, v(m) with that player's membership switched.
+
+    Args:
+        value: The true game; called once, with every distinct coalition needed.
+        strata: Base coalitions, by size.
+        locked: Players that stay.
     """
     base = np.concatenate([stratum.coalitions for stratum in strata])
     free = np.setdiff1d(np.arange(base.shape[1]), locked)
@@ -112,6 +128,11 @@ def true_gains(
     """What was asked, its values, and v(m ∪ i) − v(m \\ i) as ``(n_base, n_free)``.
 
     The bases come first in what was asked, then each base's switches, player by player.
+
+    Args:
+        value: The true game; called once, with every distinct coalition needed.
+        base: Base coalitions, ``(n_base, n_players)``.
+        free: Players to switch, ``(n_free,)``.
     """
     n_base, n_players = base.shape
     switched = base[:, None, :] ^ np.eye(n_players, dtype=bool)[free]

@@ -81,6 +81,11 @@ def stratified(n_players: int, bases: Sequence[int], n_locked: int = 0) -> Semiv
     The base's size is uniform over ``bases`` (locked players counted). A player is in the base
     with probability size / n, and then joins a coalition one smaller. It is a semivalue near the
     top of the lattice, not the Shapley value.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        bases: Sizes of the base coalitions.
+        n_locked: How many players stay whatever happens.
     """
     n_free = n_players - n_locked
     weights = np.zeros(n_free + 1)
@@ -96,6 +101,12 @@ def exact(table: Vector, semivalue: Semivalue) -> Estimate:
 
     Args:
         table: ``(2 ** n_players,)``; up to 20 players, with nobody locked.
+
+    Examples:
+        >>> from coterie.game.toy import unanimity
+        >>> table = unanimity(3, np.array([0, 2])).value(enumerate_all(3))
+        >>> exact(table, shapley(3)).values.tolist()
+        [0.5, 0.0, 0.5]
     """
     n_players = len(semivalue.weights)
     if table.shape != (2**n_players,):
@@ -117,6 +128,11 @@ def stratified_semivalue_from(
 
     Only ``error_query`` is known here; the error of the contribution itself needs the surrogate
     refitted: see `coterie.game.estimation.contributions`.
+
+    Args:
+        predictor: The fitted surrogate.
+        strata: Base coalitions, by size.
+        locked: Players that stay.
     """
     base = np.concatenate([stratum.coalitions for stratum in strata])
     found = over_strata(predictor.marginals(base), strata, locked)
@@ -125,7 +141,13 @@ def stratified_semivalue_from(
 
 
 def over_strata(gains: Matrix, strata: Sequence[Stratum], locked: Indices = NO_ONE) -> Estimate:
-    """Mean over strata of the mean gain in each; ``gains`` has shape ``(n_base, n_players)``."""
+    """Mean over strata of the mean gain in each; ``gains`` has shape ``(n_base, n_players)``.
+
+    Args:
+        gains: Gain of every player around every base, ``(n_base, n_players)``.
+        strata: Base coalitions, by size.
+        locked: Players that stay.
+    """
     free = np.setdiff1d(np.arange(gains.shape[1]), locked)
     lengths = np.array([len(stratum.coalitions) for stratum in strata])
     parts = np.split(gains[:, free], np.cumsum(lengths)[:-1])
@@ -151,18 +173,31 @@ def variance_of_mean(gains: Matrix, population: int) -> Vector:
     if n == population:
         return np.zeros(gains.shape[1])
     if n < 2:
-        return np.full(gains.shape[1], np.inf)  # one draw tells nothing about the spread
+        return np.full(gains.shape[1], np.inf)  # one draw says nothing about the spread
     return gains.var(axis=0, ddof=1) / n * (1 - n / population)
 
 
 def estimate_from(name: str, values: Vector, variances: Matrix, freedoms: Matrix) -> Estimate:
-    """An estimate whose variance is a sum of independent ones, added over axis 0."""
+    """An estimate whose variance is a sum of independent ones, added over axis 0.
+
+    Args:
+        name: The semivalue's name.
+        values: ``(n_players,)``.
+        variances: Independent parts of the variance, ``(n_parts, n_players)``.
+        freedoms: Degrees of freedom of each part, of the same shape.
+    """
     total, freedom = pooled(variances, freedoms)
     return Estimate(name, values, np.sqrt(total), freedom)
 
 
 def placed(estimate: Estimate, n_players: int, free: Indices) -> Estimate:
-    """An estimate of the free players among all, with NaN for every player that is locked."""
+    """An estimate of the free players among all, with NaN for every player that is locked.
+
+    Args:
+        estimate: Of the free players alone.
+        n_players: Players of the game, locked ones included.
+        free: Which players these are, ``(n_free,)``.
+    """
     placed = np.full((3, n_players), np.nan)
     placed[:, free] = estimate.values, estimate.error_sampling, estimate.freedom
     return replace(estimate, values=placed[0], error_sampling=placed[1], freedom=placed[2])

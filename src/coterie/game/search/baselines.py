@@ -49,7 +49,13 @@ class GuidedSettings:
 
 
 def plain_cost(n_players: int, keeps: Sequence[int], *, n_locked: int = 0) -> int:
-    """Coalitions the one-shot, greedy and ranked answers take at most; guidance comes on top."""
+    """Coalitions the one-shot, greedy and ranked answers take at most; guidance comes on top.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        keeps: Sizes to answer.
+        n_locked: How many players stay whatever happens.
+    """
     steps = range(n_players, min(keeps), -1)
     return sum(size - n_locked for size in steps) + 2 * len(keeps) + 1
 
@@ -60,6 +66,12 @@ def least_layer_sequences(
     """The smallest allowance: every step of greedy on four texts, all its answers on every text.
 
     One-shot's and the ranked answers are read on every text too.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        keeps: Sizes to answer.
+        n_sequences: Texts that each coalition is asked about.
+        n_locked: How many players stay whatever happens.
     """
     texts = least_texts(n_sequences)
     return _layer_sequences(n_players, keeps, n_sequences, texts=texts, n_locked=n_locked)
@@ -68,7 +80,14 @@ def least_layer_sequences(
 def whole_layer_sequences(
     n_players: int, keeps: Sequence[int], n_sequences: int, *, n_locked: int = 0
 ) -> int:
-    """The same with every step of greedy on every text."""
+    """The same with every step of greedy on every text.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        keeps: Sizes to answer.
+        n_sequences: Texts that each coalition is asked about.
+        n_locked: How many players stay whatever happens.
+    """
     return _layer_sequences(n_players, keeps, n_sequences, texts=n_sequences, n_locked=n_locked)
 
 

@@ -17,6 +17,8 @@ def climb(
         single: b, ``(n_starts, n_players)``.
         pairs: c, symmetric with a zero diagonal, ``(n_starts, n_players, n_players)``.
         starts: ``(n_starts, n_players)``.
+        locked: Players that are never cut.
+        steps: Most swaps of a start.
     """
     cut = (~starts).astype(np.float64)
     movable = np.ones(starts.shape[1], dtype=bool)

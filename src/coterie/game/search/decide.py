@@ -38,6 +38,8 @@ def decide(
     Nobody who takes part can be better than the winner there. Of equals, the first named wins.
 
     Args:
+        ledger: The account on all texts that decide.
+        finalists: Answers of any methods and sizes.
         documents: Which document each of the ledger's sequences comes from, ``(n_sequences,)``;
             by default each is its own.
     """
@@ -65,10 +67,12 @@ def close_to_best(
     """The coalitions of a size that the texts so far cannot tell from the best of it.
 
     The best of many candidates is partly the luckiest on the texts that chose it; its close rivals
-    belong among the finalists, so that other texts have a say. Best first; a single text tells
-    nothing apart by itself and every coalition is as close as any.
+    belong among the finalists, so that other texts have a say. Best first; a single text separates
+    nothing by itself and every coalition is as close as any.
 
     Args:
+        ledger: The account that asks the game.
+        keep: Kept players, locked ones included.
         most: How many at most.
         confidence: A rival stays unless it is worse beyond this, paired text by text (Student's t).
     """

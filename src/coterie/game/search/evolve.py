@@ -1,7 +1,5 @@
 """Evolution by level switches, as in EvoPress (Sieberling et al. 2024, arXiv:2410.14649)."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from coterie.game.coalitions import Coalition, Coalitions, Indices, distinct
@@ -19,44 +17,46 @@ def evolve(
     keep: int,
     *,
     locked: Indices = NO_ONE,
-    rng: np.random.Generator,
     generations: int | None = None,
     most_layer_sequences: float = np.inf,
-    stages: Sequence[tuple[int, float]] = STAGES,
+    rng: np.random.Generator,
 ) -> Answer:
     """One parent, many children that differ by a few swaps; the best of all becomes the parent.
 
     Args:
+        ledger: The account that asks the game.
+        keep: Kept players, locked ones included.
+        locked: Players that stay.
+        rng: Draws the first crowd, the children and the texts.
         generations: By default the published k (n − k) / 1.5, with k players removed.
         most_layer_sequences: No generation begins that might bring the ledger above this, the last
             parent's value included; the first crowd is asked all the same.
-        stages: Survivors and share of the texts, stage by stage; the parent joins the last.
     """
     n_players = ledger.n_players
     if generations is None:
         generations = int(np.ceil(keep * (n_players - keep) / 1.5))
     crowd = draw_distinct(n_players, keep, INITIAL, locked=locked, rng=rng).coalitions
-    parent = _select(ledger, crowd, 1, stages[0][1], rng)[0]
-    dearest = keep * (_texts_of_generation(ledger.n_sequences, stages) + ledger.n_sequences)
+    parent = _select(ledger, crowd, 1, STAGES[0][1], rng)[0]
+    dearest = keep * (_texts_of_generation(ledger.n_sequences) + ledger.n_sequences)
     for _ in range(generations):
         if ledger.layer_sequences + dearest > most_layer_sequences:
             break
         children = np.stack([_child(parent, locked, rng) for _ in range(OFFSPRING)])
-        for number, (survivors, share) in enumerate(stages):
-            if number == len(stages) - 1:
+        for number, (survivors, share) in enumerate(STAGES):
+            if number == len(STAGES) - 1:
                 children = np.concatenate([parent[None], children])
             children = _select(ledger, children, survivors, share, rng)
         parent = children[0]
     return Answer("evolution", parent, float(ledger.value(parent[None])[0]))
 
 
-def _texts_of_generation(n_sequences: int, stages: Sequence[tuple[int, float]]) -> int:
+def _texts_of_generation(n_sequences: int) -> int:
     """Texts that one generation reads at most, counted once for every coalition."""
-    crowds = [OFFSPRING, *(survivors for survivors, _ in stages)]
-    crowds[len(stages) - 1] += 1  # the parent
+    crowds = [OFFSPRING, *(survivors for survivors, _ in STAGES)]
+    crowds[len(STAGES) - 1] += 1  # the parent
     return sum(
         crowd * _share(n_sequences, share)
-        for crowd, (_, share) in zip(crowds, stages, strict=False)
+        for crowd, (_, share) in zip(crowds, STAGES, strict=False)
     )
 
 

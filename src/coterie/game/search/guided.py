@@ -36,15 +36,15 @@ PATIENCE = 6  # rounds in a row without such a coalition before the search rests
 
 @dataclass(frozen=True)
 class Scale:
-    """How values are told to the process: true near the top, bent where a coalition has failed.
+    """How values are given to the process: as they are near the top, bent where a model has failed.
 
     A model that has lost its first layer may be worse by ten nats than one that has lost another.
-    Such a coalition is no candidate, but told as it is it would be all the process sees.
+    Such a coalition is no candidate, but given as it is it would be all the process sees.
     """
 
     top: float
     unit: float
-    """The median distance from the top: up to about this far, values are told as they are."""
+    """The median distance from the top: up to about this far, values are given as they are."""
 
     @classmethod
     def of(cls, values: Vector) -> "Scale":
@@ -190,7 +190,7 @@ def _proposals(
     for k, keep in enumerate(keeps):
         incumbent, value = ledger.best(keep)
         pool = _pool(model, incumbent, locked, rng)
-        pool = pool[~ledger.met(pool)]  # who lost a race is not called again
+        pool = pool[~ledger.met(pool)]  # what lost a race is not proposed again
         if not len(pool):
             continue
         best = float(scale.level(value))
@@ -224,7 +224,13 @@ def _pool(
 
 
 def expected_improvement(mean: Vector, deviation: Vector, best: float) -> Vector:
-    """Expected amount by which a normal quantity exceeds ``best``, nothing if it does not."""
+    """Expected amount by which a normal quantity exceeds ``best``, nothing if it does not.
+
+    Args:
+        mean: Means, ``(n,)``.
+        deviation: Standard deviations, ``(n,)``.
+        best: The best value known.
+    """
     deviation = np.maximum(deviation, 1e-12)
     above = (mean - best) / deviation
     return deviation * (above * ndtr(above) + np.exp(-(above**2) / 2) / np.sqrt(2 * np.pi))

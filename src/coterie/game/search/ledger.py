@@ -1,4 +1,4 @@
-"""The account of a search: what it asked of a game, what it was told, and what that cost."""
+"""The account of a search: what it asked of a game, what came back, and what that cost."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -113,14 +113,14 @@ class Ledger:
         seen = ~np.isnan(self._losses)
         counts = seen.sum(axis=1)
         whole = counts == self.n_sequences
-        told = whole | (counts >= 4) & whole.any()
+        enough = whole | (counts >= 4) & whole.any()
         usual = self._losses[whole].mean(axis=0) if whole.any() else np.zeros(self.n_sequences)
-        against = np.where(seen, self._losses - usual, 0.0)[told]
-        means = against.sum(axis=1) / counts[told]
-        squares = (np.where(seen[told], against - means[:, None], 0.0) ** 2).sum(axis=1)
-        variances = squares / np.maximum(counts[told] - 1, 1) / counts[told]
-        errors = np.sqrt(variances * (1 - counts[told] / self.n_sequences))
-        return self._coalitions[told], -(means + usual.mean()), errors
+        against = np.where(seen, self._losses - usual, 0.0)[enough]
+        means = against.sum(axis=1) / counts[enough]
+        squares = (np.where(seen[enough], against - means[:, None], 0.0) ** 2).sum(axis=1)
+        variances = squares / np.maximum(counts[enough] - 1, 1) / counts[enough]
+        errors = np.sqrt(variances * (1 - counts[enough] / self.n_sequences))
+        return self._coalitions[enough], -(means + usual.mean()), errors
 
     def best(self, size: int) -> tuple[Coalition, float]:
         """The best coalition of a size among those asked on all sequences; the first if equal."""

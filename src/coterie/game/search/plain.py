@@ -25,6 +25,15 @@ def cut_lowest(values: Vector, keep: int, *, locked: Indices = NO_ONE) -> Coalit
     """Keep ``keep`` players: the locked ones, then those of the highest values.
 
     Players are cut in ascending order of value, the lower index first where two are equal.
+
+    Args:
+        values: What each player is worth, ``(n_players,)``; of the locked it is not read.
+        keep: Kept players, locked ones included.
+        locked: Players that stay.
+
+    Examples:
+        >>> cut_lowest(np.array([0.5, 0.1, 0.4, 0.2]), keep=2).tolist()
+        [True, False, True, False]
     """
     n_players = len(values)
     check_size(n_players, keep, locked)
@@ -36,7 +45,13 @@ def cut_lowest(values: Vector, keep: int, *, locked: Indices = NO_ONE) -> Coalit
 
 
 def one_shot(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE) -> list[Answer]:
-    """Cut those whose absence alone hurts least: Shortened LLaMA's rule (arXiv:2402.02834)."""
+    """Cut those whose absence alone hurts least: Shortened LLaMA's rule (arXiv:2402.02834).
+
+    Args:
+        ledger: The account that asks the game.
+        keeps: Sizes to answer.
+        locked: Players that stay.
+    """
     alone = ledger.value(absences(ledger.n_players, locked=locked))
     return by_absence(ledger, alone, keeps, locked=locked)
 
@@ -49,7 +64,14 @@ def absences(n_players: int, *, locked: Indices = NO_ONE) -> Coalitions:
 def by_absence(
     ledger: Ledger, alone: Vector, keeps: Sequence[int], *, locked: Indices = NO_ONE
 ) -> list[Answer]:
-    """The one-shot answers, given the values of `absences`."""
+    """The one-shot answers, given the values of `absences`.
+
+    Args:
+        ledger: The account that asks the game.
+        alone: Values of `absences`, in their order.
+        keeps: Sizes to answer.
+        locked: Players that stay.
+    """
     importance = np.full(ledger.n_players, np.nan)
     importance[np.setdiff1d(np.arange(ledger.n_players), locked)] = -alone
     chosen = np.array([cut_lowest(importance, keep, locked=locked) for keep in keeps])
@@ -62,6 +84,18 @@ def greedy(
     """Cut the player whose absence hurts least, look again, and repeat: SLEB's rule.
 
     Song et al. 2024, arXiv:2402.09025. One descent answers all sizes.
+
+    Args:
+        ledger: The account that asks the game.
+        keeps: Sizes to answer.
+        locked: Players that stay.
+        judge: How candidates are compared.
+
+    Examples:
+        >>> from coterie.game.toy import additive
+        >>> ledger = Ledger(additive(np.array([0.5, 0.1, 0.4, 0.2])), floor=9.0)
+        >>> [answer.coalition.tolist() for answer in greedy(ledger, [3, 2])]
+        [[True, False, True, True], [True, False, True, False]]
     """
     n_players = ledger.n_players
     check_size(n_players, min(keeps), locked)
@@ -75,12 +109,24 @@ def greedy(
 
 
 def descent_layers(n_players: int, keep: int, *, n_locked: int = 0) -> int:
-    """Layers that a greedy descent to a size asks for on each text."""
+    """Layers that a greedy descent to a size asks for on each text.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        keep: Kept players, locked ones included.
+        n_locked: How many players stay whatever happens.
+    """
     return sum((size - n_locked) * (size - 1) for size in range(n_players, keep, -1))
 
 
 def windows(n_players: int, keep: int, *, locked: Indices = NO_ONE) -> Coalitions:
-    """Every coalition of a size that lacks one contiguous run of players."""
+    """Every coalition of a size that lacks one contiguous run of players.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        keep: Kept players, locked ones included.
+        locked: Players that stay.
+    """
     run = n_players - keep
     starts = np.arange(keep + 1)[:, None]
     place = np.arange(n_players)
@@ -94,6 +140,12 @@ def contiguous(
     """Cut the contiguous run whose absence hurts least (the shape of arXiv:2403.17887's cut).
 
     A size at which every run holds a locked player has no answer.
+
+    Args:
+        ledger: The account that asks the game.
+        keeps: Sizes to answer.
+        locked: Players that stay.
+        judge: How candidates are compared.
     """
     answers = []
     for keep in keeps:
@@ -116,7 +168,13 @@ def neighbours(coalition: Coalition, *, locked: Indices = NO_ONE) -> Coalitions:
 
 
 def by_swaps(ledger: Ledger, start: Coalition, *, locked: Indices = NO_ONE) -> Answer:
-    """Take the best swap for as long as one helps: no single swap improves the answer."""
+    """Take the best swap for as long as one helps: no single swap improves the answer.
+
+    Args:
+        ledger: The account that asks the game.
+        start: Where to begin, ``(n_players,)``.
+        locked: Players that stay.
+    """
     current, value = start, float(ledger.value(start[None])[0])
     while len(around := neighbours(current, locked=locked)):
         values = ledger.value(around)
@@ -127,7 +185,13 @@ def by_swaps(ledger: Ledger, start: Coalition, *, locked: Indices = NO_ONE) -> A
 
 
 def exhaustive(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE) -> list[Answer]:
-    """The best coalition of each size, by asking for all of them."""
+    """The best coalition of each size, by asking for all of them.
+
+    Args:
+        ledger: The account that asks the game.
+        keeps: Sizes to answer.
+        locked: Players that stay.
+    """
     answers = []
     for keep in keeps:
         candidates = all_of_size(ledger.n_players, keep, locked=locked)
@@ -143,6 +207,12 @@ def nested(answers: Sequence[Answer]) -> bool:
 
 
 def answers_of(method: str, ledger: Ledger, coalitions: Coalitions) -> list[Answer]:
-    """The coalitions as answers of a method, valued by the ledger."""
+    """The coalitions as answers of a method, valued by the ledger.
+
+    Args:
+        method: The method's name.
+        ledger: Values them.
+        coalitions: ``(n_coalitions, n_players)``.
+    """
     values = ledger.value(coalitions)
     return [Answer(method, c, float(v)) for c, v in zip(coalitions, values, strict=True)]

@@ -13,8 +13,8 @@ Judge = Callable[[Ledger, Coalitions], int]
 """Says which row of the candidates is best."""
 
 STAGES = (1 / 8, 1 / 4, 1 / 2)
-LEAST = 4  # sequences behind a standard error that may send a candidate home
-RISK = 0.05  # chance, per race and stage, to send the best one home
+LEAST = 4  # sequences behind a standard error by which a candidate may be dropped
+RISK = 0.05  # chance, per race and stage, to drop the best one
 SAFE_RISK = 0.01  # the same for all stages of all races of a descent together
 
 
@@ -26,7 +26,7 @@ def in_full(ledger: Ledger, candidates: Coalitions) -> int:
 def by_race(ledger: Ledger, candidates: Coalitions) -> int:
     """The best candidate by a race (Maron and Moore 1994): few texts first, then more.
 
-    After each stage those go home that are worse than the leader beyond doubt: by the paired
+    After each stage every candidate is dropped that is surely worse than the leader: by the paired
     difference on the same texts and Student's t, the risk shared between the candidates. Those who
     finish are observed on every text. The texts are taken in the ledger's order, which should mix
     documents.
@@ -48,7 +48,7 @@ def by_race(ledger: Ledger, candidates: Coalitions) -> int:
 class SafeRaces:
     """A judge for the races of one descent that hardly ever errs and never asks more than it may.
 
-    The best candidate on all texts goes home in any of the races with a chance of 1 % at most: the
+    The best candidate on all texts is dropped in any of the races with a chance of 1 % at most: the
     bound on its paired difference (Student's t) shares this risk between all races, stages and
     candidates, and shrinks as the texts run out, since the mean over all of them is what is meant.
     The texts are taken in the ledger's order, which should mix documents.

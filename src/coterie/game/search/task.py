@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from coterie.game.study import Study
 
 Step = Callable[[str, int, int], None]
-"""Told how far a stage has come: its name, how much is done, how much there is."""
+"""Called as the work goes on: name of the stage, how much is done, how much there is."""
 
 
 def _say_nothing(stage: str, done: int, total: int) -> None:
@@ -39,7 +39,7 @@ class SearchTask:
         documents: Document of each of the game's sequences, ``(n_sequences,)``; None: each its own.
         vocabulary: Tokens of the model's vocabulary; sets what a loss that is not finite counts as.
         surrogate: A name of `coterie.game.study.SURROGATES`, for a method that fits one.
-        step: Told how far the work has come.
+        step: Called as the work goes on.
     """
 
     n_players: int

@@ -11,7 +11,7 @@ fidelity need tens of refits and some surrogates fit them together far faster th
     explained   Shapley regression: its outputs are the contributions
     fidelity    held-out agreement with the true game
     choice      which surrogate to believe
-    watched     a surrogate that tells how many fits it has made
+    watched     a surrogate that reports how many fits it has made
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from coterie.game.coalitions import Coalitions, Indices, Matrix, Vector
 
 
 class Predictor(Protocol):
-    """A fitted value function: cheap, smooth, wrong by an amount that fidelity tells."""
+    """A fitted value function: cheap, smooth, wrong by an amount that fidelity measures."""
 
     def predict(self, coalitions: Coalitions) -> Vector:
         """Predicted values, ``(n_coalitions,)``."""
@@ -44,7 +44,13 @@ class Surrogate(Protocol):
     def fit(
         self, coalitions: Coalitions, targets: Vector, *, rng: np.random.Generator
     ) -> Predictor:
-        """Fit one predictor to values ``(n_coalitions,)``."""
+        """Fit one predictor to values ``(n_coalitions,)``.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: Their values, ``(n_coalitions,)``.
+            rng: Starts the fit; a fit in closed form does not use it.
+        """
         ...
 
     def refit(
@@ -58,6 +64,7 @@ class Surrogate(Protocol):
         """Fit one predictor per replicate: replicate r sees ``rows[r]`` of the coalitions.
 
         Args:
+            coalitions: ``(n_coalitions, n_players)``.
             targets: ``(n_replicates, n_coalitions)``: each replicate may see other values.
             rows: All of one length; a row may repeat.
             rngs: One per replicate. Generators in the same state make the replicates differ by

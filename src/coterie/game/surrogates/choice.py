@@ -21,6 +21,13 @@ def most_faithful(
 
     All are judged on the same folds. R² decides, not the rank correlation: a contribution is a
     difference of values. Of equals, the first named is chosen.
+
+    Args:
+        surrogates: The candidates.
+        coalitions: ``(n_coalitions, n_players)``.
+        targets: Their values, ``(n_coalitions,)``.
+        size: Kept players, locked ones included.
+        rng: Decides every draw.
     """
     seed = int(rng.integers(2**63))
     found = [

@@ -1,4 +1,4 @@
-"""Many members of one surrogate: their mean predicts, their spread tells how far to trust it."""
+"""Many members of one surrogate: their mean predicts, their spread says how far to trust it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +47,13 @@ class Ensemble:
     def fit(
         self, coalitions: Coalitions, targets: Vector, *, rng: np.random.Generator
     ) -> EnsemblePredictor:
-        """Fit all members to resamples of the values ``(n_coalitions,)``."""
+        """Fit all members to resamples of the values ``(n_coalitions,)``.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: Their values, ``(n_coalitions,)``.
+            rng: Starts the fit; a fit in closed form does not use it.
+        """
         return self.refit(coalitions, targets[None], [np.arange(len(targets))], rngs=[rng])[0]
 
     def refit(
@@ -58,7 +64,14 @@ class Ensemble:
         *,
         rngs: Sequence[np.random.Generator],
     ) -> list[EnsemblePredictor]:
-        """Fit one ensemble per replicate, all members of all of them together."""
+        """Fit one ensemble per replicate, all members of all of them together.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: ``(n_replicates, n_coalitions)``: each replicate may see other values.
+            rows: Coalitions that each replicate sees, all of one length.
+            rngs: One per replicate.
+        """
         resampled = [
             chosen[rng.integers(len(chosen), size=len(chosen))]
             for chosen, rng in zip(rows, rngs, strict=True)

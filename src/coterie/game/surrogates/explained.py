@@ -59,7 +59,13 @@ class ShapleyRegression:
     def fit(
         self, coalitions: Coalitions, targets: Vector, *, rng: np.random.Generator
     ) -> ExplainedPredictor:
-        """Fit values ``(n_coalitions,)`` in closed form; ``rng`` is not used."""
+        """Fit values ``(n_coalitions,)`` in closed form; ``rng`` is not used.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: Their values, ``(n_coalitions,)``.
+            rng: Starts the fit; a fit in closed form does not use it.
+        """
         n_players = coalitions.shape[1]
         held = sizes(coalitions)
         counts = np.bincount(held, minlength=n_players + 1)
@@ -89,7 +95,14 @@ class ShapleyRegression:
         *,
         rngs: Sequence[np.random.Generator],
     ) -> list[ExplainedPredictor]:
-        """Fit one predictor per replicate; see `Surrogate.refit`."""
+        """Fit one predictor per replicate; see `Surrogate.refit`.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: ``(n_replicates, n_coalitions)``: each replicate may see other values.
+            rows: Coalitions that each replicate sees, all of one length.
+            rngs: One per replicate.
+        """
         return [
             self.fit(coalitions[chosen], values[chosen], rng=rng)
             for values, chosen, rng in zip(targets, rows, rngs, strict=True)

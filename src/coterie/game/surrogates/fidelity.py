@@ -51,6 +51,21 @@ def held_out_fidelity(
 
     Folds are dealt size by size, so that each holds its share of every size. Training sets that
     would be shorter repeat one or two of their rows: all folds are then fitted together.
+
+    Args:
+        surrogate: What is fitted.
+        coalitions: ``(n_coalitions, n_players)``.
+        targets: Their values, ``(n_coalitions,)``.
+        rng: Deals the folds and starts the fits.
+        folds: Parts the coalitions are dealt to.
+
+    Examples:
+        >>> from coterie.game.surrogates.pairwise import Pairwise
+        >>> rng = np.random.default_rng(0)
+        >>> known = rng.random((80, 6)) < 0.7
+        >>> found, _ = held_out_fidelity(Pairwise(), known, known @ np.arange(6.0), rng=rng)
+        >>> round(found.overall.r2, 2)
+        1.0
     """
     folds = min(folds, len(targets))
     if folds < 2:
@@ -72,7 +87,13 @@ def held_out_fidelity(
 
 
 def deal_folds(coalitions: Coalitions, folds: int, rng: np.random.Generator) -> np.ndarray:
-    """Which fold each coalition belongs to, ``(n_coalitions,)``: at random, evenly in each size."""
+    """Which fold each coalition belongs to, ``(n_coalitions,)``: at random, evenly in each size.
+
+    Args:
+        coalitions: ``(n_coalitions, n_players)``.
+        folds: Parts the coalitions are dealt to.
+        rng: Deals them.
+    """
     order = rng.permutation(len(coalitions))
     order = order[np.argsort(sizes(coalitions)[order], kind="stable")]
     fold = np.empty(len(coalitions), dtype=np.intp)

@@ -52,7 +52,13 @@ class Pairwise:
     def fit(
         self, coalitions: Coalitions, targets: Vector, *, rng: np.random.Generator
     ) -> PairwisePredictor:
-        """Fit values ``(n_coalitions,)`` in closed form; ``rng`` is not used."""
+        """Fit values ``(n_coalitions,)`` in closed form; ``rng`` is not used.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: Their values, ``(n_coalitions,)``.
+            rng: Starts the fit; a fit in closed form does not use it.
+        """
         return self.refit(coalitions, targets[None], [np.arange(len(targets))], rngs=[rng])[0]
 
     def refit(
@@ -63,7 +69,14 @@ class Pairwise:
         *,
         rngs: Sequence[np.random.Generator],
     ) -> list[PairwisePredictor]:
-        """Fit one predictor per replicate; see `Surrogate.refit`."""
+        """Fit one predictor per replicate; see `Surrogate.refit`.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: ``(n_replicates, n_coalitions)``: each replicate may see other values.
+            rows: Coalitions that each replicate sees, all of one length.
+            rngs: One per replicate.
+        """
         features = pair_features(coalitions)
         counts = [np.bincount(chosen, minlength=len(coalitions)) for chosen in rows]
         return [
@@ -101,7 +114,7 @@ def _solve(design: Matrix, wanted: Vector) -> tuple[float, Vector]:
     squares, vectors = linalg.eigh(gram)
     kept = squares > squares[-1] * 1e-12
     squares, vectors = squares[kept], vectors[:, kept]
-    if not len(squares):  # every coalition alike: nothing but the mean can be told
+    if not len(squares):  # every coalition alike: nothing but the mean can be fitted
         return np.inf, np.zeros(n_columns)
     roots = np.sqrt(squares)
     left = vectors.T @ (wanted if wide else design.T @ wanted)

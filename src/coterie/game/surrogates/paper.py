@@ -89,7 +89,7 @@ class PaperNetwork:
     contributions shrink and fidelity falls. `as_long_as_published` keeps the number of steps.
 
     Targets must lie in [0, 1], as the paper's PPL(full) / PPL(S) nearly always does: a sigmoid
-    reaches no further.
+    gives nothing else.
     """
 
     epochs: int = 300
@@ -111,7 +111,13 @@ class PaperNetwork:
     def fit(
         self, coalitions: Coalitions, targets: Vector, *, rng: np.random.Generator
     ) -> PaperPredictor:
-        """Train one network on values ``(n_coalitions,)``."""
+        """Train one network on values ``(n_coalitions,)``.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: Their values, ``(n_coalitions,)``.
+            rng: Starts the fit; a fit in closed form does not use it.
+        """
         return self.refit(coalitions, targets[None], [np.arange(len(targets))], rngs=[rng])[0]
 
     def refit(
@@ -122,7 +128,14 @@ class PaperNetwork:
         *,
         rngs: Sequence[np.random.Generator],
     ) -> list[PaperPredictor]:
-        """Train one network per replicate, some side by side; see `Surrogate.refit`."""
+        """Train one network per replicate, some side by side; see `Surrogate.refit`.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: ``(n_replicates, n_coalitions)``: each replicate may see other values.
+            rows: Coalitions that each replicate sees, all of one length.
+            rngs: One per replicate.
+        """
         inputs = coalitions.astype(np.float32)
 
         def train(some: slice) -> list[PaperPredictor]:

@@ -79,7 +79,13 @@ class ProcessPredictor:
         return self.scale * np.sqrt(np.maximum(own - (half**2).sum(axis=0), 0))
 
     def samples(self, coalitions: Coalitions, n: int, *, rng: np.random.Generator) -> Matrix:
-        """Joint draws from the posterior, ``(n, n_coalitions)``; cubic in the coalitions."""
+        """Joint draws from the posterior, ``(n, n_coalitions)``; cubic in the coalitions.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            n: How many draws.
+            rng: Draws them.
+        """
         cross = _covariance(self.prior, coalitions, self.coalitions)
         half = linalg.solve_triangular(self.factor, cross.T, lower=True, check_finite=False)
         spread = _covariance(self.prior, coalitions, coalitions) - half.T @ half
@@ -121,7 +127,13 @@ class Process:
     def fit(
         self, coalitions: Coalitions, targets: Vector, *, rng: np.random.Generator
     ) -> ProcessPredictor:
-        """Fit values ``(n_coalitions,)``; ``rng`` is not used."""
+        """Fit values ``(n_coalitions,)``; ``rng`` is not used.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: Their values, ``(n_coalitions,)``.
+            rng: Starts the fit; a fit in closed form does not use it.
+        """
         return condition(best_prior(coalitions, targets), coalitions, targets)
 
     def refit(
@@ -132,7 +144,14 @@ class Process:
         *,
         rngs: Sequence[np.random.Generator],
     ) -> list[ProcessPredictor]:
-        """Condition one process per replicate; the prior is chosen once, on the first of them."""
+        """Condition one process per replicate; the prior is chosen once, on the first of them.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: ``(n_replicates, n_coalitions)``: each replicate may see other values.
+            rows: Coalitions that each replicate sees, all of one length.
+            rngs: One per replicate.
+        """
         prior = best_prior(coalitions[rows[0]], targets[0, rows[0]])
         return [
             condition(prior, coalitions[chosen], values[chosen])
@@ -146,6 +165,9 @@ def condition(
     """The process given what was seen.
 
     Args:
+        prior: Variances and shapes of the parts.
+        coalitions: ``(n_coalitions, n_players)``.
+        targets: Their values, ``(n_coalitions,)``.
         errors: Standard errors of the targets, known from elsewhere, ``(n_coalitions,)``.
     """
     mean, scale = _standard(targets)
@@ -165,7 +187,14 @@ def best_prior(
     errors: Vector | None = None,
     start: Prior | None = None,
 ) -> Prior:
-    """The prior under which what was seen is likeliest; shapes are tried only without a start."""
+    """The prior under which what was seen is likeliest; shapes are tried only without a start.
+
+    Args:
+        coalitions: ``(n_coalitions, n_players)``.
+        targets: Their values, ``(n_coalitions,)``.
+        errors: Standard errors of the targets, known from elsewhere, ``(n_coalitions,)``.
+        start: A prior whose shapes are kept and whose variances are improved.
+    """
     mean, scale = _standard(targets)
     residuals = (targets - mean) / scale
     own = np.zeros(len(targets)) if errors is None else (errors / scale) ** 2

@@ -1,4 +1,4 @@
-"""A surrogate that tells how many fits it has made, for whoever waits."""
+"""A surrogate that reports how many fits it has made, for whoever waits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from coterie.game.coalitions import Coalitions, Indices, Matrix, Vector
 from coterie.game.surrogates import Predictor, Surrogate
 
 TOGETHER = 12
-"""Replicates fitted between two words; each has its own generator, so grouping changes nothing."""
+"""Replicates fitted between two reports; grouping changes nothing, each has its own generator."""
 
 
 @dataclass
 class Watched:
-    """Any surrogate, fitting as it does, with the number of fits told as it grows."""
+    """Any surrogate, fitting as it does, with the number of fits reported as it grows."""
 
     inner: Surrogate
     tell: Callable[[int], None]
@@ -28,7 +28,13 @@ class Watched:
     def fit(
         self, coalitions: Coalitions, targets: Vector, *, rng: np.random.Generator
     ) -> Predictor:
-        """Fit one predictor; see `Surrogate.fit`."""
+        """Fit one predictor; see `Surrogate.fit`.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: Their values, ``(n_coalitions,)``.
+            rng: Starts the fit; a fit in closed form does not use it.
+        """
         fitted = self.inner.fit(coalitions, targets, rng=rng)
         self._count(1)
         return fitted
@@ -41,7 +47,14 @@ class Watched:
         *,
         rngs: Sequence[np.random.Generator],
     ) -> list[Predictor]:
-        """Fit one predictor per replicate; see `Surrogate.refit`."""
+        """Fit one predictor per replicate; see `Surrogate.refit`.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            targets: ``(n_replicates, n_coalitions)``: each replicate may see other values.
+            rows: Coalitions that each replicate sees, all of one length.
+            rngs: One per replicate.
+        """
         fitted: list[Predictor] = []
         for start in range(0, len(rows), TOGETHER):
             some = slice(start, start + TOGETHER)

@@ -54,8 +54,14 @@ def chosen_by_mix(
 ) -> tuple[Coalition, Record]:
     """The coalition that stays, and the record so far.
 
+    Args:
+        workspace: The opened model and its texts.
+        tasks: The tasks of the mix, by name.
+        output: Folder of the checkpoint; None where none is written.
+        progress: Shows what goes on.
+
     Raises:
-        UserError: a utility no layer changes, a target out of reach, or no time for an answer.
+        UserError: a utility no layer changes, a target that no cut meets, or no time for an answer.
     """
     request, target = workspace.request, target_of(workspace)
     kind = request.player_kind()
@@ -116,10 +122,10 @@ def _by_search(
     record.cut = cut_part(coalition, None, workspace.request.player_kind())
     kind, parts = workspace.request.player_kind(), []
     for scaled in mix.parts:
-        alone, told = _around(workspace, found, MixedGame([scaled])), None
+        alone, part = _around(workspace, found, MixedGame([scaled])), None
         if alone is not None:
-            told = contributions_part(alone.estimate, UNIT, alone.replicates, alone.n_base, kind)
-        parts.append(utility_part(scaled, told))
+            part = contributions_part(alone.estimate, UNIT, alone.replicates, alone.n_base, kind)
+        parts.append(utility_part(scaled, part))
     return coalition, record, parts
 
 
@@ -180,7 +186,7 @@ def _asked(ledger: Ledger, locked: Indices) -> Coalitions:
 def _around(
     workspace: Workspace, found: SearchResult, game: MixedGame
 ) -> LocalContributions | None:
-    """What players contribute to some utilities near what was chosen; nothing is asked anew."""
+    """What players contribute to some utilities near what was chosen; nothing more is asked."""
     ledger = Ledger(game, floor=np.inf)
     ledger.losses(found.ledger.known()[0])
     locked = np.array(workspace.locked, dtype=np.intp)
@@ -207,6 +213,12 @@ def planned(
     """The plan of a run by utility, from that of the same run by loss.
 
     The full model answers every task once, and is timed; no coalition takes longer.
+
+    Args:
+        workspace: The opened model and its texts.
+        tasks: The tasks of the mix, by name.
+        part: The plan of the same run by loss.
+        keep: Size of the cut.
     """
     request, games = workspace.request, [game_of_task(workspace, *one) for one in tasks.items()]
     seconds, answers = 0.0, 0

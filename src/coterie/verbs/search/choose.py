@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,6 @@ Allowed = Callable[[Coalitions], NDArray[np.bool_]]
 class SearchResult:
     """What a method found on a model, how its finalists stand, and what it asked."""
 
-    method: str
     decisions: list[Decision]
     """One per size, largest first."""
     finalists: list[Answer]
@@ -47,18 +46,20 @@ class SearchResult:
     second: TextGame | None
     """The second texts; None where the calibration texts alone decide."""
     layer_tokens_asked: int
-    asked: Coalitions
-    """Every distinct coalition asked."""
-    known: int
-    """How many of these the store knew on every calibration text before."""
     not_finite: int
-    out_of_time: bool
-    seconds_observing: float
-    seconds_choosing: float
+    """Observations that were read as the floor."""
+    method: str = ""
+    asked: Coalitions = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
+    """Every distinct coalition asked."""
+    known: int = 0
+    """How many of these the store knew on every calibration text before."""
+    out_of_time: bool = False
+    seconds_observing: float = 0.0
+    seconds_choosing: float = 0.0
     searched: PaperStudy | None = None
     """The study behind it, where the method is the paper's."""
     remark: str | None = None
-    """What the allowance did not reach for, in one sentence."""
+    """What the limit was too low for, in one sentence."""
 
     def keep(self, size: int) -> Coalition:
         """The coalition chosen at this size."""
@@ -112,7 +113,7 @@ def choose(workspace: Workspace, search: Search, progress: Progress) -> SearchRe
     Args:
         workspace: The opened model and its texts.
         search: The method, the sizes and the bounds.
-        progress: Told what goes on.
+        progress: Shows what goes on.
 
     Raises:
         UserError: the time ended before anything of an asked size was known, or nothing that is
@@ -135,32 +136,40 @@ def choose(workspace: Workspace, search: Search, progress: Progress) -> SearchRe
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
     finalists = admitted(ledger, search, found.answers)
     progress.say("deciding between the finalists on more text")
-    second = workspace.second()
+    decided = _decided(workspace, ledger, finalists)
+    asked, _ = ledger.seen()
+    return replace(
+        decided,
+        method=search.method,
+        asked=asked,
+        known=sum(to_text(row) in known for row in asked),
+        out_of_time=out_of_time,
+        seconds_observing=clock.spent,
+        seconds_choosing=time.monotonic() - began,
+        remark=found.remark,
+    )
+
+
+def _decided(workspace: Workspace, ledger: Ledger, finalists: list[Answer]) -> SearchResult:
+    """The finalists decided on the calibration texts and the second ones together."""
+    played, second = workspace.calibration, workspace.second()
     game: Game = played.game if second is None else ConcatenatedGame(played.game, second.game)
     union, documents = Ledger(game, floor=ledger.floor), _documents(played, second)
     decisions = decide(union, finalists, documents)
-    # The full model is asked last: what the choice costs is told against it.
+    # The full model is asked last: what the choice costs is measured against it.
     grand = np.ones((1, ledger.n_players), dtype=bool)
     union.losses(grand), ledger.losses(grand)
-    asked, _ = ledger.seen()
     n_second = 0 if second is None else second.texts.n_sequences
-    decided = int(sizes(union.seen()[0]).sum()) * n_second
+    layer_sequences = ledger.layer_sequences + int(sizes(union.seen()[0]).sum()) * n_second
     return SearchResult(
-        method=search.method,
         decisions=decisions,
         finalists=ordered(finalists),
         ledger=ledger,
         union=union,
         documents=documents,
         second=second,
-        layer_tokens_asked=(ledger.layer_sequences + decided) * played.texts.length,
-        asked=asked,
-        known=sum(to_text(row) in known for row in asked),
+        layer_tokens_asked=layer_sequences * played.texts.length,
         not_finite=max(ledger.not_finite, union.not_finite),
-        out_of_time=out_of_time,
-        seconds_observing=clock.spent,
-        seconds_choosing=time.monotonic() - began,
-        remark=found.remark,
     )
 
 
@@ -211,7 +220,13 @@ def _clock(
 
 
 def admitted(ledger: Ledger, search: Search, finalists: Sequence[Answer]) -> list[Answer]:
-    """Finalists that may be chosen; where time ended or a limit binds, the best known join them."""
+    """Finalists that may be chosen; where time ended or a limit binds, the best known join them.
+
+    Args:
+        ledger: The account of the search.
+        search: Sizes, bounds, and what may win.
+        finalists: What the method found, if anything.
+    """
     may_win = search.allowed
     found = [f for f in finalists if may_win is None or may_win(f.coalition[None])[0]]
     for keep in sorted(set(search.keeps), reverse=True):

@@ -43,7 +43,13 @@ class LocalContributions:
 def contributions_near(
     workspace: Workspace, found: SearchResult, progress: Progress
 ) -> LocalContributions | None:
-    """`around` for what was found on an opened model."""
+    """`around` for what was found on an opened model.
+
+    Args:
+        workspace: The opened model and its texts.
+        found: What was chosen, and the account of the search.
+        progress: Shows what goes on.
+    """
     progress.say("estimating contributions around what was chosen")
     locked = np.array(workspace.locked, dtype=np.intp)
     return around(found, workspace.calibration.texts.documents, locked, seed=workspace.request.seed)
@@ -116,8 +122,8 @@ def _learnable(ledger: Ledger, documents: Indices, formula: Formula) -> Sample:
     """
     coalitions, losses = ledger.seen()
     seen = ~np.isnan(losses)
-    told = seen.sum(axis=1) >= min(LEAST_TEXTS, ledger.n_sequences)
-    coalitions, losses, seen = coalitions[told], losses[told], seen[told]
+    enough = seen.sum(axis=1) >= min(LEAST_TEXTS, ledger.n_sequences)
+    coalitions, losses, seen = coalitions[enough], losses[enough], seen[enough]
     usual = losses[seen.all(axis=1)].mean(axis=0)
     differ = np.where(seen, losses - usual, 0.0).sum(axis=1) / seen.sum(axis=1)
     losses = np.where(seen, losses, usual + differ[:, None])

@@ -27,7 +27,7 @@ def search(workspace: Workspace, keep: int | None, progress: Progress) -> PaperS
     Args:
         workspace: The opened model and its texts.
         keep: Size the cut will have; None where nothing is to be cut.
-        progress: Told what goes on.
+        progress: Shows what goes on.
     """
     played = workspace.calibration
     known = played.known_coalitions()

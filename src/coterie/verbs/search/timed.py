@@ -13,14 +13,14 @@ class OutOfTime(Exception):
 
 
 class TimedGame:
-    """A game that answers until its seconds are spent, and tells how much was asked of it.
+    """A game that answers until its seconds are spent, and reports how much was asked of it.
 
     Time is what observations took when they were made, which a store keeps: a run that is resumed
     or repeated ends at the same question.
 
     Args:
         seconds: Most seconds to spend observing; a question begun is answered to its end.
-        tell: Told the layer-sequences answered so far.
+        tell: Called with the layer-sequences answered so far.
 
     Attributes:
         spent: Seconds spent observing, now or in an earlier run.

@@ -62,7 +62,7 @@ class Mix:
     """Coalitions the store knew all observations of before, in their text form."""
 
     def layer_tokens_asked(self, workspace: Workspace, asked: Coalitions) -> int:
-        """Of the calibration texts, where any part is about these; what tasks ask is not told."""
+        """Of the calibration texts, where any part is about these; tasks are not counted."""
         played = workspace.calibration
         if not any(scaled.part.game is played.game for scaled in self.parts):
             return 0
@@ -101,6 +101,11 @@ def mixes_texts(request: Request) -> bool:
 def mixed(workspace: Workspace, tasks: Mapping[str, "Task"], progress: Progress) -> Mix:
     """Open the game of each utility and weigh it by what one average player changes.
 
+    Args:
+        workspace: The opened model and its texts.
+        tasks: The tasks of the mix, by name.
+        progress: Shows what goes on.
+
     Raises:
         UserError: a utility that no single player changes.
     """
@@ -126,7 +131,9 @@ def utility_values(
     """What every player contributes to a mix of utilities, and to each of them.
 
     Args:
+        request: What was asked.
         store: SQLite file of observations; None is the user's cache.
+        progress: Shows what goes on.
 
     Raises:
         UserError: something asked cannot be done, in one line.
@@ -154,7 +161,13 @@ def of_mix(record: Record, request: Request) -> None:
 
 
 def game_of_task(workspace: Workspace, name: str, task: "Task") -> StoredGame:
-    """The task as a game behind the store, under everything its answers depend on."""
+    """The task as a game behind the store, under everything its answers depend on.
+
+    Args:
+        workspace: The opened model and its texts.
+        name: The task's name.
+        task: The task itself, with its items.
+    """
     source, book = workspace.prepared.source, workspace.calibration.game.store
     limit = workspace.request.task_items
     asked = task_fingerprint(task, limit)
@@ -201,18 +214,25 @@ def _text_part(workspace: Workspace, name: str, weight: float) -> WeightedUtilit
 def _task_part(name: str, measure: Measure, weight: float, game: StoredGame) -> WeightedUtility:
     inner = game.inner
     assert isinstance(inner, TaskGame)
-    told = {"margin": "log-likelihood margin, nats", "acc": "accuracy"}[measure]
+    unit = {"margin": "log-likelihood margin, nats", "acc": "accuracy"}[measure]
 
     def scores(seen: Observations) -> Matrix:
         return inner.scores(seen, measure)
 
-    return WeightedUtility(name, weight, game, scores, np.arange(len(inner.items)), told)
+    return WeightedUtility(name, weight, game, scores, np.arange(len(inner.items)), unit)
 
 
 def study_of(
     workspace: Workspace, game: MixedGame, progress: Progress, replicates: int | None = None
 ) -> Study:
-    """The paper's study of a game of utilities, through a surrogate that knows no bounds."""
+    """The paper's study of a game of utilities, through a surrogate that knows no bounds.
+
+    Args:
+        workspace: The opened model and its texts.
+        game: The mix as one game.
+        progress: Shows what goes on.
+        replicates: Refits per source of error; the usual number by default.
+    """
     n_players = workspace.stack.n_players
     keep = size_asked(workspace.request, n_players, workspace.locked)
     settings = replace(
@@ -234,7 +254,13 @@ def study_of(
 
 
 def single_part(workspace: Workspace, scaled: Scaled, progress: Progress) -> UtilityPart:
-    """What the players contribute to one part alone; nothing is observed anew."""
+    """What the players contribute to one part alone; nothing more is observed.
+
+    Args:
+        workspace: The opened model and its texts.
+        scaled: The part, weighed.
+        progress: Shows what goes on.
+    """
     found = study_of(workspace, MixedGame([scaled]), progress, PART_REPLICATES).contributions
     kind = workspace.request.player_kind()
     return utility_part(
@@ -262,7 +288,13 @@ def known_of(game: object) -> set[str]:
 
 
 def budget_of(workspace: Workspace, study: Study, mix: Mix) -> BudgetPart:
-    """The cost of the texts as always; that of the tasks as coalitions asked."""
+    """The cost of the texts as always; that of the tasks as coalitions asked.
+
+    Args:
+        workspace: The opened model and its texts.
+        study: What was drawn and seen.
+        mix: The utilities as one game.
+    """
     asked = np.unique(study.asked, axis=0)
     spent = workspace.calibration.engine.spent
     return BudgetPart(

@@ -62,8 +62,8 @@ def _run(workspace: Workspace, keep: int, seed: int, progress: Progress) -> _Run
 
 
 def _overlap(over: str, runs: list[_Run]) -> OverlapPart:
-    told = [run.contributions for run in runs if run.contributions is not None]
-    ranks = rank_overlaps(np.array(told)) if len(told) > 1 else np.zeros(0)
+    known = [run.contributions for run in runs if run.contributions is not None]
+    ranks = rank_overlaps(np.array(known)) if len(known) > 1 else np.zeros(0)
     return OverlapPart(
         over=over,
         runs=len(runs),

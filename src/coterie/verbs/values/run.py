@@ -34,7 +34,9 @@ def values(
     """Estimate what each player contributes; resumes whatever the store holds already.
 
     Args:
+        request: What was asked.
         store: SQLite file of observations; None is the user's cache.
+        progress: Shows what goes on.
 
     Raises:
         UserError: something asked cannot be done, in one line.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from coterie.game.search.task import Finalists, SearchTask
 
 MOST_COALITIONS = 2_000
-"""Where it ends at the latest unless told otherwise; its layer-tokens end it sooner."""
+"""Where it ends at the latest unless asked otherwise; its layer-tokens end it sooner."""
 
 MIX_COALITIONS = 200
 """The same where a coalition answers tasks, or twice what its plain answers take if more."""
