@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from coterie.game.estimation.semivalues import Estimate
 
 BUDGET = 1_024
-"""About how many coalitions are asked unless asked otherwise; `exact` and `window` ask their all."""
+"""About how many coalitions are asked by default; `exact` and `window` ask their all."""
 
 
 @dataclass(frozen=True)
