@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig
 
 from coterie.models.cutting.structure import meta_model
-from coterie.models.files.sources import INDEX
+from coterie.models.files.weights import INDEX
 
 KEPT = (0, 1, 3, 5, 8, 9)
 CONFIG = LlamaConfig(

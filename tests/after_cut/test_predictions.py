@@ -195,6 +195,14 @@ def test_a_cache_of_something_else_is_refused(asked, cut, tmp_path):
         assert not (tmp_path / "out").exists()
 
 
+def test_a_file_of_a_cache_that_was_cut_off_is_told(whole, tokens, tmp_path):
+    made = filled(tmp_path, whole, tokens)
+    file = made.files[-1]
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match=f"{file.name}, which was cut off or changed: delete"):
+        made.check()
+
+
 def test_a_cache_of_another_model_is_refused(whole, tokens, tmp_path):
     filled(tmp_path / "cache", whole, tokens)
     other = Predictions(tmp_path / "cache", tokens.shape, 256, {"model": "another"})

@@ -12,7 +12,7 @@ from coterie.models.cutting import structure
 from coterie.models.cutting.config import cut_config
 from coterie.models.cutting.in_memory import cut_model
 from coterie.models.cutting.structure import check_structure, meta_model, structural_differences
-from coterie.models.cutting.verify import expect, verify, verify_cut
+from coterie.models.cutting.verify import check_filled, expect, verify, verify_cut
 from coterie.models.cutting.write import write_cut
 from coterie.models.loaded.stack import find_stack
 from coterie.testing.tiny import tiny_config
@@ -56,6 +56,16 @@ def test_a_missing_tensor_is_found_out(llama, cut, tokens):
     save_file(tensors, file, metadata={"format": "pt"})
     with pytest.raises(VerificationError, match=r"missing keys model\.layers\.1\.mlp"):
         verify(expect(llama, find_stack(llama), COALITION, tokens), cut)
+
+
+def test_a_missing_tensor_is_found_without_memory(source, cut):
+    check_filled(cut, source)
+    file = cut / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(VerificationError, match=r"1\.mlp\.up_proj\.weight is missing"):
+        check_filled(cut, source)
 
 
 def test_layers_left_over_are_found_out(llama, source, tokens, tmp_path):

@@ -13,11 +13,20 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 from coterie.errors import CutError, ModelError
 from coterie.models.cutting.verify import verify_cut
 from coterie.models.cutting.write import write_cut
-from coterie.models.files.sources import INDEX, resolve
+from coterie.models.files.sources import resolve
+from coterie.models.files.weights import INDEX
 from coterie.models.loaded.stack import find_stack
 from coterie.testing.tiny import tiny_model
 
 KEPT = [0, 2, 3, 5]
+
+
+def in_one_file(folder, target, more=None, without="nothing"):
+    """A copy of a checkpoint as one file, with more tensors, and without those of some name."""
+    shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*.safetensors*"))
+    kept = {name: t for name, t in tensors_of(folder).items() if without not in name}
+    save_file(kept | (more or {}), target / "model.safetensors", metadata={"format": "pt"})
+    return target
 
 
 def tensors_of(folder):
@@ -99,13 +108,13 @@ def test_names_on_disk_may_lack_the_base_prefix(prefix, tmp_path):
 
 
 def test_layers_that_predict_further_tokens_follow_the_decoder(folder, tmp_path):
-    whole = shutil.copytree(folder, tmp_path / "whole")
-    file = sorted(whole.glob("*.safetensors"))[-1]
-    extra = {"model.layers.6.eh_proj.weight": torch.ones(2, 2)}
-    save_file(load_file(file) | extra, file, metadata={"format": "pt"})
-    (whole / INDEX).unlink()
+    extra = {f"model.layers.{i}.eh_proj.weight": torch.ones(2, 2) for i in (6, 7)}
+    whole = in_one_file(folder, tmp_path / "whole", extra)
+    config = json.loads((whole / "config.json").read_text())
+    (whole / "config.json").write_text(json.dumps(config | {"num_nextn_predict_layers": 1}))
     write_cut(resolve(str(whole)), KEPT, tmp_path / "cut")
     assert "model.layers.4.eh_proj.weight" in tensors_of(tmp_path / "cut")
+    assert not [name for name in tensors_of(tmp_path / "cut") if "layers.5" in name]  # undeclared
 
 
 def test_metadata_that_names_tensors_is_renamed(folder, tmp_path):
@@ -148,11 +157,7 @@ def test_nothing_is_written_when_the_cut_cannot_be_made(source, tmp_path):
 
 
 def test_a_stack_that_the_names_do_not_show_is_refused(folder, tmp_path):
-    whole = shutil.copytree(folder, tmp_path / "whole")
-    for file in whole.glob("*.safetensors"):
-        kept = {k: v for k, v in load_file(file).items() if "layers.4" not in k}
-        save_file(kept, file)
-    (whole / INDEX).unlink()
+    whole = in_one_file(folder, tmp_path / "whole", without="layers.4")
     with pytest.raises(ModelError, match=r"the numbered names are model\.layers \(5\)"):
         write_cut(resolve(str(whole)), KEPT, tmp_path / "cut")
 
@@ -197,6 +202,9 @@ def test_a_type_that_another_library_registered_is_cut(tmp_path, tokens):
 def test_python_files_of_a_model_stay_beside_it(folder, tmp_path):
     whole = shutil.copytree(folder, tmp_path / "whole")
     (whole / "modeling_own.py").write_text("# its own code")
+    config = json.loads((whole / "config.json").read_text())
+    config["auto_map"] = {"AutoModelForCausalLM": "modeling_own.Own"}
+    (whole / "config.json").write_text(json.dumps(config))
     written = write_cut(resolve(str(whole)), KEPT, tmp_path / "cut")
     assert "modeling_own.py" in written.carried
     assert (tmp_path / "cut" / "modeling_own.py").read_text() == "# its own code"

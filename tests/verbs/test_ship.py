@@ -85,13 +85,13 @@ def test_results_of_these_weights_enter_the_card_and_others_are_refused(
 
 
 def test_a_file_that_names_this_machine_is_refused(home, hub, capsys):
-    place = home / "out" / "extra.json"
+    place = home / "out" / "processor_config.json"
     place.write_text(json.dumps({"from": str(home / "model")}))
     try:
         assert main(["push", str(home / "out"), "me/small"]) == 2
     finally:
         place.unlink()
-    assert "extra.json names a folder of this machine" in capsys.readouterr().err
+    assert "processor_config.json names a folder of this machine" in capsys.readouterr().err
     assert not hub.asked
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from coterie.errors import StudyMismatch
+from coterie.errors import ModelError, StudyMismatch
+from coterie.healing.origin import HealError
+from coterie.models.files.tensors import read_header, read_tensors
 from coterie.plain import Json
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -48,12 +49,12 @@ class Checkpoint:
         """Refuse a half-way state that was made under other settings.
 
         Raises:
+            HealError: the file was cut off, or is something else.
             StudyMismatch: names the first setting that differs.
         """
         if not self.path.is_file():
             return
-        with safe_open(self.path, framework="pt") as file:
-            before = json.loads(file.metadata()["identity"])
+        before = json.loads(self._notes()["identity"])
         now = json.loads(json.dumps(self.identity))
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
@@ -62,6 +63,22 @@ class Checkpoint:
                     f" {now.get(name)}: ask for the same to go on, name another --output, or delete"
                     f" {self.path.name}"
                 )
+
+    def _notes(self) -> Mapping[str, str]:
+        """What the file says of itself."""
+        try:
+            notes = read_header(self.path).metadata
+        except ModelError as error:
+            raise HealError(
+                f"{self.path.name}, the half-way state of an earlier healing, was cut off or"
+                " changed: delete it, and healing begins anew"
+            ) from error
+        if not {"identity", "state"} <= notes.keys():
+            raise HealError(
+                f"{self.path.name} is not the half-way state of a healing: move it away, or name"
+                " another --output"
+            )
+        return notes
 
     def save(
         self,
@@ -96,10 +113,9 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         self.check()
-        with safe_open(self.path, framework="pt") as file:
-            state = LearningState(**json.loads(file.metadata()["state"]))
+        state = LearningState(**json.loads(self._notes()["state"]))
         state.losses = tuple(state.losses)
-        tensors = load_file(self.path)
+        tensors = read_tensors(self.path)
         for name, one in trained.items():
             with torch.no_grad():
                 one.copy_(tensors[name])

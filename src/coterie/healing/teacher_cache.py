@@ -11,17 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import log_softmax
 from transformers import PreTrainedModel
 
-from coterie.errors import StudyMismatch
+from coterie.errors import ModelError, StudyMismatch
 from coterie.game.coalitions import Indices, Vector
 from coterie.healing.distill import Step
 from coterie.healing.origin import HealError
 from coterie.healing.teachers import Targets, others
+from coterie.models.files.json_files import read_json
+from coterie.models.files.tensors import opened, read_header, read_tensors
 from coterie.models.loaded.routing import input_device
 from coterie.plain import Json
 from coterie.scores.sequence_losses import FORWARD_TOKENS, floored_losses
@@ -70,7 +71,7 @@ class Predictions:
                 f"--teacher-cache {self.folder} holds no predictions of a teacher: name a new"
                 " folder, or one that an earlier healing has made"
             )
-        before = json.loads(note.read_text(encoding="utf-8"))
+        before = read_json(note, str(self.folder))
         now = json.loads(json.dumps(self.identity))
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
@@ -78,6 +79,19 @@ class Predictions:
                     f"--teacher-cache {self.folder} holds predictions made with {name} ="
                     f" {before.get(name)}, not {now.get(name)}: name another folder, or delete it"
                 )
+        for file in (*self.files, self._judged):
+            self._check_whole(file)
+
+    def _check_whole(self, file: Path) -> None:
+        if not file.is_file():
+            return
+        try:
+            read_header(file)
+        except ModelError as error:
+            raise HealError(
+                f"--teacher-cache {self.folder} holds {file.name}, which was cut off or changed:"
+                " delete that file, and it is made again"
+            ) from error
 
     @property
     def complete(self) -> bool:
@@ -111,7 +125,7 @@ class Predictions:
 
     def losses(self) -> tuple[Vector, int]:
         """The full model's losses on what judges, and how many were no number."""
-        found = load_file(self._judged)
+        found = read_tensors(self._judged)
         return found["losses"].numpy(), int(found["not_finite"])
 
     def targets(self, rows: Indices, tokens: Tensor) -> Targets:
@@ -126,7 +140,7 @@ class Predictions:
 
     def rest(self) -> float | None:
         """Mean mass on the tokens that are not named; None where all are."""
-        files = (load_file(file) for file in self.files)
+        files = (read_tensors(file) for file in self.files)
         masses = [found["rest"].exp().flatten() for found in files if "rest" in found]
         return torch.cat(masses).double().mean().item() if masses else None
 
@@ -137,7 +151,7 @@ class Predictions:
 
     def _row(self, row: int) -> list[Tensor]:
         """Of one sequence: log-probabilities ``(length, k)``, then ids and rest if there are."""
-        with safe_open(self.files[row // self.rows], framework="pt") as file:
+        with opened(self.files[row // self.rows], "pt") as file:
             names = [name for name in ("log_probs", "ids", "rest") if name in file.keys()]  # noqa: SIM118
             return [file.get_slice(name)[row % self.rows] for name in names]
 

@@ -1,6 +1,5 @@
 """Write a healed checkpoint: the cut one's files, with the weights that were trained in place."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,9 +7,11 @@ import torch
 from torch import Tensor
 
 from coterie.errors import VerificationError
+from coterie.models.cutting.config_file import write_fields
 from coterie.models.cutting.in_memory import renumbered
 from coterie.models.cutting.write import carry
 from coterie.models.files.sources import Source
+from coterie.models.files.weights import plain_names
 from coterie.models.loaded.load import load_model
 from coterie.models.tolerance import tolerance
 
@@ -35,7 +36,7 @@ def write_healed(
             if new is not None and new in own:
                 own[new].copy_(weight)
     model.save_pretrained(folder)
-    shutil.copyfile(cut.folder / "config.json", folder / "config.json")
+    write_fields(plain_names(cut.raw_config()), folder)
     carry(cut.folder, folder)
 
 

@@ -8,9 +8,9 @@ from torch import Tensor
 from coterie.errors import ModelError
 from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.cutting.write import Written, write_cut
-from coterie.models.files.shards import DTYPES, Progress, read_tensor, write_over
+from coterie.models.files.shards import DTYPES, Progress, write_over
 from coterie.models.files.sources import Source, weight_files
-from coterie.models.files.tensors import read_header
+from coterie.models.files.tensors import read_header, read_tensor
 
 ReadTensor = Callable[[str], Tensor]
 """Gives a tensor of the source by its name on disk, in float32."""

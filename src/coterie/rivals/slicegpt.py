@@ -25,7 +25,8 @@ from coterie.models.cutting.blocks import LLAMA_LIKE
 from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.cutting.write import Written, carry
 from coterie.models.files.shards import DTYPES, Progress
-from coterie.models.files.sources import INDEX, Source
+from coterie.models.files.sources import Source
+from coterie.models.files.weights import INDEX, plain_names
 from coterie.rivals import _sliced as sliced
 from coterie.rivals._interface import Chosen, DoesNotApply, Meter, Rewrite, Task
 from coterie.rivals._rewriting import reader
@@ -149,7 +150,7 @@ def write(
     """
     output.mkdir(parents=True, exist_ok=True)
     carried, left = carry(source.folder, output)
-    raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    raw = plain_names(source.raw_config())
     fields = _config(source, raw, width)
     text = json.dumps(raw | fields, indent=2, ensure_ascii=False) + "\n"
     (output / "config.json").write_text(text, encoding="utf-8")

@@ -19,10 +19,10 @@ from transformers.core_model_loading import revert_weight_conversion
 from coterie.engine.disk.parameters import DiskNames
 from coterie.engine.parts.layers import LayerWeights
 from coterie.errors import ModelError, VerificationError
-from coterie.models.cutting.write import Written, carry
-from coterie.models.files.shards import DTYPES, read_tensor, write_over
-from coterie.models.files.sources import INDEX, Source
-from coterie.models.files.tensors import Entry, read_header
+from coterie.models.cutting.write import Written, carried_and_left, carry
+from coterie.models.files.shards import DTYPES, write_over
+from coterie.models.files.sources import Source
+from coterie.models.files.tensors import Entry, read_header, read_tensor
 from coterie.models.loaded.stack import Stack, find_stack
 from coterie.sparsity.levels import PrunedLayer, PrunedMap
 from coterie.sparsity.linears import linear_maps
@@ -70,37 +70,36 @@ class SparseWriter:
         done = []
         for pruned in layers:
             for entry, tensor in self._places(pruned.layer, pruned.tensors):
-                write_over(output / entry.file.name, entry, _unrounded(entry, tensor))
+                write_over(output / self._relative(entry.file), entry, _unrounded(entry, tensor))
             done.append(PrunedLayer(pruned.layer, {}, pruned.maps))
         return tuple(done)
 
     def written(self, output: Path) -> Written:
         """What the folder now consists of."""
         entries = self._source.entries
-        carried = tuple(
-            sorted(
-                file.name
-                for file in output.iterdir()
-                if file.suffix != ".safetensors" and file.name not in ("config.json", INDEX)
-            )
-        )
+        carried, left = carried_and_left(self._source.folder)
         return Written(
-            tuple(file.name for file in self._source.files),
+            tuple(str(self._relative(file)) for file in self._source.files),
             sum(entry.n_bytes for entry in entries),
             sum(entry.n_values for entry in entries),
             carried,
-            (),
+            left,
             {},
         )
 
     def _copy(self, output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
         carry(self._source.folder, output)
-        for name in ("config.json", INDEX):
-            if (self._source.folder / name).is_file():
-                shutil.copyfile(self._source.folder / name, output / name)
-        for file in self._source.files:
-            shutil.copyfile(file, output / file.name)
+        weights = self._source.weights
+        for file in (self._source.folder / "config.json", weights.index, *weights.files):
+            if file is not None:
+                place = output / self._relative(file)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, place)
+
+    def _relative(self, file: Path) -> Path:
+        """A file of the source, relative to its folder."""
+        return file.relative_to(self._source.folder)
 
     def _places(self, layer: int, tensors: Mapping[str, Tensor]) -> list[tuple[Entry, Tensor]]:
         """Where the parameters of a layer lie on disk, which may hold them in other pieces."""
@@ -181,7 +180,7 @@ def check_sparse(
         VerificationError: A map has other zeros than it was given, or a file another header.
     """
     for file in source.files:
-        before, after = read_header(file), read_header(output / file.name)
+        before, after = read_header(file), read_header(output / file.relative_to(source.folder))
         if [_form(entry) for entry in before.entries] != [_form(entry) for entry in after.entries]:
             raise VerificationError(f"{file.name} names other tensors than the file of the source")
     stack = find_stack(model)

@@ -9,7 +9,7 @@ from coterie.engine.memory import free_main_memory
 from coterie.errors import CutError
 from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.cutting.lists import passthrough_yaml, read_list
-from coterie.models.cutting.verify import Verification, expect, probe_tokens, verify
+from coterie.models.cutting.verify import Verification, check_filled, expect, probe_tokens, verify
 from coterie.models.cutting.write import Written, write_cut
 from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
@@ -115,6 +115,7 @@ def _record(source: Source, done: Cut, command: str) -> CutRecord:
 def _check(source: Source, kept: tuple[int, ...], folder: Path) -> Verification | None:
     n_bytes = sum(entry.n_bytes for entry in source.entries)
     if 2 * n_bytes > free_main_memory():
+        check_filled(folder, source)
         return None
     model = load_model(source, dtype=None, device="cpu")
     stack = find_stack(model)

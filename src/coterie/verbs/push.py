@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coterie.errors import UserError
-from coterie.models.files.download import NOTICES, WANTED
+from coterie.models.files.carried import carried_files
 from coterie.models.files.sources import Source, resolve
 from coterie.report.schema.evaluate import Judgement, ModelRow
 from coterie.report.schema.record import CheckpointRecord
 from coterie.verbs.checkpoint_requests import PushRequest
-from coterie.verbs.shared.output import read_record
+from coterie.verbs.shared.output import RECORD, read_record
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -77,7 +77,7 @@ def push(request: PushRequest, *, dry_run: bool = False) -> Upload:
     if not folder.is_dir():
         raise PushError(f"there is no folder '{folder.name}': name that of a checkpoint")
     source = resolve(str(folder), trust_remote_code=request.trust_remote_code)
-    files = _wanted(folder)
+    files = _wanted(source)
     for file in files:
         _check_no_path(file, folder)
     judged = [_row_of(source, path) for path in request.results]
@@ -88,14 +88,25 @@ def push(request: PushRequest, *, dry_run: bool = False) -> Upload:
     return Upload(repo, private, sizes, card, url)
 
 
-def _wanted(folder: Path) -> list[Path]:
-    patterns = (*WANTED, *NOTICES, *_FIGURES)
-    files = (file for file in sorted(folder.iterdir()) if file.is_file())
-    return [
-        file
-        for file in files
-        if not file.name.startswith(".") and any(fnmatch(file.name, p) for p in patterns)
-    ]
+def _wanted(source: Source) -> list[Path]:
+    """The files of a checkpoint, its card, its record and its figures; nothing else in the folder.
+
+    Raises:
+        PushError: one of them is a link to a file outside of the folder.
+    """
+    folder, weights = source.folder, source.weights
+    beside = [file for file in folder.iterdir() if any(fnmatch(file.name, p) for p in _FIGURES)]
+    named = ["config.json", CARD, RECORD, *carried_files(folder)]
+    files = {*weights.files, *(folder / name for name in named), *beside}
+    files |= set() if weights.index is None else {weights.index}
+    wanted = sorted(file for file in files if file.is_file())
+    for file in wanted:
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise PushError(
+                f"{file.name} is a link to a file outside of '{folder.name}': put the file itself"
+                " there, then push"
+            )
+    return wanted
 
 
 def _check_no_path(file: Path, folder: Path) -> None:

@@ -6,13 +6,14 @@ NVIDIA's Nemotron-NAS models (`nemotron-nas`, `DeciLMForCausalLM`, a `block_conf
 file that is written beside the weights (``trust_remote_code=True``).
 """
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.errors import CutError, ModelError
 from coterie.models.cutting import modeling_decilm as decilm
+from coterie.models.cutting.config import cut_config
+from coterie.models.cutting.config_file import edited, write_fields
 from coterie.models.cutting.layer_names import DiskStack, find_disk_stack
 from coterie.models.cutting.write import MAX_SHARD_BYTES, Written, carry
 from coterie.models.files.shards import Piece, Progress, grouped, write_shards
@@ -68,15 +69,16 @@ def write_block_cut(
         CutError: A layer that is not there, or no attention block left.
         ModelError: The model is not of a type whose blocks the format knows.
     """
-    raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    raw = source.raw_config()
     check_saved_type(raw, source.name)
     stack = find_disk_stack(source.entries, source.config())
     kept = _checked(attention, mlp, stack.n_players)
-    fields = _config(raw, source.config().to_dict(), kept, attention, mlp)
+    config = source.config()
+    layers = edited(raw, config, cut_config(config, kept), kept, stack.n_players)
+    fields = _config(layers, config.to_dict(), kept, attention, mlp)
     output.mkdir(parents=True, exist_ok=True)
     carried, left = carry(source.folder, output)
-    text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
-    (output / "config.json").write_text(text, encoding="utf-8")
+    write_fields(fields, output)
     (output / MODELLING).write_bytes(Path(decilm.__file__).read_bytes())
     pieces = _pieces(source, stack, kept, attention, mlp)
     names = write_shards(grouped(pieces, max_shard_bytes), output, {"format": "pt"}, progress)

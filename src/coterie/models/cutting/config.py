@@ -6,6 +6,7 @@ spelt out. What only one family knows is that family's `Family.config_rule`.
 """
 
 import copy
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -32,6 +33,9 @@ INDEX_LISTS = frozenset(
 )
 """Fields that list layer numbers."""
 
+ONE_BASED_LISTS = frozenset(("full_attn_layers", "kda_layers", "ple_layer_ids"))
+"""Fields that list layer numbers counted from one."""
+
 LAYERS_PER_LAYER = frozenset(["kv_source_layers"])
 """Fields that name, for every layer, a layer."""
 
@@ -42,6 +46,24 @@ PREFIX_COUNTS = frozenset(
 
 SUFFIX_COUNTS = frozenset(["num_kv_shared_layers"])
 """Fields that count the layers after a border."""
+
+_COUNT = re.compile(
+    r"(text_|language_|llm_|decoder_|model_)?(n|num|total)?_?(hidden_|decoder_|transformer_|model_)?"
+    r"(layers?|blocks?)"
+)
+"""Names of fields that count all layers, in any file; a value that is another number is not one."""
+
+_NUMBERS = re.compile(r"(layer|block)s?_?(ids?|idxs?|ind(ex|exes|ices))$|_(layers|blocks|idxs)$")
+"""Names of fields that list layer numbers, if that is what they hold."""
+
+_OF_LAYERS = re.compile(r"layer|block|pattern")
+"""Names of fields that may hold something for each layer, outside of the decoder's own part."""
+
+_OTHER_LAYERS = re.compile(
+    r"mtp|nextn|draft|vision|visual|image|video|audio|speech|encoder|tower|feature|select|proj"
+    r"|deepstack|norm|size|dim"
+)
+"""Parts of names that speak of other layers than the decoder's, or of no layers."""
 
 _NOT_PER_LAYER = ("token", "rope_parameters", "rope_scaling", "mrope", "architectures", "kernel")
 """Parts of names whose lists are never one entry per layer, whatever their length."""
@@ -113,8 +135,13 @@ def cut_fields(fields: Fields, kept: tuple[int, ...], n_players: int) -> Fields:
 def _cut_field(name: str, value: object, kept: tuple[int, ...], n_players: int) -> object:
     if isinstance(value, bool) or name.startswith("_"):
         return None
-    if name in INDEX_LISTS and isinstance(value, list | tuple):
+    if name in ONE_BASED_LISTS and isinstance(value, list | tuple):
+        return [kept.index(player - 1) + 1 for player in value if player - 1 in kept]
+    lists = name in INDEX_LISTS or _lists_numbers(name, value, n_players)
+    if lists and isinstance(value, list | tuple):
         return [kept.index(player) for player in value if player in kept]
+    if isinstance(value, str):
+        return _cut_pattern(name, value, kept, n_players)
     if name in LAYERS_PER_LAYER and isinstance(value, list | tuple):
         return [kept.index(value[player]) for player in kept if value[player] in kept]
     if name in PREFIX_COUNTS and isinstance(value, int):
@@ -127,6 +154,54 @@ def _cut_field(name: str, value: object, kept: tuple[int, ...], n_players: int) 
     if per_layer and not any(part in name for part in _NOT_PER_LAYER):
         return type(value)(value[player] for player in kept)  # type: ignore[call-arg, index]
     return None
+
+
+def is_layer_count(name: str) -> bool:
+    """Whether a field of this name may count all decoder layers."""
+    return _COUNT.fullmatch(name) is not None
+
+
+def follow_by_name(name: str, value: object, kept: tuple[int, ...], n_players: int) -> object:
+    """The new value of a field, in whatever part of a config, whose name speaks of layers.
+
+    Args:
+        name: Of the field.
+        value: As it is.
+        kept: The layers that stay.
+        n_players: Number of layers before.
+
+    Returns:
+        The value for the cut model; None if the field stays as it is.
+    """
+    if is_layer_count(name) and type(value) is int:
+        return len(kept) if value == n_players else None
+    known = (INDEX_LISTS, ONE_BASED_LISTS, LAYERS_PER_LAYER, PREFIX_COUNTS, SUFFIX_COUNTS)
+    if any(name in names for names in known) or name == "moe_layer_end_index":
+        return _cut_field(name, value, kept, n_players)
+    if _OF_LAYERS.search(name) and not _OTHER_LAYERS.search(name):
+        return _cut_field(name, value, kept, n_players)
+    return None
+
+
+def _lists_numbers(name: str, value: object, n_players: int) -> bool:
+    """Whether a field that no table names lists layer numbers, by its name and what it holds."""
+    if not isinstance(value, list | tuple) or not value or not _NUMBERS.search(name):
+        return False
+    if _OTHER_LAYERS.search(name) or not all(type(number) is int for number in value):
+        return False
+    rising = all(first < second for first, second in pairwise(value))
+    # Of as many entries as there are layers, only 0, 1, 2 … can be numbers and not kinds.
+    return rising and value[0] >= 0 and value[-1] < n_players and n_players > 2
+
+
+def _cut_pattern(name: str, value: str, kept: tuple[int, ...], n_players: int) -> str | None:
+    """A text with one letter, or one word between commas, for each layer."""
+    if "pattern" not in name or _OTHER_LAYERS.search(name):
+        return None
+    words = value.split(",")
+    if len(words) == n_players:
+        return ",".join(words[player] for player in kept)
+    return "".join(value[player] for player in kept) if len(value) == n_players else None
 
 
 def _renumber_overrides(config: PretrainedConfig, kept: tuple[int, ...]) -> None:

@@ -13,6 +13,9 @@ from coterie.models.families.fields import layer_counts, text_config
 from coterie.models.files.tensors import Entry
 from coterie.models.loaded.stack import ELSEWHERE
 
+_FURTHER = re.compile(r"(mtp|nextn).*(layers|modules|predict|depth)|(num|n)_(mtp|nextn)")
+"""Names of fields that declare layers which predict further tokens."""
+
 _NUMBERED = re.compile(r"\.(\d+)\.")
 
 
@@ -23,12 +26,15 @@ class DiskStack:
     Attributes:
         path: What precedes the layer number, such as ``"model.layers"`` or, without the base
             prefix, ``"h"``.
-        n_players: Number of decoder layers. Higher numbers under ``path`` are layers that predict
-            further tokens (MTP), which follow the decoder wherever it ends.
+        n_players: Number of decoder layers.
+        n_further: Number of layers that predict further tokens (MTP) and are numbered on from
+            there, as the config declares; they follow the decoder wherever it ends. Still higher
+            numbers belong to no model: they are not carried.
     """
 
     path: str
     n_players: int
+    n_further: int = 0
 
     def rename(self, name: str, kept: tuple[int, ...]) -> str | None:
         """The new name of a tensor or module; None if its layer goes."""
@@ -40,6 +46,8 @@ class DiskStack:
 
     def renumber(self, layer: int, kept: tuple[int, ...]) -> int | None:
         """The new number of a layer; None if it goes."""
+        if layer >= self.n_players + self.n_further:
+            return None
         if layer >= self.n_players:
             return layer - self.n_players + len(kept)
         return kept.index(layer) if layer in kept else None
@@ -59,6 +67,17 @@ class DiskStack:
         return text
 
 
+def further_layers(config: PretrainedConfig) -> int:
+    """How many layers that predict further tokens (MTP) a config declares after its decoder's."""
+    fields = {**vars(config), **vars(text_config(config))}
+    counts = [value for name, value in fields.items() if _FURTHER.search(name)]
+    return max((value for value in counts if type(value) is int and value > 0), default=0)
+
+
+def _holds_all(found: set[int], count: int) -> bool:
+    return len(found) >= count and all(number in found for number in range(count))
+
+
 def find_disk_stack(entries: Iterable[Entry], config: PretrainedConfig) -> DiskStack:
     """Tell from the names of all tensors which belong to the decoder layers.
 
@@ -76,9 +95,10 @@ def find_disk_stack(entries: Iterable[Entry], config: PretrainedConfig) -> DiskS
         sizes[path] += entry.n_bytes
     counts = layer_counts(text_config(config))
     for count in counts.values():
-        fitting = [path for path, found in numbers.items() if set(range(count)) <= found]
+        fitting = [path for path, found in numbers.items() if _holds_all(found, count)]
         if fitting:
-            return DiskStack(max(fitting, key=lambda path: sizes[path]), count)
+            path = max(fitting, key=lambda path: sizes[path])
+            return DiskStack(path, count, further_layers(config))
     seen = ", ".join(f"{path} ({len(found)})" for path, found in numbers.items()) or "none"
     raise ModelError(
         f"the tensors on disk name no stack of layers: the config says {counts}, the numbered"

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -11,8 +10,10 @@ from coterie.errors import VerificationError
 from coterie.models.cutting.config import cut_config
 from coterie.models.families.fields import text_config
 from coterie.models.families.registry import family_of
-from coterie.models.loaded.load import auto_class
+from coterie.models.files.fit import meta_model
 from coterie.models.loaded.stack import find_stack
+
+__all__ = ["Difference", "check_structure", "compare", "meta_model", "structural_differences"]
 
 _INDEX_NAMES = frozenset(
     ("layer_idx", "layer_id", "layer_number", "layer_index", "block_idx", "idx", "index", "layer")
@@ -30,12 +31,6 @@ class Difference:
 
     def __str__(self) -> str:
         return f"layer {self.layer}: {self.field} was {self.before}, would be {self.after}"
-
-
-def meta_model(config: PretrainedConfig, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """The model of a config, on the meta device: every shape, no memory."""
-    with torch.device("meta"):
-        return auto_class(config).from_config(config, trust_remote_code=trust_remote_code).eval()
 
 
 def structural_differences(
@@ -79,12 +74,25 @@ def check_structure(
         VerificationError: Names the first layer and field.
     """
     whole = meta_model(config, trust_remote_code=trust_remote_code)
-    n_players = find_stack(whole).n_players
-    cut = meta_model(cut_config(config, kept, n_players), trust_remote_code=trust_remote_code)
+    new = cut_config(config, kept, find_stack(whole).n_players)
+    compare(whole, meta_model(new, trust_remote_code=trust_remote_code), kept)
+
+
+def compare(whole: PreTrainedModel, cut: PreTrainedModel, kept: Sequence[int]) -> None:
+    """Hold the model of a cut config against the whole one.
+
+    Args:
+        whole: The whole model; it may be on the meta device, and the other too.
+        cut: The model of the new config.
+        kept: The layers that stay.
+
+    Raises:
+        VerificationError: Some kept layer is built differently; names the first layer and field.
+    """
     differences = structural_differences(whole, cut, kept)
     if differences:
         raise VerificationError(
-            f"{config.model_type} cannot be cut this way: {differences[0]}"
+            f"{whole.config.model_type} cannot be cut this way: {differences[0]}"
             f" ({len(differences)} differences in all); nothing was written"
         )
 

@@ -17,8 +17,9 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
 from coterie.errors import VerificationError
 from coterie.models.families.fields import text_config
+from coterie.models.files.fit import missing_tensors, model_and_info
+from coterie.models.files.kinds import auto_class
 from coterie.models.files.sources import Source
-from coterie.models.loaded.load import auto_class, model_and_info
 from coterie.models.loaded.routing import input_device, routed
 from coterie.models.loaded.stack import Stack
 from coterie.models.tolerance import tolerance
@@ -138,6 +139,28 @@ def verify(expected: Expectation, output: Path, *, trust_remote_code: bool = Fal
             " some layer's number or kind does not match its cache"
         )
     return Verification(gap, nll, nll_gap, True, len(places))
+
+
+def check_filled(output: Path, source: Source) -> None:
+    """Reload a cut checkpoint on the meta device: does transformers find every tensor?
+
+    For models that are too large to be held twice.
+
+    Args:
+        output: Folder of the cut checkpoint.
+        source: What was cut.
+
+    Raises:
+        VerificationError: Names a tensor that is missing.
+    """
+    trust = source.trust_remote_code
+    config = AutoConfig.from_pretrained(output, trust_remote_code=trust, local_files_only=True)
+    missing = sorted(missing_tensors(output, config))
+    if missing:
+        raise VerificationError(
+            f"the written checkpoint does not fill the model: {missing[0]} is missing"
+            f" ({len(missing)} in all)"
+        )
 
 
 def verify_cut(

@@ -4,7 +4,6 @@ The tensors of the kept layers are renamed on the way; the few that a family rew
 torch one at a time. The dtype on disk stays what it was, whatever the search ran in.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -12,20 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from torch import Tensor
 from transformers import PretrainedConfig
 
-from coterie.models.cutting.config import checked_config, config_changes, cut_config, is_sub_config
+from coterie.models.cutting.config import checked_config, cut_config
+from coterie.models.cutting.config_file import differences, edited, read_as_file, write_fields
 from coterie.models.cutting.layer_names import DiskStack, find_disk_stack
 from coterie.models.cutting.quantization import renumber_quantization
-from coterie.models.cutting.structure import check_structure
+from coterie.models.cutting.structure import compare
 from coterie.models.families.family import Read
 from coterie.models.families.fields import text_config
 from coterie.models.families.registry import Family, check_kept, family_of
+from coterie.models.files.carried import carried_files
+from coterie.models.files.fit import check_size, meta_model
+from coterie.models.files.json_files import Fields
 from coterie.models.files.shards import Piece, Progress, grouped, write_shards
-from coterie.models.files.sources import INDEX, Source
-from coterie.models.files.tensors import Entry
+from coterie.models.files.sources import Source
+from coterie.models.files.tensors import Entry, read_tensor
+from coterie.models.files.weights import INDEX
 
 MAX_SHARD_BYTES = 5 * 10**9
 """Size above which a new file is begun: what most Hub checkpoints use."""
@@ -33,8 +35,7 @@ MAX_SHARD_BYTES = 5 * 10**9
 _WEIGHT_SUFFIXES = frozenset(
     (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")
 )
-_NOT_CARRIED = frozenset(("config.json", "README.md", "coterie.json", INDEX))
-_BYTES_OF_FILES_CARRIED = 200 * 2**20
+_WRITTEN_ANEW = frozenset(("config.json", "README.md", "coterie.json", INDEX))
 
 
 @dataclass(frozen=True)
@@ -82,70 +83,94 @@ def write_cut(
             be cut.
         VerificationError: The new config would build some kept layer differently.
     """
+    new = plan_cut(source, kept)
+    output.mkdir(parents=True, exist_ok=True)
+    write_fields(new.fields, output)
+    carried, left = carry(source.folder, output)
+    pieces = _pieces(source, new.stack, new.kept, text_config(new.config))
+    shards = grouped(pieces, max_shard_bytes)
+    metadata = _metadata(source, new.stack, new.kept)
+    names = write_shards(shards, output, metadata, progress)
+    n_values = sum(piece.entry.n_values for piece in pieces)
+    n_bytes = sum(piece.entry.n_bytes for piece in pieces)
+    changes = differences(source.raw_config(), new.fields)
+    return Written(names, n_bytes, n_values, carried, left, changes)
+
+
+@dataclass(frozen=True)
+class CutPlan:
+    """A cut that is known to be possible, before anything is written.
+
+    Attributes:
+        config: Of the whole model.
+        stack: Its layers on disk.
+        kept: The layers that stay, ascending.
+        fields: The content of the new config.json.
+    """
+
+    config: PretrainedConfig
+    stack: DiskStack
+    kept: tuple[int, ...]
+    fields: Fields
+
+
+def plan_cut(source: Source, kept: Sequence[int]) -> CutPlan:
+    """Make the new config.json, and prove without weights that it builds the kept layers.
+
+    Args:
+        source: From `resolve`.
+        kept: The players that stay.
+
+    Raises:
+        CutError: An index out of range, named twice, or of a locked layer.
+        ModelError: The source's layers cannot be told from their names, or its quantisation cannot
+            be cut.
+        VerificationError: The new config would build some kept layer differently.
+    """
     config = source.config()
     stack = find_disk_stack(source.entries, config)
     players = checked_config(kept, stack.n_players)
     check_kept(config, players, stack.n_players)
-    check_structure(config, players, trust_remote_code=source.trust_remote_code)
-    new_config = cut_config(config, players, stack.n_players)
-    output.mkdir(parents=True, exist_ok=True)
-    fields, changes = _new_fields(source, config, new_config, stack, players)
-    (output / "config.json").write_text(
-        json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    carried, left = carry(source.folder, output)
-    pieces = _pieces(source, stack, players, text_config(config))
-    shards = grouped(pieces, max_shard_bytes)
-    metadata = _metadata(source, stack, players)
-    names = write_shards(shards, output, metadata, progress)
-    n_values = sum(piece.entry.n_values for piece in pieces)
-    n_bytes = sum(piece.entry.n_bytes for piece in pieces)
-    return Written(names, n_bytes, n_values, carried, left, changes)
-
-
-def _new_fields(
-    source: Source,
-    config: PretrainedConfig,
-    new_config: PretrainedConfig,
-    stack: DiskStack,
-    kept: tuple[int, ...],
-) -> tuple[dict[str, object], dict[str, object]]:
-    """The source's config.json with what the cut changes, and those changes alone."""
-    raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
-    changes = config_changes(config, new_config)
-    quantization = raw.get("quantization_config")
-    if quantization is not None:
+    whole = meta_model(config, trust_remote_code=source.trust_remote_code)
+    check_size(whole, source.entries, source.name)
+    after = cut_config(config, players, stack.n_players)
+    fields = edited(source.raw_config(), config, after, players, stack.n_players)
+    if isinstance(fields.get("quantization_config"), dict):
         list_name = stack.path.rpartition(".")[2]
-        renamed = renumber_quantization(
-            quantization, list_name, lambda layer: stack.renumber(layer, kept)
+        fields["quantization_config"] = renumber_quantization(
+            fields["quantization_config"], list_name, lambda layer: stack.renumber(layer, players)
         )
-        changes.pop("quantization_config", None)
-        if renamed != quantization:
-            changes["quantization_config"] = renamed
-    return _merged(raw, changes), changes
-
-
-def _merged(old: dict[str, object], changes: dict[str, object]) -> dict[str, object]:
-    merged = dict(old)
-    for name, new in changes.items():
-        before = merged.get(name)
-        nested = is_sub_config(before) and isinstance(new, dict)
-        merged[name] = _merged(before, new) if nested else new  # type: ignore[arg-type]
-    return merged
+    new = read_as_file(fields, config)
+    compare(whole, meta_model(new, trust_remote_code=source.trust_remote_code), players)
+    return CutPlan(config, stack, players, fields)
 
 
 def carry(folder: Path, output: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Copy what is neither weights nor rewritten: tokenizer, templates, licences, code."""
-    carried, left = [], []
-    for file in sorted(folder.iterdir()):
-        small = file.is_file() and file.stat().st_size <= _BYTES_OF_FILES_CARRIED
-        weights = file.suffix in _WEIGHT_SUFFIXES or file.name.endswith(".index.json")
-        if small and not weights and file.name not in _NOT_CARRIED and file.name[0] != ".":
-            shutil.copyfile(file, output / file.name)
-            carried.append(file.name)
-        elif not weights and file.name not in _NOT_CARRIED:
-            left.append(file.name)
-    return tuple(carried), tuple(left)
+    """Copy what belongs to a checkpoint beside weights: tokenizer, templates, licences, own code.
+
+    Returns:
+        The files that were copied, and those beside them that were not, by name.
+    """
+    carried, left = carried_and_left(folder)
+    for name in carried:
+        (output / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(folder / name, output / name)
+    return carried, left
+
+
+def carried_and_left(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What `carry` would copy of a folder, and what it would leave there."""
+    carried = carried_files(folder)
+    parents = {name.partition("/")[0] for name in carried}
+    left = [
+        file.name
+        for file in sorted(folder.iterdir())
+        if file.name not in parents
+        and file.name not in _WRITTEN_ANEW
+        and file.suffix not in _WEIGHT_SUFFIXES
+        and not file.name.endswith(".index.json")
+    ]
+    return carried, tuple(left)
 
 
 def _pieces(
@@ -178,13 +203,8 @@ def _rewritten(
 
 
 def _reader(entries: tuple[Entry, ...]) -> Read:
-    files = {entry.name: entry.file for entry in entries}
-
-    def read(name: str) -> Tensor:
-        with safe_open(files[name], framework="pt") as file:
-            return file.get_tensor(name)
-
-    return read
+    by_name = {entry.name: entry for entry in entries}
+    return lambda name: read_tensor(by_name[name])
 
 
 def _metadata(source: Source, stack: DiskStack, kept: tuple[int, ...]) -> dict[str, str]:

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 from coterie.errors import ModelError
+from coterie.models.files.carried import NOTICES
 
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.py", "*.jinja", "*.tiktoken", "*.md")
 """Files that a checkpoint is made of; licences and notices are asked for beside them."""
 
-NOTICES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "COPYING*")
 UNWANTED = ("original/*", "onnx/*", "openvino/*", "consolidated*.safetensors", "*/*.safetensors")
 
 
@@ -71,7 +71,13 @@ def _files_of(model: str, revision: str | None) -> list[str]:
 
 def _refuse_other_weights(model: str, names: list[str]) -> None:
     """Look at the list of files before gigabytes travel for nothing."""
-    if any(name.endswith(".safetensors") and "adapter" not in name for name in names):
+    whole = any(name.endswith(".safetensors") and "adapter" not in name for name in names)
+    if whole and "adapter_config.json" in names:
+        raise ModelError(
+            f"{model!r} holds full weights and a PEFT adapter in one place: merge them (peft's"
+            " merge_and_unload, then save_pretrained), and give the folder of the result"
+        )
+    if whole:
         return
     if "adapter_config.json" in names:
         raise ModelError(

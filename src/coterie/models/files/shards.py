@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from coterie.errors import ModelError
-from coterie.models.files.sources import INDEX
 from coterie.models.files.tensors import Entry
+from coterie.models.files.weights import INDEX
 
 Progress = Callable[[int, int], None]
 """Called with the bytes written so far and the bytes there will be."""
@@ -31,13 +30,6 @@ class Piece:
     entry: Entry
     name: str
     data: bytes | None = None
-
-
-def read_tensor(entry: Entry) -> Tensor:
-    """One tensor of a checkpoint, in the dtype it is stored in, on the CPU."""
-    with safe_open(entry.file, framework="pt") as file:
-        found: Tensor = file.get_tensor(entry.name)
-        return found
 
 
 def grouped(pieces: list[Piece], max_shard_bytes: int) -> list[list[Piece]]:

@@ -1,6 +1,5 @@
 """From what a user types to a folder of safetensors, known to be whole and of a kind we cut."""
 
-import json
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,22 +8,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from transformers import AutoConfig, PretrainedConfig
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-)
 
 from coterie.errors import ModelError
 from coterie.models.files.download import download, download_config, looks_like_hub_id
+from coterie.models.files.fit import check_counts, check_quantization, missing_tensors
+from coterie.models.files.json_files import Fields, read_config, read_json
+from coterie.models.files.kinds import is_causal, is_known_type
 from coterie.models.files.tensors import Entry, Header, hash_files, read_header
+from coterie.models.files.weights import WeightFiles, find_weights, gguf, named_tensors
 
 REFERENCE = "reference"
 """The name of the small model that ships with the package."""
 
-INDEX = "model.safetensors.index.json"
-
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+ADAPTER = "adapter_config.json"
+"""The file by which transformers knows a PEFT adapter."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +41,15 @@ class Source:
     trust_remote_code: bool = False
     _known: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
+    @cached_property
+    def weights(self) -> WeightFiles:
+        """The files that hold the weights, as transformers would find them."""
+        return find_weights(self.folder, self.raw_config(), self.name)
+
     @property
     def files(self) -> tuple[Path, ...]:
-        """The safetensors files that hold the weights, in order."""
-        return weight_files(self.folder)
+        """The safetensors files that hold the weights, in the order in which they are loaded."""
+        return self.weights.files
 
     @cached_property
     def headers(self) -> tuple[Header, ...]:
@@ -56,8 +58,18 @@ class Source:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Every tensor of the checkpoint, in the order of the files."""
-        return tuple(entry for header in self.headers for entry in header.entries)
+        """Every tensor of the checkpoint, in the order of the files; of two of a name the later."""
+        entries = [entry for header in self.headers for entry in header.entries]
+        last = {entry.name: entry for entry in entries}
+        return tuple(entry for entry in entries if last[entry.name] is entry)
+
+    def raw_config(self) -> Fields:
+        """The content of config.json, every field as it is in the file.
+
+        Raises:
+            ModelError: It cannot be read.
+        """
+        return read_config(self.folder, self.name)
 
     def config(self) -> PretrainedConfig:
         """The config of the model, a fresh object each time."""
@@ -94,8 +106,8 @@ def resolve(model: str, revision: str | None = None, *, trust_remote_code: bool 
         folder, commit = download(model, revision)
         source = Source(model, folder, commit, trust_remote_code)
     check_folder(source.folder, model)
-    _check_index(source)
     _check_kind(source)
+    _check_weights(source)
     return source
 
 
@@ -129,13 +141,12 @@ def reference_folder() -> Path:
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """The safetensors files of a checkpoint: those its index names, or all there are."""
-    index = folder / INDEX
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return tuple(folder / name for name in names)
-    single = folder / "model.safetensors"
-    return (single,) if single.is_file() else tuple(sorted(folder.glob("*.safetensors")))
+    """The safetensors files that transformers would load a folder's weights from, in order.
+
+    Raises:
+        ModelError: There are none, or what names them cannot be used.
+    """
+    return find_weights(folder, read_config(folder, folder.name), folder.name).files
 
 
 def _is_local(model: str) -> bool:
@@ -144,139 +155,91 @@ def _is_local(model: str) -> bool:
     if looks_like_hub_id(model) and not model.lower().endswith((".gguf", ".safetensors", ".bin")):
         return False
     if model.lower().endswith(".gguf"):
-        raise ModelError(_gguf(model))
+        raise ModelError(gguf(model))
     raise ModelError(
         f"{model!r} is neither a folder here nor a Hub id (owner/name): check the spelling"
     )
 
 
 def check_folder(folder: Path, shown: str) -> None:
-    """Refuse a folder that holds no model of safetensors, saying what it holds instead."""
+    """Refuse a folder that holds no model of safetensors, saying what it holds instead.
+
+    Raises:
+        ModelError: It is no folder, holds an adapter, or has no config or no weights.
+    """
     if folder.is_file():
         if folder.suffix.lower() == ".gguf":
-            raise ModelError(_gguf(shown))
+            raise ModelError(gguf(shown))
         raise ModelError(f"{shown!r} is a file: give the folder that holds the whole checkpoint")
     if not folder.is_dir():
         raise ModelError(f"there is no folder {folder.name!r} for the model {shown!r}")
-    if (folder / "adapter_config.json").is_file() and not _weights_beside_adapter(folder):
+    if (folder / ADAPTER).is_file():
         raise ModelError(_adapter(folder, shown))
     if not (folder / "config.json").is_file():
         if list(folder.glob("*.gguf")):
-            raise ModelError(_gguf(shown))
-        raise ModelError(f"{shown!r} has no config.json: it is not a Hugging Face checkpoint")
-    if not weight_files(folder):
-        if any(list(folder.glob(pattern)) for pattern in _PICKLES):
-            raise ModelError(
-                f"{shown!r} holds its weights as pickles only, which can run code when opened:"
-                " convert them to safetensors once, with transformers' save_pretrained"
-            )
-        if list(folder.glob("*.gguf")):
-            raise ModelError(_gguf(shown))
-        raise ModelError(f"{shown!r} holds no .safetensors file: its weights are missing")
+            raise ModelError(gguf(shown))
+        inner = next((file.parent.name for file in sorted(folder.glob("*/config.json"))), None)
+        hint = "" if inner is None else f"; its folder {inner!r} has one: name that"
+        raise ModelError(f"{shown!r} has no config.json: it is not a Hugging Face checkpoint{hint}")
+    find_weights(folder, read_config(folder, shown), shown)
 
 
-def _weights_beside_adapter(folder: Path) -> list[Path]:
-    """Weight files of a folder that are not those of a PEFT adapter."""
-    return [
-        file for file in folder.glob("*.safetensors") if file.name != "adapter_model.safetensors"
-    ]
+def _adapter(folder: Path, shown: str) -> str:
+    fields = read_json(folder / ADAPTER, shown)
+    base = fields.get("base_model_name_or_path") or "its base model"
+    beside = [file for file in folder.glob("*.safetensors") if not file.name.startswith("adapter_")]
+    if beside:
+        # With peft installed transformers applies it while loading, without peft it does not.
+        return (
+            f"{shown!r} holds full weights and a PEFT adapter ({ADAPTER}) in one folder: merge them"
+            " (peft's merge_and_unload, then save_pretrained), or move the adapter_* files away"
+        )
+    return (
+        f"{shown!r} is a PEFT adapter, not a model: merge it into {base} first"
+        " (peft's merge_and_unload, then save_pretrained)"
+    )
 
 
-def _check_index(source: Source) -> None:
+def _check_weights(source: Source) -> None:
     missing = [file.name for file in source.files if not file.is_file()]
     if missing:
-        raise ModelError(f"{source.name!r} lacks {missing[0]}, which its index names: download it")
+        told_by = "its index" if source.weights.index is not None else "its config.json"
+        raise ModelError(f"{source.name!r} lacks {missing[0]}, which {told_by} names: download it")
     present = {entry.name for entry in source.entries}  # truncated files are found here
-    index = source.folder / INDEX
-    if not index.is_file():
+    check_counts(source.config(), source.entries, source.name)
+    check_quantization(source.raw_config(), source.entries, source.name)
+    if source.weights.index is None:
         return
-    named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-    absent = sorted(named - present)
-    if absent:
+    absent = sorted(set(named_tensors(source.weights.index, source.name)) - present)
+    # Transformers does not ask the index which tensors there are: what counts is what it lacks.
+    if absent and (lacking := missing_tensors(source.folder, source.config())):
+        named = next((name for name in absent if name in lacking), absent[0])
         raise ModelError(
-            f"{source.name!r} lacks the tensor {absent[0]}, which its index names"
+            f"{source.name!r} lacks the tensor {named}, which its index names"
             f" ({len(absent)} in all): download the weights again"
         )
 
 
 def _check_kind(source: Source) -> None:
-    raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    raw = source.raw_config()
     model_type = raw.get("model_type")
-    if "auto_map" in raw and not source.trust_remote_code and not _known_type(model_type):
+    if "auto_map" in raw and not source.trust_remote_code and not is_known_type(model_type):
         raise ModelError(
             f"{source.name!r} (model type {model_type!r}) needs Python code of its own: read it,"
             " then allow it with --trust-remote-code"
         )
-    if not _known_type(model_type) and find_spec("fla") is not None:
+    if not is_known_type(model_type) and find_spec("fla") is not None:
         import_module("fla.models")  # flash-linear-attention registers RWKV-7 and its like
     try:
         config = source.config()
     except Exception as error:  # whatever a config class raises, the user needs one line
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"the config.json of {source.name!r} cannot be used: {reason}") from error
-    architectures = raw.get("architectures") or []
+    named = raw.get("architectures")
+    architectures = [str(name) for name in named] if isinstance(named, list) else []
     if not is_causal(config, architectures):
+        kind = architectures[0] if architectures else model_type
         raise ModelError(
-            f"{source.name!r} is a {(architectures or [model_type])[0]}, not a decoder-only causal"
+            f"{source.name!r} is a {kind}, not a decoder-only causal"
             " language model: only those have a stack of layers to cut"
         )
-
-
-def is_causal(config: PretrainedConfig, architectures: list[str]) -> bool:
-    """Whether this is a decoder-only causal language model, alone or inside a vision wrapper."""
-    if getattr(config, "is_encoder_decoder", False) and not getattr(config, "is_decoder", False):
-        return False
-    if "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
-        return True
-    if is_registered(config):
-        return True
-    if not _known_type(config.model_type):
-        return False
-    if getattr(config, "is_decoder", None) is False and _is_encoder_class(config.model_type):
-        return False
-    classes = _class_names(config.model_type)
-    return not architectures or any(name in classes for name in architectures)
-
-
-def is_registered(config: PretrainedConfig) -> bool:
-    """Whether another library registered this config with `AutoModelForCausalLM`."""
-    ours = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    return not ours and type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
-
-
-def _is_encoder_class(model_type: str) -> bool:
-    # Encoders that can also run as decoders need to be told so by `is_decoder`.
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    return model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-
-def _known_type(model_type: str | None) -> bool:
-    return (
-        model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        or model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    )
-
-
-def _class_names(model_type: str) -> set[str]:
-    names: set[str] = set()
-    for table in (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES):
-        found = table.get(model_type, ())
-        names.update([found] if isinstance(found, str) else found)
-    return names
-
-
-def _gguf(shown: str) -> str:
-    return (
-        f"{shown!r} is a GGUF file, whose weights are packed for another runtime: cut the"
-        " safetensors checkpoint it was made from, then convert the result"
-    )
-
-
-def _adapter(folder: Path, shown: str) -> str:
-    fields = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    base = fields.get("base_model_name_or_path") or "its base model"
-    return (
-        f"{shown!r} is a PEFT adapter, not a model: merge it into {base} first"
-        " (peft's merge_and_unload, then save_pretrained)"
-    )

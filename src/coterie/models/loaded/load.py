@@ -3,17 +3,15 @@
 import torch
 from torch import nn
 from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
     AutoTokenizer,
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from coterie.errors import ModelError, UserError
-from coterie.models.files.sources import Source, is_registered, resolve
+from coterie.errors import CoterieError, ModelError, UserError
+from coterie.models.files.fit import check_size, meta_model, model_and_info, silent, why_unfit
+from coterie.models.files.kinds import auto_class
+from coterie.models.files.sources import Source, resolve
 
 __all__ = [
     "Source",
@@ -26,11 +24,6 @@ __all__ = [
     "pick_devices",
     "resolve",
 ]
-
-_ONLY_AS_WRAPPER = frozenset(["emu3"])
-"""Types of which transformers' causal class cannot load a whole checkpoint, only the wrapper's."""
-
-AutoClass = type[AutoModelForCausalLM] | type[AutoModelForImageTextToText]
 
 
 def load_model(
@@ -47,18 +40,28 @@ def load_model(
         ModelError: The weights do not fill the model, so parts of it would be random.
     """
     try:
-        loaded = auto_class(source.config()).from_pretrained(
-            source.folder,
-            dtype="auto" if dtype is None else dtype,
-            trust_remote_code=source.trust_remote_code,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"the weights of {source.name!r} do not load: {reason[0]}") from error
+        config = source.config()
+        whole = meta_model(config, trust_remote_code=source.trust_remote_code)
+        check_size(whole, source.entries, source.name)
+        with silent():
+            loaded = auto_class(config).from_pretrained(
+                source.folder,
+                dtype="auto" if dtype is None else dtype,
+                trust_remote_code=source.trust_remote_code,
+                local_files_only=True,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are refused below, in words
+                output_loading_info=True,
+            )
+    except (CoterieError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # model code and quantizers raise anything; the user needs one line
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(f"the weights of {source.name!r} do not load: {lines[0]}") from error
     model, info = model_and_info(loaded)
+    reason = why_unfit(model, info, source.entries)
+    if reason is not None:
+        raise ModelError(f"the weights of {source.name!r} do not fit its config.json: {reason}")
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
@@ -70,13 +73,6 @@ def load_model(
         model.config.rescale_every = 0
     nn.Module.to(model, device)
     return model.eval()
-
-
-def model_and_info(loaded: object) -> tuple[PreTrainedModel, dict[str, set[str]]]:
-    """A model and the names of what did not fit, as `from_pretrained` returns them together."""
-    assert isinstance(loaded, tuple)
-    model, info = loaded
-    return model, info
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
@@ -95,17 +91,6 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
             f"{source.name!r} has no tokenizer that loads ({reason[0]}): put its tokenizer files"
             " beside the weights"
         ) from error
-
-
-def auto_class(config: PretrainedConfig) -> AutoClass:
-    """The class that loads this model: causal LM, or its vision-language wrapper."""
-    if config.model_type in _ONLY_AS_WRAPPER:
-        return AutoModelForImageTextToText
-    remote = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or is_registered(config)
-    if remote or known:
-        return AutoModelForCausalLM
-    return AutoModelForImageTextToText
 
 
 def attention_of(model: PreTrainedModel) -> str:

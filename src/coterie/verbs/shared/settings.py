@@ -1,7 +1,5 @@
 """From what was asked to the settings of a study, and the refusals that need no weights."""
 
-import json
-
 import numpy as np
 
 from coterie.errors import CutError
@@ -51,8 +49,7 @@ def check_savable(
     """
     if request.players == "layer":
         return
-    raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
-    check_saved_type(raw, source.name)
+    check_saved_type(source.raw_config(), source.name)
     if request.target is not None:
         return
     n_layers, removed = n_players // 2, request.players_to_remove(n_players, locked)
