@@ -34,7 +34,7 @@ from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.texts import held_out_texts
 from coterie.verbs.options.texts import JudgingOptions
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.run import prune_layers
+from coterie.verbs.prune.run import prune_alone
 from coterie.verbs.prune.stages import After, prune_and_after
 from coterie.verbs.shared.output import read_record
 from coterie.verbs.shared.progress import NoProgress
@@ -76,7 +76,7 @@ def make(row: str, options: argparse.Namespace) -> None:
     judged = {"calibration": options.calibration or default, "held_out": options.held_out}
     store, device = work / "store.sqlite", request.device
     if row == "cut":
-        prune_layers(request, output=place, store=store)
+        prune_alone(request, output=place, store=store)
     elif row == "healed":
         order = HealRequest(
             str(work / "cut"),

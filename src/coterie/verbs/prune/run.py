@@ -54,7 +54,7 @@ class _Judged:
     proof: CutProof
 
 
-def prune_layers(
+def prune_alone(
     request: PruneRequest,
     *,
     output: Path | str,

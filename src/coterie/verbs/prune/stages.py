@@ -25,7 +25,7 @@ from coterie.verbs.after_cut.record import Parts
 from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.cut import cut
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.run import prune_layers
+from coterie.verbs.prune.run import prune_alone
 from coterie.verbs.search.utilities import items_asked, tasks_of
 from coterie.verbs.shared.finished import FinishedRun
 from coterie.verbs.shared.output import RECORD, read_record, write_record
@@ -102,7 +102,7 @@ class _Run:
             request = replace(
                 request, model=str(first), revision=None, calibration=self.calibration
             )
-        prune_layers(request, output=output, store=self.store, progress=self.progress)
+        prune_alone(request, output=output, store=self.store, progress=self.progress)
 
     def plain_again(self, chosen: Path, output: Path) -> None:
         """The layers that were chosen on the quantised model, taken out of the plain one."""

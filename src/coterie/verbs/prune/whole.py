@@ -35,7 +35,7 @@ def prune(
     """
     progress = progress or NoProgress()
     if not request.has_more_stages:
-        return run.prune_layers(
+        return run.prune_alone(
             request, output=output, overwrite=overwrite, store=store, progress=progress
         )
     record = stages.prune_and_after(
