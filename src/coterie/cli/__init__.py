@@ -27,6 +27,7 @@ from coterie.cli import (
 from coterie.cli.flatten import flatten
 from coterie.errors import CoterieError, UserError
 
+# In the order of `coterie --help`: what most people come for stands first.
 _VERBS = (
     prune,
     values,
@@ -53,6 +54,7 @@ def make_app() -> typer.Typer:
         "Start with: coterie prune reference --remove 4 --output out",
     )
     app.callback(invoke_without_command=True)(_root)
+    # The module's name is the verb's; its `command` takes groups of options.
     for verb in _VERBS:
         app.command(verb.__name__.rpartition(".")[2])(flatten(verb.command))
     return app
@@ -63,6 +65,7 @@ def _root(
     version: bool = typer.Option(False, "--version", help="Print the version and stop."),
 ) -> None:
     if version:
+        # Imported late: looking up installed packages costs every other command time.
         from importlib.metadata import version as version_of
 
         print(f"coterie {version_of('coterie')}")
@@ -76,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; no mistake of a user's ends in a traceback."""
     command = typer.main.get_command(make_app())
     try:
+        # Not standalone: typer would print its own errors and exit by its own codes.
         code = command.main(arguments, prog_name="coterie", standalone_mode=False) or 0
     except KeyboardInterrupt:
         code = 130
@@ -84,13 +88,15 @@ def main(arguments: list[str] | None = None) -> int:
     except CoterieError as error:
         return _fail(str(error), 1)
     except OSError as error:
+        # The one system error with a cause that a user can mend at once.
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _fail(f"the disk is full ({error.strerror}): nothing half-written was left", 1)
         return _fail(f"{type(error).__name__}: {error}", 1)
     except typer.Abort:
         code = 130
+    # The parser's own errors are known by their method; their class is not imported here.
     except Exception as error:
-        if not hasattr(error, "format_message"):  # a usage error of the parser's own
+        if not hasattr(error, "format_message"):
             raise
         context = getattr(error, "ctx", None)
         verb = context.command_path if context else "coterie"
@@ -102,10 +108,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run() -> None:
     """The console script."""
+    # Forked tokenizers warn on every run, and they are not what is slow here.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     sys.exit(main())
 
 
 def _fail(message: str, code: int) -> int:
+    # One line, whatever the message held: scripts read stderr by lines.
     print(f"coterie: {' '.join(message.split())}", file=sys.stderr)
     return code

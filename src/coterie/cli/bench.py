@@ -18,6 +18,7 @@ def command(request: BenchRequest, run: StoredRun) -> None:
     """
     from coterie.report.terminal.bench import print_speed
 
+    # Imported inside: the verb loads torch, and `coterie bench --help` must not.
     def act(progress: Display) -> SpeedReport:
         from coterie.verbs.evaluate.bench import bench
 

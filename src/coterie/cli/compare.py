@@ -24,6 +24,7 @@ class CompareRun(Report, Stored):
             short="-o",
         ),
     ] = None
+    # Fields of this command alone; those that verbs share live in verbs/options.
     overwrite: Annotated[
         bool, Option("--overwrite", "", "Replace another comparison that is in DIR.")
     ] = False
@@ -43,6 +44,7 @@ def command(request: CompareRequest, run: CompareRun) -> None:
     """
     from coterie.report.terminal.compare import print_comparison
 
+    # Imported inside: the verb loads torch, and `--help` must not.
     def act(progress: Display) -> Comparison:
         from coterie.verbs.compare.run import compare
 

@@ -21,6 +21,7 @@ def command(request: CutRequest, run: CheckpointRun) -> None:
     def act(progress: Display) -> "Cut":
         return cut(request, output=run.output, overwrite=run.overwrite, progress=progress)
 
+    # A cut prints four lines; it needs no module in report/terminal.
     show(act, lambda done: _print(done, run.output.name), run)
 
 
@@ -28,6 +29,7 @@ def _print(done: "Cut", name: str) -> None:
     gone = ", ".join(str(layer) for layer in done.layers)
     print(f"{name}: {len(done.kept)} layers kept, {gone} cut,")
     print(f"  {done.written.n_parameters:,} parameters, {done.written.n_bytes:,} bytes")
+    # Two copies of the model did not fit, so logits were not compared: say so.
     if done.verification is None:
         print("  checked in structure only: the model does not fit into memory twice over")
     else:

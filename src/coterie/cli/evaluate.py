@@ -20,6 +20,7 @@ def command(request: EvaluateRequest, run: StoredRun) -> None:
     """
     from coterie.report.terminal.evaluate import print_judgement
 
+    # Imported inside: the verb loads torch, and `--help` must not.
     def act(progress: Display) -> Judgement:
         from coterie.verbs.evaluate.run import evaluate
 

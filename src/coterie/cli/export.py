@@ -40,6 +40,7 @@ def command(request: ExportRequest, run: ExportRun) -> None:
 def _print(done: "Export", output: Path | None) -> None:
     for check in done.checks:
         print(f"ok  {check}")
+    # Only mergekit takes a config; without a file for it the config is printed.
     if done.text is not None:
         print(f"written to {output.name}" if output is not None else f"\n{done.text}")
     print(f"then run: {done.command}")

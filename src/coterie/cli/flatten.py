@@ -23,7 +23,10 @@ def flatten(act: Callable[..., None]) -> Callable[..., None]:
         act: A function whose every argument is annotated with a dataclass of options.
     """
     groups: dict[str, type[Options]] = {
-        name: kind for name, kind in get_type_hints(act).items() if name != "return"
+        name: kind
+        for name, kind in get_type_hints(act).items()
+        if name != "return"
+        # Read once, as the command is built; a call only fills values in.
     }
     options = {name: declared(kind) for name, kind in groups.items()}
 
@@ -33,14 +36,17 @@ def flatten(act: Callable[..., None]) -> Callable[..., None]:
             name: kind(**{one.name: _read(one, given[one.name]) for one in options[name]})
             for name, kind in groups.items()
         }
+        # Checked before anything heavy is imported: a mistake costs no waiting.
         for group in filled.values():
             if isinstance(group, Report):
+                # First, so that the checks of later groups can already be heard.
                 tell(verbose=group.verbose)
             group.check()
         act(**filled)
 
     every = [one for group in options.values() for one in group]
     parameters = [_parameter(one) for one in _ordered(every)]
+    # typer reads the signature; wraps() alone would show that of the groups.
     vars(command)["__signature__"] = inspect.Signature(parameters)
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     return command
@@ -50,6 +56,7 @@ def _ordered(options: list[Declared]) -> Iterator[Declared]:
     """Arguments, then what must be given, then the rest, each in the order of the groups."""
     yield from (one for one in options if one.option.is_argument)
     rest = [one for one in options if not one.option.is_argument]
+    # Python's own rule for parameters, though all of these are keyword-only.
     yield from (one for one in rest if one.default is MISSING)
     yield from (one for one in rest if one.default is not MISSING)
 
@@ -57,12 +64,14 @@ def _ordered(options: list[Declared]) -> Iterator[Declared]:
 def _parameter(one: Declared) -> inspect.Parameter:
     """The option as typer declares it."""
     option, kind, default = one.option, one.type, one.default
+    # typer hands a form over as text; _read() turns it into the value.
     if option.form is not None:
         kind = str if default is MISSING else str | None
         default = option.form.write(default) if default not in (MISSING, None, ()) else default
     elif one.is_list:
         kind = list[get_args(one.type)[0]]  # type: ignore[misc]
         kind = kind if default is MISSING else kind | None
+    # typer has no empty tuple: None stands for it, and _read() turns it back.
     default = None if default == () else default
     metavar, help_ = option.metavar or None, option.told
     spelt: Any
@@ -83,6 +92,7 @@ def _read(one: Declared, value: object) -> object:
     """The value of a field, from what typer made of the words."""
     if one.option.form is not None and isinstance(value, str):
         return one.option.form.read(one.option.name, value)
+    # The other half of the default in _parameter().
     if value is None and isinstance(one.default, tuple):
         return ()
     return tuple(value) if isinstance(value, list) else value

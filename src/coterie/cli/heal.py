@@ -21,6 +21,7 @@ def command(request: HealRequest, run: CheckpointRun) -> None:
     from coterie.verbs.after_cut.record import Parts
 
     def act(progress: Display) -> Parts:
+        # Ctrl-C in here is safe: training writes its state as it goes.
         return heal(request, output=run.output, overwrite=run.overwrite, progress=progress)
 
     show(act, lambda done: print_after(done.part), run)

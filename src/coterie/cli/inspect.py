@@ -23,6 +23,7 @@ def command(request: InspectRequest, run: Report) -> None:
     show(lambda _: inspect(request), lambda found: _print(found, request), run)
 
 
+# A short report, and nobody else prints it: kept beside its command.
 def _print(found: "Inspection", request: InspectRequest) -> None:
     print(f"{request.model}: {found.architecture}, {found.n_parameters:,} parameters")
     print(f"{len(found.players)} layers at {found.path}, {len(found.unlocked)} may be cut")
@@ -32,6 +33,7 @@ def _print(found: "Inspection", request: InspectRequest) -> None:
         lock = f"  locked: {player.lock}" if player.lock else ""
         size = f"{player.n_parameters:>14,}"
         print(f"{player.number:>4}  {player.layer}  {size} parameters{kind}{lock}")
+    # What a cut would change is told only if layers were named.
     if request.layers:
         gone = ",".join(map(str, request.layers))
         print()

@@ -14,11 +14,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+# Often enough to show life, rare enough for a log file.
 _PLAIN_SECONDS = 5.0
 
 
 def make_progress(*, quiet: bool = False) -> "LiveProgress | PlainProgress":
     """The display that fits where stderr goes; quiet shows nothing but warnings."""
+    # Bars redraw themselves, and fill a log file with control characters.
     if not quiet and sys.stderr.isatty():
         return LiveProgress()
     return PlainProgress(quiet)
@@ -52,10 +54,18 @@ class LiveProgress:
         self.console.print(line, highlight=False, markup=False)
 
     def step(self, stage: str, done: int, total: int) -> None:
-        """Say how far a stage has come."""
+        """Say how far a stage has come.
+
+        Args:
+            stage: Its name, shown before the bar.
+            done: Units done so far.
+            total: Units there are.
+        """
+        # A stage is met on its first step: no verb has to announce its stages.
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total, rate="")
         task = self._tasks[stage]
+        # rich knows no speed before two updates.
         speed = self._bars.tasks[task].speed
         rate = f"{speed:,.1f}/s" if speed else ""
         self._bars.update(task, completed=done, total=total, rate=rate)
@@ -77,15 +87,23 @@ class PlainProgress:
 
     def say(self, line: str) -> None:
         """Print one line."""
+        # Quiet or not, a warning is part of the result.
         if not self._quiet or line.startswith("warning"):
             print(line, file=sys.stderr, flush=True)
 
     def step(self, stage: str, done: int, total: int) -> None:
-        """Say how far a stage has come, if it is time to."""
+        """Say how far a stage has come, if it is time to.
+
+        Args:
+            stage: Its name; a new one begins a new count.
+            done: Units done so far.
+            total: Units there are.
+        """
         now = time.monotonic()
         if stage != self._stage:
             self._stage, self._began, self._said = stage, now, now
             self.say(f"{stage}: {done}/{total}")
+        # The same count again is no news; a stage that ends is always told.
         elif done == self._done:
             return
         elif done == total:

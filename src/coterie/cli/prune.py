@@ -24,6 +24,7 @@ def command(request: PruneRequest, run: SearchRun) -> None:
     from coterie.verbs.shared.result import Result
 
     def act(progress: Display) -> Result:
+        # Both take the same arguments and return a result with a record.
         do = prune_plan if run.dry_run else prune
         return do(
             request,
@@ -36,6 +37,7 @@ def command(request: PruneRequest, run: SearchRun) -> None:
     def print_all(found: Result) -> None:
         print_mixed(found.record)
         for part in found.record.after or []:
+            # One part for each of heal, quantize and repair, in the order they ran.
             print_after(part)
 
     show(act, print_all, run)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class PushRun(Report, DryRun):
     """Whether `push` uploads."""
 
+    # The same flag means something else here: no work is stated, the upload is.
     HELP: ClassVar = {"dry_run": "Show files and card, and ask nothing of the Hub."}
 
 
@@ -40,6 +41,7 @@ def _print(done: "Upload", *, dry_run: bool) -> None:
     from coterie.report.words import size
 
     seen = "private" if done.private else "public"
+    # The same list serves both: what would go, and what went.
     told = f"would be uploaded to {done.repo} ({seen})" if dry_run else f"uploaded to {done.url}"
     print(f"{len(done.files)} files, {size(sum(done.files.values()))}, {told}")
     for name, n_bytes in done.files.items():

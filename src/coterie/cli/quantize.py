@@ -20,6 +20,7 @@ def command(request: QuantizeRequest, run: CheckpointRun) -> None:
     from coterie.verbs.after_cut.quantize import quantize
     from coterie.verbs.after_cut.record import Parts
 
+    # Imported above, not at the top: the verb loads torch, and `--help` must not.
     def act(progress: Display) -> Parts:
         return quantize(request, output=run.output, overwrite=run.overwrite, progress=progress)
 

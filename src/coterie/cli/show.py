@@ -30,6 +30,7 @@ def show(run: Callable[[Display], Report], printer: Callable[[Report], None], ho
         found = run(progress)
     if how.json:
         record = _plain(found)
+        # A record holds no NaN; allow_nan=False would refuse it rather than print invalid JSON.
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False, default=str))
     else:
         printer(found)

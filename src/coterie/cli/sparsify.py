@@ -23,6 +23,7 @@ def command(request: SparsifyRequest, run: SearchRun) -> None:
     Examples: coterie sparsify reference --sparsity 0.6 --output sparse;
     coterie sparsify reference --pattern 2:4 --pruner sparsegpt --allocation uniform --output s24
     """
+    # A dry run returns another type and prints another report: two short paths.
     if run.dry_run:
         from coterie.report.terminal.sparsify_plan import print_sparsity_plan
 
@@ -41,6 +42,7 @@ def command(request: SparsifyRequest, run: SearchRun) -> None:
 
     from coterie.report.terminal.sparsify import print_sparsity
 
+    # Imported inside: the verb loads torch, and `--help` must not.
     def act(progress: Display) -> SparsityRecord:
         from coterie.verbs.sparsify.run import sparsify
 

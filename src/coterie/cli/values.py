@@ -17,6 +17,7 @@ def command(request: ValuesRequest, run: StoredRun) -> None:
 
     Example: coterie values reference --budget 512
     """
+    # A mix of utilities has a report of its own: one column for each of them.
     if request.utility is not None:
         from coterie.report.schema.utilities import UtilityReport
         from coterie.report.terminal.utilities import print_utilities

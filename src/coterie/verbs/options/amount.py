@@ -17,6 +17,7 @@ class Amount(Options):
         int | None, Option("--remove", "N", "Layers to cut (or see --players).", above=0)
     ] = None
     keep: Annotated[int | None, Option("--keep", "N", "Or: layers to keep.", above=0)] = None
+    # No bounds here: check_amount refuses a bad ratio with the reason, it is what is REMOVED.
     ratio: Annotated[
         float | None,
         Option("--ratio", "R", "Or: fraction of layers REMOVED, rounded half up, at least 1."),
@@ -65,6 +66,7 @@ class TargetOptions(Amount):
     @property
     def target(self) -> str | None:
         """The name of the target that was given."""
+        # Inherited fields are declared too; only those of this class begin with "target".
         names = (one.name for one in declared(TargetOptions) if one.name.startswith("target"))
         return next((name for name in names if getattr(self, name) is not None), None)
 
@@ -99,17 +101,20 @@ def players_to_remove(amount: Amount, kind: str, n_players: int, locked: tuple[i
     Raises:
         CutError: more than the unlocked players would go, or none.
     """
+    # Locked players can never go, so they do not count as removable.
     free, units = n_players - len(locked), unit(kind, plural=True)
     if amount.remove is not None:
         removed = amount.remove
     elif amount.keep is not None:
         removed = n_players - amount.keep
     elif amount.ratio is not None:
+        # Half up, as the help says: Python's round() would take 2.5 to 2.
         removed = max(1, math.floor(amount.ratio * n_players + 0.5))
     else:
         raise CutError("how much to cut is not said: give remove, keep or ratio")
     if removed < 1:
         raise CutError(f"--keep {amount.keep} of {n_players} {units} removes nothing: keep fewer")
+    # At least one unlocked player stays: an empty stack is no model.
     if removed >= free:
         held = f", {len(locked)} of them locked" if locked else ""
         raise CutError(

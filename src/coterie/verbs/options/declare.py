@@ -79,12 +79,14 @@ class Declared:
 
 def declared(kind: type) -> list[Declared]:
     """Every option of a dataclass, in order, with the help that this class gives it."""
+    # A derived class has the last word on a help text, so bases are read from the far end.
     told: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         told |= vars(base).get("HELP", {})
     hints = get_type_hints(kind, include_extras=True)
     found = []
     for field in fields(kind):
+        # TypeError, not UserError: a field without an option is a mistake of ours.
         if get_origin(hints[field.name]) is not Annotated:
             raise TypeError(f"{kind.__name__}.{field.name} declares no option")
         bare_type, option = get_args(hints[field.name])[:2]
@@ -115,6 +117,7 @@ class Options:
         try:
             for one in declared(type(self)):
                 check_value(one.option, getattr(self, one.name))
+        # Each request chooses its own kind of error; the values are checked in one place.
         except UserError as error:
             raise self.refusal()(str(error)) from None
 
@@ -124,6 +127,7 @@ class Options:
 
     def command(self, output: Path | None = None) -> str:
         """The command line that asks for this, every path in it reduced to its last part."""
+        # Arguments may be declared after options; in the command line they come first.
         words, arguments = ["coterie", self.VERB], []
         for one in declared(type(self)):
             value = getattr(self, one.name)
@@ -131,6 +135,7 @@ class Options:
                 arguments += [_word(part) for part in (value if one.is_list else (value,))]
             elif not _is_left_out(value, one.default, one.name in self.TOLD):
                 words += _spelt(one, value)
+        # Right after `coterie VERB`.
         words[2:2] = arguments
         if output is not None:
             words += ["--output", output.name]
@@ -156,12 +161,15 @@ def check_value(option: Option, value: object) -> None:
     Raises:
         UserError: a word that is no choice, or a number out of bounds.
     """
+    # The word first: its message names the nearest choice.
     if option.choices is not None and isinstance(value, str):
         check_choice(option.name, value, option.choices())
     numbers = value if isinstance(value, tuple) else (value,)
     for number in numbers:
+        # bool is an int in Python, and a flag has no bounds.
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
+        # inf and nan fail both comparisons, as they should.
         if option.above is not None and not option.above < number < math.inf:
             limit = "zero" if option.above == 0 else f"{option.above:g}"
             raise UserError(f"{option.name} {number} must be above {limit}, and finite")
@@ -184,12 +192,14 @@ def check_choice(name: str, word: str, choices: Iterable[str]) -> None:
     known = list(choices)
     if word in known:
         return
+    # difflib's own cutoff (0.6) keeps far-fetched guesses out.
     near = get_close_matches(word, known, n=1)
     meant = f" (did you mean {near[0]}?)" if near else ""
     raise UserError(f"{name} {word} is unknown{meant}: there are {', '.join(known)}")
 
 
 def _is_left_out(value: object, default: object, told: bool) -> bool:
+    # The command tells such a field at its default too; only "off" and "nothing" go unsaid.
     if told:
         return value is None or value is False or value == () or value == 0
     return value is None or value == default
@@ -197,6 +207,7 @@ def _is_left_out(value: object, default: object, told: bool) -> bool:
 
 def _spelt(one: Declared, value: object) -> list[str]:
     """An option and its value as they are typed."""
+    # A flag: its name alone turns it on.
     if value is True:
         return [one.option.name]
     if one.is_list and isinstance(value, tuple):
@@ -207,6 +218,7 @@ def _spelt(one: Declared, value: object) -> list[str]:
 
 
 def _word(value: object) -> str:
+    # Only the last part: a rebuilt command must not name folders of this machine.
     if isinstance(value, Path):
         return value.name or "."
     return str(bare(value)) if isinstance(value, str) else str(value)
@@ -217,6 +229,7 @@ def _plain(value: object, *, path: bool) -> Json:
         return [_plain(part, path=path) for part in value]
     if isinstance(value, Path) or (path and isinstance(value, str)):
         return bare(str(value))
+    # What falls through would not survive json.dumps.
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"{value!r} is no plain value")

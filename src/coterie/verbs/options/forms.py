@@ -36,6 +36,7 @@ class Form:
         """
         try:
             return self.parse(text)
+        # "inf" as a number of bytes raises OverflowError, not ValueError.
         except (ValueError, OverflowError):
             raise UserError(f"{name} {text} is no {self.what}: write {self.example}") from None
 
@@ -47,18 +48,21 @@ def parse_names(text: str) -> tuple[str, ...]:
 
 def parse_time(text: str) -> float:
     """Seconds from `90`, `90s`, `20m` or `2h`."""
+    # No unit means seconds.
     unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
     return float(text[:-1] if unit else text) * (unit or 1.0)
 
 
 def parse_bytes(text: str) -> int:
     """Bytes from `500000000`, `500M` or `8G` (decimal)."""
+    # Decimal, as disks and `--help` count, not powers of two.
     unit = {"K": 1e3, "M": 1e6, "G": 1e9}.get(text[-1:].upper())
     return int(float(text[:-1] if unit else text) * (unit or 1))
 
 
 def parse_numbers(text: str) -> tuple[int, ...]:
     """Whole numbers from `3,6,9`, ascending; none is left out that is written twice."""
+    # Repeated numbers stay, for the caller to refuse by name.
     return tuple(sorted(int(part) for part in parse_names(text)))
 
 
@@ -74,8 +78,10 @@ def parse_layers(text: str) -> tuple[int, ...]:
         UserError: a part is not a number or a range upwards, or a layer is named twice.
     """
     layers: set[int] = set()
+    # An empty text names no layer; "".split(",") would give one empty part.
     for part in text.split(",") if text else ():
         found = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part.strip())
+        # An empty range stands for both faults: not a number, and 9-7.
         named = range(int(found[1]), int(found[2] or found[1]) + 1) if found else range(0)
         if not named:
             raise UserError(f"{part.strip()!r} in {text!r} is no layer: write 3,7-9 (0-based)")
@@ -89,6 +95,7 @@ def _joined(values: tuple[object, ...]) -> str:
     return ",".join(map(str, values))
 
 
+# The forms in use; a new one is one line here.
 NAMES = Form("list of names", "a,b", parse_names, _joined)
 NUMBERS = Form("list of numbers", "3,6,9", parse_numbers, _joined)
 DISTINCT = Form("list of numbers", "1,8", parse_distinct, _joined)

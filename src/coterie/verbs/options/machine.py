@@ -12,11 +12,13 @@ from coterie.verbs.options.forms import BYTES
 class Device(Options):
     """Where a model runs."""
 
+    # No choices listed: devices are resolved by torch, which is not imported here.
     device: Annotated[str, Option("--device", "NAME", "auto, cuda, mps or cpu.")] = "auto"
 
     @property
     def names_several(self) -> bool:
         """Whether a list of devices is asked for."""
+        # One rule for both spellings of "more than one".
         return "," in self.device or self.device == "cuda:all"
 
 
@@ -45,10 +47,12 @@ SEVERAL_DEVICES = (
 class Memory(Options):
     """How much memory a game may take; and a name to resume its study by."""
 
+    # A name is only needed to go on with a study as it was begun.
     study: Annotated[
         str | None,
         Option("--study", "NAME", "Name a study, to be resumed as it was begun."),
     ] = None
+    # Half of free memory leaves the other half to weights and activations.
     state_memory: Annotated[
         int | None,
         Option(
@@ -84,6 +88,7 @@ def check_one_device(device: Device, why: str) -> None:
     Raises:
         UserError: several are named.
     """
+    # Each verb says itself why it uses one; the rule and the way out are the same.
     if device.names_several:
         raise UserError(
             f"--device {device.device} names several devices, and {why}: name one of them"
@@ -100,5 +105,6 @@ def check_stream(stream: bool, players: str) -> None:
     Raises:
         UserError: players are blocks of layers.
     """
+    # A block of a layer would read the whole layer from disk for half of its work.
     if stream and players != "layer":
         raise UserError(f"--stream plays whole layers: leave out --players {players}")

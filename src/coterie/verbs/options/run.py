@@ -7,6 +7,7 @@ from typing import Annotated
 from coterie.verbs.options.declare import Option, Options
 
 
+# Groups of one concern each; the three classes at the end are what verbs take.
 @dataclass(frozen=True, kw_only=True)
 class Report(Options):
     """How a command reports."""
@@ -33,6 +34,7 @@ class Stored(Options):
     ] = None
 
 
+# No default for the folder: nothing is written where nobody said.
 @dataclass(frozen=True, kw_only=True)
 class CheckpointOptions(Options):
     """Where a checkpoint is written."""
@@ -53,6 +55,7 @@ class DryRun(Options):
     ] = False
 
 
+# From here on: combinations of the groups above, without fields of their own.
 @dataclass(frozen=True, kw_only=True)
 class StoredRun(Report, Stored):
     """A run that keeps what it observes, and writes nothing else."""
@@ -63,6 +66,7 @@ class CheckpointRun(Report, CheckpointOptions):
     """A run that writes a checkpoint."""
 
 
+# The order of the bases is the order of the options in `--help`, last to first.
 @dataclass(frozen=True, kw_only=True)
 class SearchRun(Report, DryRun, Stored, CheckpointOptions):
     """A run that observes coalitions and writes a checkpoint, or states the work."""

@@ -11,6 +11,7 @@ from coterie.players import BLOCKS, Kind
 from coterie.verbs.options.declare import Option, Options
 from coterie.verbs.options.forms import LAYERS, SECONDS
 
+# In the request, not in game/surrogates: these are names that a user types.
 SURROGATES = ("paper", "pairwise", "ensemble", "explained", "auto")
 """What the paper's estimator can be taken through; the first is the default."""
 
@@ -65,9 +66,11 @@ class MethodOptions(Options):
         Option(
             "--method",
             "NAME",
+            # A function: methods registered later must show in the help too.
             lambda: f"How the coalition is chosen: {summaries(SEARCH_METHODS)}.",
             choices=lambda: SEARCH_METHODS,
         ),
+        # The first method of the table is the default, here and in every report.
     ] = next(iter(SEARCH_METHODS))
 
 
@@ -99,6 +102,7 @@ class SearchOptions(Seed):
     """How hard to look, and what stays whatever happens."""
 
     budget: Annotated[
+        # Left open: what a default budget costs depends on the method and on the model's depth.
         int | None,
         Option(
             "--budget",
@@ -118,6 +122,7 @@ class SearchOptions(Seed):
 class ContributionOptions(Options):
     """What is estimated of the players, and how."""
 
+    # The front and repeats answer questions of their own and exclude each other.
     front: Annotated[
         bool,
         Option(
@@ -145,6 +150,7 @@ class ContributionOptions(Options):
             ),
             choices=lambda: ESTIMATORS,
         ),
+        # As with methods: the table's first estimator is the default.
     ] = next(iter(ESTIMATORS))
     surrogate: Annotated[
         str,
@@ -173,12 +179,15 @@ def check_contribution_options(asked: ContributionOptions, method: str, amounts:
     Raises:
         UserError: two of them exclude each other, or one lacks another.
     """
+    # First what excludes each other, then what lacks something it needs.
     if asked.front and (amounts or asked.repeats > 1):
         raise UserError("--front is every size at once: give it without an amount or --repeats")
     if asked.repeats > 1 and not amounts:
         raise UserError("--repeats compares cuts: say how much, with --remove N")
+    # A method that ranks once nests its coalitions: its front says nothing new.
     if asked.front and SEARCH_METHODS[method].ranks:
         raise UserError("--front needs a method that searches: give --method guided")
+    # Interactions and surrogates are read off the fitted study; true-game estimators have none.
     by_study = ESTIMATORS[asked.estimator].by_study
     if asked.interactions and (asked.front or not by_study):
         raise UserError("--interactions go with --estimator paper, and not with --front")

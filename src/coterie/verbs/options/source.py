@@ -20,6 +20,7 @@ class Model(Options):
             "Hugging Face id, local folder, or `reference`: the small model that ships inside.",
             path=True,
         ),
+        # The one field that may be given by position: coterie.prune(PruneRequest("reference")).
     ] = field(kw_only=False)
 
 
@@ -71,6 +72,7 @@ def check_revision(revision: str | None, model: str) -> None:
     Raises:
         UserError: the model is a folder.
     """
+    # A folder of that name wins over a Hub id, as transformers resolves it.
     if revision is not None and Path(model).exists():
         raise UserError(f"--revision goes with a model of the Hub; {model} is a folder")
 
@@ -83,5 +85,6 @@ def check_models(models: tuple[str, ...]) -> None:
     """
     if not models:
         raise UserError("no model is named: name one, such as reference")
+    # Twins would share one column of every table.
     if len(set(models)) < len(models):
         raise UserError("a model is named twice: name each once")

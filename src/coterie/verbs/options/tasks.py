@@ -14,6 +14,7 @@ from coterie.verbs.shared.utility_spec import ITEMS, weights_of
 class TasksFolder(Options):
     """Where tasks lie that are not of lm-evaluation-harness."""
 
+    # Local tasks need no network and therefore come before the harness's own.
     tasks_dir: Annotated[
         Path | None,
         Option(
@@ -39,6 +40,7 @@ class Tasks(TasksFolder):
             form=NAMES,
         ),
     ] = ()
+    # For quick looks; the report names the limit beside each accuracy.
     limit: Annotated[int | None, Option("--limit", "N", "Only the first N items of each task.")] = (
         None
     )
@@ -70,6 +72,7 @@ def check_limit(limit: int | None) -> None:
     Raises:
         UserError: no item is left.
     """
+    # Checked before the harness is imported, which takes seconds.
     if limit is not None and limit < 1:
         raise UserError(f"--limit {limit} leaves no item to score: give at least 1")
 
@@ -81,9 +84,11 @@ def check_utility(asked: UtilityOptions) -> None:
         UserError: either of them.
     """
     if asked.utility is None:
+        # Options of tasks are refused rather than ignored.
         if asked.tasks_dir is not None or asked.task_items != ITEMS:
             raise UserError("tasks are asked for by --utility: say which, as in piqa=0.5,kl=0.5")
         return
     if asked.task_items < 1:
         raise UserError(f"--task-items {asked.task_items} leaves nothing to ask: give at least 1")
+    # Parsed for its errors alone; the verb parses again when it plays.
     weights_of(asked.utility)

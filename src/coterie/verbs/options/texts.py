@@ -7,6 +7,7 @@ from coterie.errors import UserError
 from coterie.verbs.options.declare import Option, Options
 
 BosPolicy = Literal["auto", "always", "never"]
+# Read off the type: words and type cannot drift apart.
 _BOS: tuple[BosPolicy, ...] = get_args(BosPolicy)
 
 
@@ -14,6 +15,7 @@ _BOS: tuple[BosPolicy, ...] = get_args(BosPolicy)
 class JudgingOptions(Options):
     """The text that chose a cut, and the text that judges."""
 
+    # The default depends on the model, which is not known before it is opened.
     calibration: Annotated[
         str | None,
         Option(
@@ -25,6 +27,7 @@ class JudgingOptions(Options):
             path=True,
         ),
     ] = None
+    # Kept apart from calibration by whole documents, so no text both chooses and judges.
     held_out: Annotated[
         str | None,
         Option(
@@ -57,6 +60,7 @@ class Bos(Options):
         Raises:
             UserError: none of the policies there are.
         """
+        # Compared one by one: the loop narrows str to the literal type without a cast.
         for policy in _BOS:
             if self.bos == policy:
                 return policy
@@ -67,6 +71,7 @@ class Bos(Options):
 class Texts(Bos, JudgingOptions):
     """The sequences that choose, and those that judge."""
 
+    # Left open: the default depends on the method, and the method on the request.
     sequences: Annotated[
         int | None,
         Option(
