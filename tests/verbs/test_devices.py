@@ -99,7 +99,7 @@ def test_a_finished_run_is_recognised_whatever_the_number_of_devices(home, asked
     def identities(device):
         request = replace(asked, device=device, remove=None)
         prepared = prepare(request, progress=NoProgress(), choosing=False)
-        sparse = SparsifyRequest(request, sparsity=0.5)
+        sparse = SparsifyRequest(model=request.model, device=device, sparsity=0.5)
         return prepared.identity(), prepared.identity(sparse.as_json())
 
     assert identities("cpu") == identities("cpu,cpu") == identities("cpu,cpu,cpu")

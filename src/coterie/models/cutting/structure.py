@@ -13,7 +13,13 @@ from coterie.models.families.registry import family_of
 from coterie.models.files.fit import meta_model
 from coterie.models.loaded.stack import find_stack
 
-__all__ = ["Difference", "check_structure", "compare", "meta_model", "structural_differences"]
+__all__ = [
+    "Difference",
+    "check_structure",
+    "compare_structure",
+    "meta_model",
+    "structural_differences",
+]
 
 _INDEX_NAMES = frozenset(
     ("layer_idx", "layer_id", "layer_number", "layer_index", "block_idx", "idx", "index", "layer")
@@ -75,10 +81,10 @@ def check_structure(
     """
     whole = meta_model(config, trust_remote_code=trust_remote_code)
     new = cut_config(config, kept, find_stack(whole).n_players)
-    compare(whole, meta_model(new, trust_remote_code=trust_remote_code), kept)
+    compare_structure(whole, meta_model(new, trust_remote_code=trust_remote_code), kept)
 
 
-def compare(whole: PreTrainedModel, cut: PreTrainedModel, kept: Sequence[int]) -> None:
+def compare_structure(whole: PreTrainedModel, cut: PreTrainedModel, kept: Sequence[int]) -> None:
     """Hold the model of a cut config against the whole one.
 
     Args:

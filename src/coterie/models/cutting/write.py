@@ -17,12 +17,12 @@ from coterie.models.cutting.config import checked_config, cut_config
 from coterie.models.cutting.config_file import differences, edited, read_as_file, write_fields
 from coterie.models.cutting.layer_names import DiskStack, find_disk_stack
 from coterie.models.cutting.quantization import renumber_quantization
-from coterie.models.cutting.structure import compare
+from coterie.models.cutting.structure import compare_structure
 from coterie.models.families.family import Read
 from coterie.models.families.fields import text_config
 from coterie.models.families.registry import Family, check_kept, family_of
 from coterie.models.files.carried import carried_files
-from coterie.models.files.fit import check_size, meta_model
+from coterie.models.files.fit import check_file_size, meta_model
 from coterie.models.files.json_files import Fields
 from coterie.models.files.shards import Piece, Progress, grouped, write_shards
 from coterie.models.files.sources import Source
@@ -132,7 +132,7 @@ def plan_cut(source: Source, kept: Sequence[int]) -> CutPlan:
     players = checked_config(kept, stack.n_players)
     check_kept(config, players, stack.n_players)
     whole = meta_model(config, trust_remote_code=source.trust_remote_code)
-    check_size(whole, source.entries, source.name)
+    check_file_size(whole, source.entries, source.name)
     after = cut_config(config, players, stack.n_players)
     fields = edited(source.raw_config(), config, after, players, stack.n_players)
     if isinstance(fields.get("quantization_config"), dict):
@@ -141,7 +141,7 @@ def plan_cut(source: Source, kept: Sequence[int]) -> CutPlan:
             fields["quantization_config"], list_name, lambda layer: stack.renumber(layer, players)
         )
     new = read_as_file(fields, config)
-    compare(whole, meta_model(new, trust_remote_code=source.trust_remote_code), players)
+    compare_structure(whole, meta_model(new, trust_remote_code=source.trust_remote_code), players)
     return CutPlan(config, stack, players, fields)
 
 

@@ -61,7 +61,7 @@ def meta_model(config: PretrainedConfig, *, trust_remote_code: bool = False) -> 
     return made.eval()
 
 
-def check_size(model: PreTrainedModel, entries: Iterable[Entry], shown: str) -> None:
+def check_file_size(model: PreTrainedModel, entries: Iterable[Entry], shown: str) -> None:
     """Refuse a model that is far larger than what is on disk, before memory is asked for it.
 
     Args:

@@ -9,7 +9,7 @@ from transformers import (
 )
 
 from coterie.errors import CoterieError, ModelError, UserError
-from coterie.models.files.fit import check_size, meta_model, model_and_info, silent, why_unfit
+from coterie.models.files.fit import check_file_size, meta_model, model_and_info, silent, why_unfit
 from coterie.models.files.kinds import auto_class
 from coterie.models.files.sources import Source, resolve
 
@@ -42,7 +42,7 @@ def load_model(
     try:
         config = source.config()
         whole = meta_model(config, trust_remote_code=source.trust_remote_code)
-        check_size(whole, source.entries, source.name)
+        check_file_size(whole, source.entries, source.name)
         with silent():
             loaded = auto_class(config).from_pretrained(
                 source.folder,
