@@ -3,8 +3,8 @@
     python benchmarks/after_the_cut.py --work DIR [--model M] [--remove 4] [--heal 200]
         [--calibration TEXT] [--held-out TEXT] [--text TEXT] [--tasks-dir DIR --tasks a,b]
 
-Rows: dense, cut, cut + healed, cut + quantised, quantised + cut, cut + healed + quantised, and
-quantised + cut + healed + quantised. All are judged on the same held-out sequences, errors paired
+Rows: dense, cut, cut + healed, cut + quantized, quantized + cut, cut + healed + quantized, and
+quantized + cut + healed + quantized. All are judged on the same held-out sequences, errors paired
 with the dense model over documents; speed is measured in turn with the dense model. Small models
 are at chance on zero-shot tasks, and the table says so. A row that is done is not done again.
 """
@@ -21,7 +21,7 @@ from coterie.game.utilities import clustered_mean
 from coterie.models.files.sources import REFERENCE
 from coterie.models.loaded.load import load_tokenizer, resolve
 from coterie.models.loaded.quiet import quiet
-from coterie.quantization.checkpoint import load_quantised
+from coterie.quantization.checkpoint import load_quantized
 from coterie.scores.sequence_losses import floored_losses
 from coterie.scores.speed import Load, measure_speed
 from coterie.scores.task_definitions import load_tasks
@@ -106,9 +106,9 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, object]:
     dense_source = resolve(options.model)
     source = dense_source if row == "dense" else resolve(str(options.work / row))
     texts = judging(options)
-    model = load_quantised(source, device)
+    model = load_quantized(source, device)
     losses, not_finite = floored_losses(model, texts.tokens)
-    models = {"dense": load_quantised(dense_source, device), row: model}
+    models = {"dense": load_quantized(dense_source, device), row: model}
     load = Load(context=options.context, new_tokens=16)
     speed = measure_speed(models, load, rng=np.random.default_rng(0), rounds=options.rounds)
     tokenizer = load_tokenizer(dense_source)

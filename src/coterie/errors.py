@@ -8,7 +8,7 @@
     │   ├── SpeedError           a load that cannot be timed (evaluation)
     │   ├── SparsityError        a sparsity that cannot be met (sparsity)
     │   ├── HealError            a checkpoint that cannot be healed so (deploy)
-    │   ├── SchemeError          a quantisation scheme that cannot be had here (deploy)
+    │   ├── SchemeError          a quantization scheme that cannot be had here (deploy)
     │   ├── PushError            an upload that must not be made (pipeline)
     │   ├── ExportError          a checkpoint that a runtime will not read (pipeline)
     │   ├── DoesNotApply         a published method that is not for this model (rivals)

@@ -1,4 +1,4 @@
-"""Cut, heal and quantise as one run, in either order; its one report says all of it."""
+"""Cut, heal and quantize as one run, in either order; its one report says all of it."""
 
 import json
 from dataclasses import replace
@@ -15,9 +15,9 @@ from coterie.verbs.prune.stages_plan import plan_and_after
 from coterie.verbs.shared.progress import NoProgress
 
 
-@pytest.mark.parametrize("first", [False, True], ids=["cut first", "quantised first"])
+@pytest.mark.parametrize("first", [False, True], ids=["cut first", "quantized first"])
 @pytest.mark.parametrize("steps", [None, 2], ids=["not healed", "healed"])
-def test_either_order_ends_in_one_quantised_checkpoint(
+def test_either_order_ends_in_one_quantized_checkpoint(
     first, steps, whole, text, tmp_path, monkeypatch
 ):
     for library in ("torchao", "peft"):

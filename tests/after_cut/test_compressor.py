@@ -79,7 +79,7 @@ def asked(cut, text, environment):
     )
 
 
-def test_the_other_environment_quantises_and_reads_back(cut, text, environment, tmp_path):
+def test_the_other_environment_quantizes_and_reads_back(cut, text, environment, tmp_path):
     request = asked(cut, text, environment)
     done = quantize(request, output=tmp_path / "out")
     part = done.part.as_json()

@@ -1,4 +1,4 @@
-"""A quantised checkpoint reads back as it was in memory, or does not exist."""
+"""A quantized checkpoint reads back as it was in memory, or does not exist."""
 
 import pytest
 import torch
@@ -18,13 +18,13 @@ def asked(model, text, scheme="int8"):
 
 
 @pytest.mark.parametrize("scheme", ["int8", "int8-dynamic", "nf4"])
-def test_what_is_saved_is_what_was_quantised(scheme, cut, text, tmp_path):
+def test_what_is_saved_is_what_was_quantized(scheme, cut, text, tmp_path):
     pytest.importorskip(SCHEMES[scheme].library, reason="the scheme's library is not installed")
     done = quantize(asked(cut, text, scheme), output=tmp_path / "out")
     assert done.part.reloaded.max_logit_difference == 0
     assert done.part.bytes_after < done.part.bytes_before
     assert str(tmp_path) not in (tmp_path / "out" / "coterie.json").read_text()
-    with pytest.raises(SchemeError, match="quantised already"):
+    with pytest.raises(SchemeError, match="quantized already"):
         quantize(asked(tmp_path / "out", text, scheme), output=tmp_path / "twice")
     assert not (tmp_path / "twice").exists()
 

@@ -118,7 +118,7 @@ def renumber(layer):
         ({"targets": ["Linear", "re:.*self_attn.*"]}, None),
     ],
 )
-def test_layer_numbers_of_a_quantisation_follow(before, after):
+def test_layer_numbers_of_a_quantization_follow(before, after):
     assert renumber_quantization(before, "layers", renumber) == (before if after is None else after)
 
 

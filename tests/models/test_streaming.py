@@ -133,7 +133,7 @@ def test_metadata_that_names_tensors_is_renamed(folder, tmp_path):
         }
 
 
-def test_layer_numbers_inside_the_quantisation_config_follow(folder, tmp_path):
+def test_layer_numbers_inside_the_quantization_config_follow(folder, tmp_path):
     whole = shutil.copytree(folder, tmp_path / "whole")
     config = json.loads((whole / "config.json").read_text())
     config["quantization_config"] = {

@@ -175,12 +175,12 @@ def test_what_needs_the_whole_model_is_refused(request_, changed, complaint):
         dataclasses.replace(streamed(request_), **changed).check()
 
 
-def test_a_quantised_checkpoint_is_refused(home, tmp_path):
+def test_a_quantized_checkpoint_is_refused(home, tmp_path):
     save_llama(tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "compressed-tensors", "bits": 4}
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="cannot be streamed: its weights are quantised"):
+    with pytest.raises(ModelError, match="cannot be streamed: its weights are quantized"):
         StreamedGame(resolve(str(tmp_path / "model")), torch.zeros((2, 8), dtype=torch.int64))
 
 

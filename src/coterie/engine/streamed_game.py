@@ -96,8 +96,8 @@ class StreamedGame(PlayedTexts):
         config = source.config()
         if getattr(config, "quantization_config", None) is not None:
             raise ModelError(
-                f"{source.name!r} cannot be streamed: its weights are quantised; load it whole, or"
-                " stream the checkpoint it was quantised from"
+                f"{source.name!r} cannot be streamed: its weights are quantized; load it whole, or"
+                " stream the checkpoint it was quantized from"
             )
         model = empty_model(config, dtype, trust_remote_code=source.trust_remote_code)
         super().__init__(model, find_stack(model), tokens)

@@ -8,6 +8,7 @@ The learning rate rises over the first steps and falls linearly to zero.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -99,22 +100,10 @@ def learn(
     trained = student.trained
     optimizer = torch.optim.AdamW(trained.values(), lr=plan.learning_rate, weight_decay=0.0)
     state = checkpoint.load(trained, optimizer) or LearningState(plan.steps)
-    began, saved = time.monotonic() - state.seconds, time.monotonic()
-    order = training_batches(len(tokens), plan.batch, plan.seed)
-    for _ in range(state.step):
-        next(order)
+    saved = time.monotonic()
+    steps = _steps(student, teacher, tokens=tokens, plan=plan, optimizer=optimizer, state=state)
     try:
-        while state.step < state.steps:
-            rows = next(order)
-            batch = torch.from_numpy(tokens[rows]).to(input_device(student.model))
-            for group in optimizer.param_groups:
-                group["lr"] = plan.learning_rate * learning_rate(state.step, state.steps)
-            targets = teacher.targets(rows, batch)
-            state.losses += (_descend(student, targets, batch, optimizer, plan.gaps),)
-            state.step += 1
-            state.seconds = time.monotonic() - began
-            if plan.minutes is not None and state.step == _TIMED:
-                state.steps = _fitting(state, 60 * plan.minutes)
+        for _ in steps:
             step(state.step, state.steps)
             if time.monotonic() - saved > _SAVED_EVERY and state.step >= _TIMED:
                 checkpoint.save(trained, optimizer, state)
@@ -124,6 +113,33 @@ def learn(
         if state.step >= _TIMED or state.step == state.steps:
             checkpoint.save(trained, optimizer, state)
     return _learned(state, state.steps * plan.batch * tokens.shape[1])
+
+
+def _steps(
+    student: Student,
+    teacher: Teacher,
+    *,
+    tokens: NDArray[np.int64],
+    plan: TrainingPlan,
+    optimizer: torch.optim.Optimizer,
+    state: LearningState,
+) -> Iterator[None]:
+    """Do the steps that are left, one each time the caller goes on, and count them in the state."""
+    began = time.monotonic() - state.seconds
+    # A run that was stopped goes on with the batch it would have read next.
+    order = islice(training_batches(len(tokens), plan.batch, plan.seed), state.step, None)
+    while state.step < state.steps:
+        rows = next(order)
+        batch = torch.from_numpy(tokens[rows]).to(input_device(student.model))
+        for group in optimizer.param_groups:
+            group["lr"] = plan.learning_rate * learning_rate(state.step, state.steps)
+        targets = teacher.targets(rows, batch)
+        state.losses += (_descend(student, targets, batch, optimizer, plan.gaps),)
+        state.step += 1
+        state.seconds = time.monotonic() - began
+        if plan.minutes is not None and state.step == _TIMED:
+            state.steps = _fitting(state, 60 * plan.minutes)
+        yield
 
 
 def _learned(state: LearningState, tokens: int) -> Learned:

@@ -35,7 +35,7 @@ def kept_players(cut: Source, full: Source) -> tuple[int, ...]:
             raise HealError(
                 f"layer {place} of {cut.name!r} is no layer of {full.name!r}, after which it should"
                 " be healed: name the model it was cut from with --teacher; a checkpoint that was"
-                " healed or quantised is not healed again, heal the cut one"
+                " healed or quantized is not healed again, heal the cut one"
             )
         kept.append(later[0])
     if len(kept) == len(theirs):

@@ -1,4 +1,4 @@
-"""Quantise a checkpoint and prove that what was saved is what was in memory."""
+"""Quantize a checkpoint and prove that what was saved is what was in memory."""
 
 import gc
 from collections.abc import Callable
@@ -22,7 +22,7 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Reloaded:
-    """How near the reloaded checkpoint is to the model that was quantised.
+    """How near the reloaded checkpoint is to the model that was quantized.
 
     Attributes:
         max_logit_difference: Largest absolute difference of two logits.
@@ -33,8 +33,8 @@ class Reloaded:
     largest_logit: float
 
 
-def write_quantised(source: Source, scheme: Scheme, device: torch.device, folder: Path) -> Reloaded:
-    """Quantise a checkpoint into an empty folder, and read it back.
+def write_quantized(source: Source, scheme: Scheme, device: torch.device, folder: Path) -> Reloaded:
+    """Quantize a checkpoint into an empty folder, and read it back.
 
     Args:
         source: The checkpoint that is read.
@@ -43,7 +43,7 @@ def write_quantised(source: Source, scheme: Scheme, device: torch.device, folder
         folder: An empty folder.
 
     Raises:
-        SchemeError: the model is quantised already, or the library refuses it.
+        SchemeError: the model is quantized already, or the library refuses it.
         VerificationError: what was read back gives other logits.
     """
     check_plain(source)
@@ -53,7 +53,7 @@ def write_quantised(source: Source, scheme: Scheme, device: torch.device, folder
     except (ImportError, RuntimeError, ValueError, NotImplementedError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SchemeError(
-            f"{scheme.library} cannot quantise {source.name!r} as {scheme.name}: {reason}"
+            f"{scheme.library} cannot quantize {source.name!r} as {scheme.name}: {reason}"
         ) from error
     ids = probe_tokens(source).to(device)
     before = _logits(model, ids)
@@ -66,7 +66,7 @@ def write_quantised(source: Source, scheme: Scheme, device: torch.device, folder
 
 
 def check_reloaded(name: str, scheme: str, before: Tensor, after: Tensor) -> Reloaded:
-    """Hold the logits of the reloaded checkpoint against those of the model that was quantised.
+    """Hold the logits of the reloaded checkpoint against those of the model that was quantized.
 
     Args:
         name: Of the checkpoint, for the message.
@@ -87,19 +87,19 @@ def check_reloaded(name: str, scheme: str, before: Tensor, after: Tensor) -> Rel
 
 
 def check_plain(source: Source) -> None:
-    """Refuse a checkpoint that is quantised already.
+    """Refuse a checkpoint that is quantized already.
 
     Raises:
         SchemeError: it is.
     """
     if getattr(source.config(), "quantization_config", None) is not None:
         raise SchemeError(
-            f"{source.name!r} is quantised already: take the checkpoint it was made from"
+            f"{source.name!r} is quantized already: take the checkpoint it was made from"
         )
 
 
-def load_quantised(source: Source, device: torch.device) -> PreTrainedModel:
-    """A checkpoint in its own dtype, quantised or not, ready to predict."""
+def load_quantized(source: Source, device: torch.device) -> PreTrainedModel:
+    """A checkpoint in its own dtype, quantized or not, ready to predict."""
     return _load(source.folder, device, source.trust_remote_code, {})
 
 

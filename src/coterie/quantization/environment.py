@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,12 +16,14 @@ from tempfile import TemporaryDirectory
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from coterie.game.coalitions import Vector
 from coterie.models.cutting.verify import probe_tokens
 from coterie.models.cutting.write import carry
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
+from coterie.plain import Json
 from coterie.quantization import llmcompressor_script as compressor_script
 from coterie.quantization.checkpoint import Reloaded, check_plain, check_reloaded
 from coterie.quantization.schemes import SchemeError
@@ -61,7 +64,7 @@ class Compressed:
 
 
 def find_environment(asked: str | None, scheme: str) -> Environment:
-    """The Python to quantise with, known to have llm-compressor.
+    """The Python to quantize with, known to have llm-compressor.
 
     Raises:
         SchemeError: none is named, it does not run, or llm-compressor is not there.
@@ -95,11 +98,12 @@ def write_compressed(
     source: Source,
     scheme: str,
     environment: Environment,
+    *,
     folder: Path,
     texts: tuple[Tokens, Tokens],
     device: torch.device,
 ) -> Compressed:
-    """Quantise a checkpoint into an empty folder, and have it read back.
+    """Quantize a checkpoint into an empty folder, and have it read back.
 
     Args:
         texts: Sequences that calibrate, and others that judge.
@@ -110,37 +114,24 @@ def write_compressed(
         device: Where the other environment computes.
 
     Raises:
-        SchemeError: the model is quantised already, or llm-compressor refuses it.
+        SchemeError: the model is quantized already, or llm-compressor refuses it.
         VerificationError: what was read back gives other logits.
     """
     check_plain(source)
-    calibration, judges = (torch.from_numpy(one) for one in texts)
-    tokens = {
-        "calibration": calibration.contiguous(),
-        "judges": judges.contiguous(),
-        "checked": probe_tokens(source),
-    }
-    job = {
+    calibration, judges = (torch.from_numpy(one).contiguous() for one in texts)
+    tokens = {"calibration": calibration, "judges": judges, "checked": probe_tokens(source)}
+    job: dict[str, Json] = {
         "scheme": scheme,
         "model": str(source.folder.resolve()),
         "output": str(folder.resolve()),
         "device": str(device),
         "trust": source.trust_remote_code,
     }
-    with TemporaryDirectory() as name:
-        place = Path(name)
-        (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        save_file(tokens, place / "texts.safetensors")
-        answer = _run(environment.python, compressor_script.__file__, name, place=place)
-        result = place / "result.safetensors"
-        if answer.returncode or not result.is_file():
-            lines = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
-            raise SchemeError(
-                f"llm-compressor cannot quantise {source.name!r} as {scheme}: {lines[-1]}"
-            )
-        found = load_file(result)
-        with safe_open(result, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata()
+    try:
+        found, metadata = _answer(environment, job, tokens)
+    except _Refused as error:
+        what = f"llm-compressor cannot quantize {source.name!r} as {scheme}: {error}"
+        raise SchemeError(what) from error
     carry(source.folder, folder)
     vocabulary = text_config(source.config()).vocab_size
     return Compressed(
@@ -150,6 +141,29 @@ def write_compressed(
         group=int(metadata["group_size"]) or None,
         versions=json.loads(metadata["versions"]),
     )
+
+
+class _Refused(Exception):
+    """The other Python left no result; the message is the last line it wrote."""
+
+
+def _answer(
+    environment: Environment, job: Mapping[str, Json], tokens: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Run the script on a job in a folder of its own: the tensors it found, and what it notes."""
+    with TemporaryDirectory() as name:
+        # The two Pythons share no package: they speak through files.
+        place = Path(name)
+        (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        save_file(dict(tokens), place / "texts.safetensors")
+        ended = _run(environment.python, compressor_script.__file__, name, place=place)
+        # The result is renamed into place when it is whole: if it is there, it can be read.
+        result = place / "result.safetensors"
+        if ended.returncode or not result.is_file():
+            lines = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]
+            raise _Refused(lines[-1])
+        with safe_open(result, framework="pt") as file:
+            return load_file(result), file.metadata()
 
 
 def _run(

@@ -1,4 +1,4 @@
-"""Run by another environment's Python: llm-compressor quantises a checkpoint and reads it back.
+"""Run by another environment's Python: llm-compressor quantizes a checkpoint and reads it back.
 
 It knows nothing of Coterie, of which that environment need not have a copy. Its one argument is a
 folder with ``job.json`` and ``texts.safetensors``; it leaves ``result.safetensors`` there.
@@ -45,12 +45,12 @@ class QuantizationJob(TypedDict):
 
 
 def run_job(folder: Path) -> None:
-    """Quantise, save, read back, and judge before and after."""
+    """Quantize, save, read back, and judge before and after."""
     job: QuantizationJob = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     texts = load_file(folder / "texts.safetensors")
     model = load(job["model"], job)
     found = {"before": losses(model, texts["judges"])}
-    group = quantise(model, texts["calibration"], job)
+    group = quantize(model, texts["calibration"], job)
     nn.Module.to(model, job["device"])
     found["saved"] = logits(model, texts["checked"])
     model.save_pretrained(job["output"], save_compressed=True)
@@ -66,8 +66,8 @@ def run_job(folder: Path) -> None:
     (folder / "made").rename(folder / "result.safetensors")
 
 
-def quantise(model: PreTrainedModel, calibration: Tensor, job: QuantizationJob) -> int | None:
-    """Quantise in place; returns how many inputs share a scale.
+def quantize(model: PreTrainedModel, calibration: Tensor, job: QuantizationJob) -> int | None:
+    """Quantize in place; returns how many inputs share a scale.
 
     Args:
         model: Changed in place.
@@ -98,7 +98,7 @@ def load(folder: str, job: QuantizationJob) -> PreTrainedModel:
 
 
 def linear_names(model: PreTrainedModel) -> tuple[list[str], list[str]]:
-    """The linear modules that are quantised, and those that are left."""
+    """The linear modules that are quantized, and those that are left."""
     head = model.get_output_embeddings()
     taken: list[str] = []
     left: list[str] = []

@@ -1,4 +1,4 @@
-"""The ways to quantise a checkpoint, as one table: what each is, who does it, and where it runs."""
+"""The ways to quantize a checkpoint, as one table: what each is, who does it, and where it runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class SchemeError(UserError):
 
 @dataclass(frozen=True)
 class Scheme:
-    """One way to quantise.
+    """One way to quantize.
 
     Attributes:
         name: As asked for.

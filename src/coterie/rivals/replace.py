@@ -79,12 +79,12 @@ def choose(task: Task, meter: Meter) -> Chosen:
         kept = np.ones(task.n_players, dtype=bool)
         kept[start : start + removal] = False
         folded = Folded(
-            start - 1,
-            name,
-            isinstance(matrix, Conv1D),
-            matrix.bias is not None,
-            fitted(task, meter, block, start - 1, removal),
-            tuple(np.flatnonzero(kept).tolist()),
+            layer=start - 1,
+            name=name,
+            transposed=isinstance(matrix, Conv1D),
+            bias=matrix.bias is not None,
+            map=fitted(task, meter, block, start - 1, removal),
+            kept=tuple(np.flatnonzero(kept).tolist()),
         )
         what = f"layers {start} to {start + removal - 1} became a matrix folded into {name}"
         chosen[removal] = Rewrite(partial(write, folded), kept, what)

@@ -169,7 +169,14 @@ def write(
     index = {"metadata": {"total_size": n_bytes}, "weight_map": weight_map}
     (output / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     names = tuple(dict.fromkeys(weight_map.values()))
-    return Written(names, n_bytes, n_values, carried, left, fields)
+    return Written(
+        files=names,
+        n_bytes=n_bytes,
+        n_parameters=n_values,
+        carried=carried,
+        left=left,
+        config_changes=fields,
+    )
 
 
 def _config(source: Source, raw: dict[str, object], width: int) -> dict[str, object]:

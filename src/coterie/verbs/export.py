@@ -150,7 +150,7 @@ def _widths(source: Source, to: str) -> tuple[str, ...]:
         packs = {
             256: "Q4_K and its like fit",
             32: "Q8_0 and Q4_0 fit",
-            1: "no quantised format fits",
+            1: "no quantized format fits",
         }
         fits = next(packs[block] for block in packs if hidden % block == 0)
         found.append(f"width {hidden}: {fits} without padding")

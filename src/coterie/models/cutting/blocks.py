@@ -101,7 +101,7 @@ def check_saved_type(raw: dict[str, object], name: str) -> None:
         name: What a message calls it.
 
     Raises:
-        ModelError: no format holds a cut of its blocks, or it is quantised.
+        ModelError: no format holds a cut of its blocks, or it is quantized.
     """
     if raw.get("model_type") not in LLAMA_LIKE or raw.get("sliding_window"):
         raise ModelError(
@@ -109,7 +109,7 @@ def check_saved_type(raw: dict[str, object], name: str) -> None:
             f" {' and '.join(LLAMA_LIKE)} without a sliding window only; cut whole layers instead"
         )
     if raw.get("quantization_config"):
-        raise ModelError(f"{name!r} is quantised: cut its blocks before quantising")
+        raise ModelError(f"{name!r} is quantized: cut its blocks before quantizing")
 
 
 def _checked(attention: Collection[int], mlp: Collection[int], n_players: int) -> tuple[int, ...]:

@@ -79,7 +79,7 @@ def write_cut(
 
     Raises:
         CutError: An index out of range, named twice, or of a locked layer.
-        ModelError: The source's layers cannot be told from their names, or its quantisation cannot
+        ModelError: The source's layers cannot be told from their names, or its quantization cannot
             be cut.
         VerificationError: The new config would build some kept layer differently.
     """

@@ -1,4 +1,4 @@
-"""What healing and quantising did, as parts of `coterie.json`."""
+"""What healing and quantizing did, as parts of `coterie.json`."""
 
 from dataclasses import dataclass
 

@@ -25,7 +25,7 @@ from coterie.report.schema.verdict import VerdictPart
 class CheckpointRecord(Part):
     """What may stand beside any checkpoint, whichever command made it; all but its kind optional.
 
-    A checkpoint without a record that was healed or quantised has no more than these.
+    A checkpoint without a record that was healed or quantized has no more than these.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""What healing and quantising did, as tables on a terminal."""
+"""What healing and quantizing did, as tables on a terminal."""
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +17,7 @@ def print_after(part: AfterPart, console: Console | None = None) -> None:
     table.add_column()
     for row in _rows(part):
         table.add_row(*row)
-    title = {"heal": "Healing", "quantize": "Quantisation"}[part.what]
+    title = {"heal": "Healing", "quantize": "Quantization"}[part.what]
     out.print(f"\n[bold]{title}[/bold]")
     out.print(table)
 

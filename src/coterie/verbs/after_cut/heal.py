@@ -98,7 +98,15 @@ def _admit(request: HealRequest, progress: Progress) -> HealJob:
         sequences=request.steps * request.batch,
         seed=request.seed,
     )
-    return HealJob(request, cut, full, kept, record, lessons, judges)
+    return HealJob(
+        request=request,
+        cut=cut,
+        full=full,
+        kept=kept,
+        record=record,
+        lessons=lessons,
+        judges=judges,
+    )
 
 
 def _teacher(
@@ -140,7 +148,14 @@ def _heal(
         healed = Source(output.name, folder, None, request.trust_remote_code)
         losses["after"] = _judged(healed, dtype, device, tokens)
         check_written(output.name, learned.in_memory, float(losses["after"][0].mean()))
-        part = _part(job, losses, healed, learned.learning, output, str(device))
+        part = _part(
+            job,
+            losses,
+            healed=healed,
+            learning=learned.learning,
+            output=output,
+            device=str(device),
+        )
         return remember(folder, job.cut.folder, job.record, part, checkpoint.identity)
 
 
@@ -192,7 +207,12 @@ def _plan(job: HealJob) -> TrainingPlan:
     width = int(getattr(text_config(job.full.config()), "hidden_size", _WIDTH))
     rate = request.learning_rate or MODES[request.mode].learning_rate * min(1.0, _WIDTH / width)
     return TrainingPlan(
-        request.steps, request.batch, rate, request.seams, request.minutes, request.seed
+        steps=request.steps,
+        batch=request.batch,
+        learning_rate=rate,
+        gaps=request.seams,
+        minutes=request.minutes,
+        seed=request.seed,
     )
 
 
@@ -231,6 +251,7 @@ def _learning(
 def _part(
     job: HealJob,
     losses: Mapping[str, tuple[Vector, int]],
+    *,
     healed: Source,
     learning: LearningPart,
     output: Path,

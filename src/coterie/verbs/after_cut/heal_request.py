@@ -149,12 +149,12 @@ class HealRequest(Trust, Device, Seed, JudgingOptions, Learning, Lesson, Teacher
         return judges_as_json(super().as_json())
 
 
-def check_teacher(teacher: TeacherOptions, seams: float) -> None:
+def check_teacher(teacher: TeacherOptions, gaps: float) -> None:
     """Refuse what a cache of the teacher's predictions cannot give.
 
     Args:
         teacher: Who teaches.
-        seams: Weight of the teacher's hidden states.
+        gaps: Weight of the teacher's hidden states after each gap; 0 asks for none.
 
     Raises:
         HealError: one line.
@@ -166,9 +166,9 @@ def check_teacher(teacher: TeacherOptions, seams: float) -> None:
             f"--teacher-top {teacher.teacher_top} says what a cache keeps: name one with"
             " --teacher-cache DIR, or leave it out"
         )
-    if teacher.teacher_cache is not None and seams:
+    if teacher.teacher_cache is not None and gaps:
         raise HealError(
-            f"--seams {seams:g} needs the hidden states of the full model, and --teacher-cache"
+            f"--seams {gaps:g} needs the hidden states of the full model, and --teacher-cache"
             " keeps its predictions alone: leave out one of the two"
         )
 

@@ -1,20 +1,21 @@
 """`quantize`: write a checkpoint in fewer bits, read it back, and judge what that cost."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import torch
 
 from coterie.game.coalitions import Vector
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_tokenizer, pick_device, resolve
-from coterie.quantization.checkpoint import Reloaded, check_plain, load_quantised, write_quantised
+from coterie.plain import Json
+from coterie.quantization.checkpoint import Reloaded, check_plain, load_quantized, write_quantized
 from coterie.quantization.environment import Environment, write_compressed
 from coterie.quantization.schemes import ELSEWHERE, Scheme
 from coterie.report.schema.after_cut import AfterPart, ReloadPart
+from coterie.report.schema.record import CheckpointRecord
 from coterie.scores.sequence_losses import floored_losses
-from coterie.texts.sets import TextSet, Tokens
+from coterie.texts.sets import TextSet
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.record import Parts, ended_with, remember
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
@@ -27,6 +28,14 @@ from coterie.verbs.shared.verdict import difference, n_bytes, perplexity
 
 CALIBRATING = 128
 """Sequences that calibrate a scheme which needs any; as many as GPTQ's authors read."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Texts:
+    """Sequences that judge; and those that calibrate, None where the scheme reads none."""
+
+    judges: TextSet
+    calibration: TextSet | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +61,7 @@ def quantize(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Parts:
-    """Quantise a checkpoint, and prove that what is saved is what was quantised.
+    """Quantize a checkpoint, and prove that what is saved is what was quantized.
 
     Args:
         output: Folder for the checkpoint; written aside and renamed when all is well.
@@ -65,84 +74,116 @@ def quantize(
         VerificationError: what was saved reads back otherwise; nothing is left of it.
     """
     progress, output = progress or NoProgress(), Path(output)
-    device = pick_device(request.device)
     maker = request.maker()
     place = FinishedRun(output, overwrite=overwrite, ended=ended_with)
+
+    # What is quantized, and on which texts: known before a weight is loaded.
     source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
     check_plain(source)
     record = read_record(source.folder)
-    named = record.model.name if record is not None and record.model is not None else source.name
     progress.say(f"reading texts for {source.name}")
-    tokenizer = load_tokenizer(source)
-    judges, texts = held_out_texts(request, record, named, source, tokenizer), None
-    if isinstance(maker, Environment):
-        texts = healing_texts(request.text, named, tokenizer, judges, sequences=CALIBRATING, seed=0)
-    identity = as_read(
-        {
-            **request.as_json(),
-            "device": device.type,
-            "weights": source.fingerprint(),
-            "held_out_sha256": judges.sha256,
-            "text_sha256": None if texts is None else texts.sha256,
-            "llmcompressor": maker.version if isinstance(maker, Environment) else None,
-            "coterie": versions()["coterie"],
-        }
-    )
+    texts = _texts(request, record, source, maker)
+
+    # Done already: the checkpoint that is there answers.
+    identity = as_read(_identity(request, source, texts, maker))
     if done := place.same(identity, progress, source=source.folder):
         return done
+
+    # Written beside the output, which appears only when the reload has agreed.
     with written_aside(output, overwrite=overwrite) as folder:
-        made: _Made
-        if isinstance(maker, Scheme):
-            progress.say(f"quantising {source.name} as {maker.name} ({maker.what})")
-            made = _here(source, maker, folder, judges, device)
-        else:
-            what = ELSEWHERE[request.scheme]
-            progress.say(f"llm-compressor {maker.version} quantises {source.name} ({what})")
-            tokens = (cast("TextSet", texts).tokens, judges.tokens)
-            made = _elsewhere(source, request.scheme, maker, folder, tokens, device)
+        made = _quantized(request, source, texts, maker, folder=folder, progress=progress)
         written = Source(output.name, folder, None, request.trust_remote_code)
-        part = _part(request, (source, written), judges, made, output, device)
-        part = replace(part, text=None if texts is None else text_part(texts))
+        part = _part(request, (source, written), texts, made, output)
         return remember(folder, source.folder, record, part, identity)
+
+
+def _texts(
+    request: QuantizeRequest,
+    record: CheckpointRecord | None,
+    source: Source,
+    maker: Scheme | Environment,
+) -> _Texts:
+    """The texts that judge, and those that calibrate where the scheme reads any."""
+    # Of a cut checkpoint, texts are those of the model it was cut from.
+    named = record.model.name if record is not None and record.model is not None else source.name
+    tokenizer = load_tokenizer(source)
+    judges = held_out_texts(request, record, named, source, tokenizer)
+    if isinstance(maker, Scheme):
+        return _Texts(judges, None)
+    calibration = healing_texts(
+        request.text, named, tokenizer, judges, sequences=CALIBRATING, seed=0
+    )
+    return _Texts(judges, calibration)
+
+
+def _identity(
+    request: QuantizeRequest, source: Source, texts: _Texts, maker: Scheme | Environment
+) -> dict[str, Json]:
+    """What decides the outcome."""
+    return {
+        **request.as_json(),
+        "device": pick_device(request.device).type,
+        "weights": source.fingerprint(),
+        "held_out_sha256": texts.judges.sha256,
+        "text_sha256": None if texts.calibration is None else texts.calibration.sha256,
+        "llmcompressor": maker.version if isinstance(maker, Environment) else None,
+        "coterie": versions()["coterie"],
+    }
+
+
+def _quantized(
+    request: QuantizeRequest,
+    source: Source,
+    texts: _Texts,
+    maker: Scheme | Environment,
+    *,
+    folder: Path,
+    progress: Progress,
+) -> _Made:
+    """Quantize into the folder, by a library that is here or by another Python."""
+    device = pick_device(request.device)
+    if isinstance(maker, Scheme):
+        progress.say(f"quantizing {source.name} as {maker.name} ({maker.what})")
+        return _here(source, maker, folder, texts.judges, device)
+    assert texts.calibration is not None  # read for every scheme of another Python
+    what = ELSEWHERE[request.scheme]
+    progress.say(f"llm-compressor {maker.version} quantizes {source.name} ({what})")
+    found = write_compressed(
+        source,
+        request.scheme,
+        maker,
+        folder=folder,
+        texts=(texts.calibration.tokens, texts.judges.tokens),
+        device=device,
+    )
+    return _Made(found.before, found.after, found.reloaded, found.group, found.versions)
 
 
 def _here(
     source: Source, scheme: Scheme, folder: Path, judges: TextSet, device: torch.device
 ) -> _Made:
-    """Quantise by a library of this environment."""
-    before = floored_losses(load_quantised(source, device), judges.tokens)
-    reloaded = write_quantised(source, scheme, device, folder)
+    """Quantize by a library of this environment."""
+    before = floored_losses(load_quantized(source, device), judges.tokens)
+    reloaded = write_quantized(source, scheme, device, folder)
     written = Source(folder.name, folder, None, source.trust_remote_code)
-    after = floored_losses(load_quantised(written, device), judges.tokens)
+    after = floored_losses(load_quantized(written, device), judges.tokens)
     return _Made(before, after, reloaded)
-
-
-def _elsewhere(
-    source: Source,
-    scheme: str,
-    environment: Environment,
-    folder: Path,
-    texts: tuple[Tokens, Tokens],
-    device: torch.device,
-) -> _Made:
-    """Quantise, read back and judge in another environment."""
-    found = write_compressed(source, scheme, environment, folder, texts, device)
-    return _Made(found.before, found.after, found.reloaded, found.group, found.versions)
 
 
 def _part(
     request: QuantizeRequest,
     sources: tuple[Source, Source],
-    judges: TextSet,
+    texts: _Texts,
     made: _Made,
     output: Path,
-    device: torch.device,
 ) -> AfterPart:
+    judges, device = texts.judges, pick_device(request.device)
     (before, bad_before), (after, bad_after) = made.before, made.after
     return AfterPart(
         what="quantize",
         command=request.command(output),
         settings=request.as_json(),
+        text=None if texts.calibration is None else text_part(texts.calibration),
         held_out=text_part(judges),
         before=perplexity(before, judges.documents),
         after=perplexity(after, judges.documents),

@@ -36,7 +36,7 @@ def held_out_texts(
 
     Args:
         asked: The texts that are named, if any.
-        record: Of that run, or None.
+        record: The record of that run, or None.
         full: Name of the model that was cut.
         model: The checkpoint.
         tokenizer: Turns text into token ids.
@@ -46,6 +46,20 @@ def held_out_texts(
     """
     if asked.held_out is not None and asked.calibration is None:
         return _judges_alone(asked.held_out, model, tokenizer)
+    recipe = _recipe(asked, record, full, model, tokenizer)
+    if record is None or record.held_out is None:
+        return recipe.read()[1]
+    return _judged_the_cut(recipe, record, record.held_out.sha256)
+
+
+def _recipe(
+    asked: JudgingOptions,
+    record: CheckpointRecord | None,
+    full: str,
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+) -> TextRecipe:
+    """The texts of the run that made the checkpoint, as far as its record names them."""
     request: dict[str, Json] = (
         dict(record.request) if record is not None and record.request is not None else {}
     )
@@ -55,7 +69,7 @@ def held_out_texts(
         calibration = "stdlib" if full == REFERENCE else (held_out or CALIBRATION_ON_HUB)
     seed = request.get("seed")
     context = context_of(model)
-    recipe = TextRecipe(
+    return TextRecipe(
         tokenizer,
         calibration,
         None if held_out == calibration else held_out,
@@ -66,8 +80,10 @@ def held_out_texts(
         bos=next((policy for policy in BOS_POLICIES if policy == request.get("bos")), "auto"),
         context=context,
     )
-    if record is None or record.held_out is None:
-        return recipe.read()[1]
+
+
+def _judged_the_cut(recipe: TextRecipe, record: CheckpointRecord, sha256: str) -> TextSet:
+    """The very sequences that judged the cut, where they can still be drawn; else the nearest."""
     n, length = known(record.calibration).sequences, known(record.calibration).length
     recipe = replace(recipe, sequences=n, length=length)
     try:
@@ -77,10 +93,10 @@ def held_out_texts(
             f"{error} (it judged the cut: say where it lies with --calibration or --held-out)"
         ) from error
     # What is drawn to choose moves what is drawn to judge: a search with finalists draws twice.
-    if found[0].sha256 != record.held_out.sha256:
+    if found[0].sha256 != sha256:
         with suppress(TextError):
             found.insert(0, replace(recipe, sequences=2 * n).read()[1])
-    same = [texts for texts in found if texts.sha256 == record.held_out.sha256]
+    same = [texts for texts in found if texts.sha256 == sha256]
     return (same or found[-1:])[0]
 
 
@@ -138,7 +154,13 @@ def healing_texts(
 def unjudged(
     documents: Sequence[Document], judges: TextSet, tokenizer: PreTrainedTokenizerBase
 ) -> list[Document]:
-    """The documents in which no sequence that judges occurs, compared token by token."""
+    """The documents in which no sequence that judges occurs, compared token by token.
+
+    Args:
+        documents: Candidates to learn from.
+        judges: The sequences that judge, ``(n_sequences, length)``.
+        tokenizer: Turns text into token ids.
+    """
     bodies = [_bytes(row[1:]) for row in judges.tokens.tolist()]
     clean = []
     for document in documents:

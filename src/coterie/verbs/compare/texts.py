@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from coterie.errors import TextError
 from coterie.texts.sets import TextSet
-from coterie.verbs.compare.record import CALIBRATION
+from coterie.verbs.compare.cells import CALIBRATION
 from coterie.verbs.shared.prepared import Prepared
 
 

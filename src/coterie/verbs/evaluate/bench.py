@@ -42,17 +42,12 @@ def bench(
         resolve(name, trust_remote_code=request.trust_remote_code) for name in request.models
     ]
     names = [source.name for source in sources]
-    if len(set(names)) < len(names):
-        raise UserError(f"two models have the name {names[0]}: rename one of the folders")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"two models have the name {twice[0]}: rename one of the folders")
     device = pick_device(request.device)
     dtype, _ = dtype_of(request.dtype, device)
     _check_contexts(request, sources)
-    quality: dict[str, EstimatePart] = {}
-    told = None
-    if request.figure is not None:
-        rows = evaluate(request.judging(), store=store, progress=progress).models
-        quality = {row.name: row.perplexity[0].perplexity for row in rows}
-        told = rows[0].perplexity[0].text
+    quality, text = _quality(request, store, progress)
     models = {}
     for source in sources:
         progress.say(f"loading {source.name} in {name_of(dtype)} on {device}")
@@ -66,13 +61,25 @@ def bench(
         warmup=request.warmup,
         rows=_timed(request, models, progress),
         quality=quality,
-        quality_text=told,
+        quality_text=text,
         versions=versions(),
         machine=machine(torch.get_num_threads(), str(device)),
     )
     if request.figure is not None:
         _draw(report, request.figure)
     return report
+
+
+def _quality(
+    request: BenchRequest, store: Path | str | None, progress: Progress
+) -> tuple[dict[str, EstimatePart], str | None]:
+    """Perplexity by model, and the text it was measured on; none where no figure is asked for."""
+    if request.figure is None:
+        return {}, None
+    # Before the models are loaded to be timed: evaluating loads them one by one.
+    rows = evaluate(request.judging(), store=store, progress=progress).models
+    quality = {row.name: row.perplexity[0].perplexity for row in rows}
+    return quality, rows[0].perplexity[0].text
 
 
 def _timed(

@@ -114,13 +114,8 @@ def evaluate(
     subjects = [Subject(source, dtype, device, progress) for source in sources]
     with Store(default_path() if store is None else store) as book:
         for subject in subjects:
-            for text in texts:
-                subject.losses[text] = _on_text(request, subject, text, book)
-            for name, members in groups.items():
-                subject.tasks[name] = [
-                    _on_task(request, subject, task, loaded, book)
-                    for task, loaded in members.items()
-                ]
+            _score(request, subject, texts, groups, book)
+            # One model at a time is in memory; its scores are all that is needed from here on.
             subject.release()
     return Judgement(
         kind="evaluate",
@@ -131,6 +126,22 @@ def evaluate(
         versions=versions(),
         machine=machine(torch.get_num_threads(), str(device)),
     )
+
+
+def _score(
+    request: EvaluateRequest,
+    subject: Subject,
+    texts: tuple[str, ...],
+    groups: "Mapping[str, Mapping[str, Task]]",
+    book: Store,
+) -> None:
+    """Every score of one model, from the store or measured now."""
+    for text in texts:
+        subject.losses[text] = _on_text(request, subject, text, book)
+    for name, members in groups.items():
+        subject.tasks[name] = [
+            _on_task(request, subject, task, loaded, book) for task, loaded in members.items()
+        ]
 
 
 def held_out_windows(

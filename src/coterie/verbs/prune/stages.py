@@ -1,9 +1,9 @@
-"""`prune --quantize … --heal …`: cut, healing and quantisation as one run with one report.
+"""`prune --quantize … --heal …`: cut, healing and quantization as one run with one report.
 
 Every stage is one of the verbs, with a folder of its own beside the output, so that a run that was
-stopped goes on from its last whole stage. Quantised first, the game is played on the quantised
+stopped goes on from its last whole stage. Quantized first, the game is played on the quantized
 model; a healing needs weights that move, so it then takes the same layers out of the plain model
-and quantises again what was healed.
+and quantizes again what was healed.
 """
 
 import shutil
@@ -39,8 +39,8 @@ class After:
     """What follows the cut.
 
     Attributes:
-        scheme: To quantise in, or None.
-        quantise_first: The game is played on the quantised model.
+        scheme: To quantize in, or None.
+        quantise_first: The game is played on the quantized model.
         heal_steps: Steps of healing, or None.
         text: To heal with, and to calibrate what needs that; None is the default of `heal`.
     """
@@ -72,8 +72,8 @@ class After:
             QuantizeRequest(request.model, scheme=self.scheme, device=request.device).maker()
             if self.quantise_first and self.scheme in ELSEWHERE:
                 raise SchemeError(
-                    f"--quantize-first plays the game on the quantised model, and {self.scheme} is"
-                    " loaded by the environment of llm-compressor alone: quantise after the cut"
+                    f"--quantize-first plays the game on the quantized model, and {self.scheme} is"
+                    " loaded by the environment of llm-compressor alone: quantize after the cut"
                 )
         if self.heal_steps is not None:
             HealRequest(request.model, steps=self.heal_steps).check()
@@ -94,18 +94,18 @@ class _Run:
         return self.request.calibration or default
 
     def cut(self, output: Path) -> None:
-        """The cut, played on the plain model or on the quantised one."""
+        """The cut, played on the plain model or on the quantized one."""
         request = self.request
         if self.after.quantise_first:
             first = self.stages / f"{Path(request.model).name}-{self.after.scheme}"
-            self.quantise(request.model, first)
+            self.quantize(request.model, first)
             request = replace(
                 request, model=str(first), revision=None, calibration=self.calibration
             )
         prune_alone(request, output=output, store=self.store, progress=self.progress)
 
     def plain_again(self, chosen: Path, output: Path) -> None:
-        """The layers that were chosen on the quantised model, taken out of the plain one."""
+        """The layers that were chosen on the quantized model, taken out of the plain one."""
         record = read_record(chosen)
         if record is None or read_record(output) == record:
             return
@@ -131,8 +131,8 @@ class _Run:
         )
         return heal(request, output=output, progress=self.progress)
 
-    def quantise(self, model: Path | str, output: Path) -> Parts:
-        """A checkpoint quantised."""
+    def quantize(self, model: Path | str, output: Path) -> Parts:
+        """A checkpoint quantized."""
         asked, calibrates = self.request, self.after.scheme in ELSEWHERE
         request = QuantizeRequest(
             str(model),
@@ -156,7 +156,7 @@ def prune_and_after(
     store: Path | str | None,
     progress: Progress,
 ) -> Record:
-    """Cut, heal and quantise in one run; the record of the cut, with the parts that followed.
+    """Cut, heal and quantize in one run; the record of the cut, with the parts that followed.
 
     A run that has finished in ``output`` with the same request, weights and texts is reported again
     and nothing is done.
@@ -229,7 +229,7 @@ def _through(run: _Run) -> Path:
         run.heal(last, stages / "healed", after.heal_steps)
         last = stages / "healed"
     if after.scheme is not None and (after.heal_steps is not None or not after.quantise_first):
-        run.quantise(last, stages / "quantised")
+        run.quantize(last, stages / "quantised")
         last = stages / "quantised"
     return last
 

@@ -1,4 +1,4 @@
-"""Quantised checkpoints are cut like any other: their packed tensors are renamed as they are."""
+"""Quantized checkpoints are cut like any other: their packed tensors are renamed as they are."""
 
 import json
 
@@ -31,7 +31,7 @@ def bitsandbytes(**kind):
 
 
 @pytest.mark.parametrize(
-    "quantisation",
+    "quantization",
     [
         pytest.param(torchao, id="torchao int8"),
         pytest.param(lambda: bitsandbytes(load_in_8bit=True), id="bitsandbytes int8"),
@@ -41,9 +41,9 @@ def bitsandbytes(**kind):
         ),
     ],
 )
-def test_a_quantised_checkpoint_is_what_was_masked(quantisation, folder, tokens, tmp_path):
+def test_a_quantized_checkpoint_is_what_was_masked(quantization, folder, tokens, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    packed = AutoModelForCausalLM.from_pretrained(folder, quantization_config=quantisation())
+    packed = AutoModelForCausalLM.from_pretrained(folder, quantization_config=quantization())
     packed.save_pretrained(whole)
     write_cut(resolve(str(whole)), KEPT, cut)
     model = AutoModelForCausalLM.from_pretrained(whole).eval()
