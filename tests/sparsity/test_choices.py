@@ -22,7 +22,7 @@ from coterie.sparsity.owl import outlier_ratios
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import GONE, find_units
 from coterie.sparsity.variant_cache import PassingVariants, VariantCache
-from coterie.sparsity.variant_game import CUT, ChoiceGame, JudgedModel, wearing
+from coterie.sparsity.variant_game import CUT, ChoiceGame, JudgedModel, other_weights
 
 SHAPE = BatchShape(4, 64, 64)
 
@@ -128,7 +128,7 @@ def test_a_layers_own_weights_are_back_whatever_happens(model):
     own = layer.mlp.up_proj.weight
 
     def interrupted():
-        with wearing(layer, {"mlp.up_proj.weight": torch.zeros(24, 16)}):
+        with other_weights(layer, {"mlp.up_proj.weight": torch.zeros(24, 16)}):
             assert not layer.mlp.up_proj.weight.any()
             raise KeyboardInterrupt
 

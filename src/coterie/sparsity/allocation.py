@@ -18,7 +18,7 @@ from coterie.game.coalitions import Indices, Vector
 from coterie.sparsity.bounds import FREE, Bounds, SparsityError
 
 LEAST_SHARE = 0.02
-"""Contributions below this share of the mean are read as it: a logarithm needs something."""
+"""Contributions below this share of the mean are raised to it before their logarithm is taken."""
 
 SPREADS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.11, 0.15, 0.2)
 """Spreads tried: sparsity that a unit gains when its contribution per weight falls e-fold."""
@@ -43,9 +43,11 @@ def allocate(
         SparsityError: the bounds cannot meet the target.
     """
     bounds.check(target)
+    # The mean of clip(c − tilt) rises with c and bends only where a unit meets a bound.
     tilt = spread * importance
     kinks = np.sort(np.concatenate([tilt + bounds.least, tilt + bounds.most]))
     reached = np.clip(kinks[:, None] - tilt, bounds.least, bounds.most) @ (weights / weights.sum())
+    # Between two such kinks it is linear in c, so interpolation gives c exactly.
     shift = np.interp(target, reached, kinks)
     return np.clip(shift - tilt, bounds.least, bounds.most)
 
@@ -66,10 +68,12 @@ def importance_of(contributions: Vector, weights: Vector) -> Vector:
             "the contributions do not add up to anything above zero, so they cannot share out "
             "sparsity: use --allocation uniform, or more calibration text"
         )
+    # A sampled contribution may be zero or below, where ln(φ / w) does not exist.
     floored = np.maximum(contributions[known], LEAST_SHARE * mean)
     scores = np.empty(len(contributions))
     scores[known] = np.log(floored / weights[known])
     scores[~known] = scores[known].max()
+    # Only differences count: the shift c takes up any constant.
     return scores - scores.mean()
 
 
@@ -95,8 +99,10 @@ def in_proportion(scores: Vector, weights: Vector, target: float, *, bounds: Bou
     capacity = (bounds.most - bounds.least) * weights
     to_give = float((bounds.most - target) * weights.sum())
     given, open_ = np.zeros_like(weights, dtype=np.float64), np.ones(len(weights), dtype=bool)
+    # A unit that scores zero may have to take what full units cannot.
     share = np.maximum(scores, 1e-12 * max(float(scores.max()), 1e-300))
     for _ in range(len(weights)):
+        # Full units drop out and the others share what is left: at most one round per unit.
         wanted = share * (to_give - given[~open_].sum()) / share[open_].sum()
         full = open_ & (wanted >= capacity)
         given = np.where(open_, np.minimum(wanted, capacity), given)
@@ -122,14 +128,17 @@ def to_pattern(
         bounds: The least and the most sparsity of a unit; None is any.
     """
     least, most = steps_within(bounds or FREE, group)
+    # No multiple of 1/M lies between the bounds, and M cannot change: the bounds give way.
     if least > most:
         least, most = steps_within(FREE, group)
     steps = np.clip(np.floor(sparsity * group + 1e-9).astype(np.intp), least, most)
     lost = sparsity * group - steps
     gap = float(lost @ weights)
     sign, limit = (1, most) if gap >= 0 else (-1, least)
+    # Corrected first are the units that rounding moved most; ties keep the order of sparsities.
     order = np.lexsort([-sign * sparsity, -sign * lost])
     order = order[steps[order] != limit]
+    # Units differ in size, so the number of steps is chosen by the weights they add up to.
     gaps = abs(gap) - np.concatenate([[0.0], np.cumsum(weights[order])])
     steps[order[: int(np.abs(gaps).argmin())]] += sign
     return group - steps

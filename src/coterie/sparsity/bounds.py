@@ -31,6 +31,7 @@ class Bounds:
             raise SparsityError(
                 f"bounds {self.least:g} to {self.most:g} must be ordered within 0 to 1"
             )
+        # A mean of values within the bounds lies within them too.
         if not self.least <= target <= self.most:
             raise SparsityError(
                 f"sparsity {target:g} cannot be met: layers held between {self.least:g} and "

@@ -33,7 +33,7 @@ class PruningTask:
         stack: Its layers, whole ones.
         tokens: Calibration ids ``(n_sequences, length)``; a pruner that needs none reads none.
         pruner: Which weights go.
-        weights: Brings the weights of a layer in before it runs, if they are not there already.
+        weights: Loads the weights of a layer before it runs; None where they are in memory.
     """
 
     model: PreTrainedModel
@@ -60,8 +60,8 @@ class Calibration:
         model: In evaluation mode.
         stack: Its layers.
         tokens: Ids ``(n_sequences, length)``, without padding.
-        weights: Brings the weights of a layer in before it runs, if they are not there already.
-            That such layers run apart as in the model is for the caller to have checked_statistics.
+        weights: Loads the weights of a layer before it runs; None where they are in memory. The
+            caller must have checked that such layers give the same one by one as in the model.
 
     Attributes:
         states: What enters the next layer, ``(n_sequences, length, width)``.
@@ -79,6 +79,7 @@ class Calibration:
         weights: LayerWeights | None = None,
     ) -> None:
         self.stack = stack
+        # Two texts show whether layers that are run one by one give what the model gives.
         few = tokens[[0, -1]]
         with refused_unless_replayed(model):
             self._layers = LayerStack(model, stack, few, weights)
@@ -86,6 +87,7 @@ class Calibration:
                 check_replay(model, self._layers, few)
             self._prelude: Prelude = self._layers.prelude(tokens)
         self.states = self._prelude.embedded
+        # What a layer computes inside grows with the batch: this bounds it.
         self._rows = max(1, TOKENS_AT_ONCE // tokens.shape[1])
 
     def measure(self, layer: int, maps: Sequence[LinearMap], pruner: Pruner) -> list[Statistics]:
@@ -100,6 +102,7 @@ class Calibration:
             return [Statistics() for _ in maps]
         if self._layers.weights is not None:
             self._layers.weights.hold(layer)
+        # The watch reads inputs while the layer runs; what the layer hands on is not needed yet.
         with experts_one_by_one(maps), InputWatch(maps, pruner.needs) as watch:
             for _ in self._pass(layer):
                 pass
@@ -109,6 +112,7 @@ class Calibration:
 
     def advance(self, layer: int) -> None:
         """Run ``layer`` as its weights are now; `states` become what it hands on."""
+        # With pruned weights the error goes on: the next layers are judged on what they will get.
         self.states = torch.cat(list(self._pass(layer)))
 
     def _pass(self, layer: int) -> Iterator[Tensor]:
@@ -122,7 +126,7 @@ class Calibration:
 
 @contextmanager
 def refused_unless_replayed(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, layers that cannot be run apart from their model are the user's to hear of.
+    """Inside this block, a model whose layers cannot be run one by one is refused plainly.
 
     Raises:
         ModelError: names the model, the reason and the way out.
@@ -142,8 +146,9 @@ def dense_inputs(
     """What the unpruned model gives to each layer's maps, as far as a pruner must know it.
 
     Yields:
-        The layer, its maps, and the statistics of each; its weights stay until the next is asked.
-        Whoever lets the statistics go before has those of one layer in memory.
+        The layer, its maps, and the statistics of each; the layer's weights stay in place until
+        the next layer is asked for. Delete the statistics before that, and only those of one layer
+        are in memory.
     """
     texts = task.texts()
     for layer in range(task.stack.n_players):
@@ -152,6 +157,7 @@ def dense_inputs(
             yield layer, maps, [Statistics() for _ in maps]
             continue
         known = texts.measure(layer, maps, task.pruner)
+        # Dense weights carry the texts on, so no layer is judged on what pruning did before it.
         texts.advance(layer)
         yield layer, maps, known
-        del known
+        del known  # before those of the next layer are gathered

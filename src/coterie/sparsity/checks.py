@@ -17,12 +17,15 @@ def check_allocation(stack: Stack, allocation: Allocation) -> None:
         ModelError: A layer holds weights that cannot be pruned.
     """
     if stack.players != "layer":
-        raise ValueError("an allocation speaks of whole layers: give their stack")
+        raise ValueError(
+            "an allocation has one level for each whole layer: give the stack of the layers"
+        )
     if len(allocation) != stack.n_players:
         raise SparsityError(
             f"the allocation has {len(allocation)} levels, the model {stack.n_players} layers: give"
             " one for each"
         )
+    # Every layer is checked before the first one is pruned: pruning may take hours.
     for layer, level in enumerate(allocation):
         check_layer(stack, layer, level, linear_maps(stack, layer))
 
@@ -69,6 +72,7 @@ def check_tokens(stack: Stack, allocation: Allocation, pruner: Pruner, tokens: i
     """
     if pruner.needs != "hessian":
         return
+    # Only maps that lose weights have their Hessian inverted.
     widths = {
         found.weight.shape[1]: f"{stack.path}.{layer}.{found.name}"
         for layer, level in enumerate(allocation)
@@ -76,11 +80,12 @@ def check_tokens(stack: Stack, allocation: Allocation, pruner: Pruner, tokens: i
         if share(level_of(level, found)) > 0
     }
     widest = max(widths, default=0)
+    # The mean of t products x xᵀ has at most rank t, and no inverse below full rank.
     if tokens < widest:
         damping = getattr(pruner, "damping", 0.0)
         raise SparsityError(
             f"{tokens} calibration tokens are too few for {pruner.name}: {widths[widest]}"
-            f" has {widest} inputs, and from fewer tokens than inputs its Hessian would be made up"
-            f" by the damping ({damping:g} of its mean diagonal); prune on at least {widest}"
-            " tokens (--pruning-sequences), better ten times as many, or by wanda"
+            f" has {widest} inputs, and with fewer tokens than inputs its Hessian has an inverse"
+            f" only through the damping ({damping:g} of its mean diagonal); prune on at least"
+            f" {widest} tokens (--pruning-sequences), better ten times as many, or by wanda"
         )

@@ -54,17 +54,20 @@ def zeroth_order_scores(judged: JudgedModel, units: Units, seed: int) -> tuple[V
         unit, draw = divmod(choice - 1, width)
         names = units.names[layer]
         mine = [one for one in maps[layer] if not names or one.block == names[unit]]
+        # Both signs of a pair move along the same z, so their difference is a slope.
         noise = np.random.SeedSequence([seed, layer, unit, draw // 2]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(noise))
         return _moved(mine, generator, 1.0 if draw % 2 == 0 else -1.0)
 
     n_layers, per_layer = stack.n_players, units.per_layer
+    # Each candidate moves one unit along one z; every other layer is as it is.
     choices = np.full((n_layers, per_layer * width, n_layers), AS_IT_IS, dtype=np.intp)
     for layer in range(n_layers):
         choices[layer, :, layer] = 1 + np.arange(per_layer * width)
     game = ChoiceGame(judged, moved)
     seen = game.observe(choices.reshape(-1, n_layers))
     losses = read(seen, "nll", text_config(judged.model.config).vocab_size)[0].mean(axis=1)
+    # In the order of the candidates: by unit, then by z, then plus and minus.
     pairs = losses.reshape(len(units.weights), NOISES, 2)
     sizes = np.array(
         [
@@ -74,6 +77,7 @@ def zeroth_order_scores(judged: JudgedModel, units: Units, seed: int) -> tuple[V
         ]
     )
     step = _step(maps[0]) * sizes / np.sqrt(units.weights)
+    # Central differences estimate zᵀ∇L; for standard normal z the mean of their squares is ‖∇L‖².
     slopes = (pairs[..., 0] - pairs[..., 1]) / (2 * step[:, None])
     return sizes * np.sqrt((slopes**2).mean(axis=1)), game.spent
 
@@ -103,6 +107,7 @@ def _moved(maps: list[LinearMap], generator: torch.Generator, sign: float) -> di
     step = _step(maps) * _norm(maps) / sum(one.n_weights for one in maps) ** 0.5
     tensors: dict[str, Tensor] = {}
     for one in maps:
+        # Experts of one fused parameter are moved in one copy of it.
         whole = tensors.setdefault(one.parameter, one.whole.clone())
         noise = torch.randn(one.weight.shape, generator=generator)
         one.within(whole).add_(noise.to(whole), alpha=sign * step)

@@ -17,6 +17,7 @@ from coterie.errors import ModelError
 from coterie.sparsity.levels import Need, Statistics
 from coterie.sparsity.linears import LinearMap
 
+# Names of torch functions, by the order in which they take input, weight and bias.
 _INPUT_THEN_WEIGHT = frozenset(("linear", "matmul", "__matmul__", "mm", "bmm"))
 _EITHER_FIRST = frozenset(("matmul", "__matmul__", "mm", "bmm"))
 _BIAS_FIRST = frozenset(("addmm", "baddbmm"))
@@ -33,6 +34,7 @@ class InputWatch(TorchFunctionMode):
     def __init__(self, maps: Sequence[LinearMap], need: Need) -> None:
         super().__init__()
         self._sums = [_Sums(need) for _ in maps]
+        # The experts of a fused parameter lie one behind the other in its memory.
         wholes = {found.parameter: found.whole for found in maps}
         starts = {name: tensor.data_ptr() for name, tensor in wholes.items()}
         self._maps: list[tuple[int, int, _Sums, int]] = []
@@ -41,6 +43,7 @@ class InputWatch(TorchFunctionMode):
             size = found.weight.numel() * whole.element_size()
             start = starts[found.parameter] + size * (found.expert or 0)
             self._maps.append((start, start + size, sums, found.weight.shape[1]))
+        # By address, so that the map of a product is found by bisection.
         self._maps.sort(key=lambda entry: entry[0])
         self._starts = [entry[0] for entry in self._maps]
         self._last: tuple[Tensor, Tensor] | None = None
@@ -66,6 +69,7 @@ class InputWatch(TorchFunctionMode):
             given, weight = _operands(args[offset:], kwargs or {})
             if isinstance(given, Tensor) and isinstance(weight, Tensor):
                 self._look(given, weight)
+                # Some kernels compute W x, with the weight first: its transpose is xᵀ Wᵀ.
                 if name in _EITHER_FIRST and given.dim() > 1 and weight.dim() > 1:
                     self._look(weight.mT, given)
         return func(*args, **(kwargs or {}))
@@ -75,6 +79,7 @@ class InputWatch(TorchFunctionMode):
         return [sums.means() for sums in self._sums]
 
     def _look(self, given: Tensor, weight: Tensor) -> None:
+        # A batched product holds one matrix per expert, and each expert is a map.
         if weight.dim() == 3 and given.dim() == 3 and len(weight) == len(given):
             for inputs, one in zip(given.detach(), weight.detach(), strict=True):
                 self._look(inputs, one)
@@ -84,6 +89,7 @@ class InputWatch(TorchFunctionMode):
         if at < 0 or address >= self._maps[at][1]:
             return
         _, _, sums, width = self._maps[at]
+        # Only products over the inputs of the map count, not those with its transpose.
         if given.shape[-1] == width:
             sums.add(given.detach().reshape(-1, width), self._gram)
 
@@ -124,6 +130,7 @@ def _wide(inputs: Tensor) -> Tensor:
 
 def _same(one: Tensor, other: Tensor) -> bool:
     return (
+        # The same memory in the same form, not written to since (`_version` counts writes).
         one.data_ptr() == other.data_ptr()
         and one.shape == other.shape
         and one.stride() == other.stride()
@@ -174,6 +181,7 @@ def experts_one_by_one(maps: Sequence[LinearMap]) -> Iterator[None]:
     before = {key: config._experts_implementation for key, config in configs.items()}
     try:
         for config in configs.values():
+            # Grouped kernels make one product of all experts, in which none can be told apart.
             config._experts_implementation = "eager"
         yield
     finally:

@@ -16,6 +16,7 @@ from coterie.sparsity.checks import check_allocation, check_layer, check_tokens
 from coterie.sparsity.levels import (
     Allocation,
     LayerLevel,
+    Level,
     PrunedLayer,
     PrunedMap,
     Pruner,
@@ -67,18 +68,36 @@ def prune_layer(
         asked = level_of(level, found)
         weight, damping = found.weight, None
         if share(asked) > 0:
+            # Experts of one fused parameter are pruned into one copy of it.
             if found.parameter not in tensors:
                 tensors[found.parameter] = found.whole.clone()
             pruned = pruner.prune(weight, one, asked)
-            damping = pruned.damping
-            kept = pruned.weight
-            if stored is not None:
-                kept = kept.to(stored(layer, found.parameter)).to(weight.dtype)
-            weight = found.within(tensors[found.parameter])
-            weight.copy_(kept)
-        zeros = int((weight == 0).sum())
-        done.append(PrunedMap(found.name, share(asked), zeros, weight.numel(), one.rows, damping))
+            dtype = None if stored is None else stored(layer, found.parameter)
+            weight, damping = found.within(tensors[found.parameter]), pruned.damping
+            weight.copy_(_rounded(pruned.weight, dtype))
+        done.append(_counted(found.name, asked, weight, one.rows, damping))
     return PrunedLayer(layer, tensors, tuple(done))
+
+
+def _rounded(weight: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """The weight as it will be read back from a file of that dtype."""
+    return weight if dtype is None else weight.to(dtype).to(weight.dtype)
+
+
+def _counted(
+    name: str, asked: Level, weight: Tensor, rows: int, damping: float | None
+) -> PrunedMap:
+    """What became of a map, its zeros counted."""
+    # Counted after rounding to the stored dtype, which may make further small weights zero.
+    zeros = int((weight == 0).sum())
+    return PrunedMap(
+        name=name,
+        asked=share(asked),
+        zeros=zeros,
+        weights=weight.numel(),
+        rows=rows,
+        damping=damping,
+    )
 
 
 def prune_layers(
@@ -119,11 +138,13 @@ def _in_turn(
         if task.weights is not None:
             task.weights.hold(layer)
         maps = linear_maps(stack, layer)
+        # Measured on what the pruned layers before it hand on, as when the checkpoint runs.
         known = None if texts is None else texts.measure(layer, maps, task.pruner)
         pruned = prune_layer(stack, layer, level, task.pruner, known, stored=stored)
         del known  # before those of the next layer are gathered
         put(stack, pruned)
         if texts is not None and layer + 1 < stack.n_players:
+            # Run again, now pruned: the next layer is judged on this output.
             texts.advance(layer)
         if progress is not None:
             progress(layer + 1, stack.n_players)

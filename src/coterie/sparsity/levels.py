@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from coterie.sparsity.bounds import SparsityError
 
+# Help texts and checks read this module, so it must load without torch.
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -42,6 +43,7 @@ class Pattern:
     def parse(cls, text: str) -> "Pattern":
         """From a text such as ``"2:4"``."""
         kept, colon, group = text.partition(":")
+        # `int` alone would let signs, blanks and underscores through.
         if not colon or not kept.isdecimal() or not group.isdecimal():
             raise SparsityError(f"pattern {text!r} is not of the form N:M, such as 2:4")
         return cls(int(kept), int(group))
@@ -66,6 +68,7 @@ def share(level: Level) -> float:
 Need = Literal["nothing", "norms", "hessian"]
 """What a pruner must know of the inputs of a map; each includes what stands before it."""
 
+# In rising order: the diagonal of a Hessian holds the squares.
 _NEEDS: tuple[Need, ...] = ("nothing", "norms", "hessian")
 
 
@@ -105,6 +108,7 @@ class Pruned:
 class Pruner(Protocol):
     """Decides which weights of a linear map go, and what becomes of the others."""
 
+    # Properties, so that frozen dataclasses, whose fields cannot be set, are pruners too.
     @property
     def name(self) -> str:
         """What the user calls it."""
@@ -163,6 +167,7 @@ class PrunedMap:
 
     def as_record(self) -> dict[str, object]:
         """The same as plain JSON."""
+        # The share is worked out from the counts, so it is no field that `asdict` finds.
         return asdict(self) | {"realised": self.realised}
 
 
@@ -184,4 +189,5 @@ class PrunedLayer:
     @property
     def realised(self) -> float:
         """The share of zeros among the weights of all linear maps."""
+        # Over all weights, so that large maps count for more than small ones.
         return sum(one.zeros for one in self.maps) / sum(one.weights for one in self.maps)

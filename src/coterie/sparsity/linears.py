@@ -16,6 +16,7 @@ from coterie.models.loaded.stack import Stack
 from coterie.sparsity.bounds import SparsityError
 from coterie.sparsity.levels import LayerLevel, Level
 
+# What chooses experts is small, and an error there sends tokens to the wrong expert.
 _ROUTER = re.compile(r"(^|\.)(gate|\w*expert\w*_gate|\w*router\w*)(\.|$)", re.IGNORECASE)
 _EXPERTS = re.compile(r"expert", re.IGNORECASE)
 
@@ -84,6 +85,7 @@ def linear_maps(stack: Stack, layer: int) -> tuple[LinearMap, ...]:
     ]
     if not maps:
         raise ModelError(f"layer {where} holds no linear map: there is nothing in it to sparsify")
+    # By identity: layers that share weights hold the same tensor object.
     others = {
         id(tensor)
         for place, module in enumerate(stack.layers)
@@ -108,6 +110,7 @@ def _maps(name: str, module: nn.Module, where: str) -> Iterator[LinearMap]:
             raise ModelError(f"{where}.{parameter} is quantized: sparsify before quantizing")
         yield LinearMap(name, parameter, module, None, isinstance(module, Conv1D))
         return
+    # Fused experts: one parameter of three dimensions in a module that is not a Linear.
     for key, tensor in module.named_parameters(recurse=False):
         if tensor.dim() >= 2 and _EXPERTS.search(f"{name}.{type(module).__name__}"):
             yield from _experts(f"{name}.{key}", module, tensor, where)
@@ -115,6 +118,7 @@ def _maps(name: str, module: nn.Module, where: str) -> Iterator[LinearMap]:
 
 def _experts(parameter: str, module: nn.Module, tensor: Tensor, where: str) -> Iterator[LinearMap]:
     kind = type(module).__name__
+    # Newer expert classes say it themselves; the table above has the others.
     transposed = getattr(module, "is_transposed", _EXPERTS_TRANSPOSED.get(kind))
     if parameter.endswith("bias"):
         return
@@ -131,6 +135,7 @@ def level_of(level: LayerLevel, found: LinearMap) -> Level:
     """The level that a layer's level gives to one of its maps."""
     if not isinstance(level, Mapping):
         return level
+    # The longest name is the most precise: "mlp.up_proj" counts before "mlp".
     names = [name for name in level if _is_under(found.name, name)]
     return level[max(names, key=len)] if names else 0.0
 
@@ -155,4 +160,5 @@ def check_names(level: LayerLevel, maps: tuple[LinearMap, ...], where: str) -> N
 
 
 def _is_under(name: str, prefix: str) -> bool:
+    # A dot or a bracket ends a name: "mlp" is not the beginning of "mlp2".
     return name == prefix or name.startswith((f"{prefix}.", f"{prefix}["))

@@ -46,6 +46,7 @@ def cumulative(sparsity: float, total: int, stops: list[int]) -> list[int]:
     >>> cumulative(0.5, 15, [1, 2, 3])
     [3, 5, 8]
     """
+    # Totals are rounded, not single counts, so errors do not add up; halves go up.
     return [math.floor(sparsity * total * stop / stops[-1] + 0.5) for stop in stops]
 
 
@@ -64,6 +65,7 @@ def row_counts(sparsity: float, rows: int, width: int) -> Tensor:
 def lowest(scores: Tensor, count: int) -> Tensor:
     """Boolean like ``scores``: the ``count`` lowest of all."""
     mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
+    # A stable sort settles ties by position, the same on every machine.
     mask[torch.argsort(scores.flatten(), stable=True)[:count]] = True
     return mask.view(scores.shape)
 
@@ -71,6 +73,7 @@ def lowest(scores: Tensor, count: int) -> Tensor:
 def lowest_in_rows(scores: Tensor, counts: Tensor) -> Tensor:
     """Boolean ``(rows, width)``: the ``counts[r]`` lowest of each row."""
     order = torch.argsort(scores, dim=1, stable=True)
+    # Marks the first places in the order of a row; scatter carries them to the weights.
     first = torch.arange(scores.shape[1], device=scores.device) < counts.to(scores.device)[:, None]
     return torch.zeros_like(first).scatter_(1, order, first)
 

@@ -65,5 +65,6 @@ def _ratio(pairs: Sequence[tuple[LinearMap, Statistics]]) -> float:
         (found.weight.abs().float() * (usual if norm is None else norm)).flatten()
         for (found, _), norm in zip(pairs, norms, strict=True)
     ]
+    # Outliers are counted against the mean of the whole unit, not of one map.
     together = torch.cat(scores)
     return float((together > OUTLIER * together.mean()).double().mean())

@@ -87,6 +87,7 @@ class Space:
             down: The unit that becomes denser.
             stride: Steps of the larger unit.
         """
+        # The smaller unit moves more steps, so that about as many weights change in both.
         larger = max(self.weights[up], self.weights[down])
         child = levels.copy()
         child[up] += max(1, round(stride * larger / self.weights[up]))
@@ -120,6 +121,7 @@ def guided_allocation(
         rounds: Most rounds in all.
     """
     search = _Search(judge, space, float(starts[0] @ space.weights), rng)
+    # Losses of allocations with different totals could not be compared.
     starts = np.unique(starts[space.allowed(starts, search.total)], axis=0)
     losses = search.judged(starts)
     parent, loss = starts[int(losses.argmin())], float(losses.min())
@@ -162,6 +164,7 @@ class _Search:
             if used[one] or used[other]:
                 continue
             used[[one, other]] = True
+            # Each pair is added to those before it: how many fit together is not known beforehand.
             child = self.space.switched(child, one, other, stride)
             candidates.append(child)
         candidates += [self._random(parent, stride) for _ in range(OFFSPRING)]
@@ -172,9 +175,11 @@ class _Search:
     def _measured(self, parent: NDArray[np.intp], stride: int) -> tuple[Vector, Vector]:
         """What one step up and one step down of each unit cost, per weight, ``(n_units,)`` each."""
         n_units, space = len(parent), self.space
+        # Single steps change the total; only their costs per weight are compared.
         moves = np.concatenate([np.eye(n_units, dtype=np.intp), -np.eye(n_units, dtype=np.intp)])
         single = parent + stride * moves
         possible = ((single >= space.least) & (single <= space.most)).all(axis=1)
+        # The parent is judged on the same texts, so that a cost is a difference on equal texts.
         found = self.judged(np.concatenate([parent[None], single[possible]]), SHARE)
         costs = np.full(2 * n_units, np.inf)
         costs[possible] = found[1:] - found[0]
@@ -197,6 +202,7 @@ def _pairs(up: Vector, down: Vector) -> list[tuple[int, int]]:
         partner = next(
             (o for o in denser if o != one and all(o not in pair for pair in pairs)), None
         )
+        # A pair pays when the step down gains more than the step up costs.
         if partner is None or not up[one] + down[partner] < 0:
             break
         if all(one not in pair for pair in pairs):

@@ -66,6 +66,7 @@ class Units:
         Where a unit is `GONE`, its layer is cut.
         """
         by_layer = levels.reshape(len(levels), -1, self.per_layer)
+        # The levels of a layer's units are the digits of one number in base steps + 1.
         digits = (self.steps + 1) ** np.arange(self.per_layer)
         return np.where((by_layer == GONE).any(axis=2), CUT, by_layer @ digits)
 
@@ -100,11 +101,13 @@ def find_units(
     weights = []
     for layer, blocks in enumerate(names):
         maps = linear_maps(stack, layer)
+        # Weights outside both blocks would be in no unit, and the total would be wrong.
         if blocks and (outside := [found.name for found in maps if found.block not in blocks]):
             raise SparsityError(
                 f"layer {stack.path}.{layer} has linear maps outside its attention and feed-forward"
                 f" blocks ({', '.join(outside[:3])}): give --players layer"
             )
+        # Without blocks, the whole layer is the one unit.
         for block in blocks or (None,):
             mine = [found for found in maps if block is None or found.block == block]
             weights.append(float(sum(found.n_weights for found in mine)))
@@ -117,5 +120,6 @@ def _block_names(model: PreTrainedModel, stack: Stack) -> tuple[tuple[str, ...],
     called = []
     for layer, module in enumerate(stack.layers):
         children = {id(child): name for name, child in module.named_children()}
+        # The players are listed as attention and feed-forward block of layer 0, 1, 2 …
         called.append(tuple(children[id(block)] for block in blocks[2 * layer : 2 * layer + 2]))
     return tuple(called)

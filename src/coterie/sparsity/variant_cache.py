@@ -44,6 +44,7 @@ class Kept:
             self._held[name] = tensors
             self._memory -= size
             return
+        # safetensors writes contiguous tensors only.
         whole = {key: tensor.contiguous() for key, tensor in tensors.items()}
         save_file(whole, self._folder / f"{name}.safetensors")
 
@@ -106,6 +107,7 @@ class VariantCache(Variants):
         self, task: PruningTask, units: Units, *, folder: Path, memory: int = KEPT_IN_MEMORY
     ) -> None:
         super().__init__(task, units)
+        # A budget each, so that many variants cannot push the statistics onto disk.
         self._variants, self._measured = Kept(folder, memory), Kept(folder, memory)
         self._rows = []
         for layer, _, known in dense_inputs(task):
@@ -119,6 +121,7 @@ class VariantCache(Variants):
     def __call__(self, layer: int, choice: int) -> Mapping[str, Tensor]:
         """The tensors of one variant, from where they are kept or made now."""
         name = f"{layer}-{choice}"
+        # Another candidate may have asked for the same variant before.
         found = self._variants.get(name, self._device(layer))
         if found is not None:
             return found

@@ -3,7 +3,8 @@
 A candidate is one choice for each layer. Candidates that agree up to some depth share every state
 up to there, so states are keyed by the choices made so far: the trie of coalition prefixes, of
 which kept or cut is the case of two choices. The walk goes layer by layer, so only one layer's
-variants are in use at a time. No weight is written to: a layer wears other tensors while it runs.
+variants are in use at a time. No weight is written to: while a layer runs it has other tensors in
+their place.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -43,10 +44,11 @@ Readings = dict[tuple[int, ...], FullModel]
 
 
 @contextmanager
-def wearing(layer: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Inside, some parameters of a module are other tensors; afterwards its own are back."""
+def other_weights(layer: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Inside this block, some parameters of a module are other tensors; then its own are back."""
     places = [name.rpartition(".") for name in tensors]
     owners = [layer.get_submodule(path) for path, _, _ in places]
+    # Noted before anything is replaced, so that an error inside restores all of them.
     own = [owner._parameters[leaf] for owner, (_, _, leaf) in zip(owners, places, strict=True)]
     try:
         for owner, (_, _, leaf), tensor in zip(owners, places, tensors.values(), strict=True):
@@ -144,6 +146,7 @@ class ChoiceGame:
         self.spent = Spent()
         self._batches = judged.batches or _taken_apart(judged)
         self._layers = self._batches.layers
+        # One embedded text tells how large a state is, counted as float32 at least.
         one = self._layers.prelude(self.tokens[:1]).embedded
         self._memory = memory_for_states(judged.state_memory, one.device)
         self._state_bytes = one[0].numel() * max(one.element_size(), 4)
@@ -160,15 +163,18 @@ class ChoiceGame:
             for columns in np.array_split(np.arange(len(sequences)), turns):
                 table.put(Block(rows, columns, self.observe(choices, sequences[columns])))
             return table
+        # Equal candidates are run once.
         distinct, inverse = np.unique(choices, axis=0, return_inverse=True)
         tokens = self.tokens[sequences]
         prelude = self._layers.prelude(tokens)
         key = tuple(int(sequence) for sequence in sequences)
         seen = Observations.empty(len(distinct), len(sequences))
         at_once = together(self._memory, len(sequences) * self._state_bytes)
+        # As many candidates as memory holds walk together and share their prefixes.
         for rows in np.array_split(np.arange(len(distinct)), -(-len(distinct) // at_once)):
             states = self._walk(prelude, self._with_full(distinct[rows], key))
             with self._batches.ending():
+                # The full model came along as the last candidate: see `_with_full`.
                 if key not in self.readings:
                     self.readings[key] = self._read_full(states.pop(), tokens, key)
                 for row, state in zip(rows, states, strict=True):
@@ -187,6 +193,7 @@ class ChoiceGame:
                 self._layers.weights.hold(layer)
             if self.arrived is not None:
                 self.arrived(layer)
+            # A node is a prefix of choices; equal pairs of parent and choice are the same state.
             steps, node = np.unique(
                 np.stack([node, choices[:, layer]], axis=1), axis=0, return_inverse=True
             )
@@ -194,13 +201,15 @@ class ChoiceGame:
             below: list[Tensor] = [states[parent] for parent, _ in steps]
             for choice in np.unique(steps[:, 1]):
                 if choice == CUT:
-                    continue
-                with wearing(self.stack.layers[layer], self._tensors(layer, int(choice))):
+                    continue  # a layer that is cut hands on what it is given
+                # Grouped by choice: the layer takes a variant's weights once for all its states.
+                with other_weights(self.stack.layers[layer], self._tensors(layer, int(choice))):
                     for at in np.flatnonzero(steps[:, 1] == choice):
                         below[at] = self._batches.apply(prelude, layer, below[at], 0, 1)
                         self.spent.layer_executions += 1
                         self.spent.layer_tokens += below[at].shape[0] * below[at].shape[1]
             states = below
+        # Back from distinct prefixes to candidates.
         return [states[at] for at in node]
 
     def _tensors(self, layer: int, choice: int) -> Mapping[str, Tensor]:

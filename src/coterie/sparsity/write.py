@@ -45,6 +45,7 @@ class SparseWriter:
         self._source, self._model, self._stack = source, model, stack
         self._names = DiskNames(source, model)
         self._stored: dict[tuple[int, str], torch.dtype] = {}
+        # Every place on disk is looked up now, so that nothing is refused after hours of pruning.
         for layer in range(stack.n_players):
             for name in dict.fromkeys(found.parameter for found in linear_maps(stack, layer)):
                 tensor = stack.layers[layer].get_parameter(name)
@@ -66,6 +67,7 @@ class SparseWriter:
         Returns:
             The layers without their tensors.
         """
+        # All files first; then only the bytes of pruned tensors are replaced.
         self._copy(output)
         done = []
         for pruned in layers:
@@ -79,17 +81,18 @@ class SparseWriter:
         entries = self._source.entries
         carried, left = carried_and_left(self._source.folder)
         return Written(
-            tuple(str(self._relative(file)) for file in self._source.files),
-            sum(entry.n_bytes for entry in entries),
-            sum(entry.n_values for entry in entries),
-            carried,
-            left,
-            {},
+            files=tuple(str(self._relative(file)) for file in self._source.files),
+            n_bytes=sum(entry.n_bytes for entry in entries),
+            n_parameters=sum(entry.n_values for entry in entries),
+            carried=carried,
+            left=left,
+            config_changes={},
         )
 
     def _copy(self, output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
         carry(self._source.folder, output)
+        # `carry` leaves these out, because a cut changes them; zeros do not.
         weights = self._source.weights
         for file in (self._source.folder / "config.json", weights.index, *weights.files):
             if file is not None:
@@ -107,6 +110,7 @@ class SparseWriter:
         if not named:
             return []
         found = []
+        # transformers may rename or merge tensors as it loads; the file has the old pieces.
         for name, tensor in _on_disk(self._model, named).items():
             entry = self._names.find(name)
             if entry is None or entry.shape != tuple(tensor.shape) or entry.dtype not in DTYPES:
@@ -126,6 +130,7 @@ def _unrounded(entry: Entry, tensor: Tensor) -> Tensor:
     A model may be pruned in a coarser dtype than it is stored in; what it keeps is not rounded.
     """
     stored = read_tensor(entry)
+    # Zeros are never taken back: the stored weight may be small and not zero.
     same = (tensor.cpu() == stored.to(tensor.dtype)) & (tensor.cpu() != 0)
     return torch.where(same, stored, tensor.cpu().to(stored.dtype))
 
@@ -167,33 +172,35 @@ def check_sparse(
     output: Path,
     weights: LayerWeights | None = None,
 ) -> Sparsity:
-    """Hold a checkpoint that was read back against what was pruned.
+    """Compare a checkpoint that was read back with what was pruned.
 
     Args:
         layers: What `SparseWriter.write` gave.
         source: What was pruned.
         model: The model reloaded from ``output``.
         output: The checkpoint.
-        weights: Brings the weights of a layer in, if they are not there already.
+        weights: Loads the weights of a layer; None where they are in memory.
 
     Raises:
         VerificationError: A map has other zeros than it was given, or a file another header.
     """
+    # Only bytes of weights may differ: names, shapes and places must be the same.
     for file in source.files:
         before, after = read_header(file), read_header(output / file.relative_to(source.folder))
         if [_form(entry) for entry in before.entries] != [_form(entry) for entry in after.entries]:
             raise VerificationError(f"{file.name} names other tensors than the file of the source")
     stack = find_stack(model)
     everything: list[PrunedMap] = []
+    # Count the zeros of every map anew, in the model that was read back.
     for pruned in layers:
         if weights is not None:
             weights.hold(pruned.layer)
-        for found, told in zip(linear_maps(stack, pruned.layer), pruned.maps, strict=True):
+        for found, given in zip(linear_maps(stack, pruned.layer), pruned.maps, strict=True):
             zeros = int((found.weight == 0).sum())
-            if (found.name, zeros) != (told.name, told.zeros):
+            if (found.name, zeros) != (given.name, given.zeros):
                 raise VerificationError(
                     f"{stack.path}.{pruned.layer}.{found.name} has {zeros} zeros on disk, it was"
-                    f" given {told.zeros}"
+                    f" given {given.zeros}"
                 )
         everything += pruned.maps
     return total(everything, n_parameters(model))

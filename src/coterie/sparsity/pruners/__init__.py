@@ -10,6 +10,7 @@ from coterie.sparsity.pruners.magnitude import Magnitude
 from coterie.sparsity.pruners.sparsegpt import SparseGPT
 from coterie.sparsity.pruners.wanda import Wanda
 
+# In the order in which help texts and messages list them.
 PRUNERS: dict[str, Pruner] = {pruner.name: pruner for pruner in (Magnitude(), Wanda(), SparseGPT())}
 """The pruners by name, with their defaults."""
 

@@ -26,6 +26,7 @@ class Magnitude:
             statistics: Not looked at.
             level: How sparse the map becomes.
         """
+        # Imported here, so that the table of pruners loads without torch.
         from coterie.sparsity.masks import per_matrix
 
         return Pruned(weight.masked_fill(per_matrix(weight.abs().float(), level), 0))

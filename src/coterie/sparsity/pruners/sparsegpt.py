@@ -104,6 +104,8 @@ class SparseGPT:
             errors = work.new_zeros(len(work), stop - start)
             for column in range(start, stop):
                 if column in chosen:
+                    # The columns of a choice already carry the updates from the columns to their
+                    # left.
                     upto, count = chosen[column]
                     scores = (work[:, column:upto] / factor.diagonal()[column:upto]) ** 2
                     mask[:, column:upto] = (
@@ -116,6 +118,7 @@ class SparseGPT:
                 errors[:, column - start] = error
                 work[:, column : column + 1].masked_fill_(gone[:, None], 0)
                 work[:, column + 1 : stop] -= error[:, None] * factor[column, column + 1 : stop]
+            # Columns beyond the lazy block get all its updates in one product (Algorithm 1).
             work[:, stop:] -= errors @ factor[start:stop, stop:]
 
     def _lazy(self, step: int) -> int:

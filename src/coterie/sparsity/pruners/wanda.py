@@ -35,5 +35,6 @@ class Wanda:
         scores = weight.abs().float()
         if statistics.rows:
             assert statistics.squares is not None
+            # Root mean squares stand for the norms: a common factor changes no order in a row.
             scores = scores * statistics.squares.sqrt()
         return Pruned(weight.masked_fill(per_row(scores, level), 0))

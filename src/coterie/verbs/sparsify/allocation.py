@@ -20,6 +20,7 @@ def share_out(workspace: Workspace, request: SparsifyRequest, progress: Progress
     """
     task = RuleTask.of(workspace, request, progress)
     found, units = request.rule().allocate(task), task.units
+    # A rule may give any share of zeros; a pattern N:M allows multiples of 1/M alone.
     if units.is_pattern:
         kept = to_pattern(found.sparsity, units.weights, units.steps, task.bounds)
         found.sparsity = 1 - kept / units.steps

@@ -1,7 +1,7 @@
 """Prune a model in memory into a folder, judge it on held-out text, and prove what was written.
 
-One model is in memory at a time. What is kept of the full one is what it did on the held-out texts;
-what is kept of the pruned one is what its checkpoint must do when it is read back.
+One model is in memory at a time. Of the full one is kept what it did on the held-out texts; of the
+pruned one, what its checkpoint must do when it is read back.
 """
 
 import gc
@@ -81,7 +81,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """What is kept of the full model when it is let go.
+    """What is kept of the full model when it leaves memory.
 
     Attributes:
         before: What it did on the held-out texts, ``(1, n_sequences)``.
@@ -96,7 +96,7 @@ class Whole:
 
 @dataclass(frozen=True, eq=False)
 class WrittenSparse:
-    """A pruned checkpoint, and what the model that it was written from did; that one may go.
+    """A pruned checkpoint, and what the model it was written from did before it left memory.
 
     Attributes:
         layers: What became of each layer, without tensors.
@@ -116,6 +116,7 @@ def judged_whole(workspace: Workspace, progress: Progress) -> Whole:
     stack, shape = find_stack(workspace.model), workspace.calibration.engine.shape
     judged = _judged(workspace.prepared, workspace.model, stack, shape)
     game = ChoiceGame(judged, no_variants)
+    # The readings are kept: the sparse model is compared with them when this one is gone.
     return Whole(game.observe(judged.as_it_is()), game.readings, shape)
 
 
@@ -133,13 +134,14 @@ def pruned_here(workspace: Workspace, job: Job, whole: Whole) -> WrittenSparse:
 def pruned_cut(job: Job, whole: Whole) -> SparseOutcome:
     """Prune the model without the layers that are cut, and prove what was written.
 
-    It is read from files of its own, so the full model must have been let go before.
+    It is read from files of its own, so the full model must have left memory before.
 
     Raises:
         VerificationError: the reloaded checkpoint is not the model that was measured.
     """
     source, prepared = job.prepared.source, job.prepared
     with tempfile.TemporaryDirectory() as scratch:
+        # A temporary checkpoint without the cut layers is pruned as any other model.
         write_cut(source, np.flatnonzero(job.allocation.kept).tolist(), Path(scratch) / "cut")
         trust = source.trust_remote_code
         cut = resolve(str(Path(scratch) / "cut"), None, trust_remote_code=trust)
@@ -152,9 +154,9 @@ def pruned_cut(job: Job, whole: Whole) -> SparseOutcome:
 
 
 def run_and_collect(work: Callable[[], Result]) -> Result:
-    """What some work gives, when the model that it had in memory is really gone.
+    """Do some work, and free the memory of the model that it used before its result is returned.
 
-    Objects that refer to each other outlast the last name for them until they are collected.
+    The parts of a model refer to each other, so Python frees them only when its collector runs.
     """
     done = work()
     gc.collect()
@@ -164,7 +166,7 @@ def run_and_collect(work: Callable[[], Result]) -> Result:
 def proved(
     written: WrittenSparse, source: Source, folder: Path, progress: Progress
 ) -> SparseOutcome:
-    """Read the checkpoint back and hold it against what was pruned; its model must be gone.
+    """Read the checkpoint back and compare it with what was pruned, whose model has left memory.
 
     Args:
         written: What the checkpoint must do.
@@ -179,6 +181,7 @@ def proved(
     trusted = source.trust_remote_code
     checked = verify(written.expected, folder, trust_remote_code=trusted)
     gc.collect()
+    # The model that was verified is out of memory before the next one is loaded.
     sparse = resolve(str(folder), None, trust_remote_code=trusted)
     # Zeros are counted in the widest dtype on disk: what a narrower one rounds to zero is none.
     model = load_model(sparse, dtype=_widest(sparse), device="cpu")
@@ -198,16 +201,19 @@ def _judged(
 ) -> JudgedModel:
     """A model and the held-out texts."""
     tokens = torch.from_numpy(prepared.held_out.tokens)
-    return JudgedModel(model, stack, tokens, shape, prepared.request.state_memory)
+    memory = prepared.request.state_memory
+    return JudgedModel(model, stack, tokens, shape, state_memory=memory)
 
 
 def _pruned(job: Job, source: Source, model: PreTrainedModel, whole: Whole) -> WrittenSparse:
     """Prune in sequence into the folder, then measure the model as it now is."""
     stack, prepared, request = find_stack(model), job.prepared, job.request
     units = find_units(model, stack, request.player_kind(), request.group())
+    # The model at hand has no cut layers any more, so their sparsities are left out.
     kept = np.repeat(job.allocation.kept, units.per_layer)
     writer = SparseWriter(source, model, stack)
     measured = torch.from_numpy(prepared.measured.tokens)
+    # Nothing is pruned yet: each layer is when the writer asks for it, so one is in memory.
     layers = prune_layers(
         PruningTask(model, stack, measured, find_pruner(request.pruner)),
         units.allocation(job.allocation.sparsity[kept]),

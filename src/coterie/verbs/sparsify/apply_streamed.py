@@ -54,6 +54,7 @@ def applied_streamed(workspace: Workspace, job: Job) -> SparseOutcome:
     before = full.observe(judged.as_it_is())
     pruned = _pruned(workspace, job)
     progress.say("reading the checkpoint back")
+    # The checkpoint, opened from its own files, must give the witness texts the same losses.
     reopen = partial(
         StreamedGame,
         tokens=torch.from_numpy(workspace.calibration.texts.tokens[:PROVED_SEQUENCES]),
@@ -89,7 +90,14 @@ def _from_files(engine: Engine) -> Batches:
 
 
 def _judged(engine: Engine, tokens: torch.Tensor, memory: int | None) -> JudgedModel:
-    return JudgedModel(engine.model, engine.stack, tokens, engine.shape, memory, engine.batches)
+    return JudgedModel(
+        model=engine.model,
+        stack=engine.stack,
+        tokens=tokens,
+        shape=engine.shape,
+        state_memory=memory,
+        batches=engine.batches,
+    )
 
 
 def _pruned(workspace: Workspace, job: Job) -> _Pruned:
@@ -107,6 +115,7 @@ def _pruned(workspace: Workspace, job: Job) -> _Pruned:
         stored=writer.stored,
         progress=lambda done, total: job.progress.step("pruning layers", done, total),
     )
+    # Layers flow one by one: pruned, run on the witness texts, written, forgotten.
     written = writer.write(_witnessed(layers, witness), job.folder)
     return _Pruned(written, _losses(batches, witness.states, few))
 

@@ -54,7 +54,8 @@ class Measured:
         values: ``(n_players,)``; NaN where a player cannot be cut.
         distinct: Coalitions asked.
         layer_tokens: Layer-tokens asked, each coalition as if alone.
-        not_finite: Losses read as the floor.
+        seconds: What playing the game took.
+        not_finite: Losses that were no number and were read as twice the loss of guessing.
     """
 
     how: str
@@ -139,24 +140,34 @@ def measure(workspace: Workspace, request: SparsifyRequest, progress: Progress) 
         f"{work.method.how}: {total:,} coalitions, {count(work.layer_tokens)} layer-tokens asked, "
         f"{count(work.layer_tokens_executed)} to run"
     )
+    # A broken model may have no finite loss; it is read as twice the loss of guessing.
     ledger = Ledger(played.game, floor=floor_nll(played.engine.vocabulary))
     began, done = perf_counter(), 0
 
     def value(coalitions: Coalitions) -> Vector:
         nonlocal done
+        # A method may ask for a coalition twice; the model is asked once.
         distinct, inverse = np.unique(coalitions, axis=0, return_inverse=True)
         parts = []
         for part in workspace.engine.questions(distinct):
             parts.append(ledger.value(part))
             done += len(part)
             progress.step("observing coalitions", min(done, total), total)
+        # Values are relative to the full model: 0 nats, or 1 as a share of 1/perplexity.
         full = ledger.value(np.ones((1, n_players), dtype=bool))[0]
         gained = np.concatenate(parts)[inverse.reshape(-1)] - full
         return gained if work.method.in_nats else np.exp(gained)
 
     found = work.method.values(value)
     seconds = perf_counter() - began
-    return Measured(work.method.how, found, total, work.layer_tokens, seconds, ledger.not_finite)
+    return Measured(
+        how=work.method.how,
+        values=found,
+        distinct=total,
+        layer_tokens=work.layer_tokens,
+        seconds=seconds,
+        not_finite=ledger.not_finite,
+    )
 
 
 def contribution_method(
@@ -183,6 +194,7 @@ def contribution_method(
 
 
 def _window(request: SparsifyRequest, n_players: int, locked: Indices) -> ContributionMethod:
+    # A small model may have fewer players than the window is wide.
     width = min(request.window, n_players - len(locked))
 
     def values(value: ValueFunction) -> Vector:
@@ -203,6 +215,7 @@ def _exactly(request: SparsifyRequest, n_players: int, locked: Indices) -> Contr
     def values(value: ValueFunction) -> Vector:
         free = np.setdiff1d(np.arange(n_players), locked)
         everyone = np.ones((2 ** len(free), n_players), dtype=bool)
+        # Locked players stay in every coalition: the game is played by the others.
         everyone[:, free] = enumerate_all(len(free))
         return placed(exact(value(everyone), shapley(len(free))), n_players, free).values
 
@@ -218,6 +231,7 @@ def _by_surrogate(request: SparsifyRequest, n_players: int, locked: Indices) -> 
             f" {fewest} coalitions, or --contributions window"
         )
     draws = (budget - 2) // 2  # in pairs, beside the full and the empty coalition
+    # A fresh generator for each call: the plan and the game must draw the same coalitions.
     seed = np.random.SeedSequence([request.seed, 5])
 
     def values(value: ValueFunction) -> Vector:
@@ -260,6 +274,7 @@ def asked_by(values: Values, n_players: int) -> Coalitions:
         asked.append(coalitions)
         return np.zeros(len(coalitions))
 
+    # No method chooses by the values it is given, so zeros make it ask all its questions.
     values(nothing)
     return np.unique(np.concatenate(asked), axis=0)
 
@@ -269,5 +284,6 @@ def _kind(request: SparsifyRequest, n_free: int) -> _Kind:
     named = request.rule().contributions_by or request.measuring()
     if named in _KINDS:
         return _KINDS[named]
+    # A budget that all coalitions fit in makes exact values possible.
     most = 2**EXACT_UP_TO if request.budget is None else request.budget
     return _KINDS["exact" if n_free <= EXACT_UP_TO and 2**n_free <= most else "surrogate"]

@@ -38,6 +38,7 @@ class Judging:
         self._vocabulary = task.workspace.calibration.engine.vocabulary
         pruning = task.pruning(find_pruner(task.request.pruner))
         self.variants: Variants
+        # A search uses a variant many times; a rule with one round uses each once.
         if folder is None:
             self.variants = PassingVariants(pruning, self.units)
         else:
@@ -50,6 +51,7 @@ class Judging:
 
         It orders allocations as held-out loss does with less noise than the loss itself.
         """
+        # The first ones each time, so that what is compared was judged on the same texts.
         n_sequences = max(1, round(share * len(self.game.tokens)))
         seen = self.game.observe(self.units.choices(levels), np.arange(n_sequences))
         self.candidates += len(levels)

@@ -57,6 +57,7 @@ def peak_bytes(
     if not rule.keeps_variants:
         return PeakBytes(memory, 0)
     least, highest = request.bounds().least, request.bounds().most
+    # A layer has at most one variant per level (per pair of levels, of two blocks).
     levels = int(highest * units.steps + 1e-9) - int(least * units.steps) + 1
     variants = min(levels**units.per_layer, int(candidates) + 1)
     made = variants * sum(_weights(layer, dtype) for layer in maps)

@@ -59,10 +59,12 @@ def sparsify_plan(
     request.check()
     progress, output = progress or NoProgress(), Path(output)
     check_output(output, overwrite=overwrite)
+    # Files and texts alone: what can be refused without weights is refused here.
     prepared = prepare(request.opening(), progress=progress, choosing=False)
     check_contributions(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
     check_output(output, overwrite=overwrite, source=prepared.source.folder)
+    # Read only: a dry run leaves no observation behind.
     with open_workspace(prepared, store=store, progress=progress, read_only=True) as workspace:
         refuse_unless_possible(workspace, request)
         return _stated(workspace, request, output)
@@ -80,9 +82,12 @@ def _stated(workspace: Workspace, request: SparsifyRequest, output: Path) -> Spa
     measuring = PASSES * stack.n_players * measured.tokens.size
     needed = find_pruner(request.pruner).needs != "nothing"
     sharing = _sharing(task, measuring)
+    # Single steps are judged on a share of the texts, so there are more variants than full
+    # judgements.
     candidates = 0.0 if sharing is None else sharing.candidates / SHARE
     most = peak_bytes(workspace.prepared, request, stack, units, candidates)
     judging = 2 * stack.n_players * held_out.n_sequences * held_out.length
+    # Without contributions, coalitions that leave one player out stand for what is asked.
     everyone = ~np.eye(workspace.stack.n_players, dtype=bool)
     asked = everyone if work is None else work.coalitions
     found = SparsityPlan(
@@ -161,6 +166,7 @@ def _seconds(workspace: Workspace, found: SparsityPlan) -> float:
         run += sharing.measuring_layer_tokens + sharing.layer_tokens
     seconds = (whole + head) * run / tokens  # most of it ends in the head
     if (game := found.contributions) is not None:
+        # What the store knows already is not run again.
         spare = 1 - game.known / max(1, game.coalitions)
         seconds += spare * (game.layer_executions * layer + game.coalitions * head)
     return seconds

@@ -82,11 +82,9 @@ def sparsity_part(
         counted: Zeros counted on disk; None beforehand.
     """
     weights, sparsity = units.weights, shared.sparsity
-    gone = np.repeat(~shared.kept, units.per_layer)
+    # Before pruning, the zeros asked for stand for those that there will be.
     zeros = _zeros(units, shared, layers) if layers else sparsity * weights
     dampings = [m.damping for layer in layers for m in layer.maps if m.damping is not None]
-    values = shared.measured.values if shared.measured else np.full(len(weights), np.nan)
-    kind = request.player_kind()
     return SparsityPart(
         target=request.target(),
         pattern=request.pattern,
@@ -100,23 +98,34 @@ def sparsity_part(
         damping=max(dampings, default=None),
         judged_on=_judged_on(request, layers),
         unseen=_unseen(request, shared, layers),
-        units=[
-            UnitPart(
-                unit=label(kind, unit),
-                layer=unit // units.per_layer,
-                weights=int(weights[unit]),
-                contribution=finite(values[unit]),
-                asked=float(sparsity[unit]),
-                realised=float(zeros[unit] / weights[unit]),
-                cut=bool(gone[unit]),
-            )
-            for unit in range(len(weights))
-        ],
+        units=_unit_parts(request, shared, units, zeros),
     )
+
+
+def _unit_parts(
+    request: SparsifyRequest, shared: Allocation, units: Units, zeros: Vector
+) -> list[UnitPart]:
+    """One line of the record for each unit."""
+    # The players of the game may be blocks, but cuts are always of whole layers.
+    gone = np.repeat(~shared.kept, units.per_layer)
+    values = shared.measured.values if shared.measured else np.full(len(gone), np.nan)
+    return [
+        UnitPart(
+            unit=label(request.player_kind(), unit),
+            layer=unit // units.per_layer,
+            weights=int(weights),
+            contribution=finite(values[unit]),
+            asked=float(shared.sparsity[unit]),
+            realised=float(zeros[unit] / weights),
+            cut=bool(gone[unit]),
+        )
+        for unit, weights in enumerate(units.weights)
+    ]
 
 
 def _judged_on(request: SparsifyRequest, layers: Sequence[PrunedLayer]) -> list[int] | None:
     """Fewest and most calibration inputs of a pruned map; None where the pruner needs none."""
+    # Dense maps need no text, however few inputs reached them.
     rows = [one.rows for layer in layers for one in layer.maps if one.asked > 0]
     if find_pruner(request.pruner).needs == "nothing" or not rows:
         return None
@@ -127,6 +136,7 @@ def _unseen(
     request: SparsifyRequest, shared: Allocation, layers: Sequence[PrunedLayer]
 ) -> list[str]:
     """Pruned maps that no calibration input reached, by the layer's number in the source."""
+    # A pruner that looks at weights alone has no use for inputs.
     if find_pruner(request.pruner).needs == "nothing":
         return []
     return [
@@ -140,6 +150,7 @@ def _unseen(
 def _zeros(units: Units, shared: Allocation, layers: Sequence[PrunedLayer]) -> Vector:
     """Zeros of each unit; all of its weights where its layer is cut."""
     zeros = units.weights.copy()
+    # A checkpoint counts its layers anew after a cut: back to their places in the source.
     for place, layer in zip(np.flatnonzero(shared.kept), layers, strict=True):
         for at, name in enumerate(units.names[place] or ("",)):
             zeros[place * units.per_layer + at] = sum(

@@ -19,6 +19,7 @@ from coterie.verbs.values.request import ValuesRequest
 Measuring = Literal["auto", "exact", "surrogate", "window"]
 """Where contributions come from."""
 
+# The same words for the type checker and for the command line.
 CONTRIBUTIONS: tuple[Measuring, ...] = get_args(Measuring)
 
 WIDEST = 16
@@ -158,6 +159,7 @@ class SparsifyRequest(
     def opening(self) -> ValuesRequest:
         """The request that opens the game whose contributions decide."""
         own = {one.name for one in fields(SparsityOptions)}
+        # Every field that does not speak of sparsity belongs to the game.
         shared = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
         return ValuesRequest(**shared)
 
@@ -173,11 +175,13 @@ class SparsifyRequest(
         """The share of zeros asked for in all."""
         if self.pattern is not None:
             return share(Pattern.parse(self.pattern))
+        # `check` has refused a request with neither of the two.
         assert self.sparsity is not None
         return self.sparsity
 
     def bounds(self) -> Bounds:
         """The least and the most sparsity of a layer; a pattern keeps one weight of a group."""
+        # At least one of M weights stays, or the row would be zero: N = 0 is no pattern.
         m = self.group()
         return Bounds(self.least, self.most if m is None else min(self.most, 1 - 1 / m))
 
@@ -195,6 +199,7 @@ class SparsifyRequest(
 
     def as_json(self) -> dict[str, Json]:
         """The request as plain JSON: that of the game, and how sparse."""
+        # The game's part first, in the words that records of `values` use.
         own = {one.name: getattr(self, one.name) for one in fields(SparsityOptions)}
         return {**self.opening().as_json(), **own}
 
@@ -227,6 +232,7 @@ def check_rule(asked: SparsifyRequest) -> None:
             f"--players {asked.players} have no sparsity of their own: layer or sublayer"
         )
     rule = asked.rule()
+    # Judging again and again would read the whole model from disk each time.
     if asked.stream and not rule.streams:
         streamed = ", ".join(one.name for one in RULES.values() if one.streams)
         raise SparsityError(
@@ -234,6 +240,7 @@ def check_rule(asked: SparsifyRequest) -> None:
             f" --stream would read from disk each time: give {streamed}, or leave out"
             " --stream"
         )
+    # A layer must not lose part of its blocks, and N:M leaves no room for cuts.
     if rule.cuts and (asked.pattern or asked.players != "layer"):
         raise SparsityError(
             f"--allocation {rule.name} cuts whole layers and leaves any share of zeros in the"
@@ -254,6 +261,7 @@ def check_pruning_sequences(asked: SparsifyRequest) -> None:
             f"--pruning-sequences {asked.pruning_sequences} must be at least 1: a pruner"
             " measures on them"
         )
+    # Better refused than ignored: the user expects the number to matter.
     if not asked.measures():
         raise SparsityError(
             f"--pruner {asked.pruner} looks at weights alone: leave out --pruning-sequences"

@@ -59,10 +59,12 @@ class _Asked:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Everything known when the source model is let go.
+    """Everything known when the source model leaves memory.
 
     Attributes:
+        record: The record as far as it is known.
         job: How the model is pruned, and the folder until the checkpoint takes its place.
+        units: What has a sparsity of its own.
         vocabulary: Tokens of the model, for losses that are not finite.
         began: When pruning and judging began, by the monotonic clock.
         done: How far they have come.
@@ -107,6 +109,7 @@ def sparsify(
     prepared = prepare(request.opening(), progress=progress, choosing=False)
     check_contributions(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
+    # What decides the outcome: a finished run with the same identity is not repeated.
     identity = {**prepared.identity(request.as_json()), "verb": "sparsify"}
     identity["pruning_sha256"] = prepared.pruning.sha256 if prepared.pruning else None
     if done := place.same(identity, progress, source=prepared.source.folder):
@@ -117,13 +120,14 @@ def sparsify(
             return ending.enter_context(written_aside(output, overwrite=overwrite))
 
         asked = _Asked(prepared, request, identity, output, progress)
+        # Two acts, so that the full model is out of memory before another one is loaded.
         found = run_and_collect(lambda: _found(asked, store, begin))
         _finish(found, _outcome(found))
     return found.record
 
 
 def _found(asked: _Asked, store: Path | str | None, begin: Callable[[], Path]) -> _Found:
-    """Share out, judge the full model, and prune it if it stays whole; it is let go on return.
+    """Share out, judge the full model, and prune it if it stays whole; then it leaves memory.
 
     Args:
         asked: What this run is.
@@ -137,9 +141,12 @@ def _found(asked: _Asked, store: Path | str | None, begin: Callable[[], Path]) -
         units = find_units(
             workspace.model, find_stack(workspace.model), workspace.stack.players, request.group()
         )
-        record = opening_part(workspace, request, shared, units, asked.identity, asked.output)
+        record = opening_part(
+            workspace, request, shared, units, identity=asked.identity, output=asked.output
+        )
         job, began = Job(prepared, request, shared, begin(), progress), time.monotonic()
         done: Whole | WrittenSparse | SparseOutcome
+        # Three ways: layer by layer from files; here in memory; or, if layers are cut, afterwards.
         if request.stream:
             done = applied_streamed(workspace, job)
             record.streaming = streaming_part(workspace, record.cost.coalitions)
@@ -148,7 +155,9 @@ def _found(asked: _Asked, store: Path | str | None, begin: Callable[[], Path]) -
             if shared.kept.all():
                 done = pruned_here(workspace, job, done)
         vocabulary = workspace.calibration.engine.vocabulary
-        return _Found(record, job, units, vocabulary, began, done)
+        return _Found(
+            record=record, job=job, units=units, vocabulary=vocabulary, began=began, done=done
+        )
 
 
 def _outcome(found: _Found) -> SparseOutcome:
@@ -169,6 +178,7 @@ def _finish(found: _Found, done: SparseOutcome) -> None:
     record.sparsity = sparsity_part(
         job.request, job.allocation, found.units, done.layers, done.counted
     )
+    # Both losses with the same floor, so that their difference is one of models.
     full, _ = read(done.before, "nll", found.vocabulary)
     sparse, not_finite = read(done.after, "nll", found.vocabulary)
     record.verdict = verdict_part(full[0], sparse[0], done.after, job.prepared.held_out, not_finite)
@@ -180,14 +190,16 @@ def _finish(found: _Found, done: SparseOutcome) -> None:
 
 
 def refuse_unless_possible(workspace: Workspace, request: SparsifyRequest) -> None:
-    """Whatever could not be done is told before the game: one text goes through layers and head.
+    """Refuse before the game what could not be done after it; one text runs through the model.
 
     Raises:
         UserError: one line about the first thing.
     """
     stack = find_stack(workspace.model)
+    # Its weights must be found on disk under the names of the model.
     SparseWriter(workspace.prepared.source, workspace.model, stack)
     units = find_units(workspace.model, stack, workspace.stack.players, request.group())
+    # The target everywhere: a pattern that fits no map, or a packed weight, shows at once.
     allocation = units.allocation(np.full(len(units.weights), request.target()))
     check_allocation(stack, allocation)
     check_tokens(

@@ -37,6 +37,11 @@ def with_pruning_texts(
 ) -> Prepared:
     """The same, and more texts where a pruner or OWL measures, or allocations are judged.
 
+    Args:
+        prepared: The model's files and the texts of the game.
+        request: Which pruner and rule, and how many sequences if the user says so.
+        progress: Warns of a text that is shorter than it should be.
+
     Raises:
         TextError: fewer sequences than were asked for.
         SparsityError: too few tokens for the pruner; told before a weight is loaded.
@@ -44,12 +49,14 @@ def with_pruning_texts(
     if not (request.measures() or request.rule().contributions):
         return prepared
     source = prepared.source
+    # Shapes alone tell how much text a Hessian needs: no weight is loaded.
     layers = find_stack(meta_model(source.config(), trust_remote_code=source.trust_remote_code))
     wanted = request.pruning_sequences or _enough(prepared.calibration, request, layers)
     texts = prepared.recipe.more(wanted)
     if texts.n_sequences < wanted:
         to = "prune on" if request.measures() else "judge allocations on"
         short = f"the calibration text has {texts.n_sequences} sequences to {to} where {wanted}"
+        # A number that was asked for is a promise; a default takes what there is.
         if request.pruning_sequences is not None:
             raise TextError(f"{short} are asked: give more text or fewer --pruning-sequences")
         progress.say(f"warning: {short} were wanted: more text would be better")

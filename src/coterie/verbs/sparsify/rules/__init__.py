@@ -55,6 +55,7 @@ class Rule:
         Raises:
             UserError: the target cannot be met, or nothing tells the layers apart.
         """
+        # The annotation gives mypy the type that an imported module cannot.
         found: Allocation = self._module().allocate(task)
         return found
 
@@ -64,10 +65,12 @@ class Rule:
         return found
 
     def _module(self) -> ModuleType:
+        # Imported when used: rules need torch, help texts and checks do not.
         return import_module(f"{__name__}.{self.module}")
 
 
 _ALL = (
+    # From the plainest to those that ask most of the model.
     Rule("uniform", "every layer alike", None, "uniform", streams=True),
     Rule("owl", "by each layer's outliers", "2310.05175", "owl", needs="norms", streams=True),
     Rule("ecoflap", "by zeroth-order gradients", "2310.02998", "ecoflap"),

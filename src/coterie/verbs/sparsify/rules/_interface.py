@@ -1,4 +1,4 @@
-"""What a rule is given, what it answers with, and what it says beforehand that it will ask."""
+"""What a rule is given, what it returns, and what it will ask of the model, known beforehand."""
 
 from dataclasses import dataclass, field
 
@@ -75,6 +75,7 @@ class RuleTask:
             request: How sparse, and by which rule.
             progress: Shows what is being done.
         """
+        # The workspace may play blocks; pruning always goes through whole layers.
         stack = find_stack(workspace.model)
         players = workspace.stack.players
         units = find_units(workspace.model, stack, players, request.group())
@@ -93,6 +94,7 @@ class RuleTask:
     @property
     def everyone(self) -> Coalition:
         """The coalition of all layers."""
+        # Layers of the model, whatever the players of the game are.
         return np.ones(self.stack.n_players, dtype=bool)
 
     @property
@@ -102,22 +104,24 @@ class RuleTask:
 
     def pruning(self, pruner: Pruner) -> PruningTask:
         """The model and the texts for pruning, with this pruner."""
+        # More texts than the game is played on: see `coterie.verbs.sparsify.texts`.
         tokens = torch.from_numpy(self.workspace.prepared.measured.tokens)
         return PruningTask(self.workspace.model, self.stack, tokens, pruner, self._weights)
 
     def judged(self, texts: TextSet) -> JudgedModel:
         """The model and the texts that variants of it are judged on."""
         return JudgedModel(
-            self.workspace.model,
-            self.stack,
-            torch.from_numpy(texts.tokens),
-            self.workspace.calibration.engine.shape,
-            self.workspace.request.state_memory,
-            self.workspace.batches,
+            model=self.workspace.model,
+            stack=self.stack,
+            tokens=torch.from_numpy(texts.tokens),
+            shape=self.workspace.calibration.engine.shape,
+            state_memory=self.workspace.request.state_memory,
+            batches=self.workspace.batches,
         )
 
     @property
     def _weights(self) -> LayerWeights | None:
         """What brings the weights of a layer in; None where they are in memory."""
         batches = self.workspace.batches
+        # A model in memory has its weights in place and needs no loader.
         return None if batches is None else batches.layers.weights

@@ -6,6 +6,7 @@ from coterie.verbs.sparsify.rules._interface import Allocation, RuleTask, Sharin
 
 def allocate(task: RuleTask) -> Allocation:
     """By how much the loss moves when the weights of a unit do."""
+    # The few texts of the game: two losses for each of many directions are read on them.
     judged, seed = task.judged(task.workspace.calibration.texts), task.workspace.request.seed
     scores, spent = zeroth_order_scores(judged, task.units, seed)
     sparsity = ecoflap(scores, task.units.weights, task.target, bounds=task.bounds)

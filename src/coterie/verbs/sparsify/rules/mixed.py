@@ -35,6 +35,7 @@ def choose(judging: Judging, contributions: Vector) -> Allocation:
         if left < max(task.bounds.least, (1 - CUT_SHARE) * task.target):
             break
         sparsity = np.ones(len(weights))
+        # The layers that stay share what is left of the target, by the spread chosen before.
         sparsity[rest] = spread_out(
             begun.importance[rest], weights[rest], left, spread=begun.size, bounds=task.bounds
         )

@@ -62,6 +62,7 @@ def cost(task: RuleTask) -> SharingCost:
     judged, prepared = judged_on(task.workspace.prepared), task.workspace.prepared
     memory = memory_for_states(task.workspace.request.state_memory, prepared.device)
     width = int(task.workspace.model.config.get_text_config(decoder=True).hidden_size)
+    # Memory decides how many candidates walk at once, so how often layers are pruned anew.
     state = judged.length * width * max(prepared.dtype.itemsize, 4)
     walks = walks_of(len(SPREADS), judged.n_sequences, state, memory)
     return judging_cost(task, float(len(SPREADS)), walks)
@@ -93,6 +94,7 @@ def by_contributions(task: RuleTask, chosen_by: Choose) -> Allocation:
     measured = measure(task.workspace, task.request, task.progress)
     importance_of(measured.values, task.units.weights)  # refused before any layer is pruned
     keeps = task.request.rule().keeps_variants
+    # Variants that do not fit in memory lie in files for as long as allocations are judged.
     with tempfile.TemporaryDirectory() as folder:
         task.progress.say("judging allocations on the calibration texts")
         began = perf_counter()
@@ -120,6 +122,7 @@ def best_spread(judging: Judging, contributions: Vector) -> Spread:
     spreads = np.stack(
         [spread_out(importance, weights, target, spread=s, bounds=bounds) for s in SPREADS]
     )
+    # Judged on a grid, so that candidates share variants; what is returned is exact.
     levels = judging.levels(spreads)
     losses = judging(levels)
     best = int(losses.argmin())
