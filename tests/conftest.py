@@ -1,9 +1,5 @@
 """Fixtures every test may use."""
 
-import os
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach the network
-
 import numpy as np
 import pytest
 

@@ -91,3 +91,48 @@ def test_a_mistake_is_one_line_and_exit_code_two(arguments, complaint, capsys):
     assert captured.out == ""
     assert complaint in captured.err.strip().splitlines()[-1]
     assert "Traceback" not in captured.err
+
+
+def test_an_unknown_word_is_answered_with_the_nearest_that_is_known(capsys):
+    assert main(["prune", "reference", "--remove", "2", "--method", "giuded", "-o", "out"]) == 2
+    assert "giuded is unknown (did you mean guided?)" in capsys.readouterr().err
+
+
+def test_verbose_tells_what_the_package_logs(capsys, monkeypatch):
+    import logging
+
+    from coterie.verbs import inspect
+
+    inspected = inspect.inspect
+    logger = logging.getLogger("coterie.verbs.inspect")
+
+    def logged(request):
+        logger.info("reading %s", request.model)
+        return inspected(request)
+
+    monkeypatch.setattr(inspect, "inspect", logged)
+    assert main(["inspect", "reference", "--verbose"]) == 0
+    assert "coterie.verbs.inspect: reading reference" in capsys.readouterr().err
+    assert main(["inspect", "reference"]) == 0
+    assert "reading reference" not in capsys.readouterr().err
+
+
+def test_every_option_is_spelt_once_and_reaches_its_verb():
+    from typer.main import get_command
+
+    from coterie.cli import make_app
+
+    commands = get_command(make_app()).commands
+    assert sorted(commands) == sorted(set(PUBLIC) & set(commands))
+    for command in commands.values():
+        names = [name for option in command.params for name in option.opts]
+        assert len(names) == len(set(names)) and "--json" in names and "--verbose" in names
+        assert all(option.help for option in command.params if option.name != "help")
+
+
+def test_the_help_of_compare_names_every_method(capsys):
+    from coterie.verbs.compare.methods import methods
+
+    assert main(["compare", "--help"]) == 0
+    told = capsys.readouterr().out.replace("\n", " ").replace(" ", "")
+    assert all(f"{name}," in told or f"{name}." in told for name in methods())

@@ -55,9 +55,8 @@ def cut(
 ) -> Cut:
     """Cut named layers out of a checkpoint, shard by shard, and check what was written.
 
-    >>> from tempfile import mkdtemp
     >>> from coterie import CutRequest, cut
-    >>> done = cut(CutRequest("reference", layers=(3, 7, 8)), output=Path(mkdtemp()) / "out")
+    >>> done = cut(CutRequest("reference", layers=(3, 7, 8)), output=folder / "out")
     >>> len(done.kept)
     13
 

@@ -60,10 +60,8 @@ def export(request: ExportRequest, *, output: Path | None = None) -> Export:
     """Check a checkpoint for a runtime, and write what can be written without it.
 
     >>> from coterie import CutRequest, ExportRequest, cut, export
-    >>> from tempfile import mkdtemp
-    >>> folder = Path(mkdtemp()) / "small"
-    >>> done = cut(CutRequest("reference", layers=(3, 7)), output=folder)
-    >>> export(ExportRequest(folder, to="gguf")).command
+    >>> done = cut(CutRequest("reference", layers=(3, 7)), output=folder / "small")
+    >>> export(ExportRequest(folder / "small", to="gguf")).command
     'python convert_hf_to_gguf.py small --outfile small.gguf'
 
     Args:

@@ -56,10 +56,8 @@ def push(request: PushRequest, *, dry_run: bool = False) -> Upload:
     """Upload a checkpoint in one commit; nothing in the folder is changed.
 
     >>> from coterie import CutRequest, PushRequest, cut, push
-    >>> from tempfile import mkdtemp
-    >>> folder = Path(mkdtemp()) / "small"
-    >>> done = cut(CutRequest("reference", layers=(3, 7)), output=folder)
-    >>> "model.safetensors" in push(PushRequest(folder, "me/small"), dry_run=True).files
+    >>> done = cut(CutRequest("reference", layers=(3, 7)), output=folder / "small")
+    >>> "model.safetensors" in push(PushRequest(folder / "small", "me/small"), dry_run=True).files
     True
 
     Args:

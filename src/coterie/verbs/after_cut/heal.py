@@ -54,6 +54,12 @@ def heal(
 
     Stopped at any moment, the same call goes on from what was learned.
 
+    >>> from coterie import CutRequest, HealRequest, cut, heal
+    >>> done = cut(CutRequest("reference", layers=(3, 7)), output=folder / "cut")
+    >>> asked = HealRequest(str(folder / "cut"), mode="full", steps=1, batch=1)
+    >>> heal(asked, output=folder / "healed").part.learning.steps
+    1
+
     Args:
         output: Folder for the healed checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.

@@ -63,6 +63,11 @@ def quantize(
 ) -> Parts:
     """Quantize a checkpoint, and prove that what is saved is what was quantized.
 
+    >>> from coterie import QuantizeRequest, quantize
+    >>> quantize(QuantizeRequest("reference", scheme="int3"), output=folder / "small")
+    Traceback (most recent call last):
+    coterie.quantization.schemes.SchemeError: --scheme int3 is unknown: there is int8, ...
+
     Args:
         output: Folder for the checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.

@@ -48,6 +48,12 @@ def compare(
 ) -> Comparison:
     """Play methods on one model and judge all of them on the same held-out texts and tasks.
 
+    >>> from coterie import CompareRequest, compare
+    >>> contest = {"removals": (1,), "methods": ("one-shot", "contiguous"), "rounds": 0}
+    >>> asked = CompareRequest("reference", sequences=2, length=16, **contest)
+    >>> [row.method for row in compare(asked, store=folder / "store.sqlite").rows]
+    ['one-shot', 'contiguous']
+
     Args:
         output: Folder for `comparison.json`, `.md`, `.csv` and `.svg`; None writes none.
         overwrite: Replace another comparison that is there.

@@ -28,6 +28,11 @@ def bench(
 ) -> SpeedReport:
     """Time models in turn under every load; optionally beside their quality.
 
+    >>> from coterie import BenchRequest, bench
+    >>> load = {"contexts": (8,), "new_tokens": 2, "rounds": 1, "warmup": 0}
+    >>> [row.name for row in bench(BenchRequest(("reference",), **load)).rows]
+    ['reference']
+
     Args:
         store: SQLite file that keeps the perplexities of the figure; None is the user's cache.
         request: Which models, under which loads.

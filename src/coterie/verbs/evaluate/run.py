@@ -90,6 +90,12 @@ def evaluate(
 ) -> Judgement:
     """Score models on texts and tasks; what the store knows is not measured again.
 
+    >>> from coterie import EvaluateRequest, evaluate
+    >>> asked = EvaluateRequest(("reference",), length=16, sequences=4)
+    >>> found = evaluate(asked, store=folder / "store.sqlite")
+    >>> [(row.name, row.perplexity[0].sequences) for row in found.models]
+    [('reference', 4)]
+
     Args:
         store: SQLite file; None is the user's cache.
         request: Which models, on which texts and tasks.

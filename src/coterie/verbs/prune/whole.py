@@ -22,6 +22,12 @@ def prune(
     A run that has finished in ``output`` with the same request and the same weights is reported
     again and nothing is done.
 
+    >>> from coterie import PruneRequest, prune
+    >>> asked = PruneRequest("reference", remove=2, method="one-shot", sequences=2, length=16)
+    >>> found = prune(asked, output=folder / "out", store=folder / "store.sqlite")
+    >>> len(found.kept), len(found.removed), found.record.verdict.ratio > 1
+    (14, 2, True)
+
     Args:
         request: Which model, how much of it goes, and what follows.
         output: Folder for the checkpoint; written aside and renamed when all is well.

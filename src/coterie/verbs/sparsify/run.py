@@ -92,6 +92,12 @@ def sparsify(
     game is played through the store, so a run that was stopped goes on with what was observed of
     it; allocations that were judged and layers that were pruned are not kept.
 
+    >>> from coterie import SparsifyRequest, sparsify
+    >>> rule = {"sparsity": 0.5, "allocation": "uniform", "pruner": "magnitude"}
+    >>> asked = SparsifyRequest("reference", sequences=2, length=16, **rule)
+    >>> sparsify(asked, output=folder / "out", store=folder / "s.sqlite").sparsity.realised
+    0.5
+
     Args:
         output: Folder for the checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.

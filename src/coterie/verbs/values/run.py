@@ -33,6 +33,12 @@ def values(
 ) -> Result:
     """Estimate what each player contributes; resumes whatever the store holds already.
 
+    >>> from coterie import ValuesRequest, values
+    >>> texts = {"sequences": 2, "length": 16}
+    >>> asked = ValuesRequest("reference", estimator="permutation", budget=64, **texts)
+    >>> len(values(asked, store=folder / "store.sqlite").contributions)
+    16
+
     Args:
         request: What was asked.
         store: SQLite file of observations; None is the user's cache.

@@ -1,0 +1,24 @@
+"""What tests and the examples in docstrings share."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach the network
+
+import pytest
+
+PACKAGE = Path(__file__).parent / "src" / "coterie"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Of the package only modules with an example are collected: the others are not imported."""
+    if collection_path.suffix != ".py" or not collection_path.is_relative_to(PACKAGE):
+        return None
+    return True if ">>> " not in collection_path.read_text(encoding="utf-8") else None
+
+
+@pytest.fixture(autouse=True)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Examples write into `folder`, which is new for each docstring."""
+    if isinstance(request.node, pytest.DoctestItem):
+        request.node.dtest.globs["folder"] = tmp_path_factory.mktemp("example")
