@@ -11,6 +11,7 @@ def count(number: float) -> str:
     """
     if abs(number) < 10_000:
         return f"{number:,.0f}"
+    # Past tera no prefix is added, only digits.
     power = min(4, int(math.log10(abs(number)) // 3))
     return f"{number / 1000**power:.3g} {' kMGT'[power]}"
 
@@ -28,6 +29,7 @@ def seconds(number: float) -> str:
     """
     if number < 60:
         return f"{number:.1f} s"
+    # Rounded before it is divided: "1 min 60 s" cannot come out.
     minutes, rest = divmod(round(number), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
@@ -41,5 +43,6 @@ def or_dash(number: float | None, pattern: str = "{:.3f}") -> str:
 
 def short_hash(text: str) -> str:
     """The first twelve digits of a hash, after its name if it has one."""
+    # `sha256:` and such stay, so that a reader knows what was shortened.
     name, colon, digits = text.rpartition(":")
     return f"{name}{colon}{digits[:12]}"

@@ -14,7 +14,9 @@ def metadata(model: ModelPart, licence: Mapping[str, str], tags: Sequence[str]) 
         tags: What the checkpoint is, beside one of Coterie's.
     """
     lines = {"library_name": "transformers", "pipeline_tag": "text-generation", **licence}
+    # Only what came from the Hub can name it: a local folder's name says nothing there.
     if model.hub_id:
         lines |= {"base_model": model.hub_id, "base_model_relation": "finetune"}
     text = "".join(f"{key}: {value}\n" for key, value in lines.items())
+    # Our own tag first: it finds every such checkpoint on the Hub.
     return f"{text}tags:\n" + "".join(f"- {tag}\n" for tag in ("coterie", *tags))

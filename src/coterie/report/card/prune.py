@@ -21,9 +21,11 @@ def model_card(record: Record, licence: dict[str, str]) -> str:
     """
     model, cut, verdict = record.model, known(record.cut), known(record.verdict)
     before, after, change = verdict.before, verdict.after, verdict.difference
+    # A card is only written after a cut, so these parts are there.
     size, search, spent = known(record.size), record.search, known(record.budget)
     unit = p.unit(model.player_kind)
     removed, kept = p.players(cut.removed_labels), p.players(cut.kept_labels)
+    # Blocks without a layer need the modelling file beside the weights, which the Hub calls so.
     tags = ["pruned"] if record.runtimes is None else ["pruned", "custom_code"]
     return f"""---
 {metadata(model, licence, tags)}---
@@ -63,6 +65,7 @@ apply.
 
 def _chosen(record: Record) -> str:
     """How the cut was decided, as the end of a sentence."""
+    # The paper's method ranks and has no finalists.
     if record.choice is None:
         unit = p.unit(record.model.player_kind)
         return f", estimated what each {unit} contributes, and cut the lowest"
@@ -76,11 +79,13 @@ def _chosen(record: Record) -> str:
 def _here(record: Record, choice: ChoicePart) -> SizeChoicePart:
     """The choice between coalitions of the size that was cut to."""
     removed = known(record.cut).removed
+    # A front has many sizes; the checkpoint is of one.
     return next(one for one in choice.sizes if one.removed == removed)
 
 
 def _judges(record: Record, choice: ChoicePart) -> str:
     """What decided between the finalists."""
+    # A mix decides on items of tasks as well as on sequences.
     if record.utility is not None:
         return f"{choice.sequences} items and sequences, by `{record.utility.spec}`"
     return f"{choice.sequences} sequences of {choice.documents} documents"
@@ -90,12 +95,14 @@ def _explained(record: Record) -> str:
     """Finalists, contributions and fidelity, as far as the record has them."""
     parts = [] if record.choice is None else [_finalists(record, record.choice)]
     found, fidelity = record.contributions, record.fidelity
+    # A search on a small budget observes too little for contributions.
     if found is None:
         return "\n".join(parts)
     unit = p.unit(record.model.player_kind)
     told = f"## Contribution of each {unit}\n\n![Contribution of each {unit}]({FIGURE})\n\n"
     told += _layers(record, found)
     told += (
+        # Errors by source stand apart: more coalitions shrink one, more texts the other.
         "\n\nThe errors are standard errors by source: which coalitions were drawn (bootstrap, "
         "surrogate\nrefitted), and which documents were read."
     )
@@ -114,6 +121,7 @@ def _finalists(record: Record, choice: ChoicePart) -> str:
         f"{w.or_dash(one.error, '{:.4f}')} |"
         for one in _here(record, choice).finalists
     ]
+    # A record without a unit was made by loss.
     unit = choice.unit or "nats per token"
     head = f"| finalist | cut | behind the winner (paired), {unit} |\n|---|---|---|"
     return "\n".join(["## Finalists", "", head, *rows, ""])
@@ -130,6 +138,7 @@ def _loading(record: Record) -> str:
 
 
 def _layers(record: Record, found: ContributionsPart) -> str:
+    # By number: labels of blocks repeat the layer.
     removed = set(known(record.cut).removed)
     rows = [
         f"| {layer.player} | {w.or_dash(layer.value, '{:.4f}')} "
@@ -144,6 +153,7 @@ def _layers(record: Record, found: ContributionsPart) -> str:
 
 
 def _text(text: TextPart) -> str:
+    # Whether a text begins with BOS moves every loss, so each text says it.
     bos = "BOS first" if text.bos else "no BOS"
     return f"{text.description}, {text.sequences} × {text.length} tokens, {bos}"
 

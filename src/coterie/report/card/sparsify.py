@@ -13,6 +13,7 @@ def sparsity_card(record: SparsityRecord, licence: dict[str, str]) -> str:
     Args:
         licence: Lines of the source's card that say how it may be used (``license``, …).
     """
+    # Written after the cut is judged, so there is a verdict.
     model, sparse, verdict = record.model, record.sparsity, known(record.verdict)
     before, after, change = verdict.before, verdict.after, verdict.difference
     rows = "\n".join(
@@ -20,6 +21,7 @@ def sparsity_card(record: SparsityRecord, licence: dict[str, str]) -> str:
         f"| {'cut' if u.cut else format(u.realised, '.4f')} |"
         for u in sparse.units
     )
+    # The first line break must follow the three dashes: YAML begins there.
     return f"""---
 {metadata(model, licence, ["pruned", "sparse"])}---
 
@@ -59,6 +61,7 @@ apply.
 
 def _measured(record: SparsityRecord) -> str:
     pruning = record.pruning
+    # Nothing is measured where a pruner looks at weights alone.
     if pruning is None or record.sparsity.judged_on is None:
         return ""
     return f" ({_text(pruning)})"

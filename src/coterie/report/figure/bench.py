@@ -14,11 +14,13 @@ def draw_quality(found: SpeedReport, path: Path) -> None:
     figure = Figure(figsize=(5.5, 3.6), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(rows):
+        # A model that was not judged has no place on the second axis.
         quality = found.quality.get(row.name)
         if quality is None or quality.mean is None:
             continue
         at = row.decode_tokens_per_second, quality.mean
         colour = "#c44536" if place else "#2a6f97"
+        # The first model is the one compared with: in another colour.
         axes.errorbar(*at, yerr=quality.error or 0.0, fmt="o", color=colour, capsize=2)
         axes.annotate(row.name, at, textcoords="offset points", xytext=(6, 5), fontsize=9)
     axes.set_xlabel(f"decoded tokens per second (batch {first[0]}, context {first[1]})")

@@ -5,6 +5,7 @@ from pathlib import Path
 from coterie.report.schema.compare import Comparison
 from coterie.report.terminal.compare import best_first, removals
 
+# The two methods that are ours, in colour; all others in one grey.
 _OURS = {"paper": "#2a6f97", "guided": "#c44536"}
 
 
@@ -17,6 +18,7 @@ def draw_comparison(found: Comparison, path: Path) -> None:
     panels = figure.subplots(1, len(sizes), squeeze=False)[0]
     for axes, removed in zip(panels, sizes, strict=True):
         for row in best_first(found, removed):
+            # A gap has no numbers; the table names its reason.
             if row.gap is not None or row.cost is None:
                 continue
             cost = row.cost
@@ -25,6 +27,7 @@ def draw_comparison(found: Comparison, path: Path) -> None:
             part = row.held_out[0]
             loss, error = part.against_full.mean, part.against_best.error
             colour = _OURS.get(row.method, "#777777")
+            # Cost may be nothing, and the axis is logarithmic.
             place = max(work, 1.0)
             axes.errorbar([place], [loss], yerr=[error or 0.0], fmt="o", color=colour, capsize=2)
             axes.annotate(

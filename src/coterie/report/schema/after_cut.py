@@ -12,6 +12,7 @@ from coterie.report.schema.verdict import DifferencePart, PerplexityPart
 class CachePart(Part):
     """What a teacher that was asked once has left in files."""
 
+    # The three numbers that say how much of the teacher the files hold.
     top: int
     """Most likely tokens kept of every prediction."""
     rest: float | None
@@ -23,16 +24,19 @@ class CachePart(Part):
 class LearningPart(Part):
     """How the cut checkpoint learned."""
 
+    # What was trained.
     mode: str
     rank: int | None
     learning_rate: float
     seams: float
     batch: int
+    # How long: a run that was stopped may end before what was asked.
     steps: int
     steps_asked: int
     tokens: int
     seconds: float
     trained_parameters: int
+    # What it gained: the distance to the teacher, first and last.
     kl_first: float
     """Nats per token on training text, mean over the first tenth of the steps."""
     kl_last: float
@@ -44,6 +48,7 @@ class LearningPart(Part):
 class ReloadPart(Part):
     """How near the reloaded checkpoint is to the model in memory."""
 
+    # Compared on the same input; the largest logit gives the scale.
     max_logit_difference: float
     largest_logit: float
 
@@ -52,12 +57,14 @@ class ReloadPart(Part):
 class AfterPart(Part):
     """One thing that was done to a checkpoint after the cut, and what it did on held-out text."""
 
+    # What was done, and by which command.
     what: str
     """`heal` or `quantize`."""
     command: str
     settings: dict[str, Json]
     text: TextPart | None = None
     """What it learned from."""
+    # What it cost or gave, on texts that neither chose nor taught.
     held_out: TextPart
     full: PerplexityPart | None = None
     before: PerplexityPart
@@ -66,10 +73,13 @@ class AfterPart(Part):
     """After minus before, paired."""
     recovered: float | None = None
     """Share of the loss that the cut had cost."""
+    # Only of healing.
     learning: LearningPart | None = None
     reloaded: ReloadPart | None = None
+    # Only of quantizing.
     group: int | None = None
     """Inputs that share a scale, where the scheme does not say."""
+    # Disk and machine.
     bytes_before: int
     bytes_after: int
     not_finite: int

@@ -13,10 +13,12 @@ from coterie.report.schema.part import Part
 class ModelPart(Part):
     """The model as it came."""
 
+    # Where it came from, and which weights it really holds.
     name: str
     hub_id: str | None
     revision: str | None
     fingerprint: str
+    # How it is built.
     architecture: str
     stack: str
     players: int
@@ -31,6 +33,7 @@ class ModelPart(Part):
 class TextPart(Part):
     """A set of sequences."""
 
+    # Enough to draw the very same sequences again.
     description: str
     sha256: str
     sequences: int
@@ -41,6 +44,7 @@ class TextPart(Part):
 
 @dataclass(frozen=True)
 class ClosestPart(Part):
+    # Players by number.
     """The closest call: the lowest contribution kept against the highest one cut."""
 
     kept: int
@@ -54,6 +58,7 @@ class ClosestPart(Part):
 class CutPart(Part):
     """The decision: numbers of players, and the labels of the same players."""
 
+    # Numbers for scripts, labels for people.
     removed: list[int]
     kept: list[int]
     removed_labels: list[str]
@@ -66,6 +71,7 @@ class CutPart(Part):
 class SizePart(Part):
     """Weights before and after."""
 
+    # Parameters are counted, bytes are those of the files.
     parameters_before: int
     parameters_after: int
     bytes_before: int
@@ -76,6 +82,7 @@ class SizePart(Part):
 class StreamPart(Part):
     """What it took to read the layers from disk instead of holding them."""
 
+    # What was read; then what it took.
     passes: int
     """Times the layers were read from first to last, on whatever texts."""
     bytes_read: int

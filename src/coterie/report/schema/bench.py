@@ -13,6 +13,7 @@ from coterie.report.schema.part import Part
 class TimePart(Part):
     """Seconds over the rounds: their median, and between which the middle half of them lies."""
 
+    # Quartiles, not a mean: one slow round must not move the figure.
     median: float
     low: float
     high: float
@@ -22,18 +23,22 @@ class TimePart(Part):
 class SpeedRow(Part):
     """One model under one load."""
 
+    # The load.
     name: str
     batch: int
     context: int
     new_tokens: int
+    # What was measured in every round.
     prefill: TimePart
     first_token: TimePart
     next_token: TimePart
+    # What follows from it.
     prefill_tokens_per_second: float
     decode_tokens_per_second: float
     prefill_speedup: float
     """Median over the rounds of the first model's time over this one's."""
     decode_speedup: float
+    # Memory: the weights by themselves, then the peak above them.
     weight_bytes: int
     extra_bytes: int | None
     """Peak above the weights; null where the system does not tell."""
@@ -43,12 +48,14 @@ class SpeedRow(Part):
 class SpeedReport(Part):
     """A whole report of `coterie bench`."""
 
+    # How it was run.
     kind: str
     command: str
     dtype: str
     device: str
     rounds: int
     warmup: int
+    # What came out.
     rows: list[SpeedRow]
     quality: dict[str, EstimatePart]
     """Held-out perplexity by model; empty where no text was named."""

@@ -17,6 +17,7 @@ from coterie.report.schema.part import Part
 class MeanPart(Part):
     """A mean with its standard error; null where there is none."""
 
+    # Standard errors are over documents, except where a field says otherwise.
     mean: float
     error: float | None
 
@@ -25,6 +26,7 @@ class MeanPart(Part):
 class JudgedPart(Part):
     """One row on the held-out texts of one length."""
 
+    # Losses, then differences, which are the more exact: the spread of texts cancels.
     length: int
     nll: MeanPart
     perplexity: MeanPart
@@ -32,9 +34,11 @@ class JudgedPart(Part):
     """Loss less the full model's."""
     against_best: MeanPart
     """Loss less the best row's of the same number removed; nothing for that row itself."""
+    # How clear the verdict is.
     best: bool
     tied: bool
     """Not the best, but within two standard errors of it."""
+    # Over seeds: how much of the answer is luck.
     seeds_low: float
     seeds_high: float
     """The lowest and the highest loss of its seeds."""
@@ -45,6 +49,7 @@ class JudgedPart(Part):
 class RowCostPart(Part):
     """What a method took for all numbers removed together, the mean over its seeds."""
 
+    # Asked is fair between methods; executed is what this run had left to do.
     layer_tokens_asked: float
     """As if it had been alone."""
     layer_tokens_executed: float
@@ -60,6 +65,7 @@ class RowCostPart(Part):
 class RowSizePart(Part):
     """The checkpoint and its speed here; the mean over seeds."""
 
+    # As written to disk; speeds are of this machine.
     parameters: float
     bytes: float
     tokens_per_second: float | None
@@ -72,12 +78,14 @@ class RowSizePart(Part):
 class RowPart(Part):
     """A method at one number of layers removed."""
 
+    # Which method, at which size.
     method: str
     title: str
     paper: str | None
     removed: int
     gap: str | None
     """Why there is nothing: the method does not apply, or does not reach so far."""
+    # What it had to choose on.
     sequences: int
     """Calibration sequences it chose on, a second set that decides included."""
     seeds: int
@@ -85,10 +93,12 @@ class RowPart(Part):
     """Different answers over its seeds and draws."""
     layers: str
     """The layers removed by the first of them; what else was done, where a method rewrites."""
+    # How it was judged.
     calibration: float | None
     held_out: list[JudgedPart]
     cost: RowCostPart | None
     size: RowSizePart | None
+    # Only where tasks were asked for.
     accuracy: MeanPart | None
     """Over the zero-shot tasks."""
     accuracy_against_full: MeanPart | None
@@ -99,9 +109,11 @@ class RowPart(Part):
 class CellPart(Part):
     """One seed of a row."""
 
+    # Which cell of the table.
     method: str
     removed: int
     seed: int
+    # The answer itself, then its losses.
     kept: list[list[int]]
     """Players kept, one list a draw."""
     players: str
@@ -114,10 +126,12 @@ class CellPart(Part):
 class Comparison(Part):
     """A whole report of `coterie compare`."""
 
+    # What was asked, and what decides whether two comparisons are the same.
     kind: str
     command: str
     identity: dict[str, Json]
     """What decides the answer."""
+    # The model.
     model: str
     fingerprint: str
     architecture: str
@@ -125,10 +139,12 @@ class Comparison(Part):
     locked: list[int]
     dtype: str
     device: str
+    # The texts: those that choose, those that decide between finalists, those that judge.
     calibration: TextPart
     second: TextPart | None
     held_out: list[TextPart]
     tasks: list[str]
+    # The full model is a row of its own, so that every table can begin with it.
     full: RowPart
     rows: list[RowPart]
     cells: list[CellPart]

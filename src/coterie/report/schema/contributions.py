@@ -9,6 +9,7 @@ from coterie.report.schema.part import Part
 class StratumPart(Part):
     """Coalitions of one size that were observed."""
 
+    # Population is how many there are: a complete stratum has no sampling error.
     size: int
     coalitions: int
     population: int
@@ -22,6 +23,7 @@ class LayerPart(Part):
     """The decoder layer that the player is, or is a block of."""
     player: str
     """The player's label: the layer's number, for a block with its kind."""
+    # The two errors are by source; the interval holds both.
     value: float | None
     error_sampling: float | None
     error_texts: float | None
@@ -33,6 +35,7 @@ class LayerPart(Part):
 class ContributionsPart(Part):
     """Every player's contribution, in the order of the players."""
 
+    # What the numbers are.
     semivalue: str
     unit: str
     replicates: int
@@ -46,6 +49,7 @@ class ContributionsPart(Part):
 class AgreementPart(Part):
     """How surrogate and game agree on coalitions the surrogate was not fitted to."""
 
+    # Null where too few coalitions were held out, or all have one value.
     r2: float | None
     spearman: float | None
     coalitions: int
@@ -55,6 +59,7 @@ class AgreementPart(Part):
 class FidelityPart(Part):
     """The surrogate's held-out fidelity."""
 
+    # By cross-validation, unless a set of checks was drawn for the size.
     how: str
     overall: AgreementPart
     by_size: dict[str, AgreementPart]
@@ -66,9 +71,11 @@ class FidelityPart(Part):
 class OverlapPart(Part):
     """How much comes back between every two of some runs."""
 
+    # Which runs are compared.
     over: str
     """What differs between the runs: the seed of the search, or the calibration texts."""
     runs: int
+    # How alike they are, pair by pair of runs.
     ranks: list[float | None]
     """Spearman correlation of the contributions of every two runs; null where one has none."""
     cuts: list[float]
@@ -81,6 +88,7 @@ class OverlapPart(Part):
 class StabilityPart(Part):
     """How much of the answer comes back."""
 
+    # Which cut it is about.
     removed: int
     method: str
     overlaps: list[OverlapPart]
@@ -90,6 +98,7 @@ class StabilityPart(Part):
 class PairPart(Part):
     """What two players have to do with each other; negative: they stand in for each other."""
 
+    # Both blocks of a layer are players of their own, so labels stand beside numbers.
     players: list[int]
     labels: list[str]
     value: float | None

@@ -13,6 +13,7 @@ from coterie.report.schema.part import Part
 class EstimatePart(Part):
     """A mean with its standard error; null where there is none."""
 
+    # The mean has an error only over two documents or more.
     mean: float | None
     error: float | None
 
@@ -21,12 +22,14 @@ class EstimatePart(Part):
 class PerplexityRow(Part):
     """One model on one text: nats per token, errors over documents."""
 
+    # Which text: two rows of one hash and length are comparable.
     text: str
     sha256: str
     length: int
     sequences: int
     documents: int
     bos: bool
+    # The score, and the paired difference that tells models apart.
     nll: EstimatePart
     perplexity: EstimatePart
     difference: EstimatePart | None
@@ -38,11 +41,13 @@ class PerplexityRow(Part):
 class TaskRow(Part):
     """One model on one task: errors over items."""
 
+    # Which task, and under which name it was asked for.
     task: str
     group: str
     """The name it was asked under: ``anli`` is three tasks."""
     metric: str
     """The metric that is printed; `metrics` holds all."""
+    # The score; at chance it says nothing about the model.
     score: EstimatePart
     difference: EstimatePart | None
     items: int
@@ -50,6 +55,7 @@ class TaskRow(Part):
     at_chance: bool
     truncated: int
     metrics: dict[str, EstimatePart]
+    # Harness, shots and hashes: what a score depends on.
     provenance: dict[str, Json]
 
 
@@ -57,10 +63,12 @@ class TaskRow(Part):
 class ModelRow(Part):
     """One model and all it scored."""
 
+    # Which model.
     name: str
     fingerprint: str
     parameters: int
     bytes: int
+    # What it scored, in the order the texts and tasks were asked.
     perplexity: list[PerplexityRow]
     tasks: list[TaskRow]
     average: EstimatePart | None
@@ -71,6 +79,7 @@ class ModelRow(Part):
 class Judgement(Part):
     """A whole report of `coterie evaluate`."""
 
+    # How it was run.
     kind: str
     command: str
     dtype: str

@@ -30,6 +30,7 @@ class Part:
         """The part as plain JSON, by the names of its fields."""
         assert is_dataclass(self)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        # Optional parts are absent, not null: a reader tells "not reached" from "no number".
         optional = {field.name for field in fields(self) if field.default is None}
         return {
             name: _plain(value)
@@ -46,6 +47,7 @@ class Part:
         """
         assert is_dataclass(cls)
         kinds = _kinds(cls)
+        # Unknown names are passed over: a newer record stays readable.
         known = {field.name: field for field in fields(cls)}
         for name, field in known.items():
             if name not in content and field.default is MISSING:
@@ -65,12 +67,14 @@ def known(part: _Kind | None) -> _Kind:
 
 
 @cache
+# Type hints are evaluated once a class: records are read in loops.
 def _kinds(cls: type[Part]) -> dict[str, object]:
     return get_type_hints(cls)
 
 
 def _plain(value: object) -> Json:
     """A field's value as JSON has it."""
+    # Most fields are plain already.
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Part):
@@ -94,6 +98,7 @@ def _read(kind: object, value: Json) -> object:
             raise ValueError(f"a {kind.__name__} that is no object")
         return kind.from_json(value)
     inner = get_args(kind)
+    # A part or None; a union of plain types is taken as it comes.
     if get_origin(kind) in (Union, UnionType):
         others = [one for one in inner if one is not type(None)]
         return value if value is None or len(others) > 1 else _read(others[0], value)

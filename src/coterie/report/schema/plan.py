@@ -9,6 +9,7 @@ from coterie.report.schema.part import Part
 class StagePart(Part):
     """What a composed run does beside the cut, before it is done."""
 
+    # What, and in the words of the verb that does it.
     what: str
     detail: str
     layer_tokens: int
@@ -23,6 +24,7 @@ class StagePart(Part):
 class PlanPart(Part):
     """What a run would cost, before it is run."""
 
+    # What would be asked.
     distinct: int
     known: int
     sequences: int
@@ -30,9 +32,11 @@ class PlanPart(Part):
     layer_tokens_asked: int
     layer_tokens_executed: int
     head_tokens: int
+    # What it would take of the machine.
     memory_bytes: int
     disk_bytes: int
     seconds: float
+    # From here on only where it applies; absent otherwise.
     pass_bytes: int | None = None
     """Streamed: bytes of layers that every question reads from disk."""
     keep: int | None = None

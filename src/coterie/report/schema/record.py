@@ -28,15 +28,18 @@ class CheckpointRecord(Part):
     A checkpoint without a record that was healed or quantized has no more than these.
     """
 
+    # What was run.
     kind: str
     command: str | None = None
     request: dict[str, Json] | None = None
     identity: dict[str, Json] | None = None
     """What decides the answer; a finished run with the same identity is only reported again."""
+    # What it was run on.
     model: ModelPart | None = None
     """The model it was made of."""
     calibration: TextPart | None = None
     held_out: TextPart | None = None
+    # What came of it.
     cut: CutPart | None = None
     verdict: VerdictPart | None = None
     after: list[AfterPart] | None = None
@@ -52,6 +55,7 @@ class CheckpointRecord(Part):
 class Record(CheckpointRecord):
     """A whole report of `prune` or `values`. Parts that a run does not reach are absent."""
 
+    # Required here, optional in the base: a record of a run names all of these.
     command: str = field()
     request: dict[str, Json] = field()
     identity: dict[str, Json] = field()
@@ -60,6 +64,7 @@ class Record(CheckpointRecord):
     search: SearchPart
     versions: dict[str, str]
     machine: dict[str, str | int]
+    # What was drawn and concluded; absent where the run did not reach it.
     strata: list[StratumPart] | None = None
     contributions: ContributionsPart | None = None
     """None too where a search observed too little to tell what each player contributes."""
@@ -69,10 +74,12 @@ class Record(CheckpointRecord):
     target: TargetPart | None = None
     stability: StabilityPart | None = None
     interactions: InteractionsPart | None = None
+    # Of a checkpoint that was written.
     size: SizePart | None = None
     verification: dict[str, Json] | None = None
     runtimes: list[str] | None = None
     """What loads a checkpoint that lacks single blocks; absent where it is an ordinary one."""
+    # What it cost.
     budget: BudgetPart | None = None
     breakdowns: list[str] | None = None
     """Coalitions without a finite loss in this run: on how many texts, and in which layer."""
@@ -82,6 +89,7 @@ class Record(CheckpointRecord):
     def as_json(self) -> dict[str, Json]:
         """The record as plain JSON; a search that could not tell contributions says null."""
         whole = super().as_json()
+        # A plan has no budget yet, and says nothing of contributions.
         if self.budget is None:
             return whole
         return {**whole, **{k: whole.get(k) for k in ("contributions", "fidelity")}}

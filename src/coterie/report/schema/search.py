@@ -12,11 +12,13 @@ from coterie.report.schema.part import Part
 class SearchPart(Part):
     """How the coalitions were chosen and run."""
 
+    # How coalitions were chosen.
     method: str
     surrogate: str
     utility: str
     settings: dict[str, Json]
     seed: int
+    # How they were run: these move the last bits of a loss.
     device: str
     dtype: str
     dtype_reason: str
@@ -30,6 +32,7 @@ class SearchPart(Part):
 class FinalistPart(Part):
     """What one method would cut, and how it stands to the winner of its size on the same texts."""
 
+    # Who, and what it would cut.
     method: str
     removed: list[int]
     removed_labels: list[str]
@@ -43,12 +46,14 @@ class FinalistPart(Part):
 class SizeChoicePart(Part):
     """The best coalition found of one size."""
 
+    # Who won.
     size: int
     method: str
     """Who found it first; of equals the first named."""
     removed: list[int]
     kept: list[int]
     removed_labels: list[str]
+    # By how much, on the texts that decided.
     loss: float
     """Nats per token, on the texts that decided."""
     excess: float
@@ -62,6 +67,7 @@ class SizeChoicePart(Part):
 class ChoicePart(Part):
     """How the coalition was chosen between finalists; the texts here never judge."""
 
+    # What decided.
     sequences: int
     documents: int
     second: TextPart | None
@@ -69,6 +75,7 @@ class ChoicePart(Part):
     sizes: list[SizeChoicePart]
     unit: str | None = None
     """What losses are in; nats per token where it is absent."""
+    # How to read the front.
     nested: bool
     """Whether each coalition lies inside the next larger one."""
     out_of_time: bool
@@ -92,11 +99,13 @@ class TargetPart(Part):
 class UtilityPart(Part):
     """One utility of a mix."""
 
+    # Which utility, and how much of the mix it is.
     name: str
     measure: str
     weight: float
     units: int
     """Items of a task, or sequences of text."""
+    # What the models score on it.
     full: float
     """What the full model scores."""
     cut: float | None = None
@@ -111,6 +120,7 @@ class UtilityPart(Part):
 class MixPart(Part):
     """The utilities a cut was chosen by, instead of the loss on calibration text."""
 
+    # As it was typed, so that the mix can be asked for again.
     spec: str
     unit: str
     items: int
@@ -122,9 +132,11 @@ class MixPart(Part):
 class BudgetPart(Part):
     """What the search cost: asked as if alone, executed in truth."""
 
+    # Coalitions.
     distinct: int
     known: int
     """Coalitions already in the store when the run began."""
+    # Work: asked is fair between methods, executed is what this run did.
     layer_tokens_asked: int
     layer_tokens_executed: int
     head_tokens: int

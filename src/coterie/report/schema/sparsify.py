@@ -12,11 +12,13 @@ from coterie.report.schema.record import CheckpointRecord
 class UnitPart(Part):
     """One layer, or block of a layer."""
 
+    # Which unit, and how large it is.
     unit: str
     layer: int
     weights: int
     contribution: float | None
     """In the unit of `contributions`; null where none was measured, or the layer cannot be cut."""
+    # Shares of zeros: what the allocation gave, and what is counted in the files.
     asked: float
     realised: float
     cut: bool
@@ -26,11 +28,13 @@ class UnitPart(Part):
 class SparsityPart(Part):
     """What was asked and what there is, counted after the checkpoint was read back."""
 
+    # What was asked for.
     target: float
     pattern: str | None
     allocation: str
     pruner: str
     contributions: str | None
+    # What came out.
     asked: float
     """Share of zeros of all prunable weights of the source, cut layers counted as zeros."""
     realised: float
@@ -38,6 +42,7 @@ class SparsityPart(Part):
     """Zeros in the linear maps of the checkpoint."""
     weights: int
     """Weights of those linear maps."""
+    # On what the pruner could rely.
     damping: float | None
     """Largest share of its mean diagonal that a Hessian was damped by."""
     judged_on: list[int] | None
@@ -51,6 +56,7 @@ class SparsityPart(Part):
 class SparsityCostPart(Part):
     """What was asked of the model before it was pruned."""
 
+    # Of contributions; judging allocations is counted under `choice`.
     coalitions: int
     layer_tokens_asked: int
     not_finite: int
@@ -63,6 +69,7 @@ class SparsityCostPart(Part):
 class SparsityRecord(CheckpointRecord):
     """A whole report of `sparsify`, as `coterie.json` holds it."""
 
+    # What was run, on what.
     command: str = field()
     request: dict[str, Json] = field()
     identity: dict[str, Json] = field()
@@ -71,6 +78,7 @@ class SparsityRecord(CheckpointRecord):
     pruning: TextPart | None
     """What maps were measured on, the calibration's sequences among it; null where none was."""
     held_out: TextPart = field()
+    # What came out, and what it cost.
     sparsity: SparsityPart
     cost: SparsityCostPart
     versions: dict[str, str]

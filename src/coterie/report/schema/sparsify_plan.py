@@ -11,6 +11,7 @@ from coterie.report.schema.part import Part
 class UnitSizePart(Part):
     """What has a sparsity of its own, and how large it is."""
 
+    # Whole layers, or blocks where an allocation gives these their own sparsity.
     unit: str
     weights: int
 
@@ -19,10 +20,12 @@ class UnitSizePart(Part):
 class ContributionsCostPart(Part):
     """What contributions will ask of the model."""
 
+    # Which coalitions.
     how: str
     coalitions: int
     known: int
     """Coalitions that the store has already."""
+    # Work, as if nothing were known and with the store.
     layer_executions: int
     """Layers run on a prefix over all calibration texts, as if nothing were known."""
     layer_tokens_asked: int
@@ -33,6 +36,7 @@ class ContributionsCostPart(Part):
 class SharingCostPart(Part):
     """What sharing the target out will ask beyond contributions."""
 
+    # Most of the cost where allocations are compared.
     what: str
     candidates: float
     """Variants of the whole model judged at most, each weighted with its share of the texts."""
@@ -46,6 +50,7 @@ class SharingCostPart(Part):
 class SparsityPlan(Part):
     """A whole plan, as plain JSON."""
 
+    # What was asked for.
     kind: str
     command: str
     request: dict[str, Json]
@@ -54,16 +59,19 @@ class SparsityPlan(Part):
     pruning: TextPart | None
     """What layers are measured on, where they are."""
     held_out: TextPart
+    # Whether it can be reached at all.
     target: float
     pattern: str | None
     reachable: list[float]
     """Least and most of the target that the bounds of the units allow."""
     units: list[UnitSizePart]
+    # The work, act by act.
     contributions: ContributionsCostPart | None
     sharing: SharingCostPart | None
     pruning_layer_tokens: int
     """Of the texts for pruning on their way through the layers, measured and then pruned."""
     judging_layer_tokens: int
+    # What it takes of the machine.
     memory_bytes: int
     """Weights, and states of the game."""
     pruning_memory_bytes: int

@@ -11,6 +11,7 @@ from coterie.report.schema.search import UtilityPart
 class UtilityReport(Part):
     """A whole report of ``coterie values --utility``."""
 
+    # The mix first: a printer of records can print it as it is.
     record: Record
     """The mix, as any run of `values`."""
     unit: str

@@ -9,6 +9,7 @@ from coterie.report.schema.part import Part
 class PerplexityPart(Part):
     """Held-out loss of one model: nats per token, perplexity and its standard error."""
 
+    # Loss and perplexity say the same; people read either.
     nll: float
     perplexity: float
     error: float | None
@@ -18,6 +19,7 @@ class PerplexityPart(Part):
 class DifferencePart(Part):
     """Change of the held-out loss, nats per token, paired sequence by sequence, over documents."""
 
+    # Paired, so its error is far below that of either loss.
     nll: float
     error: float | None
     documents: int
@@ -27,10 +29,12 @@ class DifferencePart(Part):
 class VerdictPart(Part):
     """What the cut cost on texts that did not choose it."""
 
+    # Full model, then the smaller one.
     before: PerplexityPart
     after: PerplexityPart
     difference: DifferencePart
     ratio: float
+    # How far predictions moved: KL and agreement are with the full model.
     kl: float | None
     top1: float | None
     not_finite: int

@@ -15,6 +15,7 @@ def print_after(part: AfterPart, console: Console | None = None) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
+    # The rows are shared with the model card.
     for row in _rows(part):
         table.add_row(*row)
     title = {"heal": "Healing", "quantize": "Quantization"}[part.what]
@@ -24,6 +25,7 @@ def print_after(part: AfterPart, console: Console | None = None) -> None:
 
 def _rows(part: AfterPart) -> list[tuple[str, str]]:
     rows = []
+    # Learning tells how it learned, quantizing by which scheme.
     if (learning := part.learning) is not None:
         how = f"rank {learning.rank}" if learning.rank else "every weight that is kept"
         rows += [
@@ -46,6 +48,7 @@ def _rows(part: AfterPart) -> list[tuple[str, str]]:
     if part.text is not None:
         rows.append(("from", _text(part.text)))
     rows.append(("held-out", _text(part.held_out)))
+    # A model is only there if it was judged: the full one costs a pass of its own.
     models = [
         ("full model", part.full),
         ("before", part.before),
@@ -71,6 +74,7 @@ def _text(text: TextPart) -> str:
 
 def _cache(cache: CachePart) -> str:
     words = f"predictions in files, {w.size(cache.disk_bytes)}: "
+    # With the whole vocabulary kept the KL is exact.
     if cache.rest is None:
         return f"{words}the whole vocabulary"
     return (

@@ -10,6 +10,7 @@ from coterie.report.schema.bench import SpeedReport, SpeedRow, TimePart
 def print_speed(found: SpeedReport, console: Console | None = None) -> None:
     """Print one table a load."""
     out = console or Console(highlight=False)
+    # Loads in the order they were asked, each with all models.
     loads = dict.fromkeys((row.batch, row.context) for row in found.rows)
     for batch, context in loads:
         out.print(f"\n[bold]batch {batch}, context {context}[/bold]")
@@ -19,6 +20,7 @@ def print_speed(found: SpeedReport, console: Console | None = None) -> None:
         if part.mean is not None:
             error = w.or_dash(part.error)
             out.print(f"{name}: perplexity {part.mean:.3f} ± {error}")
+    # Threads decide more about these numbers than the model does.
     threads = found.machine["threads"]
     out.print(
         f"[dim]{found.dtype} on {found.device}, {threads} threads; medians of "
@@ -35,6 +37,7 @@ def _load_table(rows: list[SpeedRow]) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         extra = row.extra_bytes
+        # Every number of the first model beside those of the others: factors alone mislead.
         table.add_row(
             row.name,
             f"{_time(row.prefill)} ×{row.prefill_speedup:.2f}",

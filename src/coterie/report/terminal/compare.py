@@ -19,6 +19,7 @@ from coterie.report.schema.compare import (
     RowSizePart,
 )
 
+# Neither best nor tied: no mark.
 _MARKS = {(True, False): "best", (False, True): "≈ best"}
 
 
@@ -30,8 +31,10 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
     for removed in removals(found):
         out.print(f"\n[bold]{_title(found, removed)}[/bold]")
         rows = best_first(found, removed)
+        # The full model leads every table, and gaps follow below it.
         there = [found.full, *(row for row in rows if row.gap is None)]
         heads, lines = _heads(found), [_line(found, row) for row in there]
+        # Two tables: one of this width would wrap on most terminals.
         for part in _halves(found):
             table = Table(box=None, padding=(0, 2, 0, 0))
             for place in part:
@@ -41,6 +44,7 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
                 table.add_row(*(cells[place] for place in part))
             out.print(table)
         for row in rows:
+            # A method without an answer says why, under the table.
             if row.gap is not None:
                 out.print(f"{row.title}: no answer: {row.gap}", style="dim", markup=False)
     out.print("\n" + verdict(found), markup=False)
@@ -58,6 +62,7 @@ def markdown(found: Comparison) -> str:
             if row.gap is None:
                 parts.append(_bar(_line(found, row)))
             else:
+                # A bar would end the cell of a Markdown table.
                 told = row.gap.replace("|", "/")
                 parts.append(_bar([row.title, f"none: {told}", *[""] * (len(heads) - 2)]))
     parts += ["\n" + verdict(found), *found.remarks, f"\n`{found.command}`"]
@@ -67,6 +72,7 @@ def markdown(found: Comparison) -> str:
 def as_csv(found: Comparison) -> str:
     """Every row with all its numbers, one line per held-out length."""
     text = io.StringIO()
+    # One line per held-out length: spreadsheets want one number per cell.
     lines = [line for row in [found.full, *found.rows] for line in _flat(found, row)]
     writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
@@ -84,6 +90,7 @@ def best_first(found: Comparison, removed: int) -> list[RowPart]:
     rows = [row for row in found.rows if row.removed == removed]
     return sorted(
         rows,
+        # Gaps have no loss and go last.
         key=lambda row: row.held_out[0].nll.mean if row.held_out else float("inf"),
     )
 
@@ -96,6 +103,7 @@ def verdict(found: Comparison) -> str:
             rows = [row for row in best_first(found, removed) if row.held_out]
             best = [row.title for row in rows if row.held_out[place].best]
             tied = [row.title for row in rows if row.held_out[place].tied]
+            # Where every method failed nobody is best.
             if best:
                 line = f"{removed} removed, length {text.length}: {best[0]} is best"
                 told.append(line + (f"; not told apart: {', '.join(tied)}" if tied else ""))
@@ -130,6 +138,7 @@ def _text(text: TextPart) -> str:
 
 def _halves(found: Comparison) -> list[list[int]]:
     """The columns in two tables that fit a terminal: what a cut is worth, and what it took."""
+    # A column of names, then four for each held-out length.
     n_columns, at = len(_heads(found)), 1 + 4 * len(found.held_out)
     return [list(range(at)), [0, *range(at, n_columns)]]
 
@@ -151,9 +160,11 @@ def _line(found: Comparison, row: RowPart) -> list[str]:
     line += [
         w.or_dash(row.calibration, "{:.4f}"),
         row.layers,
+        # Answers that differ over seeds say how steady a method is; the full model has one.
         f"{row.answers}/{row.seeds}" if row.removed else "",
     ]
     cost, size = row.cost, row.size
+    # The full model was not searched for.
     if cost is None:
         line += [""] * 4
     else:
@@ -171,6 +182,7 @@ def _judged(row: RowPart, part: JudgedPart) -> list[str]:
     return [
         f"{part.perplexity.mean:.3f} ± {w.or_dash(part.perplexity.error)}",
         "" if whole else _mean(part.against_full, "{:+.4f}"),
+        # The best row has no difference to itself.
         "" if whole or part.best else _mean(part.against_best, "{:+.4f}"),
         "" if whole else _MARKS.get((part.best, part.tied), ""),
     ]
@@ -194,6 +206,7 @@ def _bar(parts: Sequence[str]) -> str:
 
 def _flat(found: Comparison, row: RowPart) -> list[dict[str, str | int | float | None]]:
     """One flat record per held-out length; a gap has one, without numbers."""
+    # A gap keeps its line, so that it shows in a spreadsheet too.
     parts: list[JudgedPart | None] = [*row.held_out] or [None]
     return [_flat_line(found, row, part) for part in parts]
 
@@ -216,12 +229,14 @@ def _flat_line(
         "calibration_nll": row.calibration,
         "length": None if part is None else part.length,
     }
+    # Empty cells where there is no number: never a zero.
     for name in ("nll", "perplexity", "against_full", "against_best"):
         mean: MeanPart | None = None if part is None else getattr(part, name)
         line[name] = None if mean is None else mean.mean
         line[f"{name}_error"] = None if mean is None else mean.error
     line["best"] = None if part is None else part.best
     line["not_finite"] = None if part is None else part.not_finite
+    # Names of the fields are the columns: a new field needs no line here.
     for part_of, kind in ((row.cost, RowCostPart), (row.size, RowSizePart)):
         for field in fields(kind):
             line[field.name] = None if part_of is None else getattr(part_of, field.name)

@@ -11,12 +11,14 @@ def print_judgement(found: Judgement, console: Console | None = None) -> None:
     """Print one column a model, one row a measure."""
     out = console or Console(highlight=False)
     models = found.models
+    # One column a model, one row a measure: models are compared across.
     table = Table(box=None, padding=(0, 3, 0, 0))
     table.add_column("")
     for model in models:
         table.add_column(model.name, justify="right")
     table.add_row("parameters", *(w.count(model.parameters) for model in models))
     table.add_row("weights on disk", *(w.size(model.bytes) for model in models))
+    # All models were asked the same texts and tasks, so the first one's give the rows.
     for place, text in enumerate(models[0].perplexity):
         label = f"perplexity, {text.text}"
         table.add_row(label, *(_perplexity(model.perplexity[place]) for model in models))
@@ -38,6 +40,7 @@ def _perplexity(row: PerplexityRow) -> str:
 
 
 def _task(row: TaskRow) -> str:
+    # Accuracies in per cent; a metric such as perplexity as it is.
     times = 100 if row.chance is not None or row.metric.startswith("acc") else 1
     lines = [_score(row.score, times) + (" at chance" if row.at_chance else "")]
     if row.difference is not None:
@@ -49,6 +52,7 @@ def _score(part: EstimatePart | None, times: float = 1) -> str:
     if part is None or part.mean is None:
         return "–"
     error = None if part.error is None else times * part.error
+    # One decimal in per cent is about what the standard errors allow.
     pattern = "{:.1f}" if times == 100 else "{:.3f}"
     return f"{pattern.format(times * part.mean)} ± {w.or_dash(error, pattern)}"
 
@@ -70,6 +74,7 @@ def _notes(found: Judgement) -> list[str]:
         for row in first.perplexity
     ]
     if first.tasks:
+        # Tasks may have fewer items than asked for.
         items = sorted({row.items for row in first.tasks})
         told = f"{items[0]}" if len(items) == 1 else f"{items[0]} to {items[-1]}"
         lines.append(
@@ -77,6 +82,7 @@ def _notes(found: Judgement) -> list[str]:
             f"{first.tasks[0].provenance.get('shots')} shots, lm-eval "
             f"{first.tasks[0].provenance.get('lm_eval')}"
         )
+    # Said only where it happened: each of these changes how a score is read.
     cut = sum(row.truncated for model in found.models for row in model.tasks)
     if cut:
         lines.append(f"{cut} contexts were longer than a model reads and lost their beginning")
@@ -86,6 +92,7 @@ def _notes(found: Judgement) -> list[str]:
     if any(row.at_chance for model in found.models for row in model.tasks):
         lines.append("at chance: within two standard errors of guessing, so it tells nothing")
     paired = f"; below, the paired difference to {first.name}" if len(found.models) > 1 else ""
+    # Tokens differ where tokenizers do, and so does every loss per token.
     unpaired = any(row.difference is None for model in found.models[1:] for row in model.perplexity)
     if unpaired:
         lines.append("tokenizers differ: losses per token are not comparable and are not paired")

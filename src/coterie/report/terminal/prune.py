@@ -18,15 +18,18 @@ _BAR = 24
 def print_record(record: Record, console: Console | None = None) -> None:
     """Print what the record holds: plan, contributions, cut, verdict, cost."""
     out = console or Console(highlight=False)
+    # A plan has nothing else to print.
     if record.kind == "plan":
         return _plan(record, out)
     _model(record, out)
     if (found := record.contributions) is not None:
         _contributions(record, found, out)
+    # A search that observed little has finalists and no contributions.
     elif record.choice is not None:
         out.print("\n[dim]Too little was observed to tell what each player contributes.[/dim]")
     if (fidelity := record.fidelity) is not None:
         _fidelity(record, fidelity, out)
+    # The choice between finalists, and what else a search can tell.
     print_search(record, out)
     if record.kind == "prune":
         _verdict(record, out)
@@ -49,6 +52,7 @@ def _model(record: Record, out: Console) -> None:
     made_of = f"{model.architecture}, {model.players} {_units(record)}"
     rows = [
         ("model", f"{model.name} ({made_of})"),
+        # The commit where there is one; a local folder is known by its weights.
         ("weights", w.short_hash(model.revision or model.fingerprint)),
         ("search in", f"{search.dtype} on {search.device} ({search.dtype_reason})"),
         ("engine", search.mode),
@@ -56,6 +60,7 @@ def _model(record: Record, out: Console) -> None:
     ]
     if record.held_out is not None:
         rows.append(("held-out", _text(record.held_out)))
+    # A locked player is told with its reason: users ask why it stayed.
     rows += [(f"{p.named(label)} locked", why) for label, why in model.locked.items()]
     _pairs(rows, out, "Model and texts")
 
@@ -75,6 +80,7 @@ def _text(text: TextPart) -> str:
 def _contributions(record: Record, found: ContributionsPart, out: Console) -> None:
     removed = set(record.cut.removed) if record.cut is not None else set()
     values = [layer.value for layer in found.layers if layer.value is not None]
+    # Bars are as long as the largest contribution, whatever its sign.
     top = max((abs(value) for value in values), default=0.0) or 1.0
     table = Table(box=None, padding=(0, 2, 0, 0))
     unit = p.unit(record.model.player_kind)
@@ -85,6 +91,7 @@ def _contributions(record: Record, found: ContributionsPart, out: Console) -> No
         if value is None:
             table.add_row(layer.player, "locked", "–", "–", "")
             continue
+        # A negative contribution is drawn lighter: the model is better off without.
         bar = ("█" if value >= 0 else "░") * round(_BAR * abs(value) / top)
         gone = player in removed
         table.add_row(
@@ -104,6 +111,7 @@ def _fidelity(record: Record, fidelity: FidelityPart, out: Console) -> None:
     units = _units(record)
     rows += [(f"{size} {units} kept", _faith(part)) for size, part in fidelity.by_size.items()]
     requested = fidelity.requested
+    # Drawn for this: no stratum had the requested size.
     if requested is not None and str(fidelity.requested_size) not in fidelity.by_size:
         rows.append(
             (f"{fidelity.requested_size} {units} kept", f"{_faith(requested)}, drawn for this")
@@ -123,6 +131,7 @@ def _verdict(record: Record, out: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("", "before", "after", "change"):
         table.add_column(name, justify="left" if not name else "right")
+    # Perplexity, loss and size, in the order people ask for them.
     before, after, change = verdict.before, verdict.after, verdict.difference
     table.add_row(
         "held-out perplexity",
@@ -136,6 +145,7 @@ def _verdict(record: Record, out: Console) -> None:
         f"{after.nll:.4f}",
         f"{change.nll:+.4f} ± {w.or_dash(change.error, '{:.4f}')} (paired)",
     )
+    # Counts and bytes share one line of code; only their units differ.
     for name, old, new, pattern in (
         ("parameters", size.parameters_before, size.parameters_after, w.count),
         ("bytes on disk", size.bytes_before, size.bytes_after, w.size),
@@ -147,6 +157,7 @@ def _verdict(record: Record, out: Console) -> None:
         ("cut", p.players(cut.removed_labels)),
         ("kept", p.players(cut.kept_labels)),
     ]
+    # A closest call exists only where players were ranked.
     found, call = record.contributions, cut.closest
     if found is not None and call is not None:
         rows.append(("closest call", _closest(found, call)))
@@ -161,6 +172,7 @@ def _verdict(record: Record, out: Console) -> None:
 def _closest(found: ContributionsPart, call: ClosestPart) -> str:
     kept, gone = (p.named(found.layers[player].player) for player in (call.kept, call.removed))
     told = f"{kept} kept, {gone} cut: they differ by {call.difference:.4f} ± {call.error:.4f}"
+    # Within two standard errors the order of the two may be chance.
     if call.difference < 2 * call.error:
         told += ", which does not tell them apart; a larger --budget might"
     return told
@@ -173,6 +185,7 @@ def _budget(record: Record, out: Console) -> None:
         ("layer-tokens asked", w.count(spent.layer_tokens_asked)),
         ("layer-tokens executed", w.count(spent.layer_tokens_executed)),
         ("head-tokens", w.count(spent.head_tokens)),
+        # Seconds by what they were spent on.
         ("time", ", ".join(f"{k} {w.seconds(v)}" for k, v in spent.seconds.items())),
     ]
     if spent.not_finite:
@@ -186,6 +199,7 @@ def _budget(record: Record, out: Console) -> None:
 
 def streamed(stream: StreamPart) -> list[tuple[str, str]]:
     """What was read from disk, and what was checked before it was believed."""
+    # Reading that computing hid costs no time.
     hidden = 1 - stream.seconds_waiting / max(stream.seconds_reading, 1e-9)
     told = f"{w.size(stream.bytes_read)} in {stream.passes:,} passes over the layers, "
     told += f"{w.size(stream.bytes_per_coalition)} per coalition; {max(0.0, hidden):.0%} hidden"
@@ -197,6 +211,7 @@ def streamed(stream: StreamPart) -> list[tuple[str, str]]:
 
 def _plan(record: Record, out: Console) -> None:
     plan = known(record.plan)
+    # Rows that only some plans have.
     answers, streamed = [], []
     if plan.answers is not None:
         answers.append(("answers to tasks", f"{plan.answers:,} by every coalition"))
@@ -220,6 +235,7 @@ def _plan(record: Record, out: Console) -> None:
     )
     if plan.stages:
         rows = [(stage.what, _stage(stage)) for stage in plan.stages]
+        # Beside the cut: repair, healing, quantizing, in the order they run.
         _pairs(rows, out, "Beside the cut, in order")
 
 

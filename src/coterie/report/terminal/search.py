@@ -19,6 +19,7 @@ def print_search(record: Record, out: Console) -> None:
     """Print those of the parts that the record has."""
     if record.choice is not None:
         _choice(record.choice, record, out)
+    # A target tells what was asked, allowed and reached.
     if record.target is not None:
         _target(record.target, out)
     if record.stability is not None:
@@ -28,12 +29,15 @@ def print_search(record: Record, out: Console) -> None:
 
 
 def _choice(choice: ChoicePart, record: Record, out: Console) -> None:
+    # Without a cut the whole front is printed.
     cut = record.cut.removed if record.cut is not None else None
     where = f"{choice.sequences} sequences of {choice.documents} documents, the "
     where += "calibration and second texts" if choice.second else "calibration texts alone"
+    # A mix decided on its own items; the texts above were not asked.
     if choice.unit is not None:
         where = f"the {choice.sequences} items and sequences that the search asked about"
     here = [one for one in choice.sizes if cut is None or one.removed == cut]
+    # One size: its finalists. Several: the winner of each.
     if len(here) == 1:
         _finalists(here[0], choice.unit or NATS, out)
     else:
@@ -73,6 +77,7 @@ def _front(sizes: list[SizeChoicePart], unit: str, out: Console) -> None:
 
 def _target(target: TargetPart, out: Console) -> None:
     before, most, after = (
+        # Seconds are small and counts are large: each in its own form.
         f"{amount:.4g}" if target.unit == "seconds" else w.count(amount)
         for amount in (target.before, target.most, target.after)
     )
@@ -83,6 +88,7 @@ def _target(target: TargetPart, out: Console) -> None:
 def _stability(found: StabilityPart, out: Console) -> None:
     table = _table("between", "runs", "ranks, Spearman", "cut sets, Jaccard")
     for part in found.overlaps:
+        # Contributions may have no rank correlation, where all are equal.
         ranks = [rank for rank in part.ranks if rank is not None]
         table.add_row(part.over, str(part.runs), _spread(ranks), _spread(part.cuts))
     out.print(f"\n[bold]Stability of cutting {found.removed} by {found.method}[/bold]")
@@ -96,6 +102,7 @@ def _spread(numbers: list[float]) -> str:
 
 def _interactions(found: InteractionsPart, out: Console) -> None:
     def clear(pair_value: float | None, error: float | None) -> float:
+        # Distance from nothing in standard errors; an unknown error makes it unclear.
         return abs(pair_value or 0.0) / (error or float("inf"))
 
     pairs = sorted(found.pairs, key=lambda pair: -clear(pair.value, pair.error_sampling))
@@ -117,5 +124,6 @@ def _interactions(found: InteractionsPart, out: Console) -> None:
 def _table(*names: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for number, name in enumerate(names):
+        # Words to the left, numbers to the right.
         table.add_column(name, justify="left" if number in (0, len(names) - 1) else "right")
     return table

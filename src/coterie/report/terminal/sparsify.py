@@ -35,9 +35,11 @@ def print_sparsity(record: SparsityRecord, console: Console | None = None) -> No
     if sparse.contributions:
         out.print(f"[dim]{sparse.contributions}[/dim]")
     table = Table(box=None, padding=(0, 2, 0, 0))
+    # The last column holds bars and has no name.
     for name in ("unit", "contribution", "asked", "realised", ""):
         table.add_column(name, justify="left" if not name else "right")
     for unit in sparse.units:
+        # A cut unit is wholly zero: a full bar would look like a sparse one.
         bar = "[red]cut[/red]" if unit.cut else "█" * round(_BAR * unit.realised)
         table.add_row(
             unit.unit,
@@ -54,6 +56,7 @@ def print_sparsity(record: SparsityRecord, console: Console | None = None) -> No
         f"{w.count(spent.layer_tokens_asked)} layer-tokens asked; "
         + ", ".join(f"{k} {w.seconds(v)}" for k, v in spent.seconds.items())
     )
+    # Only where weights were read from disk.
     if (stream := record.streaming) is not None:
         for what, told in streamed(stream):
             out.print(f"{what}: {told}")
@@ -76,6 +79,7 @@ def _verdict(record: SparsityRecord, out: Console) -> None:
         f"zeros {sparse.zeros:,} of {sparse.weights:,} weights in linear maps; asked "
         f"{sparse.asked:.6f}, realised {sparse.realised:.6f}"
     )
+    # Only Hessians are damped; other pruners have none.
     if sparse.damping is not None:
         out.print(f"Hessians damped by up to {sparse.damping:g} of their mean diagonal")
     if (pruning := record.pruning) is not None and sparse.judged_on is not None:
@@ -86,12 +90,14 @@ def _verdict(record: SparsityRecord, out: Console) -> None:
 
 def _inputs(sparse: SparsityPart) -> str:
     """On how many inputs maps were judged, and which of them on none."""
+    # Weights alone: said, so that nobody looks for a text.
     if sparse.judged_on is None:
         return f"{sparse.pruner} looks at weights alone: no text was read for pruning"
     fewest, most = sparse.judged_on
     rows = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
     told = f"maps were judged on {rows} calibration inputs each"
     if unseen := sparse.unseen:
+        # A few names; the record has them all.
         named = ", ".join(unseen[:NAMED]) + (", …" if len(unseen) > NAMED else "")
         told += (
             f"; none reached {len(unseen)} of them, in which weights alone decided ({named}): "

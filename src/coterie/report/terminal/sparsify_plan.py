@@ -12,6 +12,7 @@ def print_sparsity_plan(plan: SparsityPlan, console: Console | None = None) -> N
     """Print what would be done, part by part."""
     out = console or Console(highlight=False)
     model = plan.model
+    # A pattern such as 2:4 fixes the share by itself.
     asked = plan.pattern or format(plan.target, ".0%")
     out.print(f"\n[bold]{model.name}[/bold] ({model.architecture}), {asked} sparse")
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -24,6 +25,7 @@ def print_sparsity_plan(plan: SparsityPlan, console: Console | None = None) -> N
 
 
 def _rows(plan: SparsityPlan) -> list[tuple[str, str]]:
+    # Bounds of the units may forbid the target: said first.
     least, most = plan.reachable
     rows = [("reachable", f"{least:g} to {most:g} of all weights in linear maps")]
     rows += [("units", _sizes(plan.units))]
@@ -37,6 +39,7 @@ def _rows(plan: SparsityPlan) -> list[tuple[str, str]]:
             ("  layer-tokens asked", w.count(game.layer_tokens_asked)),
             ("  layer-tokens to run", w.count(game.layer_tokens_executed)),
         ]
+    # Comparing allocations asks the model too.
     if (sharing := plan.sharing) is not None:
         asked = sharing.layer_tokens + sharing.measuring_layer_tokens
         told = f"{sharing.what}, {w.count(asked)} layer-tokens asked"
@@ -57,6 +60,7 @@ def _rows(plan: SparsityPlan) -> list[tuple[str, str]]:
 
 def _pruning(plan: SparsityPlan) -> str:
     told = f"{w.count(plan.pruning_layer_tokens)} layer-tokens"
+    # Nothing is measured where a pruner looks at weights alone.
     if (texts := plan.pruning) is None:
         return told
     return f"{told}, on {texts.sequences:,} × {texts.length} tokens of calibration text"
@@ -64,6 +68,7 @@ def _pruning(plan: SparsityPlan) -> str:
 
 def _sizes(units: list[UnitSizePart]) -> str:
     """Unit sizes, equal ones together: `0-7: 1.05 M each`."""
+    # Equal layers are told together: a model of eighty would fill the screen.
     by_size: dict[int, list[str]] = {}
     for unit in units:
         by_size.setdefault(unit.weights, []).append(unit.unit)

@@ -28,6 +28,7 @@ def print_mixed(record: Record, console: Console | None = None) -> None:
 
 
 def _print_parts(parts: list[UtilityPart], unit: str, record: Record, out: Console) -> None:
+    # Columns only if every utility has contributions: half a table misleads.
     columns = [one for part in parts if (one := part.contributions) is not None]
     if len(columns) == len(parts):
         table = Table(box=None, padding=(0, 3, 0, 0))
@@ -37,6 +38,7 @@ def _print_parts(parts: list[UtilityPart], unit: str, record: Record, out: Conso
         for layers in zip(*(one.layers for one in columns), strict=True):
             cells = []
             for layer in layers:
+                # Both errors exist; the one over items and texts is the larger here.
                 value, error = layer.value, layer.error_texts
                 shown = w.or_dash(value, "{:+.2f}")
                 cells.append(shown if value is None else f"{shown} ± {w.or_dash(error, '{:.2f}')}")
@@ -45,6 +47,7 @@ def _print_parts(parts: list[UtilityPart], unit: str, record: Record, out: Conso
         out.print(f"[dim]1 is {unit}; ± one standard error over items or texts[/dim]")
         out.print(table)
     for part in parts:
+        # Cut models only where something was cut.
         cut = f", cut model {part.cut:.4f}" if part.cut is not None else ""
         out.print(
             f"[dim]{part.name}: {part.measure}, weight {part.weight:.2f}, "

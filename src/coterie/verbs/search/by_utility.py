@@ -68,10 +68,15 @@ def chosen_by_mix(
     keeps = [size_asked(request, workspace.stack.n_players, workspace.locked) or 0]
     if target is not None:
         keeps = target.keeps(workspace.locked, kind)
+    # One size, or equal costs: any coalition of that size meets the target.
     allowed = None if target is None or len(keeps) == 1 else target.allowed
     mix = mixed(workspace, tasks, progress)
+    # The table of methods says which of the two ways a method goes.
     by = _by_ranking if SEARCH_METHODS[request.method].ranks else _by_search
-    coalition, record, parts = by(workspace, mix, keeps, allowed, output, progress)
+    coalition, record, parts = by(
+        workspace, mix, keeps=keeps, allowed=allowed, output=output, progress=progress
+    )
+    # What the cut model scores alone, on the items that chose it; it is known to the store by now.
     after = [
         scaled.part.scores(observe_all(scaled.part.game, coalition[None])) for scaled in mix.parts
     ]
@@ -94,6 +99,7 @@ def _by_ranking(
 ) -> tuple[Coalition, Record, list[UtilityPart]]:
     """The paper's way: a study, and a cut of those who contribute least to the mix."""
     study = study_of(workspace, mix.game, progress)
+    # The first size, largest first, whose lowest contributors may all go together.
     coalition = next(
         one for one in map(study.keep, keeps) if allowed is None or allowed(one[None])[0]
     )
@@ -115,11 +121,13 @@ def _by_search(
     """Any search on the mix, and what players contribute near what it found."""
     found = _search(workspace, mix, keeps, allowed, progress)
     coalition = found.best.winner.coalition
+    # The search's own coalitions are read again; the model is not asked.
     progress.say("estimating contributions around what was chosen")
     near = _around(workspace, found, mix.game)
     record = chosen_record("prune", workspace, found, output, near)
     record.choice = replace(known(record.choice), unit=f"loss of utility; 1 is {UNIT}")
     record.cut = cut_part(coalition, None, workspace.request.player_kind())
+    # Each part as a game of its own, so that one utility's contributions mix with no other's.
     kind, parts = workspace.request.player_kind(), []
     for scaled in mix.parts:
         alone, part = _around(workspace, found, MixedGame([scaled])), None
@@ -140,6 +148,7 @@ def _search(
     request, game, began = workspace.request, mix.game, time.monotonic()
     search = replace(Search.of(request, keeps), allowed=allowed)
     method, task = SEARCH_METHODS[request.method], _task(workspace, mix, keeps)
+    # Every term of the total is an upper bound: the display may end early, never run over.
     total = method.most(task) * max(task.keeps) * game.n_sequences
 
     def tell(done: int) -> None:
@@ -152,6 +161,7 @@ def _search(
         found = method.play(ledger, replace(task, budget=method.most(task)))
     except OutOfTime:
         out_of_time = True
+    # The mix has no finalists' texts of its own: the same items decide.
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
     finalists = admitted(ledger, search, found.answers)
     decisions = decide(ledger, finalists, game.clusters)
@@ -179,6 +189,7 @@ def _asked(ledger: Ledger, locked: Indices) -> Coalitions:
     """Every distinct coalition asked: the search's, and those the utilities were weighed by."""
     grand = np.ones((1, ledger.n_players), dtype=bool)
     weighed = absences(ledger.n_players, locked=locked)
+    # The full model is what every loss of utility is measured from.
     ledger.losses(grand)
     return np.unique(np.concatenate([grand, weighed, ledger.seen()[0]]), axis=0)
 
@@ -188,6 +199,7 @@ def _around(
 ) -> LocalContributions | None:
     """What players contribute to some utilities near what was chosen; nothing more is asked."""
     ledger = Ledger(game, floor=np.inf)
+    # Asking a stored game again costs nothing, and fills the ledger of this part alone.
     ledger.losses(found.ledger.known()[0])
     locked = np.array(workspace.locked, dtype=np.intp)
     return around(
@@ -203,6 +215,7 @@ def _task(workspace: Workspace, mix: Mix, keeps: Sequence[int]) -> SearchTask:
     """The task of a method on a mix; its parts are asked as a whole: races would save nothing."""
     request = workspace.request
     keeps = tuple(sorted(set(keeps), reverse=True))
+    # Largest first, as `decide` returns its decisions.
     task = task_of(request, mix.game.n_players, workspace.locked, keeps)
     return replace(task, judge=in_full)
 
@@ -222,6 +235,7 @@ def planned(
     """
     request, games = workspace.request, [game_of_task(workspace, *one) for one in tasks.items()]
     seconds, answers = 0.0, 0
+    # The full model stands for the slowest coalition: a cut one answers faster.
     grand = np.ones((1, workspace.stack.n_players), dtype=bool)
     for game in games:
         began = time.perf_counter()
@@ -235,12 +249,14 @@ def planned(
     method = SEARCH_METHODS[request.method]
     if not method.ranks:
         distinct = method.most(task_of(request, len(grand[0]), workspace.locked, (keep,)))
+    # Layer-tokens grow with coalitions, and only where a part is about text.
     text = distinct / part.distinct if texts else 0.0
     return replace(
         part,
         distinct=distinct,
         known=len(set.intersection(*stored)),
         layer_executions=int(part.layer_executions * text),
+        # A coalition is known only if every part of the mix has it.
         layer_tokens_asked=int(part.layer_tokens_asked * text),
         layer_tokens_executed=int(part.layer_tokens_executed * text),
         head_tokens=int(part.head_tokens * text),

@@ -31,6 +31,7 @@ Allowed = Callable[[Coalitions], NDArray[np.bool_]]
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
+    # Eager and frozen: the verbs read one result in several places.
     """What a method found on a model, how its finalists stand, and what it asked."""
 
     decisions: list[Decision]
@@ -63,6 +64,7 @@ class SearchResult:
 
     def keep(self, size: int) -> Coalition:
         """The coalition chosen at this size."""
+        # Sizes are few, so a scan does.
         for decision in self.decisions:
             if int(decision.winner.coalition.sum()) == size:
                 return decision.winner.coalition
@@ -120,20 +122,24 @@ def choose(workspace: Workspace, search: Search, progress: Progress) -> SearchRe
             allowed was found.
     """
     method = SEARCH_METHODS[search.method]
+    # Act one: what is asked, within which bounds.
     began, played = time.monotonic(), workspace.calibration
     known = played.known_coalitions()
     task = _task(workspace, search, progress)
     clock = _clock(played, task, method, progress)
     ledger = Ledger(clock, floor=floor_nll(played.engine.vocabulary))
     found, out_of_time = Finalists(), False
+    # Act two: the method plays. Out of time, what the ledger holds still answers.
     try:
         found = method.play(ledger, task)
     except OutOfTime:
         out_of_time = True
+    # A ranking is finished here: it needs no second texts and has no finalists.
     if found.study is not None:
         studied = paper_study(workspace, found.study, known)
-        return _ranked(search.method, played, ledger, found, studied, began)
+        return _ranked(search.method, played, ledger, found, studied=studied, began=began)
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
+    # Act three: the finalists are decided on texts that did not find them.
     finalists = admitted(ledger, search, found.answers)
     progress.say("deciding between the finalists on more text")
     decided = _decided(workspace, ledger, finalists)
@@ -154,6 +160,7 @@ def _decided(workspace: Workspace, ledger: Ledger, finalists: list[Answer]) -> S
     """The finalists decided on the calibration texts and the second ones together."""
     played, second = workspace.calibration, workspace.second()
     game: Game = played.game if second is None else ConcatenatedGame(played.game, second.game)
+    # The same floor as the search, so that a breakdown is worth the same in both.
     union, documents = Ledger(game, floor=ledger.floor), _documents(played, second)
     decisions = decide(union, finalists, documents)
     # The full model is asked last: what the choice costs is measured against it.
@@ -193,6 +200,7 @@ def _task(workspace: Workspace, search: Search, progress: Progress) -> SearchTas
 
 def _limit(workspace: Workspace, search: Search, keeps: Sequence[int]) -> float:
     """Layer-sequences that the search itself may ask, those of the decision set aside."""
+    # Explicit bounds first; a budget counts coalitions, so layer-sequences are left unbounded.
     if search.most_layer_tokens is not None:
         whole = search.most_layer_tokens / workspace.calibration.texts.length
     elif search.budget is not None:
@@ -201,6 +209,7 @@ def _limit(workspace: Workspace, search: Search, keeps: Sequence[int]) -> float:
         whole = tenth_of_paper(workspace.stack.n_players, tuple(workspace.locked))
     second = workspace.prepared.second
     n_second = 0 if second is None else second.n_sequences
+    # Finalists are read on the second texts too, and that is part of what was promised.
     return max(0.0, whole - FINALISTS * sum(keeps) * n_second)
 
 
@@ -208,8 +217,10 @@ def _clock(
     played: TextGame, task: SearchTask, method: SearchMethod, progress: Progress
 ) -> TimedGame:
     """The game within the task's seconds, unless the method keeps to them by itself."""
+    # The paper's design is fixed beforehand: stopped halfway it would estimate nothing.
     if method.keeps_time:
         return TimedGame(played.game, tell=lambda _: None)
+    # Each term of the total is an upper bound: the display may end early, never run over.
     most = (task.budget or MOST_COALITIONS) * max(task.keeps) * played.texts.n_sequences
     total = int(min(task.most_layer_sequences, most))
 
@@ -229,6 +240,7 @@ def admitted(ledger: Ledger, search: Search, finalists: Sequence[Answer]) -> lis
     """
     may_win = search.allowed
     found = [f for f in finalists if may_win is None or may_win(f.coalition[None])[0]]
+    # Where the method gave no answer of a size, the best coalition it came across stands in.
     for keep in sorted(set(search.keeps), reverse=True):
         coalitions, values = ledger.known(keep)
         if may_win is not None and len(coalitions):
@@ -238,6 +250,7 @@ def admitted(ledger: Ledger, search: Search, finalists: Sequence[Answer]) -> lis
         if len(coalitions) and (missing or may_win is not None):
             best = int(values.argmax())
             found.append(Answer(search.method, coalitions[best], float(values[best])))
+        # Two causes, two ways out: the time was too short, or locks leave no run of neighbours.
         elif missing and may_win is None and not finalists:
             raise UserError(
                 f"--time {search.seconds:g}s ended before a coalition of {keep} was known: give"
@@ -271,6 +284,7 @@ def _ranked(
         ledger=ledger,
         union=ledger,
         documents=documents,
+        # A ranking never looks at second texts: there is one answer per size.
         second=None,
         layer_tokens_asked=studied.budget.layer_tokens_asked,
         asked=study.asked[distinct(study.asked)[0]],
@@ -287,6 +301,7 @@ def _documents(played: TextGame, second: TextGame | None) -> Indices:
     first = played.texts.documents
     if second is None:
         return first
+    # Numbers of the second's documents follow the first's, so that no two share one.
     return np.concatenate([first, second.texts.documents + len(played.texts.document_names)])
 
 

@@ -80,13 +80,16 @@ def around(
     coalitions, n_players = sample.coalitions, found.ledger.n_players
     if len(coalitions) <= n_players:
         return None
+    # A stream of its own: the search's draws do not change if this is left out.
     rng = np.random.default_rng([seed, 5])
     chosen = np.array([decision.winner.coalition for decision in found.decisions])
+    # Fidelity is compared where the deepest cut lies: errors grow with what is missing.
     size = int(chosen.sum(axis=1).min())
     surrogate, fidelities = most_faithful(
         (Process(), Pairwise()), coalitions, sample.targets, size=size, rng=rng
     )
     fits = refit(sample, surrogate, replicates=REPLICATES, rng=rng)
+    # The chosen coalition alone would give one number a player, with no spread.
     swaps = [neighbours(one, locked=locked) for one in chosen]
     base = np.unique(np.concatenate([chosen, *swaps]), axis=0)
     fidelity = next(one for one in fidelities if one.surrogate == surrogate.name)
@@ -98,6 +101,7 @@ def _mean_gains(fits: Refits, base: Coalitions, locked: Indices) -> Estimate:
 
     def of(predictor: Predictor) -> Vector:
         gains = predictor.marginals(base).mean(axis=0)
+        # A locked player was never absent, so nothing is known of it.
         gains[locked] = np.nan
         return gains
 
@@ -110,6 +114,7 @@ def _mean_gains(fits: Refits, base: Coalitions, locked: Indices) -> Estimate:
     )
     if texts is None:
         return estimate
+    # Degrees of freedom: fewer documents than refits limit what an error over texts is worth.
     freedom = float(max(1, min(fits.n_documents, REPLICATES) - 1))
     return replace(estimate, error_texts=texts, freedom_texts=freedom)
 
@@ -124,9 +129,11 @@ def _learnable(ledger: Ledger, documents: Indices, formula: Formula) -> Sample:
     seen = ~np.isnan(losses)
     enough = seen.sum(axis=1) >= min(LEAST_TEXTS, ledger.n_sequences)
     coalitions, losses, seen = coalitions[enough], losses[enough], seen[enough]
+    # The mean over coalitions seen in full: what is typical of each text.
     usual = losses[seen.all(axis=1)].mean(axis=0)
     differ = np.where(seen, losses - usual, 0.0).sum(axis=1) / seen.sum(axis=1)
     losses = np.where(seen, losses, usual + differ[:, None])
+    # Good coalitions only: the surface far from the choice is another one.
     best = np.argsort(losses.mean(axis=1), kind="stable")[:ROWS]
     coalitions, losses = coalitions[best], losses[best]
     held = sizes(coalitions)

@@ -32,6 +32,7 @@ def search(workspace: Workspace, keep: int | None, progress: Progress) -> PaperS
     played = workspace.calibration
     known = played.known_coalitions()
     keeps = () if keep is None else (keep,)
+    # Known coalitions are counted before the study runs: afterwards all are known.
     asked = task_of(workspace.request, workspace.stack.n_players, workspace.locked, keeps)
     task = replace(
         asked,
@@ -51,8 +52,10 @@ def paper_study(workspace: Workspace, study: Study, known: set[str]) -> PaperStu
         known: Coalitions the store knew on every text before, in their text form.
     """
     played = workspace.calibration
+    # A design may draw a coalition twice; its cost is counted once.
     asked = np.unique(study.asked, axis=0)
     work = plan(asked, played.texts.n_sequences, played.texts.length)
+    # Executed is what the engine ran here, after the store's answers.
     spent = played.engine.spent
     budget = BudgetPart(
         distinct=len(asked),

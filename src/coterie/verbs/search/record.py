@@ -34,6 +34,7 @@ def searched_record(
     """
     study = searched.study
     record = opening_record(kind, workspace, study, output)
+    # Kept beside the contributions: a reader sees how much each size was observed.
     record.strata = [
         StratumPart(size=s.size, coalitions=len(s.coalitions), population=s.population)
         for s in study.strata
@@ -67,11 +68,13 @@ def chosen_record(
         output: Folder of the checkpoint, where one is written.
         near: Contributions estimated from the coalitions that the search asked for.
     """
+    # The paper's method has a record of its own kind, whichever way it was played.
     if found.searched is not None:
         return searched_record(kind, workspace, found.searched, output)
     record = opening_record(kind, workspace, None, output)
     record.search = replace(record.search, method=found.method, utility="log-loss")
     player_kind = workspace.request.player_kind()
+    # Left null where too little was observed: absent would mean "not asked".
     record.contributions, record.fidelity = None, None
     if near is not None:
         record.search = replace(record.search, surrogate=near.fidelity.surrogate)
@@ -81,6 +84,7 @@ def chosen_record(
         size = min(int(d.winner.coalition.sum()) for d in found.decisions)
         record.fidelity = fidelity_part(near.fidelity, size, near.fidelity.by_size.get(size))
     record.choice = choice_part(found, player_kind)
+    # The decision ran on the second texts' engine as well.
     spent = [workspace.calibration.engine.spent]
     spent += [] if found.second is None else [found.second.engine.spent]
     record.budget = BudgetPart(
@@ -105,6 +109,7 @@ def with_running(record: Record, workspace: Workspace) -> Record:
 
 def choice_part(found: SearchResult, kind: Kind) -> ChoicePart:
     """Every size's winner and finalists, with paired standings and excess over the full model."""
+    # Excess is measured against the full model on the very same texts.
     grand = np.ones((1, found.union.n_players), dtype=bool)
     full = found.union.losses(grand)[0]
     sizes = []
@@ -115,6 +120,7 @@ def choice_part(found: SearchResult, kind: Kind) -> ChoicePart:
         excess, error = clustered_mean(losses - full, found.documents)
         removed = np.flatnonzero(~winner.coalition).tolist()
         stand = []
+        # Standings follow the order of the finalists, size by size.
         for standing in decision.standings:
             gone = np.flatnonzero(~next(finalists).coalition).tolist()
             stand.append(
@@ -141,6 +147,7 @@ def choice_part(found: SearchResult, kind: Kind) -> ChoicePart:
         )
     return ChoicePart(
         sequences=found.union.n_sequences,
+        # Documents, not sequences: errors are taken over them.
         documents=len(np.unique(found.documents)),
         second=None if found.second is None else text_part(found.second.texts),
         sizes=sizes,

@@ -15,6 +15,7 @@ from coterie.players import unit
 from coterie.report.schema.search import TargetPart
 from coterie.verbs.shared.workspace import Workspace
 
+# A median: a pass that something else on the machine slowed down does not count.
 _PASSES = 5
 """Forward passes timed after one that is not; the median of each player counts."""
 
@@ -39,6 +40,7 @@ class Target:
 
     def allowed(self, coalitions: Coalitions) -> NDArray[np.bool_]:
         """Which coalitions meet the target."""
+        # A rounding error must not forbid the coalition that meets the target exactly.
         return self.cost(coalitions) <= self.most * (1 + 1e-9)
 
     def keeps(self, locked: tuple[int, ...], kind: str) -> list[int]:
@@ -52,11 +54,13 @@ class Target:
         """
         n_players = len(self.players)
         free = np.setdiff1d(np.arange(n_players), locked)
+        # What has to go at least.
         spare = self.rest + float(self.players.sum()) - self.most * (1 + 1e-9)
         option = f"--{self.name.replace('_', '-')} {self.asked:g}"
         if spare <= 0:
             raise CutError(f"{option} is met by the whole model: there is nothing to cut")
         costs = np.sort(self.players[free])
+        # Even the costliest players together must free enough; one player has to remain.
         costliest = np.cumsum(costs[::-1])[: len(free) - 1]
         if not len(costliest) or costliest[-1] < spare:
             least = self.rest + float(self.players.sum() - costliest[-1:].sum())
@@ -64,6 +68,7 @@ class Target:
                 f"{option} cannot be reached: with one {unit(kind)} left to choose, "
                 f"{least:,.4g} {_WORDS[self.name]} remain, and {self.most:,.4g} are allowed"
             )
+        # Removing the cheapest frees least: that many surely suffice, whichever they are.
         cheapest = np.cumsum(costs)[: len(free) - 1]
         fewest = int((costliest < spare).sum()) + 1
         surely = min(int((cheapest < spare).sum()) + 1, len(free) - 1)
@@ -84,6 +89,7 @@ class Target:
 def target_of(workspace: Workspace) -> Target | None:
     """The target that was asked, with what every player costs; None where none was."""
     name = workspace.request.target
+    # Most runs name a size and no target.
     if name is None:
         return None
     asked = float(getattr(workspace.request, name))

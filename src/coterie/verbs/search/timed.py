@@ -29,6 +29,7 @@ class TimedGame:
     def __init__(
         self, game: Game, *, seconds: float | None = None, tell: Callable[[int], None]
     ) -> None:
+        # None is no limit; inf keeps the comparison below free of a special case.
         self.inner, self.seconds, self.tell = game, inf if seconds is None else seconds, tell
         self.spent, self._layer_sequences = 0.0, 0
 
@@ -48,10 +49,12 @@ class TimedGame:
         Raises:
             OutOfTime: the seconds were spent before this was asked.
         """
+        # Checked before a question, never inside: half a question would not be resumable.
         if self.spent >= self.seconds:
             raise OutOfTime
         held = sizes(coalitions)
         for block in self.inner.observe(coalitions, sequences):
+            # A stored block carries the seconds it took when it was observed.
             self.spent += block.seconds
             self._layer_sequences += int(held[block.rows].sum()) * len(block.columns)
             self.tell(self._layer_sequences)
@@ -77,10 +80,12 @@ class ConcatenatedGame:
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe each part of the texts in the game it belongs to."""
         edge = self.first.n_sequences
+        # Columns are renumbered into the game's own, and back on the way out.
         for game, start, mine in (
             (self.first, 0, np.flatnonzero(sequences < edge)),
             (self.second, edge, np.flatnonzero(sequences >= edge)),
         ):
+            # A question about one half of the texts never reaches the other game.
             if len(mine):
                 for block in game.observe(coalitions, sequences[mine] - start):
                     yield Block(block.rows, mine[block.columns], block.observations, block.seconds)

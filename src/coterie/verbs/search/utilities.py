@@ -45,6 +45,7 @@ PART_REPLICATES = 8
 UNIT = "what one average layer changes, alone"
 
 _Quantity = Literal["nll", "kl", "top1"]
+# The sign turns each into a value: higher is better, always.
 _TEXTS: dict[str, tuple[_Quantity, float, str]] = {
     "kl": ("kl", -1.0, "minus KL to the full model, nats per token"),
     "log-loss": ("nll", -1.0, "log-likelihood, nats per token"),
@@ -64,6 +65,7 @@ class Mix:
     def layer_tokens_asked(self, workspace: Workspace, asked: Coalitions) -> int:
         """Of the calibration texts, where any part is about these; tasks are not counted."""
         played = workspace.calibration
+        # Tasks have lengths of their own and are counted as answers, not as layer-tokens.
         if not any(scaled.part.game is played.game for scaled in self.parts):
             return 0
         return plan(asked, played.texts.n_sequences, played.texts.length).layer_tokens_asked
@@ -75,9 +77,11 @@ def tasks_of(request: Request) -> dict[str, "Task"]:
     Raises:
         UserError: a task that is not there, is a group of them, or cannot be read.
     """
+    # Text utilities are read off the calibration game and load no task.
     names = sorted({name for name, _ in weights_of(request.utility or "") if name not in _TEXTS})
     folder = None if request.tasks_dir is None else Path(request.tasks_dir)
     loaded = load_tasks(names, folder) if names else {}
+    # A group, such as anli, loads as several tasks: one weight cannot say which.
     if extra := sorted(set(names) - set(loaded)):
         raise UserError(f"'{extra[0]}' is a group of tasks: name one of {', '.join(loaded)}")
     return loaded
@@ -88,7 +92,9 @@ def items_asked(request: Request, tasks: Mapping[str, "Task"]) -> dict[str, Json
     if not tasks:
         return {}
     items = {
-        name: task_fingerprint(task, request.task_items) for name, task in sorted(tasks.items())
+        name: task_fingerprint(task, request.task_items)
+        for name, task in sorted(tasks.items())
+        # Items, not the name: a task edited on disk must not look finished.
     }
     return {"tasks_sha256": {**items}}
 
@@ -110,10 +116,12 @@ def mixed(workspace: Workspace, tasks: Mapping[str, "Task"], progress: Progress)
         UserError: a utility that no single player changes.
     """
     games = {name: game_of_task(workspace, name, task) for name, task in tasks.items()}
+    # Locked players are always there, so they say nothing about a utility's scale.
     free = np.setdiff1d(np.arange(workspace.stack.n_players), np.array(workspace.locked, dtype=int))
     parts: list[Scaled] = []
     known: list[set[str]] = []
     for (name, measure), weight in weights_of(workspace.request.utility or "").items():
+        # Weighing asks for every single absence; with a new store that takes a while.
         progress.say(f"weighing {name}")
         part = (
             _text_part(workspace, name, weight)
@@ -122,6 +130,7 @@ def mixed(workspace: Workspace, tasks: Mapping[str, "Task"], progress: Progress)
         )
         known.append(known_of(part.game))
         parts.append(Scaled.of(part, free))
+    # Known in full only where all parts are.
     return Mix(parts, MixedGame(parts), set.intersection(*known))
 
 
@@ -138,6 +147,7 @@ def utility_values(
     Raises:
         UserError: something asked cannot be done, in one line.
     """
+    # Checked before tasks are loaded: that may reach for the network.
     request.check()
     progress = progress or NoProgress()
     tasks = tasks_of(request)
@@ -149,6 +159,7 @@ def utility_values(
             "values", workspace, PaperStudy(study, budget_of(workspace, study, mix))
         )
         of_mix(record, request)
+        # The study above left every observation in the store: these ask nothing new.
         single = [single_part(workspace, scaled, progress) for scaled in mix.parts]
         return UtilityReport(record=record, unit=UNIT, items=request.task_items, parts=single)
 
@@ -181,6 +192,7 @@ def game_of_task(workspace: Workspace, name: str, task: "Task") -> StoredGame:
             limit=limit, bos=workspace.request.bos_policy(), context=context_of(source)
         ),
     )
+    # Everything that an answer depends on; none of it may change without a new number.
     number = book.game(
         {
             "kind": "task-game",
@@ -194,6 +206,7 @@ def game_of_task(workspace: Workspace, name: str, task: "Task") -> StoredGame:
             "attention": workspace.attention,
             "stack": workspace.stack.path,
             "players": workspace.stack.players,
+            # These two compute the answers; other packages only carry them.
             "versions": {k: v for k, v in versions().items() if k in ("torch", "transformers")},
         }
     )
@@ -208,18 +221,21 @@ def _text_part(workspace: Workspace, name: str, weight: float) -> WeightedUtilit
         return sign * read(seen, quantity, vocabulary)[0]
 
     played = workspace.calibration
-    return WeightedUtility(name, weight, played.game, scores, played.texts.documents, measure)
+    return WeightedUtility(
+        name, weight, played.game, scores, played.texts.documents, measure=measure
+    )
 
 
 def _task_part(name: str, measure: Measure, weight: float, game: StoredGame) -> WeightedUtility:
     inner = game.inner
+    # The unit tells a reader what the contributions of this part are in.
     assert isinstance(inner, TaskGame)
     unit = {"margin": "log-likelihood margin, nats", "acc": "accuracy"}[measure]
 
     def scores(seen: Observations) -> Matrix:
         return inner.scores(seen, measure)
 
-    return WeightedUtility(name, weight, game, scores, np.arange(len(inner.items)), unit)
+    return WeightedUtility(name, weight, game, scores, np.arange(len(inner.items)), measure=unit)
 
 
 def study_of(
@@ -234,6 +250,7 @@ def study_of(
         replicates: Refits per source of error; the usual number by default.
     """
     n_players = workspace.stack.n_players
+    # The size matters for fidelity alone: contributions do not depend on it.
     keep = size_asked(workspace.request, n_players, workspace.locked)
     settings = replace(
         settings_for(workspace.request, n_players, workspace.locked, keep), utility="log-loss"
@@ -295,6 +312,7 @@ def budget_of(workspace: Workspace, study: Study, mix: Mix) -> BudgetPart:
         study: What was drawn and seen.
         mix: The utilities as one game.
     """
+    # A design may draw a coalition twice; its cost is counted once.
     asked = np.unique(study.asked, axis=0)
     spent = workspace.calibration.engine.spent
     return BudgetPart(

@@ -17,6 +17,7 @@ def dtype_of(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
     Raises:
         UserError: none of the names there are.
     """
+    # The reason goes into the record: "auto" alone would not say what ran.
     if asked == "auto":
         return default_dtype(device)
     if asked not in _DTYPES:
@@ -27,6 +28,7 @@ def dtype_of(asked: str, device: torch.device) -> tuple[torch.dtype, str]:
 def context_of(source: Source) -> int | None:
     """The most positions the model reads, where its config says so."""
     config = text_config(source.config())
+    # Names differ by family; the first that is set counts.
     for name in ("max_position_embeddings", "n_positions", "max_seq_len", "context_length"):
         if isinstance(length := getattr(config, name, None), int) and length > 0:
             return length
@@ -35,6 +37,7 @@ def context_of(source: Source) -> int | None:
 
 def default_calibration(source: Source) -> str:
     """The text that calibrates where none is named."""
+    # Its calibration ships with Python: `reference` runs without any network.
     if source.name == REFERENCE:
         return "stdlib"
     return CALIBRATION_ON_HUB

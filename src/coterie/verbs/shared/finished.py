@@ -18,6 +18,7 @@ from coterie.verbs.shared.progress import Progress
 Report = TypeVar("Report")
 Kind = TypeVar("Kind", bound=CheckpointRecord)
 
+# What a verb brings: how it recognises its own finished run.
 Ended = Callable[[Path], tuple[Report, Json] | None]
 """Reads a folder: the report of the run that ended there and what decided its outcome, or None."""
 
@@ -51,6 +52,7 @@ class FinishedRun(Generic[Report]):
         check: CheckFolder = check_output,
     ) -> None:
         self._output, self._overwrite, self._check = output, overwrite, check
+        # With --overwrite nothing is recognised: the user wants it done again.
         self._there = None if overwrite else ended(output)
         if self._there is None:
             check(output, overwrite=overwrite)
@@ -71,6 +73,7 @@ class FinishedRun(Generic[Report]):
         if self._there is not None and same_outcome(self._there[1], identity):
             progress.say(f"{self._output.name} holds the finished run of this very request")
             return self._there[0]
+        # Now with the model's folder known: output must not be that.
         self._check(self._output, overwrite=self._overwrite, source=source)
         return None
 
@@ -87,10 +90,13 @@ def same_outcome(before: Json, now: Mapping[str, Json]) -> bool:
     """
     if not isinstance(before, Mapping):
         return False
+    # As it would come back from a file: tuples are lists there.
     new = as_read(now)
     device = str(before.get("device", "auto")).partition(":")[0]
+    # An old "auto" may have been any device, so it forbids none.
     if device not in ("auto", new.get("device", "auto")):
         return False
+    # The device was compared above, by its type.
     return {**before, "device": None} == {**new, "device": None}
 
 

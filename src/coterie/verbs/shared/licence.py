@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+# Language is no licence, but the Hub's search needs it on the new card as well.
 _KEYS = ("license", "license_name", "license_link", "language")
 
 
@@ -14,6 +15,7 @@ def licence_of(card: Path) -> dict[str, str]:
     if not card.is_file():
         return {}
     lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
+    # Metadata stands between two lines of dashes at the very top, or there is none.
     if not lines or lines[0].strip() != "---":
         return {}
     found = {}

@@ -33,6 +33,7 @@ def read_record(output: Path) -> CheckpointRecord | None:
 
 def as_read(content: Mapping[str, Json]) -> Mapping[str, Json]:
     """Plain data as it comes back from a file, to be compared with one."""
+    # Through JSON and back: keys become strings, tuples become lists.
     return json.loads(json.dumps(content))
 
 
@@ -48,6 +49,7 @@ def check_output(output: Path, *, overwrite: bool, source: Path | None = None) -
         UserError: one clear line; nothing was changed.
     """
     place = output.resolve()
+    # Replacing the current folder would pull the ground away from the shell.
     if place == Path.cwd() or place in Path.cwd().parents:
         raise UserError(f"--output {output} is the folder you are in: name a new one")
     if source is not None:
@@ -56,6 +58,7 @@ def check_output(output: Path, *, overwrite: bool, source: Path | None = None) -
             raise UserError(f"--output {output} overlaps the folder of the model: name another")
     if place.exists() and not place.is_dir():
         raise UserError(f"--output {output} is a file: name a folder")
+    # Only what looks like a checkpoint is ever replaced, even with --overwrite.
     if place.is_dir() and any(place.iterdir()):
         if not overwrite:
             raise UserError(
@@ -68,6 +71,7 @@ def check_output(output: Path, *, overwrite: bool, source: Path | None = None) -
             )
     if not place.parent.is_dir():
         raise UserError(f"the folder that --output {output} lies in does not exist: make it first")
+    # Tried rather than asked: permissions, quotas and read-only disks all show here.
     try:
         _aside(place, "probe").mkdir()
         _aside(place, "probe").rmdir()
@@ -89,6 +93,7 @@ def written_aside(output: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """
     place = output.resolve()
     partial, old = _aside(place, f"partial-{os.getpid()}"), _aside(place, "old")
+    # An earlier run may have been killed between the two renames.
     _mend(place, old)
     partial.mkdir()
     try:
@@ -109,6 +114,7 @@ def write_record(folder: Path, record: CheckpointRecord) -> None:
     (folder / RECORD).write_text(text + "\n", encoding="utf-8")
 
 
+# Two renames: at no moment is a half-written folder in the place.
 def _exchange(place: Path, new: Path, old: Path) -> None:
     if not place.exists():
         new.rename(place)
@@ -127,6 +133,7 @@ def _mend(place: Path, old: Path) -> None:
     if old.exists() and not place.exists():
         old.rename(place)
     shutil.rmtree(old, ignore_errors=True)
+    # Folders of runs that still live are left to them.
     for partial in place.parent.glob(f".{place.name}.partial-*"):
         if not _alive(partial.name.rpartition("-")[2]):
             shutil.rmtree(partial, ignore_errors=True)

@@ -63,6 +63,7 @@ class Prepared:
         Args:
             asked: What was asked, as plain data, where a verb asks for more than ``request``.
         """
+        # Identity is what decides the answer; two runs that share it would end alike.
         decisive = dict(self.request.as_json() if asked is None else asked)
         # Memory and the number of devices decide how it is run, and not what comes out.
         decisive.pop("state_memory", None)
@@ -78,6 +79,7 @@ class Prepared:
 
     def study_settings(self) -> dict[str, Json]:
         """What a named study is begun under, in the words that stores hold since the first one."""
+        # A single device stands in stores as it was typed: `auto` stays `auto`.
         if self.request.names_several:
             return self.identity()
         return {**self.identity(), "device": self.request.device}
@@ -94,6 +96,7 @@ def prepare(request: Request, *, progress: Progress, choosing: bool = True) -> P
     Raises:
         UserError: whatever cannot be used, in one line.
     """
+    # In the order of cost: what is cheap to refuse is refused first.
     devices = pick_devices(request.device)
     source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
     n_players, locked = sketch(request, source)
@@ -146,9 +149,11 @@ def _texts(
     recipe: TextRecipe, *, finalists: bool, progress: Progress
 ) -> tuple[TextSet, TextSet, TextSet | None]:
     """The texts that calibrate, that judge, and that decide between finalists where any do."""
+    # A ranking decides nothing between finalists and needs no second texts.
     if not finalists:
         return *recipe.read(), None
     try:
+        # Twice as many are drawn and divided by document, so no document is on both sides.
         both, held_out = replace(recipe, sequences=2 * recipe.sequences).read()
     except TextError:
         calibration, held_out = recipe.read()
@@ -164,6 +169,7 @@ def _texts(
 
 def divided(texts: TextSet, n: int) -> tuple[TextSet, TextSet | None]:
     """Whole documents with the first ``n`` sequences between them, and the rest if there is one."""
+    # At least n sequences, by whole documents.
     counts = np.bincount(texts.documents)
     # Early documents have the most sequences: every other one keeps the two sides alike.
     order = np.r_[0 : len(counts) : 2, 1 : len(counts) : 2]

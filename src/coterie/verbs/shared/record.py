@@ -32,6 +32,7 @@ from coterie.verbs.shared.workspace import Workspace
 CONFIDENCE = 0.95
 
 
+# Internal names of utilities, as a reader knows them.
 _UNITS = {"ppl-ratio": "share of the full model's 1/perplexity", "log-loss": "nats per token"}
 
 
@@ -46,6 +47,7 @@ def opening_record(
         study: A finished study, whose settings are told; None where there is none.
         output: Folder of the checkpoint, where one is written.
     """
+    # Filled in as the run goes: parts that it does not reach stay absent.
     return Record(
         kind=kind,
         command=workspace.request.command(output),
@@ -78,13 +80,16 @@ def cut_part(coalition: Coalition, estimate: Estimate | None, kind: Kind) -> Cut
 
 
 def _closest(kept: Indices, removed: Indices, estimate: Estimate) -> ClosestPart:
+    # Players without an error count as exact here, not as unknown.
     values, errors = estimate.values, np.nan_to_num(estimate.errors)
+    # Locked players have no contribution and cannot be the closest call.
     free = kept[~np.isnan(values[kept])]
     lowest, highest = free[np.argmin(values[free])], removed[np.argmax(values[removed])]
     return ClosestPart(
         kept=int(lowest),
         removed=int(highest),
         difference=float(values[lowest] - values[highest]),
+        # Taken as independent: the errors of two players are not followed jointly.
         error=float(np.hypot(errors[lowest], errors[highest])),
     )
 
@@ -95,6 +100,7 @@ def model_part(workspace: Workspace) -> ModelPart:
     part = named_part(
         workspace.prepared.source, type(workspace.model).__name__, stack.path, stack.n_players, kind
     )
+    # A reason from the family where it has one; otherwise the user's own wish.
     locked = {label(kind, one): stack.locks.get(one, "as asked") for one in workspace.locked}
     return replace(part, locked=locked)
 
@@ -111,6 +117,7 @@ def named_part(
         n_players: How many players there are.
         kind: What a player is.
     """
+    # A local folder has no revision, and `reference` is on no hub.
     nowhere_else = source.revision is None or source.name == REFERENCE
     return ModelPart(
         name=source.name,
@@ -129,6 +136,7 @@ def named_part(
 def _search(workspace: Workspace, study: Study | None) -> SearchPart:
     return SearchPart(
         method=workspace.request.method,
+        # A plan has no study yet; the words tell it from a study without a surrogate.
         surrogate=study.contributions.fidelity.surrogate if study else "none yet",
         utility=study.settings.utility if study else "none yet",
         settings=study.settings.as_json() if study else {},
@@ -156,12 +164,14 @@ def contributions_part(
     """
     low, high = estimate.interval(CONFIDENCE)
     texts: Sequence[float] = (
+        # A single document gives no error over texts: NaN, which becomes null.
         [math.nan] * len(estimate.values)
         if estimate.error_texts is None
         else estimate.error_texts.tolist()
     )
     layers = [
         LayerPart(
+            # A sublayer is half of a layer: both blocks bear its number.
             layer=player // (len(BLOCKS[kind]) or 1),
             player=label(kind, player),
             value=finite(estimate.values[player]),
@@ -193,6 +203,7 @@ def fidelity_part(
         requested: Agreement on coalitions of that size; None where too few were observed.
     """
     return FidelityPart(
+        # Held-out by folds: no coalition is judged by a fit that saw it.
         how=f"{fidelity.surrogate}, {fidelity.folds}-fold cross-validation",
         overall=_agreement(fidelity.overall),
         by_size={str(size): _agreement(part) for size, part in fidelity.by_size.items()},

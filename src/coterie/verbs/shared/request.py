@@ -39,6 +39,7 @@ HELD_OUT_SEQUENCES = 64
 """Most sequences that judge, of the same length; fewer where the text has fewer."""
 
 
+# One record for `prune` and `values`: readers find the same fields in both.
 _OF_OTHER_VERBS = {**as_left_out(TargetOptions), **as_left_out(ContributionOptions)}
 """What a record says of the options that its verb does not take."""
 
@@ -72,6 +73,7 @@ class Request(
         Raises:
             UserError: one clear line about the first thing that is wrong.
         """
+        # First what contradicts itself, then single values, then what does not go together.
         check_amount(self)
         super().check()
         check_utility(self)
@@ -83,6 +85,7 @@ class Request(
                 check_one_device(self, f"--{option} uses one")
         check_revision(self.revision, self.model)
 
+    # Options of `values` alone; here at their default, so that both share one code path.
     @property
     def estimator(self) -> str:
         """How contributions are estimated."""
@@ -102,6 +105,7 @@ class Request(
         """The method that is played."""
         return self.method
 
+    # Rankings calibrate on the published ten; ten were too few for searches.
     def sequences_asked(self) -> int:
         """How many sequences calibrate."""
         few = SEARCH_METHODS[self.plays()].ranks
@@ -116,6 +120,7 @@ class Request(
         return players_to_remove(self, self.players, n_players, locked)
 
     def as_json(self) -> dict[str, Json]:
+        # Fields that appeared later are left out where unused: older records stay equal.
         """What was asked as plain JSON, with the options of `prune` and of `values` alike."""
         whole = {**_OF_OTHER_VERBS, **super().as_json()}
         if self.utility is None:  # nothing is said of tasks where none are asked

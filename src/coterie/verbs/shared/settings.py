@@ -26,12 +26,14 @@ def sketch(request: Request, source: Source) -> tuple[int, tuple[int, ...]]:
     Raises:
         CutError: a layer to lock that is not there.
     """
+    # On the meta device: the structure is known without a weight.
     stack = find_stack(meta_model(source.config(), trust_remote_code=source.trust_remote_code))
     for layer in request.lock:
         if not 0 <= layer < stack.n_players:
             raise CutError(
                 f"--lock {layer} is no layer: the model has layers 0 to {stack.n_players - 1}"
             )
+    # One player a layer, or as many as the kind has blocks.
     width = len(BLOCKS[request.player_kind()]) or 1
     layers = sorted({*stack.locks, *request.lock})
     locked = (layer * width + place for layer in layers for place in range(width))
@@ -43,12 +45,19 @@ def check_savable(
 ) -> None:
     """Refuse a cut of blocks that could not be saved afterwards.
 
+    Args:
+        request: Says how many players go, and what a player is.
+        source: The files of the model: the family decides what can be saved.
+        n_players: Players of the model.
+        locked: Players that stay.
+
     Raises:
         ModelError: the family has no format for layers that lack blocks.
         CutError: so much would go that no attention block need be left.
     """
     if request.players == "layer":
         return
+    # Before any text is read: the family may have no format for such a layer.
     check_saved_type(source.raw_config(), source.name)
     if request.target is not None:
         return
@@ -94,12 +103,18 @@ def settings_for(
         locked: Players that stay.
         keep: Size at which the surrogate is checked; None where nothing is to be cut.
     """
+    # One size or none: a study checks its surrogate there.
     keeps = () if keep is None else (keep,)
     return settings_of(task_of(request, n_players, locked, keeps))
 
 
 def size_asked(request: Request, n_players: int, locked: tuple[int, ...]) -> int | None:
     """How many players the cut model will have; None where nothing is to be cut.
+
+    Args:
+        request: Says how much goes, if anything.
+        n_players: Players of the model.
+        locked: Players that stay.
 
     Raises:
         CutError: more than the unlocked players would go, or none.
@@ -111,11 +126,17 @@ def size_asked(request: Request, n_players: int, locked: tuple[int, ...]) -> int
 
 def generator(request: Request) -> np.random.Generator:
     """The generator of the study, always in the same state for the same seed."""
+    # A stream of its own: draws for texts never move those for coalitions.
     return np.random.default_rng([request.seed, STREAM])
 
 
 def check_feasible(request: Request, n_players: int, locked: tuple[int, ...]) -> None:
     """Draw the design once and throw it away: what cannot be drawn is refused before loading.
+
+    Args:
+        request: Names the method, the sizes and the budget.
+        n_players: Players of the model.
+        locked: Players that stay.
 
     Raises:
         CutError: too many players to cut, too small a budget, too few players to choose from.
@@ -123,10 +144,12 @@ def check_feasible(request: Request, n_players: int, locked: tuple[int, ...]) ->
     keep = size_asked(request, n_players, locked)
     method = SEARCH_METHODS[request.plays()]
     keeps: tuple[int, ...] = () if keep is None else (keep,)
+    # A dry draw: a design that cannot be drawn fails here, before the model loads.
     if method.ranks:
         if ESTIMATORS[request.estimator].by_study:
             method.known_beforehand(task_of(request, n_players, locked, keeps))
         return
+    # Nothing to cut: the front, that is every size worth searching.
     keeps = keeps or tuple(front_sizes(n_players, locked=np.array(locked, dtype=np.intp)))
     if not keeps:
         raise CutError(
@@ -134,6 +157,7 @@ def check_feasible(request: Request, n_players: int, locked: tuple[int, ...]) ->
             " fewer"
         )
     least = method.least(task_of(request, n_players, locked, keeps))
+    # A target's budget is checked as sizes become known.
     if request.target is None and request.budget is not None and request.budget < least:
         raise CutError(
             f"--budget {request.budget} is too small for --method {method.name}, which asks up to "

@@ -38,6 +38,7 @@ class TextGame:
 
     def known_coalitions(self) -> set[str]:
         """Coalitions the store knows on every sequence, in their text form."""
+        # Only coalitions known on all sequences: half-known ones still have to be asked.
         return self.game.store.whole(self.game.number, self.texts.n_sequences)
 
     @property
@@ -57,6 +58,7 @@ def game_facts(
         stack: Its players.
         texts: The texts of the game.
     """
+    # Never remove a field: old facts would then answer for another game.
     return {
         "engine": ENGINE,
         "weights": prepared.source.fingerprint(),
@@ -77,6 +79,7 @@ def stream_part(games: Sequence[TextGame], distinct: int) -> StreamPart | None:
         games: Of one model, on several texts.
         distinct: Coalitions that were asked, to say what each of them read.
     """
+    # An engine that holds its weights in memory has no traffic.
     found = [one.engine.traffic for one in games]
     traffic = [one for one in found if one is not None]
     if not traffic:

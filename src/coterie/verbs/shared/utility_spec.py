@@ -11,6 +11,7 @@ ITEMS = 100
 Named = tuple[str, Literal["margin", "acc"]]
 """A utility's name, and how a task is scored; of a text the measure says nothing."""
 
+# In messages: one example says more than a grammar.
 EXAMPLE = "piqa=0.5,arc_easy:acc=0.25,kl=0.25"
 
 
@@ -27,6 +28,7 @@ def weights_of(spec: str) -> dict[Named, float]:
     found: dict[Named, float] = {}
     parts = [part.strip() for part in spec.split(",")]
     for part in parts:
+        # NAME, then how a task is scored, then its weight.
         match = re.fullmatch(r"([\w.-]+)(?::(margin|acc))?(?:=([0-9.]+))?", part)
         number = _number(match[3]) if match and match[3] else 1.0
         if match is None or number <= 0 or (match[3] is None and len(parts) > 1):
@@ -34,12 +36,14 @@ def weights_of(spec: str) -> dict[Named, float]:
                 f"--utility '{part}' cannot be read: write NAME=WEIGHT, weights above 0, as in "
                 f"{EXAMPLE}"
             )
+        # A ratio of means is no mean over items, and a mix averages items.
         if match[1] == "ppl-ratio":
             raise UserError("ppl-ratio is no mean over texts: in a mix take log-loss or kl")
         key = cast("Named", (match[1], match[2] or "margin"))
         if key in found:
             raise UserError(f"--utility names {match[1]} twice: give it once, with its weight")
         found[key] = number
+    # Weights are shares: 2 and 2 say the same as 0.5 and 0.5.
     total = sum(found.values())
     return {key: number / total for key, number in found.items()}
 

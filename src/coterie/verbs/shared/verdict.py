@@ -36,6 +36,7 @@ def difference(before: Vector, after: Vector, texts: TextSet) -> DifferencePart:
         after: The other's, on the same sequences.
         texts: The sequences; errors are taken over their documents.
     """
+    # Paired: the spread between texts is common to both and cancels.
     change, error = clustered_mean(after - before, texts.documents)
     return DifferencePart(nll=change, error=error, documents=len(np.unique(texts.documents)))
 
@@ -57,6 +58,7 @@ def verdict_part(
         before=first,
         after=second,
         difference=difference(before, after, texts),
+        # The ratio of perplexities is the exponential of the difference in loss.
         ratio=second.perplexity / first.perplexity,
         kl=finite(seen.kl.mean()),
         top1=finite(seen.top1.mean()),
@@ -73,6 +75,7 @@ def recovered(full: Vector, before: Vector, after: Vector) -> float | None:
         after: Those of the healed one.
     """
     cost = float(before.mean() - full.mean())
+    # A cut that cost nothing leaves nothing to recover: a share of it has no meaning.
     return float(before.mean() - after.mean()) / cost if cost > 0 else None
 
 

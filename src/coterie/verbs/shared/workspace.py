@@ -41,6 +41,7 @@ WARNINGS = 5
 class OpenModel(Protocol):
     """A model that is ready to be played on texts, in memory or on disk."""
 
+    # In the order they were opened; reports sum their cost.
     games: list[TextGame]
     """Every game made so far."""
 
@@ -71,11 +72,13 @@ class Workspace:
         """The game on the held-out texts, which the search never sees."""
         return self.play(self.prepared.held_out)
 
+    # Opened when asked for: a ranking never needs it.
     def second(self) -> TextGame | None:
         """The game on the texts that decide between finalists; None where there are none."""
         return None if self.prepared.second is None else self.play(self.prepared.second)
 
     def on(self, prepared: Prepared) -> "Workspace":
+        # The weights do not change with the texts, so they are not loaded again.
         """The same model, loaded once, on the texts of another request."""
         return replace(self, prepared=prepared, calibration=self.play(prepared.calibration))
 
@@ -114,6 +117,7 @@ class Workspace:
         """Every coalition so far without a finite loss: on how many texts, and in which layer."""
         return [remark for one in self.games for remark in one.later_remarks]
 
+    # From the config and from --lock alike.
     @property
     def locked(self) -> tuple[int, ...]:
         """Players that stay, whatever the reason."""
@@ -144,15 +148,19 @@ def open_workspace(
     Raises:
         UserError: whatever cannot be used, in one line; a store made for it is removed again.
     """
+    # Opened first: a store that cannot be read should not cost a loaded model.
     opened_store = Store(default_path() if store is None else store, read_only=read_only)
     try:
+        # A name that was begun otherwise is refused before anything is loaded.
         if (study := prepared.request.study) is not None:
             opened_store.claim_study(EVERY_GAME, study, prepared.study_settings())
+        # Two ways to hold a model, one interface; nothing below knows which it is.
         kind = ModelOnDisk if prepared.request.stream else ModelInMemory
         opened = kind(prepared, opened_store, progress)
         workspace = Workspace(prepared, opened, opened.play(prepared.calibration))
         yield workspace
         _warn(workspace.breakdowns, progress)
+    # A store made for a run that was refused would only puzzle its owner.
     except UserError:
         opened_store.forget()
         raise
@@ -177,8 +185,10 @@ class ModelInMemory:
     def play(self, texts: TextSet) -> TextGame:
         """The game on some texts, in the batch shape that any earlier run on them had."""
         store = self._store
+        # By its facts: the same model on the same texts finds its old observations.
         number = store.game(game_facts(self._prepared, *self._copies[0], texts))
         engine = self._engine(texts, store.note(number, "shape"))
+        # The last bits of a loss depend on the batch shape, so a store keeps one for good.
         chosen = engine.shape.to_dict()
         first = store.write_note(number, "shape", chosen)
         if isinstance(first, dict) and first != chosen:  # another run chose while this one did
@@ -218,6 +228,7 @@ class ModelOnDisk:
         """The game on some texts."""
         if self._first is None:
             engine = self._first = self._opened(texts)
+        # Files are opened and checked once; later texts share what was learned.
         else:
             engine = self._first.on(texts.tokens)
         facts = game_facts(self._prepared, engine.model, engine.stack, texts)
@@ -247,6 +258,7 @@ class ModelOnDisk:
 def _loaded(prepared: Prepared, progress: Progress) -> list[tuple[PreTrainedModel, Stack]]:
     """The model and its players, once on each device."""
     source, dtype, devices = prepared.source, prepared.dtype, prepared.devices
+    # Said before loading: what follows may fill the machine's memory.
     for device in dict.fromkeys(devices):
         advice = _advice(source, dtype, device, devices.count(device))
         if advice is not None:
@@ -265,6 +277,7 @@ def _loaded(prepared: Prepared, progress: Progress) -> list[tuple[PreTrainedMode
 def _warn(breakdowns: list[str], progress: Progress) -> None:
     """Say the first of them; a report has them all."""
     for remark in breakdowns[:WARNINGS]:
+        # A run with thousands of breakdowns must not bury its answer.
         progress.say(f"warning: {remark}")
     if len(breakdowns) > WARNINGS:
         progress.say(f"warning: {len(breakdowns) - WARNINGS:,} more coalitions broke down")
