@@ -55,6 +55,7 @@ class Checkpoint:
         if not self.path.is_file():
             return
         before = json.loads(self._notes()["identity"])
+        # Through JSON and back: a tuple of the settings is a list in the file.
         now = json.loads(json.dumps(self.identity))
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
@@ -95,9 +96,11 @@ class Checkpoint:
         """
         tensors = {name: one.detach().cpu().contiguous() for name, one in trained.items()}
         for name, one in trained.items():
+            # Adam's moments too: without them the run would not go on as if it had never stopped.
             moments = optimizer.state.get(one, {})
             tensors |= {f"{name}|{key}": moments[key].cpu() for key in _MOMENTS if key in moments}
         metadata = {"identity": json.dumps(self.identity), "state": json.dumps(vars(state))}
+        # Renamed when whole: a run that is killed while it saves loses only this save.
         partial = self.path.with_suffix(".partial")
         save_file(tensors, partial, metadata)
         partial.replace(self.path)
@@ -118,7 +121,9 @@ class Checkpoint:
         tensors = read_tensors(self.path)
         for name, one in trained.items():
             with torch.no_grad():
+                # In place: the model holds these very parameters.
                 one.copy_(tensors[name])
+            # AdamW makes a state at its first step; here it is put there before.
             moments = {key: tensors[f"{name}|{key}"].to(one.device) for key in _MOMENTS}
             optimizer.state[one] = {"step": torch.tensor(float(state.step)), **moments}
         return state

@@ -97,12 +97,14 @@ def learn(
         StudyMismatch: the checkpoint belongs to other settings.
         HealError: the loss is no number any more.
     """
+    # No weight decay: it would pull adapters to nothing, and weights away from the cut model.
     trained = student.trained
     optimizer = torch.optim.AdamW(trained.values(), lr=plan.learning_rate, weight_decay=0.0)
     state = checkpoint.load(trained, optimizer) or LearningState(plan.steps)
     saved = time.monotonic()
     steps = _steps(student, teacher, tokens=tokens, plan=plan, optimizer=optimizer, state=state)
     try:
+        # The generator does the work; here is what surrounds a step: progress, and saving.
         for _ in steps:
             step(state.step, state.steps)
             if time.monotonic() - saved > _SAVED_EVERY and state.step >= _TIMED:
@@ -137,12 +139,14 @@ def _steps(
         state.losses += (_descend(student, targets, batch, optimizer, plan.gaps),)
         state.step += 1
         state.seconds = time.monotonic() - began
+        # The minutes become a number of steps, so that the learning rate falls to zero in time.
         if plan.minutes is not None and state.step == _TIMED:
             state.steps = _fitting(state, 60 * plan.minutes)
         yield
 
 
 def _learned(state: LearningState, tokens: int) -> Learned:
+    # One step is noise: a tenth of the steps shows where learning began and ended.
     tenth = max(1, state.steps // 10)
     first, last = (float(np.mean(part)) for part in (state.losses[:tenth], state.losses[-tenth:]))
     return Learned(state.steps, tokens, state.seconds, (first, last))
@@ -170,6 +174,7 @@ def training_batches(n_sequences: int, size: int, seed: int) -> Iterator[Indices
     >>> sorted([*next(rows), *next(rows)][:3]) == [0, 1, 2]
     True
     """
+    # The order depends on seed and epoch alone, so a run that goes on draws the same batches.
     epoch, left = 0, np.empty(0, dtype=np.intp)
     while True:
         while len(left) < size:
@@ -189,6 +194,7 @@ def _descend(
     """One step; returns the KL, nats per token."""
     places = gaps(student.kept) if weight else ()
     with student.alone(), entering(student.stack, places) as states:
+        # The KL alone is reported; the distance of states only steers.
         kl = targets.divergence(student.predict(tokens))
         loss = kl + weight * distance(states, targets.states).to(kl.device) if weight else kl
         loss.backward()
@@ -199,6 +205,7 @@ def _descend(
             " give a smaller --learning-rate and another --output"
         )
     parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    # One odd batch shall not undo the steps before it.
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -26,6 +26,7 @@ def entering(stack: Stack, players: Sequence[int]) -> Iterator[list[Tensor]]:
     states: list[Tensor] = []
 
     def see(_: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        # Some families give the state by name, others as the first positional argument.
         leaves = [kwargs.get("hidden_states"), *tree_leaves((args, kwargs))]
         states.append(next(leaf for leaf in leaves if isinstance(leaf, Tensor)))
 

@@ -59,6 +59,7 @@ class HealMode(ABC):
         """
 
 
+# Each mode imports its student when it is asked for: help texts list modes without torch.
 class _Lora(HealMode):
     def beside(
         self, model: "PreTrainedModel", stack: "Stack", kept: Sequence[int], rank: int, seed: int
@@ -68,6 +69,7 @@ class _Lora(HealMode):
         return Adapted(model, stack, kept, rank=rank, seed=seed)
 
     def alone(self, model: "PreTrainedModel", stack: "Stack", rank: int, seed: int) -> "Adapted":
+        # A cut model is a full one all of whose layers are kept.
         return self.beside(model, stack, range(stack.n_players), rank, seed)
 
 
@@ -77,6 +79,7 @@ class _Full(HealMode):
     ) -> "Rewritten":
         from coterie.healing.students import Rewritten
 
+        # Rank and seed are for adapters: all weights begin as those of the model.
         return Rewritten(model, stack, kept)
 
     def alone(self, model: "PreTrainedModel", stack: "Stack", rank: int, seed: int) -> "Student":
@@ -86,6 +89,7 @@ class _Full(HealMode):
 
 
 _ALL = (
+    # The rates are measured on the reference model; a wider one takes less, see `heal`.
     _Lora("lora", "adapters, merged at the end", "2106.09685", 2e-3, "peft", adapters=True),
     _Full("full", "all kept weights", None, 5e-4, None, adapters=False),
 )

@@ -30,6 +30,7 @@ def kept_players(cut: Source, full: Source) -> tuple[int, ...]:
         places[layer].append(place)
     kept: list[int] = []
     for place, layer in enumerate(ours):
+        # Layers may be alike, so the order decides: the first that comes after the last found.
         later = [one for one in places[layer] if not kept or one > kept[-1]]
         if not later:
             raise HealError(
@@ -49,6 +50,7 @@ def _layers(source: Source) -> list[str]:
     """One digest per layer, over the names, shapes and first bytes of its tensors."""
     stack = find_disk_stack(source.entries, source.config())
     digests = [hashlib.sha256() for _ in range(stack.n_players)]
+    # Sorted, because two checkpoints may hold the same tensors in another order.
     for entry in sorted(source.entries, key=lambda entry: entry.name):
         inside = entry.name.removeprefix(f"{stack.path}.")
         number, dot, name = inside.partition(".")

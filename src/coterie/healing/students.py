@@ -40,6 +40,7 @@ class Student(ABC):
 
     def __init__(self, model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> None:
         self.model, self.stack, self.kept = model, stack, tuple(kept)
+        # The same Boolean row that a game would play: True is kept.
         self.coalition = [player in self.kept for player in range(stack.n_players)]
         model.requires_grad_(False)
 
@@ -83,7 +84,9 @@ class Adapted(Student):
 
         super().__init__(model, stack, kept)
         targets = adaptable(model, stack, kept)
+        # alpha = rank, so the adapter is added as it is: W + B A (arXiv:2106.09685, section 4.1).
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets, use_rslora=False)
+        # The seed is for the adapters alone: the generator of the caller is not moved.
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             inject_adapter_in_model(config, model)
@@ -125,6 +128,7 @@ class Rewritten(Student):
 
     def __init__(self, model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> None:
         super().__init__(model, stack, kept)
+        # With the dot: "layers.1." is not the beginning of "layers.10.".
         gone = tuple(f"{stack.path}.{i}." for i in range(stack.n_players) if i not in self.kept)
         self._own = {
             name: nn.Parameter(one.detach().clone())
@@ -145,6 +149,7 @@ class Rewritten(Student):
     def predict(self, tokens: Tensor) -> Tensor:
         """Logits of the kept layers with the student's weights in place of the model's."""
         inputs = {"input_ids": tokens, "use_cache": False}
+        # The model lends its code; its own weights are not touched, since they teach.
         return functional_call(self.model, dict(self._own), (), inputs).logits
 
     def merged(self) -> dict[str, Tensor]:
@@ -158,6 +163,7 @@ class Plain(Student):
     def __init__(self, model: PreTrainedModel, stack: Stack) -> None:
         super().__init__(model, stack, range(stack.n_players))
         named = model.named_parameters()
+        # Packed weights are integers and cannot learn; they stay as they are.
         self._own = {name: one for name, one in named if one.is_floating_point()}
         for one in self._own.values():
             one.requires_grad_(True)
@@ -188,6 +194,7 @@ def adaptable(model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> list
         HealError: there are none.
     """
     refused = REFUSED.get(str(model.config.model_type), frozenset())
+    # Conv1D is the linear layer of GPT-2, stored the other way round.
     names = [
         f"{stack.path}.{player}.{name}"
         for player in kept

@@ -52,6 +52,7 @@ class Predictions:
     ) -> None:
         self.folder, self.top = folder, top
         self.identity: dict[str, Json] = {**identity, "top": top}
+        # A file holds the sequences of one forward pass: what is asked together is kept together.
         self.rows = max(1, FORWARD_TOKENS // shape[1])
         self.files = [folder / f"{at:08d}.safetensors" for at in range(0, shape[0], self.rows)]
         self._judged = folder / "judged.safetensors"
@@ -63,6 +64,7 @@ class Predictions:
             HealError: it holds no predictions at all.
             StudyMismatch: names what differs.
         """
+        # An empty folder is as good as none.
         if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
             return
         note = self.folder / IDENTITY
@@ -72,6 +74,7 @@ class Predictions:
                 " folder, or one that an earlier healing has made"
             )
         before = read_json(note, str(self.folder))
+        # Through JSON and back, as the file was: a tuple becomes a list.
         now = json.loads(json.dumps(self.identity))
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
@@ -109,6 +112,7 @@ class Predictions:
             model: The full model.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        # First whose predictions these are: a folder that was begun must never pass for another.
         text = json.dumps(self.identity, indent=2) + "\n"
         (self.folder / IDENTITY).write_text(text, encoding="utf-8")
         if not self._judged.is_file():
@@ -116,6 +120,7 @@ class Predictions:
             found = {"losses": torch.from_numpy(losses), "not_finite": torch.tensor(bad)}
             _write(self._judged, found)
         for number, file in enumerate(self.files):
+            # A caching that was stopped goes on here: whole files are not asked for again.
             if not file.is_file():
                 own = tokens[number * self.rows : (number + 1) * self.rows]
                 ids = torch.from_numpy(own).to(input_device(model))
@@ -131,6 +136,7 @@ class Predictions:
     def targets(self, rows: Indices, tokens: Tensor) -> Targets:
         """Predictions for a batch, read from the files."""
         read = [self._row(int(row)) for row in rows]
+        # A vocabulary kept whole has no ids and no rest: only log-probabilities were read.
         log_probs, *named = (
             torch.cat(parts).to(tokens.device) for parts in zip(*read, strict=True)
         )
@@ -175,6 +181,7 @@ def _fits_whole(vocabulary: int, top: int) -> bool:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    # Whole or not there, so that `complete` may count files.
     partial = path.with_suffix(".partial")
     save_file({name: one.cpu().contiguous() for name, one in tensors.items()}, partial)
     partial.replace(path)

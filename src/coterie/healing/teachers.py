@@ -42,6 +42,7 @@ class Targets:
         mine = log_softmax(logits.float(), dim=-1).flatten(0, 1)
         if self.ids is None or self.rest is None:
             return kl_div(mine, self.log_probs, log_target=True, reduction="batchmean")
+        # Both sides in the same k + 1 classes: the tokens that are named, and all others as one.
         mine = torch.cat([mine.gather(-1, self.ids), others(mine, self.ids)], dim=-1)
         theirs = torch.cat([self.log_probs, self.rest], dim=-1)
         return kl_div(mine, theirs, log_target=True, reduction="batchmean")
@@ -78,6 +79,7 @@ class LiveTeacher:
 
     def targets(self, rows: Indices, tokens: Tensor) -> Targets:
         """Predictions for a batch, over the whole vocabulary."""
+        # The hooks are on the layers that the student shares, so one run gives both.
         with entering(self._model.stack, self._places) as states:
             logits = self._model.full_logits(tokens)
         return Targets(log_softmax(logits.float(), dim=-1).flatten(0, 1), states=states)

@@ -28,6 +28,7 @@ def write_healed(
         kept: Its players of which the cut checkpoint consists.
         folder: Empty.
     """
+    # On the CPU, in the dtypes of the files: a copy rounds each weight as it was stored.
     model = load_model(cut, dtype=None, device="cpu")
     own = dict(model.named_parameters(remove_duplicate=False))
     with torch.no_grad():
@@ -36,6 +37,7 @@ def write_healed(
             if new is not None and new in own:
                 own[new].copy_(weight)
     model.save_pretrained(folder)
+    # transformers writes fields of its own into the config: those of the cut stay.
     write_fields(plain_names(cut.raw_config()), folder)
     carry(cut.folder, folder)
 

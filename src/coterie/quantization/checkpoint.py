@@ -50,15 +50,18 @@ def write_quantized(source: Source, scheme: Scheme, device: torch.device, folder
     options: dict[str, object] = {"quantization_config": scheme.config()}
     try:
         model = _load(source.folder, device, source.trust_remote_code, options)
+    # Libraries refuse a model in many ways; to the user it is one: this scheme cannot.
     except (ImportError, RuntimeError, ValueError, NotImplementedError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SchemeError(
             f"{scheme.library} cannot quantize {source.name!r} as {scheme.name}: {reason}"
         ) from error
+    # Proof by logits: a loss could agree by chance, every logit cannot.
     ids = probe_tokens(source).to(device)
     before = _logits(model, ids)
     model.save_pretrained(folder)
     carry(source.folder, folder)
+    # Freed before the next is loaded: two do not fit where one just does.
     del model
     gc.collect()
     after = _logits(_load(folder, device, source.trust_remote_code, {}), ids)
@@ -78,6 +81,7 @@ def check_reloaded(name: str, scheme: str, before: Tensor, after: Tensor) -> Rel
         VerificationError: they differ.
     """
     found = Reloaded((after - before).abs().max().item(), before.abs().max().item())
+    # "not <=" and not ">": a difference that is no number is refused as well.
     if not found.max_logit_difference <= TOLERANCE * found.largest_logit:
         raise VerificationError(
             f"{scheme} of {name!r} reads back otherwise than saved: logits differ"

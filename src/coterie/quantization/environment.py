@@ -33,6 +33,7 @@ from coterie.texts.sets import Tokens
 INTERPRETER = "COTERIE_LLMCOMPRESSOR"
 """The environment variable that names the Python to use, unless a command does."""
 
+# Shown in messages, so that the way out can be copied.
 _INSTALL = "python -m venv ENV && ENV/bin/pip install llmcompressor"
 _VERSION = "from importlib.metadata import version; print(version('llmcompressor'))"
 
@@ -119,6 +120,7 @@ def write_compressed(
     """
     check_plain(source)
     calibration, judges = (torch.from_numpy(one).contiguous() for one in texts)
+    # Token ids, not text: tokenizers of another version might cut it otherwise.
     tokens = {"calibration": calibration, "judges": judges, "checked": probe_tokens(source)}
     job: dict[str, Json] = {
         "scheme": scheme,
@@ -133,6 +135,7 @@ def write_compressed(
         what = f"llm-compressor cannot quantize {source.name!r} as {scheme}: {error}"
         raise SchemeError(what) from error
     carry(source.folder, folder)
+    # The script gives raw losses; they are read here by the rule that all other losses are.
     vocabulary = text_config(source.config()).vocab_size
     return Compressed(
         reloaded=check_reloaded(source.name, scheme, found["saved"], found["read"]),

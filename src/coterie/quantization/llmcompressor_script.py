@@ -49,8 +49,10 @@ def run_job(folder: Path) -> None:
     job: QuantizationJob = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     texts = load_file(folder / "texts.safetensors")
     model = load(job["model"], job)
+    # Judged here, because only this environment can load what it will have written.
     found = {"before": losses(model, texts["judges"])}
     group = quantize(model, texts["calibration"], job)
+    # llm-compressor may have moved parts of the model while it calibrated.
     nn.Module.to(model, job["device"])
     found["saved"] = logits(model, texts["checked"])
     model.save_pretrained(job["output"], save_compressed=True)
@@ -63,6 +65,7 @@ def run_job(folder: Path) -> None:
         "versions": json.dumps({name: version(name) for name in PACKAGES}),
     }
     save_file({name: one.contiguous() for name, one in found.items()}, folder / "made", metadata)
+    # Under its name only when whole: whoever started this script looks for the name.
     (folder / "made").rename(folder / "result.safetensors")
 
 
@@ -111,6 +114,7 @@ def linear_names(model: PreTrainedModel) -> tuple[list[str], list[str]]:
 def group_size(model: PreTrainedModel, names: Sequence[str]) -> int | None:
     """Inputs that share a scale; None gives every output one scale."""
     widths = [cast("nn.Linear", model.get_submodule(name)).in_features for name in names]
+    # A group may not reach across the end of a row.
     return next((size for size in GROUPS if all(width % size == 0 for width in widths)), None)
 
 

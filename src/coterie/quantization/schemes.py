@@ -34,6 +34,7 @@ class Scheme:
 
 
 def _int8() -> QuantizationConfigMixin:
+    # Imported when asked for: the table is read where no library is installed.
     from torchao.quantization import Int8WeightOnlyConfig
 
     return TorchAoConfig(Int8WeightOnlyConfig())
@@ -70,10 +71,12 @@ _AO, _BNB, _BOTH = "torchao", "bitsandbytes", ("cpu", "cuda")
 SCHEMES = {
     scheme.name: scheme
     for scheme in (
+        # torchao: on CPU and CUDA, but for 4 bits, whose kernels are for CUDA alone.
         Scheme("int8", "8-bit weights, one scale per output", _AO, _BOTH, _int8),
         Scheme("int8-dynamic", "8-bit weights and activations", _AO, _BOTH, _int8_dynamic),
         Scheme("fp8", "8-bit floating-point weights", _AO, _BOTH, _fp8),
         Scheme("int4", "4-bit weights in groups of 128", _AO, ("cuda",), _int4),
+        # bitsandbytes: a scheme is its published method.
         Scheme("llm-int8", "LLM.int8, arXiv:2208.07339", _BNB, _BOTH, _llm_int8),
         Scheme("nf4", "4-bit normal floats, arXiv:2305.14314", _BNB, _BOTH, _nf4),
     )

@@ -65,14 +65,17 @@ class Rival:
             DoesNotApply: It cannot be used on this model; one line says why.
         """
         meter = Meter(task)
+        # Loaded only now: several rivals import torch, and a help text needs none of them.
         choose = getattr(import_module(f"{__name__}.{self.module}"), self.rule)
         chosen: Chosen = choose(task, meter)
         return Outcome(chosen, meter.cost(), tuple(meter.remarks))
 
 
 _ALL = (
+    # Yardsticks: chance, and the best selection there is on the calibration texts.
     Rival("random", "random", None, "selection", "random", chancy=True),
     Rival("exhaustive", "exhaustive", None, "selection", "exhaustive"),
+    # Published methods. A rewrite changes weights, so it answers with a checkpoint.
     Rival("shortgpt", "ShortGPT", "2403.03853", "selection", "shortgpt"),
     Rival(
         "shortened-ppl",
@@ -103,6 +106,7 @@ _ALL = (
     Rival("evopress", "EvoPress", "2410.14649", "selection", "evopress", chancy=True),
     Rival("clp", "CLP", "2510.23652", "selection", "clp"),
     Rival("entropy", "entropy of blocks", "2504.03794", "selection", "entropy"),
+    # Formula and released code of LaCo differ, so each is a rival of its own.
     Rival("laco", "LaCo", "2402.11187", "rewrite", "laco"),
     Rival(
         "laco-released",

@@ -20,6 +20,7 @@ from coterie.game.coalitions import Coalition, Coalitions, Game, Indices
 from coterie.game.designs import NO_ONE
 from coterie.game.search.ledger import Ledger
 
+# These load torch, which the table of rivals is read without.
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -171,6 +172,7 @@ class Meter:
         task = self._task
         game = task.game if stack is None else task.play(stack)
         made = Ledger(game, floor=task.floor, quantity=quantity)
+        # One share holds for the whole meter, so a second kind of player would be miscounted.
         if self._ledgers and self._ledgers[0].n_players != made.n_players:
             raise ValueError("a method plays with players of one kind: take a meter for each")
         self._share = task.n_players / made.n_players
@@ -192,8 +194,11 @@ class Meter:
     def cost(self) -> Cost:
         """All of it so far."""
         length = self._task.length
+        # Asked: as if the method were alone, whatever the store knew already.
         asked = sum(ledger.layer_sequences for ledger in self._ledgers) * length
+        # Executed: what really ran; a coalition that the store knows costs nothing.
         executed = self._task.spent().layer_tokens - self._before.layer_tokens
+        # The first token of a text is never predicted, so a text of n tokens has n - 1 places.
         read = sum(int(np.isfinite(ledger.seen()[1]).sum()) for ledger in self._ledgers)
         return Cost(
             layer_tokens_asked=round(asked * self._share) + self._layer_tokens,

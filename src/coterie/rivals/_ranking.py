@@ -20,6 +20,7 @@ def lowest_first(task: Task, meter: Meter, scores: Vector, kept: Indices) -> Cho
     """
     chosen: Chosen = {}
     for removal, keep in zip(task.removals, task.keeps, strict=True):
+        # A size out of reach does not end the method: the others are still answered.
         if removal > task.n_players - len(kept):
             meter.remarks.append(out_of_reach(removal, task.n_players - len(kept)))
             continue
@@ -54,6 +55,7 @@ def by_window(task: Task, meter: Meter, pick: Callable[[Coalitions, int], int]) 
     """
     chosen: Chosen = {}
     for removal, keep in zip(task.removals, task.keeps, strict=True):
+        # Only runs without a locked layer; there may be none of this length.
         candidates = windows(task.n_players, keep, locked=task.locked)
         if len(candidates):
             chosen[removal] = Selection(candidates[pick(candidates, removal)][None])
@@ -76,6 +78,7 @@ def with_ends(task: Task, first: int, last: int) -> Indices:
         last: Layers at the end.
     """
     n = task.n_players
+    # On a model with few layers the two ends overlap: np.union1d counts each layer once.
     ends = np.r_[np.arange(min(first, n)), np.arange(max(n - last, 0), n)]
     return np.union1d(task.locked, ends).astype(np.intp)
 

@@ -53,11 +53,13 @@ def write_changed(
         progress: Called with bytes written and bytes in all.
         changes: New tensors under their OLD names, of the same shape; taken one at a time.
     """
+    # First the plain cut, whose bytes are copied: what is not changed is exact.
     written = write_cut(source, kept, output, progress=progress)
     stack = find_disk_stack(source.entries, source.config())
     headers = [read_header(file) for file in weight_files(output)]
     entries = {entry.name: entry for header in headers for entry in header.entries}
     for name, tensor in changes:
+        # A cut renumbers the layers after it; changes come under the numbers of the source.
         new = stack.rename(name, tuple(sorted(kept)))
         entry = entries[new] if new is not None else None
         if entry is None or tuple(tensor.shape) != entry.shape:

@@ -26,6 +26,7 @@ class RootMeanSquare(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         wide = states.float()
+        # Not the mean of what is left: the folded matrices expect the norm of the whole state.
         square = wide.pow(2).sum(dim=-1, keepdim=True) / self.width
         return (wide * torch.rsqrt(square + self.eps)).to(states.dtype)
 
@@ -36,6 +37,7 @@ class SlicedLlamaLayer(LlamaDecoderLayer):
     def __init__(self, config: LlamaConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
         width, eps = config.original_hidden_size, config.rms_norm_eps
+        # The scales of both norms were folded into the matrices that follow them.
         self.add_module("input_layernorm", RootMeanSquare(width, eps))
         self.add_module("post_attention_layernorm", RootMeanSquare(width, eps))
         self.attention_skip = nn.Linear(config.hidden_size, config.hidden_size, bias=False)

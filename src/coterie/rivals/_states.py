@@ -37,6 +37,7 @@ def layer_states(task: Task, tokens: Tensor) -> list[Tensor]:
     Raises:
         DoesNotApply: The layers do not run in order, each once.
     """
+    # The number of each layer is kept beside its state: the order is checked at the end.
     seen: list[tuple[int, Tensor]] = []
     carried = carried_leaves(task.model, task.stack)
     last = task.n_players - 1
@@ -47,6 +48,7 @@ def layer_states(task: Task, tokens: Tensor) -> list[Tensor]:
                 seen.append((-1, leading(carried[0].through(args, kwargs)).float()))
             returned = forward(*args, **kwargs)
             seen.append((layer, leading(returned).float()))
+            # The head is not run: no rival here reads logits, and it often costs more than a layer.
             if layer == last:
                 raise _Enough
             return returned

@@ -28,6 +28,7 @@ def choose(task: Task, meter: Meter) -> Chosen:
         raise DoesNotApply(str(error)) from error
     weights = parameters(blocks)
     per_layer = weights.sum() / task.n_players
+    # The two blocks of layer i are the players 2i and 2i + 1.
     locked = np.sort(np.concatenate([2 * task.locked, 2 * task.locked + 1]))
     free = weights[np.setdiff1d(np.arange(len(weights)), locked)].sum()
     ledger, chosen = meter.ledger(stack=blocks), Chosen()

@@ -71,6 +71,7 @@ def learnt_start(task: Task, meter: Meter, length: int, places: list[int]) -> fl
     optimizer = torch.optim.Adam([start], lr=LEARNING_RATE)
     texts = islice(cycle(batches(task, TEXTS_AT_ONCE)), STEPS)
     for step, tokens in enumerate(texts):
+        # Geometric from SOFT to STEEP: wide walls find the region, steep ones the layer.
         steepness = SOFT * (STEEP / SOFT) ** (step / (STEPS - 1))
         gates = gate(start, length, task.n_players, steepness)
         with gated(task, gates), torch.enable_grad():

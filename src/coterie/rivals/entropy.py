@@ -21,6 +21,7 @@ BUCKETS = 20
 def choose(task: Task, meter: Meter) -> Chosen:
     """Remove the layers of the second stage with the smallest entropy increase."""
     entropies = state_entropies(task, meter)
+    # The stage in which entropy falls ends at its minimum; those layers stay.
     first = np.arange(int(entropies.argmin()), dtype=np.intp)
     kept: Indices = np.union1d(task.locked, first).astype(np.intp)
     return lowest_first(task, meter, np.diff(entropies), kept)
@@ -54,6 +55,7 @@ def bucket_counts(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
         low: Smallest value of each coordinate, ``(width,)``.
         high: Largest value, ``(width,)``.
     """
+    # A coordinate that never changes has width 0: all of it falls in the first bucket.
     width = (high - low).clamp_min(torch.finfo(values.dtype).tiny)
     buckets = ((values - low) / width * BUCKETS).long().clamp(0, BUCKETS - 1)
     counts = values.new_zeros(values.shape[1], BUCKETS)

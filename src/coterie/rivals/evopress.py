@@ -12,6 +12,7 @@ def choose(task: Task, meter: Meter) -> Chosen:
     """One run of the published length for each size."""
     chosen: Chosen = {}
     for removal, keep in zip(task.removals, task.keeps, strict=True):
+        # "kl", not the loss: the published fitness is the divergence from the full model.
         found = evolve(meter.ledger("kl"), keep, locked=task.locked, rng=task.rng)
         chosen[removal] = Selection(found.coalition[None])
     return chosen

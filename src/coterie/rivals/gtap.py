@@ -18,6 +18,7 @@ DRAWS = 512
 def choose(task: Task, meter: Meter) -> Chosen:
     """Remove the layers of the smallest power index, in one shot."""
     drawn = task.rng.random((DRAWS, task.n_players)) < 0.5
+    # A locked layer is in every coalition: it has no index, and takes no part in the ranking.
     drawn[:, task.locked] = True
     values = meter.ledger().value(drawn)
     return lowest_first(task, meter, power(drawn, values, task.free), task.locked)

@@ -79,6 +79,7 @@ class Merged:
 
     def changed(self) -> list[tuple[int, int]]:
         """The layers that are no longer their own: number among those left, and place."""
+        # Only these are summed and written anew: the bytes of all other layers are copied.
         unit = np.eye(self.matrices.shape[1])[list(self.places)]
         same = (self.matrices == unit).all(axis=1) & (self.vectors == unit).all(axis=1)
         return [(i, self.places[i]) for i in np.flatnonzero(~same).tolist()]
@@ -104,6 +105,7 @@ def summed(merged: Merged, at: int, taken: int) -> Merged:
     sums = []
     for old in (merged.matrices, merged.vectors):
         rows = old.copy()
+        # old[after] - old[at]: the differences of the published sum, each from the layer at hand.
         rows[at] += (old[after] - old[at]).sum(axis=0)
         sums.append(rows)
     return merged.without(at, taken, *sums)
@@ -117,6 +119,7 @@ def last(merged: Merged, at: int, taken: int) -> Merged:
         at: The layer that takes others in, by its number among those left.
         taken: How many after it.
     """
+    # Norms and biases stay those of layer l: the released code changes matrices alone.
     rows = merged.matrices.copy()
     rows[at] = rows[at + taken]
     return merged.without(at, taken, rows, merged.vectors)
@@ -145,12 +148,14 @@ def _choose(task: Task, meter: Meter, merge: Merge) -> Chosen:
     similar = _Similarity(task, meter)
     chosen: Chosen = {}
     for removal in task.removals:
+        # Lazily: the highest threshold that reaches the size is taken, lower ones are not run.
         tries = (collapse(task, removal, t, similar, merge) for t in THRESHOLDS)
         found = next((merged for merged in tries if merged is not None), None)
         if found is None:
             meter.remarks.append(f"no merge of free neighbours removes {removal} layers")
             continue
         kept = np.zeros(task.n_players, dtype=bool)
+        # A merged layer stays where it was; only those it took in are gone.
         kept[list(found.places)] = True
         what = f"{len(found.changed())} layers took in the {removal} after them"
         chosen[removal] = Rewrite(partial(write, found), kept, what)
@@ -173,11 +178,14 @@ def collapse(
     now = Merged.none(n)
     at = n - MERGED if n > MERGED else n - 2
     while at >= LOWEST and (left := removal - (n - len(now.places))):
+        # Never more than are still to go, nor more than lie above.
         taken = min(MERGED - 1, left, len(now.places) - at - 1)
         trial = merge(now, at, taken)
         touched = now.places[at : at + 1 + taken]
+        # A locked layer neither takes in others nor is taken in.
         if not np.isin(touched, task.locked).any() and similar.to_full(trial) > threshold:
             now = trial
+            # After a merge the walk steps down, and again below the new end of the model.
             at = min(at - INTERVAL, len(now.places) - MERGED)
         else:
             at -= 1
@@ -189,6 +197,7 @@ class _Similarity:
 
     def __init__(self, task: Task, meter: Meter) -> None:
         self._task, self._meter = task, meter
+        # Every merge is one run of the model: few texts keep the walk affordable.
         few = replace(task, tokens=task.tokens[:TEXTS])
         self._tokens = list(batches(few))
         self._known: dict[bytes, float] = {}

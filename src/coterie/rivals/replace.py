@@ -63,16 +63,19 @@ def choose(task: Task, meter: Meter) -> Chosen:
     Raises:
         DoesNotApply: A layer does not end in adding the output of one matrix to the state.
     """
+    # Where can a map go? Into the last matrix of a feed-forward block.
     feed_forward = _blocks(task)
     turned = mean_cosines(task, meter)
     chosen: Chosen = {}
     for removal, keep in zip(task.removals, task.keeps, strict=True):
         runs = windows(task.n_players, keep, locked=task.locked)
         starts = [int(np.flatnonzero(~run)[0]) for run in runs]
+        # The map is folded into the layer before the run, so layer 0 cannot begin one.
         starts = [start for start in starts if start > 0]
         if not starts:
             meter.remarks.append(f"no run of {removal} free layers has a layer before it")
             continue
+        # The paper takes the run between whose ends the cosine is largest.
         start = max(starts, key=lambda at: turned[at, at + removal])
         block = feed_forward[start - 1]
         name, matrix = _last_matrix(task, block, start - 1)
@@ -116,6 +119,7 @@ def fitted(task: Task, meter: Meter, block: nn.Module, layer: int, length: int) 
     for tokens in batches(task):
         states, given = _with_output(task, block, tokens)
         meter.ran(layer_tokens=task.n_players * tokens.numel())
+        # L - Y of the paper: the state after the run, less what M is added to.
         wanted = states[layer + 1 + length] - (states[layer + 1] - given)
         m, w = given.flatten(0, 1).double(), wanted.flatten(0, 1).double()
         squares = m.T @ m if squares is None else squares + m.T @ m
@@ -155,6 +159,7 @@ def _last_matrix(task: Task, block: nn.Module, layer: int) -> tuple[str, "nn.Lin
     finally:
         for handle in handles:
             handle.remove()
+    # With the block silent: this state plus the output of the block must be the usual state.
     with patched({block: zero_output(block)}):
         without = layer_states(task, tokens)[layer + 1]
     same = [

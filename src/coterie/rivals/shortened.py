@@ -58,6 +58,7 @@ def taylor(task: Task, meter: Meter) -> Vector:
             logits = task.model(input_ids=tokens, use_cache=False).logits[:, :-1]
             targets = tokens[:, 1:].flatten()
             loss = cross_entropy(logits.flatten(0, 1).float(), targets, reduction="sum")
+            # Divided before the gradient: the sum over batches is then that of the mean loss.
             parts = torch.autograd.grad(loss / n_predicted, flat, allow_unused=True)
             found = [
                 torch.zeros_like(w) if g is None else g for w, g in zip(flat, parts, strict=True)
@@ -68,6 +69,7 @@ def taylor(task: Task, meter: Meter) -> Vector:
             work = task.n_players * tokens.numel()
             meter.ran(layer_tokens=work, head_tokens=len(targets), backward=work)
     assert totals is not None
+    # Only now, since |w · Σ g| is not Σ |w · g|: the gradient is that of all texts.
     pairs = zip(flat, totals, strict=True)
     saliences = iter([(w.detach() * g).abs().sum(dtype=torch.float64).item() for w, g in pairs])
     return np.array([sum(next(saliences) for _ in some) for some in weights])

@@ -18,6 +18,7 @@ def block_influence(task: Task, meter: Meter) -> Vector:
     for states in states_of(task, meter):
         for layer in range(task.n_players):
             cosines = cosine_similarity(states[layer], states[layer + 1], dim=-1)
+            # A sum, divided at the end: the last batch may be smaller than the others.
             total[layer] += cosines.double().sum().item()
     return 1 - total / task.tokens.size
 

@@ -12,6 +12,7 @@ def choose(task: Task, meter: Meter) -> Chosen:
     """One greedy descent answers all sizes."""
     kept = with_ends(task, 1, 1)
     free = task.n_players - len(kept)
+    # Greedy search would fail as a whole at one size too large: those are left out and named.
     within = [removal for removal in task.removals if removal <= free]
     meter.remarks += [out_of_reach(removal, free) for removal in task.removals if removal > free]
     if not within:

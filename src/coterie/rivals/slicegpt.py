@@ -65,6 +65,7 @@ def choose(task: Task, meter: Meter) -> Chosen:
         if width < 1:
             meter.remarks.append(f"no width has as few parameters as {removal} layers fewer leave")
             continue
+        # No layer goes: the parameters come out of the width of every one.
         everyone = np.ones(task.n_players, dtype=bool)
         what = f"hidden width {len(turns.before[0])} sliced to {width}, every layer kept"
         writer = partial(write, turns, width)
@@ -96,6 +97,7 @@ def principal_axes(task: Task, meter: Meter) -> Turns:
     for tokens in batches(task):
         states = _all_states(task, tokens)
         meter.ran(layer_tokens=n * tokens.numel())
+        # Float64, because squares of states are summed over all tokens of all texts.
         flat = [state.flatten(0, 1).double() for state in states]
         found = [state.T @ state for state in flat]
         squares = [a + b for a, b in zip(squares, found, strict=True)] if squares else found
@@ -110,6 +112,7 @@ def _all_states(task: Task, tokens: Tensor) -> list[Tensor]:
     def see(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
         between.append(args[0].float())
 
+    # What enters the second norm is the state between attention and feed-forward block.
     norms = [layer.get_submodule("post_attention_layernorm") for layer in task.stack.layers]
     handles = [norm.register_forward_pre_hook(see) for norm in norms]
     try:
@@ -127,6 +130,7 @@ def _axes(square: Tensor) -> Tensor:
 def _check_llama(task: Task) -> None:
     config = task.model.config
     plain = config.model_type in LLAMA_LIKE and not getattr(config, "sliding_window", None)
+    # A bias would have to be turned as well, and a sliding window is not in our modelling file.
     biases = any(name.endswith("bias") for name, _ in task.model.named_parameters())
     floating = all(p.is_floating_point() for p in task.model.parameters())
     if not plain or biases or not floating:
@@ -202,6 +206,7 @@ def _files(source: Source, turns: Turns, width: int) -> Iterator[dict[str, Tenso
     read, dtypes = reader(source), {entry.name: entry.dtype for entry in source.entries}
     before = [axes[:, :width] for axes in turns.before]
     between = [axes[:, :width] for axes in turns.between]
+    # The embeddings lie beside the layers: "model." of "model.layers".
     base = stack.path.removesuffix("layers")
     embedding = f"{base}embed_tokens.weight"
     dtype = DTYPES[dtypes[embedding]]
@@ -209,6 +214,7 @@ def _files(source: Source, turns: Turns, width: int) -> Iterator[dict[str, Tenso
         name = f"{stack.path}.{layer}."
         made = _layer(partial(_inside, read, name), before[layer], middle, before[layer + 1])
         yield {f"model.layers.{layer}.{k}": t.to(dtype).contiguous() for k, t in made.items()}
+    # A tied model has one matrix for both embeddings; sliced, they differ.
     head = read("lm_head.weight" if "lm_head.weight" in dtypes else embedding)
     head = head * read(f"{base}norm.weight")
     yield {

@@ -73,15 +73,22 @@ def heal(
     request.check()
     progress, output = progress or NoProgress(), Path(output)
     place = FinishedRun(output, overwrite=overwrite, ended=ended_with)
+
+    # What is healed, and from what: known before a weight is loaded.
     job = _admit(request, progress)
     identity = as_read(job.identity())
+
+    # Done already: the checkpoint that is there answers.
     if done := place.same(identity, progress, source=job.cut.folder):
         return done
+
+    # What has been learned lies beside the output, so that a stopped run finds it again.
     state = output.resolve().parent / f".{output.resolve().name}.healing.safetensors"
     checkpoint = Checkpoint(state, identity)
     checkpoint.check()
     check_cache(job, output)
     part = _heal(job, output, checkpoint, progress, overwrite=overwrite)
+    # Only now: until the output is in place, this file is all there is.
     state.unlink(missing_ok=True)
     return part
 
@@ -90,11 +97,13 @@ def _admit(request: HealRequest, progress: Progress) -> HealJob:
     cut = resolve(request.model, trust_remote_code=request.trust_remote_code)
     check_plain(cut)
     record = read_record(cut.folder)
+    # The teacher is read from the record only where no other is named.
     teacher, revision = _teacher(request, record, cut)
     full = resolve(teacher, revision, trust_remote_code=request.trust_remote_code)
     kept = kept_players(cut, full)
     progress.say(f"reading texts for {cut.name}")
     tokenizer = load_tokenizer(full)
+    # What judges comes first: what is learned from must not contain it.
     judges = held_out_texts(request, record, full.name, full, tokenizer)
     lessons = healing_texts(
         request.text,
@@ -127,6 +136,7 @@ def _teacher(
             return named.hub_id, named.revision
         if named.name == REFERENCE:
             return REFERENCE, None
+        # A local folder is recorded by the last part of its path, so it cannot be found again.
         raise HealError(
             f"{cut.name!r} was cut from a local folder {named.name!r}: say where it is with"
             " --teacher DIR"
@@ -145,6 +155,7 @@ def _heal(
     request = job.request
     device = pick_device(request.device)
     dtype, tokens = healing_dtype(job, device), job.judges.tokens
+    # The cut model is judged and freed before student and teacher are loaded.
     losses = {"before": _judged(job.cut, dtype, device, tokens)}
     learned = _learned(job, device, checkpoint, progress)
     losses["full"] = learned.full
@@ -153,6 +164,7 @@ def _heal(
         write_healed(job.cut, learned.weights, learned.path, learned.kept, folder)
         healed = Source(output.name, folder, None, request.trust_remote_code)
         losses["after"] = _judged(healed, dtype, device, tokens)
+        # A loss that differs when read back means that something was written wrongly.
         check_written(output.name, learned.in_memory, float(losses["after"][0].mean()))
         part = _part(
             job,
@@ -210,6 +222,7 @@ def _learned(
 
 def _plan(job: HealJob) -> TrainingPlan:
     request = job.request
+    # Rates are measured at one width; wider models take less (as in arXiv:2203.03466).
     width = int(getattr(text_config(job.full.config()), "hidden_size", _WIDTH))
     rate = request.learning_rate or MODES[request.mode].learning_rate * min(1.0, _WIDTH / width)
     return TrainingPlan(

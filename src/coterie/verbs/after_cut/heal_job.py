@@ -26,6 +26,7 @@ class HealJob:
     def identity(self) -> dict[str, Json]:
         """What decides the outcome."""
         return {
+            # Texts and weights by their digests: a name may come to mean something else.
             **self.request.as_json(),
             "device": pick_device(self.request.device).type,
             "cut": self.cut.fingerprint(),

@@ -16,6 +16,7 @@ from coterie.verbs.options.texts import JudgingOptions, Lesson
 
 
 def _modes() -> Iterable[str]:
+    # Imported when it is asked for, as are all modules below that a help text does not need.
     from coterie.healing.modes import MODES
 
     return MODES
@@ -90,6 +91,7 @@ class Learning(Options):
             above=0,
         ),
     ] = None
+    # Named as the option and the record are; inside, a run of cut layers is a gap.
     seams: Annotated[
         float,
         Option(
@@ -126,6 +128,7 @@ class HealRequest(Trust, Device, Seed, JudgingOptions, Learning, Lesson, Teacher
 
     VERB = "heal"
     HELP: ClassVar = JUDGED_AS_THE_CUT
+    # Said in the command that a report shows, even where they have their default values.
     TOLD: ClassVar = frozenset({"mode", "rank", "steps", "batch", "device"})
 
     def check(self) -> None:
@@ -134,6 +137,7 @@ class HealRequest(Trust, Device, Seed, JudgingOptions, Learning, Lesson, Teacher
         Raises:
             UserError: one clear line about the first thing that is wrong.
         """
+        # Each group of options checks its own values; here is what concerns several.
         super().check()
         check_teacher(self, self.seams)
         check_mode(self.mode)
@@ -161,6 +165,7 @@ def check_teacher(teacher: TeacherOptions, gaps: float) -> None:
     """
     from coterie.healing.origin import HealError
 
+    # Without a cache the teacher predicts the whole vocabulary at every step.
     if teacher.teacher_cache is None and teacher.teacher_top is not None:
         raise HealError(
             f"--teacher-top {teacher.teacher_top} says what a cache keeps: name one with"
@@ -184,6 +189,7 @@ def check_mode(name: str) -> None:
 
     package = MODES[name].package
     if package is not None and find_spec(package) is None:
+        # A way out that needs no installation, where the table has one.
         others = " or ".join(name for name, mode in MODES.items() if mode.package is None)
         raise HealError(
             f"--mode {name} needs {package}, which is not installed: pip install 'coterie[heal]',"

@@ -168,9 +168,11 @@ def _here(
     source: Source, scheme: Scheme, folder: Path, judges: TextSet, device: torch.device
 ) -> _Made:
     """Quantize by a library of this environment."""
+    # Judged and freed first, so that plain and quantized model are not in memory together.
     before = floored_losses(load_quantized(source, device), judges.tokens)
     reloaded = write_quantized(source, scheme, device, folder)
     written = Source(folder.name, folder, None, source.trust_remote_code)
+    # From the files, not from memory: what a user will load is what is judged.
     after = floored_losses(load_quantized(written, device), judges.tokens)
     return _Made(before, after, reloaded)
 
@@ -200,6 +202,7 @@ def _part(
         bytes_before=n_bytes(sources[0]),
         bytes_after=n_bytes(sources[1]),
         not_finite=bad_before + bad_after,
+        # The other Python has its own torch and transformers: those are the ones that count.
         versions={**versions(), **made.versions},
         machine=machine(torch.get_num_threads(), str(device)),
         group=made.group,

@@ -64,6 +64,7 @@ class QuantizeRequest(Lesson, Revision, Trust, Device, JudgingOptions, Scheming,
         "text": "For `gptq` and `awq`: text that calibrates, as in `heal --text`. Documents that "
         "also judge are left out.",
     }
+    # Said in the command that a report shows, even where they have their default values.
     TOLD: ClassVar = frozenset({"scheme", "device"})
 
     def maker(self) -> "Scheme | Environment":
@@ -72,6 +73,7 @@ class QuantizeRequest(Lesson, Revision, Trust, Device, JudgingOptions, Scheming,
         Raises:
             UserError: the scheme cannot be had, in one line that says what can.
         """
+        # Imported when asked for: they load torch, and a help text needs none of it.
         from coterie.models.loaded.load import pick_device
         from coterie.quantization.environment import find_environment
         from coterie.quantization.schemes import ELSEWHERE, SchemeError, find_scheme
@@ -80,6 +82,7 @@ class QuantizeRequest(Lesson, Revision, Trust, Device, JudgingOptions, Scheming,
         if self.scheme in ELSEWHERE:
             return find_environment(self.environment, self.scheme)
         scheme = find_scheme(self.scheme, device)
+        # What would have no effect is refused, so that nobody believes it had one.
         for name, value in (("text", self.text), ("environment", self.environment)):
             if value is not None:
                 raise SchemeError(

@@ -52,6 +52,7 @@ def remember(
     # Nobody may take this for the finished run that only made the cut.
     own: dict[str, Json] = {"before": old.identity, "after": identity}
     whole = replace(old, after=[*(old.after or []), part], identity=own)
+    # The card of the cut stays, and what was done since is added below it.
     card = before / "README.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     (folder / "README.md").write_text(f"{text}{card_section(part)}", encoding="utf-8")

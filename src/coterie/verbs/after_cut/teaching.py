@@ -52,12 +52,14 @@ def check_cache(job: HealJob, output: Path) -> None:
     if predictions is None:
         return
     place = predictions.folder.resolve()
+    # Either inside the other: a checkpoint is renamed into place as a whole folder.
     for what, taken in (("--output", output), ("the model", job.cut.folder)):
         other = taken.resolve()
         if place == other or place in other.parents or other in place.parents:
             raise HealError(
                 f"--teacher-cache {predictions.folder} overlaps the folder of {what}: name another"
             )
+    # Its own folder, so what lies in it must be these predictions or nothing.
     predictions.check()
 
 
@@ -78,6 +80,7 @@ def open_student_and_teacher(
     model = load_model(job.full, dtype=healing_dtype(job, device), device=device)
     stack = find_stack(model)
     mode = MODES[request.mode]
+    # One model is both: all its layers teach, the kept ones learn.
     student = mode.beside(model, stack, job.kept, request.rank, request.seed)
     full = floored_losses(model, job.judges.tokens)
     return TeacherAndStudent(
@@ -97,6 +100,7 @@ def _by_cache(
         progress.say(f"loading {job.full.name} once, to teach")
         model = load_model(job.full, dtype=dtype, device=device)
         predictions.fill(model, job.lessons.tokens, job.judges.tokens, step)
+        # The full model goes before the cut one comes: that is what the cache is for.
         del model
         gc.collect()
     progress.say(f"loading {job.cut.name}, to learn")
@@ -116,6 +120,7 @@ def _predictions(job: HealJob) -> Predictions | None:
         Path(request.teacher_cache),
         (job.lessons.n_sequences, job.lessons.length),
         TOP if request.teacher_top is None else request.teacher_top,
+        # What decides the predictions; a folder made under anything else is refused.
         {
             "model": job.full.fingerprint(),
             "text_sha256": job.lessons.sha256,

@@ -63,6 +63,7 @@ def _recipe(
     request: dict[str, Json] = (
         dict(record.request) if record is not None and record.request is not None else {}
     )
+    # What is named now goes before what the record names: a file may have moved.
     calibration = asked.calibration or _word(request, "calibration")
     held_out = asked.held_out or _word(request, "held_out")
     if calibration is None:
@@ -76,6 +77,7 @@ def _recipe(
         sequences=SEQUENCES,
         held_out_sequences=HELD_OUT_SEQUENCES,
         length=min(LENGTH, context or LENGTH),
+        # The seed of the cut, or other documents would be drawn than those that judged it.
         seed=(seed if isinstance(seed, int) else 0, 1),
         bos=next((policy for policy in BOS_POLICIES if policy == request.get("bos")), "auto"),
         context=context,
@@ -84,6 +86,7 @@ def _recipe(
 
 def _judged_the_cut(recipe: TextRecipe, record: CheckpointRecord, sha256: str) -> TextSet:
     """The very sequences that judged the cut, where they can still be drawn; else the nearest."""
+    # As many and as long as then: how many are drawn to choose decides what is left to judge.
     n, length = known(record.calibration).sequences, known(record.calibration).length
     recipe = replace(recipe, sequences=n, length=length)
     try:
@@ -97,6 +100,7 @@ def _judged_the_cut(recipe: TextRecipe, record: CheckpointRecord, sha256: str) -
         with suppress(TextError):
             found.insert(0, replace(recipe, sequences=2 * n).read()[1])
     same = [texts for texts in found if texts.sha256 == sha256]
+    # None are the same: the text has changed, and the nearest draw judges.
     return (same or found[-1:])[0]
 
 
@@ -142,6 +146,7 @@ def healing_texts(
         documents = read_documents(
             text or CALIBRATION_ON_HUB, tokenizer, rng=rng, sequences=sequences, length=length
         )
+    # Six characters a token is more than most text takes: only so much is held against the judges.
     enough = _enough(documents, 6 * sequences * length)
     clean = unjudged(enough, judges, tokenizer)
     if not clean:
@@ -161,6 +166,7 @@ def unjudged(
         judges: The sequences that judge, ``(n_sequences, length)``.
         tokenizer: Turns text into token ids.
     """
+    # Without the first token, which is BOS in many formats and in no document.
     bodies = [_bytes(row[1:]) for row in judges.tokens.tolist()]
     clean = []
     for document in documents:

@@ -65,6 +65,8 @@ class Frame:
         """Losses ``(n_sequences,)`` averaged over cells, and how many were read as the floor."""
         raw = np.array([judged_losses(one, text) for cell in cells for one in cell.judged])
         bad = ~np.isfinite(raw)
+        # Every seed counts the same, however many draws its answer is the mean of.
         weights = np.array([1 / len(cell.judged) for cell in cells for _ in cell.judged])
+        # Twice the loss of a uniform guess, not infinity: one overflow must not swallow a mean.
         finite = np.where(bad, self.floor, raw)
         return np.average(finite, axis=0, weights=weights), int(bad.sum())

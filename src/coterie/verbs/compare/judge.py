@@ -71,10 +71,12 @@ class Judge:
         """
         kept = np.flatnonzero(coalition).tolist()
         sizes = _sizes(workspace, coalition, players)
+        # A cut of whole layers is a model of its own, so its speed is worth a measurement.
         if players == "layer":
             model = workspace.model if coalition.all() else cut_model(workspace.model, kept)
             return {**self._model(workspace, model, progress, timed=True), **sizes}
         stack = find_players(workspace.model, players)
+        # Blocks are silenced in place, which runs no faster: no time is taken.
         with routed(workspace.model, stack, coalition.tolist()):
             return {**self._model(workspace, workspace.model, progress, timed=False), **sizes}
 
@@ -90,10 +92,12 @@ class Judge:
             ModelError: it does not load.
         """
         prepared = workspace.prepared
+        # Written to disk and loaded as a user would: what does not load has no score.
         with tempfile.TemporaryDirectory(prefix="coterie-compare-") as aside:
             folder = Path(aside) / "checkpoint"
             folder.mkdir()
             written = answer.write(prepared.source, folder, None)
+            # A rewrite may bring our modelling file; no other code of its own is run.
             source = Source(prepared.source.name, folder, trust_remote_code=answer.own_code)
             model = load_model(source, dtype=prepared.dtype, device=prepared.device)
             judged = self._model(workspace, model, progress, timed=True)
@@ -109,6 +113,7 @@ class Judge:
     ) -> dict[str, Json]:
         losses: dict[str, Json] = {}
         for name, texts in self.texts.items():
+            # As observed: how a loss that is no number is read is decided later, for all alike.
             found = sequence_losses(model, texts.tokens)
             losses[name] = found.tolist()
         judged: dict[str, Json] = {
@@ -147,9 +152,11 @@ class Judge:
         return self.speeds[shapes]
 
     def _timed(self, workspace: Workspace, model: "PreTrainedModel") -> dict[str, Json]:
+        # A short context leaves room for few tokens: one to read, the rest to generate.
         context = context_of(workspace.prepared.source) or CONTEXT + NEW_TOKENS
         load = Load(context=max(1, min(CONTEXT, context - NEW_TOKENS)), new_tokens=NEW_TOKENS)
         load = load if context > NEW_TOKENS else Load(context=1, new_tokens=max(2, context - 1))
+        # In turn with the full model, so that a busy machine slows both.
         models = {"full": workspace.model, "cut": model}
         speeds = measure_speed(
             models, load, rng=np.random.default_rng(0), rounds=self.rounds, warmup=1
@@ -177,12 +184,14 @@ def _sizes(workspace: Workspace, coalition: Coalition, players: Players) -> dict
     if players == "layer":
         stack, kept = find_disk_stack(source.entries, source.config()), np.flatnonzero(coalition)
         places = tuple(kept.tolist())
+        # From names and sizes on disk: no checkpoint is written to be weighed.
         left = [e for e in source.entries if stack.rename(e.name, places) is not None]
         return {
             "parameters": sum(entry.n_values for entry in left),
             "bytes": sum(entry.n_bytes for entry in left),
         }
     blocks = find_players(workspace.model, players).layers
+    # No format need hold a cut of blocks: bytes are in proportion to the parameters left.
     gone = sum(p.numel() for i in np.flatnonzero(~coalition) for p in blocks[i].parameters())
     whole, n_bytes = (
         sum(getattr(entry, name) for entry in source.entries) for name in ("n_values", "n_bytes")

@@ -76,6 +76,7 @@ def play(
     Raises:
         UserError: it does not apply to this model; one line says why.
     """
+    # Our own methods need the whole workspace; a rival gets a task and nothing else.
     if name in SEARCH_METHODS:
         return _ours(workspace, name, removals, seed, progress)
     return RIVALS[name].play(rival_task(workspace, removals, seed))
@@ -96,6 +97,7 @@ def rival_task(workspace: Workspace, removals: tuple[int, ...], seed: int) -> Ta
         # The game of the layers is known by its number; this one differs in its players alone.
         number = store.game({"as_game": played.game.number, "players": stack.players})
         engine = ModelGame(workspace.model, tokens, stack=stack, shape=played.engine.shape)
+        # What other players run counts as well, though on an engine of its own.
         engines.append(engine)
         return StoredGame(engine, store, number)
 
@@ -112,6 +114,7 @@ def rival_task(workspace: Workspace, removals: tuple[int, ...], seed: int) -> Ta
         spent=spent,
         floor=floor_nll(played.engine.vocabulary),
         removals=tuple(sorted(removals)),
+        # 5 keeps this stream apart from those that drew the texts of the same seed.
         rng=np.random.default_rng([seed, 5]),
         locked=np.array(workspace.locked, dtype=np.intp),
     )
@@ -124,6 +127,7 @@ def _ours(
     n, before = workspace.stack.n_players, workspace.calibration.engine.spent.layer_tokens
     search = Search.of(workspace.request, [n - removal for removal in removals])
     found = choose(workspace, replace(search, method=name, seed=seed), progress)
+    # Less what earlier methods ran on the same engine.
     executed = workspace.calibration.engine.spent.layer_tokens - before
     if found.second is not None:
         executed += found.second.engine.spent.layer_tokens

@@ -53,6 +53,7 @@ def ended_comparison(output: Path) -> tuple[Comparison, Json] | None:
 
 def write_comparison(found: Comparison, output: Path) -> None:
     """Write JSON, Markdown, CSV and the figure."""
+    # Beside its place and renamed: a reader finds all four files, or none.
     with written_aside(output) as folder:
         text = json.dumps(found.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
         (folder / f"{NAME}.json").write_text(text + "\n", encoding="utf-8")

@@ -32,11 +32,13 @@ class ComparisonRun:
 
     def cells(self, name: str, seed: int) -> Iterator[Cell]:
         """Every cell of one method and seed: from the notes, or played and judged now."""
+        # All that decides what a method answers; another value is another note.
         answers = ",".join(map(str, self.request.removals))
         sequences = self.workspace.calibration.texts.sha256
         limits = self.request
         asked = f"{name} {seed} {answers} {sequences} {self.workspace.locked}"
         asked += f" {limits.budget} {limits.time}"
+        # A note that is there is not played again, whatever run wrote it.
         known, fresh = self.notes.read(f"played {asked}"), None
         if known is None:
             known, fresh = self._play(name, seed)
@@ -53,6 +55,7 @@ class ComparisonRun:
                 note = f"judged {asked} {removal} {self.key}"
                 judged = self.notes.read(note)
                 if judged is None:
+                    # A rewrite is code, not data: no note holds it, so the method plays once more.
                     if fresh is None:
                         _, fresh = self._play(name, seed)
                     judged = self.notes.write(note, self._rewritten(fresh, removal))
@@ -74,6 +77,7 @@ class ComparisonRun:
         texts, players = told["coalitions"], told["players"]
         assert isinstance(texts, list)
         for text in map(str, texts):
+            # Without the method: two that keep the same layers are judged once.
             note = f"judged {players} {text} {self.key}"
             judged = self.notes.read(note)
             if judged is None:
@@ -89,6 +93,7 @@ class ComparisonRun:
         assert isinstance(answer, Rewrite)
         try:
             return self.judge.rewrite(self.workspace, answer, self.progress)
+        # It may not load; that is an answer, and other methods go on.
         except UserError as error:
             return {"gap": str(error)}
 
@@ -97,6 +102,7 @@ class ComparisonRun:
         try:
             with peak_memory(self.workspace.model.device) as peak:
                 outcome = play(self.workspace, name, self.request.removals, seed, self.progress)
+        # It may not apply to this model: the reason becomes the gap of its rows.
         except UserError as error:
             return {"chosen": {}, "gap": str(error), "cost": None, "remarks": []}, None
         chosen: dict[str, Json] = {str(r): _told(a) for r, a in outcome.chosen.items()}

@@ -55,6 +55,7 @@ def assemble(asked: Asked, workspace: Workspace, full: Cell, cells: Sequence[Cel
     second = prepared.second
     n_second = 0 if second is None else second.n_sequences
     frame = Frame(asked.texts, floor_nll(workspace.calibration.engine.vocabulary), full, n_second)
+    # The calibration texts judge too, in a column of their own: how far a method overfits.
     held_out = [text for name, text in asked.texts.items() if name != CALIBRATION]
     return Comparison(
         kind="compare",
@@ -67,12 +68,14 @@ def assemble(asked: Asked, workspace: Workspace, full: Cell, cells: Sequence[Cel
         locked=list(workspace.locked),
         dtype=name_of(workspace.prepared.dtype),
         device=str(workspace.prepared.device),
+        # As prepared: a method that ranks reads the first few of these.
         calibration=text_part(prepared.calibration),
         second=None if second is None else text_part(second),
         held_out=[text_part(text) for text in held_out],
         tasks=list(request.tasks),
         full=rows_of(frame, [[full]])[0],
         rows=_all_rows(frame, request, cells),
+        # Without a gap: a gap is in its row.
         cells=[_cell_part(frame, cell) for cell in cells if cell.gap is None],
         remarks=_remarks(cells),
         versions=versions(),
@@ -112,6 +115,7 @@ def _remarks(cells: Sequence[Cell]) -> list[str]:
     for cell in cells:
         remarks = cell.played["remarks"]
         assert isinstance(remarks, list)
+        # Every seed may say the same, so each remark is kept once, in order.
         title = methods()[cell.where.method].title
         told += [f"{title}: {remark}" for remark in remarks]
     return list(dict.fromkeys(told))

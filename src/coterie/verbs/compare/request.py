@@ -30,6 +30,7 @@ class Contest(Options):
             "--methods",
             "LIST",
             lambda: (
+                # Rivals are written out: their table is not imported for a help text.
                 f"Which methods: {', '.join(SEARCH_METHODS)}, or published rivals: "
                 "random, exhaustive, shortgpt, shortened-ppl, shortened-taylor, "
                 "shortened-magnitude, sleb, angular, evopress, clp, entropy, laco, laco-released, "
@@ -86,12 +87,14 @@ class CompareRequest(
     @property
     def played(self) -> tuple[str, ...]:
         """The methods by name, in the order they play."""
+        # Imported when asked for: it loads torch.
         from coterie.verbs.compare.methods import STANDARD
 
         return self.methods or STANDARD
 
     def opening(self) -> PruneRequest:
         """The request that opens the game: a cut of the most layers that are removed."""
+        # What only a comparison has is left out, and the rest is a cut like any other.
         own = {one.name for kind in (Contest, Tasks) for one in fields(kind)}
         shared = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
         return PruneRequest(remove=max(self.removals), **shared)
@@ -132,6 +135,7 @@ def check_contest(asked: Contest) -> None:
 
     if not asked.removals:
         raise UserError("how much to cut is not said: give --remove 3,6,9")
+    # What is named twice would be played once and counted twice.
     for given in (asked.removals, asked.methods, asked.lengths):
         if len(set(given)) < len(given):
             raise UserError(f"{', '.join(map(str, given))} names one twice: name each once")

@@ -23,6 +23,7 @@ from coterie.verbs.compare.tasks import accuracies
 def rows_of(frame: Frame, groups: Sequence[Sequence[Cell]]) -> list[RowPart]:
     """The rows of one number removed, compared with each other."""
     lengths = [name for name in frame.texts if name != CALIBRATION]
+    # Best among those that answered: a method without an answer competes with nobody.
     there = [group for group in groups if group[0].gap is None]
     best = {}
     for name in lengths if there else ():
@@ -51,6 +52,7 @@ def rows_of(frame: Frame, groups: Sequence[Sequence[Cell]]) -> list[RowPart]:
 
 def _bare_row(frame: Frame, group: Sequence[Cell]) -> RowPart:
     first = group[0]
+    # The full model is no method; it has no paper, and its title is given here.
     known = methods().get(first.where.method)
     sequences = first.played.get("sequences")
     ours = searches(first.where.method)
@@ -61,6 +63,7 @@ def _bare_row(frame: Frame, group: Sequence[Cell]) -> RowPart:
         paper=None if known is None else known.paper,
         removed=first.where.removed,
         gap=first.gap,
+        # A method with finalists has read the selection set too.
         sequences=(sequences if isinstance(sequences, int) else 0) + (frame.second if ours else 0),
         seeds=len(group),
         answers=len(answers),
@@ -95,6 +98,7 @@ def _judged(frame: Frame, group: Sequence[Cell], name: str, best: Vector) -> Jud
     losses, not_finite = frame.mean(group, name)
     whole, _ = frame.mean([frame.full], name)
     nll, error = clustered_mean(losses, documents)
+    # Paired: differences sequence by sequence, so that what is hard for all cancels.
     behind, spread = clustered_mean(losses - best, documents)
     by_seed = [float(frame.mean([cell], name)[0].mean()) for cell in group]
     perplexity = float(np.exp(nll))
@@ -122,6 +126,7 @@ def _mean(numbers: Vector, documents: np.ndarray) -> MeanPart:
 def _cost(group: Sequence[Cell]) -> RowCostPart | None:
     told = [cell.played["cost"] for cell in group]
     costs = [cost for cost in told if isinstance(cost, dict)]
+    # One seed without a cost: a mean over the others would not be the cost of the method.
     if len(costs) < len(told):
         return None
 

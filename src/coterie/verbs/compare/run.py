@@ -66,16 +66,23 @@ def compare(
     """
     request.check()
     progress = progress or NoProgress()
+    # Where it is written is checked before anything is loaded.
     folder = None if output is None else Path(output)
     place = None
     if folder is not None:
         place = FinishedRun(folder, overwrite=overwrite, ended=ended_comparison, check=check_place)
+
+    # What all are judged on, decided once for every method.
     prepared = prepare(request.opening(), progress=progress)
     texts = judging_texts(prepared, request.lengths)
     groups: Groups = load_groups(request.tasks, request.tasks_dir) if request.tasks else {}
     identity = _identity(request, prepared, texts, groups)
+
+    # Done already: the comparison that is there answers.
     if place and (done := place.same(identity, progress, source=prepared.source.folder)):
         return done
+
+    # Play, judge, write.
     judge = Judge(texts, groups, request.limit, request.rounds)
     found = _run(request, prepared, judge, identity=identity, store=store, progress=progress)
     if folder is not None:
@@ -106,6 +113,7 @@ def _run(
     progress: Progress,
 ) -> Comparison:
     """Play every method on its texts, then assemble the report once."""
+    # A method without chance would give the same answer at every seed.
     seeds = {name: request.seeds if methods()[name].chancy else 1 for name in request.played}
     cells: list[Cell] = []
     total, done = sum(seeds.values()), 0
@@ -131,6 +139,7 @@ def _run(
         progress.step("methods", done, total)
         return run
 
+    # The last part opens the workspace that the report describes, and judges the full model.
     *earlier, (part, members) = _parts(prepared, request.played)
     for before, few in earlier:
         with open_workspace(before, store=store, progress=progress) as workspace:

@@ -20,6 +20,7 @@ def accuracies(
     gaps: list[tuple[float, float]] = []
     for name, whole in full.items():
         mine = [_scores(one)[name] for one in judged]
+        # First over draws, item by item, so that the difference to the full model stays paired.
         items = [np.mean([scores[i] for scores in mine], axis=0) for i in range(len(whole))]
         part = _over(items)
         each[name] = MeanPart(mean=part[0], error=part[1])
@@ -42,6 +43,7 @@ def _scores(judged: Mapping[str, Json]) -> dict[str, list[Vector]]:
 
 def _over(items: Sequence[Vector]) -> tuple[float, float]:
     """Mean over the tasks of one name, and its standard error over items."""
+    # Tasks are independent, so the variances of their means add up.
     squares = sum(part.var(ddof=1) / len(part) for part in items if len(part) > 1)
     mean = float(np.mean([part.mean() for part in items]))
     return mean, float(np.sqrt(squares)) / len(items)

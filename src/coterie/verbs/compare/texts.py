@@ -21,6 +21,7 @@ def judging_texts(prepared: Prepared, lengths: tuple[int, ...]) -> dict[str, Tex
             texts[str(length)] = held_out
             continue
         _, longer = replace(prepared.recipe, length=length).read()
+        # Longer sequences are drawn anew, and may reach into documents that calibrate.
         used = set(calibration.document_names)
         if prepared.second is not None:
             used |= set(prepared.second.document_names)

@@ -46,6 +46,7 @@ def bench(
     sources = [
         resolve(name, trust_remote_code=request.trust_remote_code) for name in request.models
     ]
+    # Rows are told apart by name.
     names = [source.name for source in sources]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"two models have the name {twice[0]}: rename one of the folders")
@@ -53,6 +54,7 @@ def bench(
     dtype, _ = dtype_of(request.dtype, device)
     _check_contexts(request, sources)
     quality, text = _quality(request, store, progress)
+    # All in memory at once: they are timed in turn, so that a busy machine slows each alike.
     models = {}
     for source in sources:
         progress.say(f"loading {source.name} in {name_of(dtype)} on {device}")
@@ -125,11 +127,13 @@ def _row(name: str, speed: Speed, first: Speed) -> SpeedRow:
 
 
 def _part(timing: Timing) -> TimePart:
+    # Quartiles, not a standard error: times have a long tail.
     low, high = timing.quartiles
     return TimePart(median=timing.median, low=low, high=high)
 
 
 def _check_contexts(request: BenchRequest, sources: list[Source]) -> None:
+    # The longest load decides; it is known before a model is loaded.
     asked = max(request.contexts) + request.new_tokens
     for source in sources:
         limit = context_of(source)

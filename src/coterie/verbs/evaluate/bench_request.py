@@ -72,7 +72,9 @@ class BenchRequest(Trust, Quality, Seed, Dtype, Device, Loads, Models):
     """
 
     VERB = "bench"
+    # Where one option means something else than in other verbs.
     HELP: ClassVar = {"dtype": "Of the models: auto, float32, bfloat16."}
+    # Said in the command that a report shows, even where they have their default values.
     TOLD: ClassVar = frozenset({"batches", "contexts"})
 
     def check(self) -> None:
@@ -81,6 +83,7 @@ class BenchRequest(Trust, Quality, Seed, Dtype, Device, Loads, Models):
         Raises:
             UserError: one clear line about the first thing that is wrong.
         """
+        # First as an evaluation, whose checks cover the models and the text.
         self.judging().check()
         super().check()
         if not self.batches or not self.contexts:

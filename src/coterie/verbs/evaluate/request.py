@@ -57,6 +57,7 @@ class EvaluateRequest(Trust, Seed, Dtype, Device, Bos, Windows, Tasks, Models):
     """
 
     VERB = "evaluate"
+    # Where one option means something else than in other verbs.
     HELP: ClassVar = {"dtype": "Of the models: auto, float32, bfloat16."}
 
     def check(self) -> None:
@@ -65,6 +66,7 @@ class EvaluateRequest(Trust, Seed, Dtype, Device, Bos, Windows, Tasks, Models):
         Raises:
             UserError: one clear line about the first thing that is wrong.
         """
+        # Models first: a name that is wrong there explains most other refusals.
         check_models(self.models)
         super().check()
         check_limit(self.limit)

@@ -69,10 +69,12 @@ class Subject:
 
     def release(self) -> None:
         """Free the model."""
+        # A cached property is gone with its entry, and would be loaded anew if asked.
         self.__dict__.pop("model", None)
 
     def identity(self) -> dict[str, Json]:
         """What every score of this model depends on."""
+        # Only the versions that can change a number.
         known = versions()
         return {
             "weights": self.source.fingerprint(),
@@ -110,7 +112,9 @@ def evaluate(
         resolve(model, trust_remote_code=request.trust_remote_code) for model in request.models
     ]
     contexts = [context_of(source) for source in sources]
+    # The shortest context decides: every model must be able to read the windows of all.
     context = min((length for length in contexts if length is not None), default=None)
+    # Tasks alone ask for no text.
     texts = request.texts or (() if request.tasks else (default_text(sources),))
     if texts:
         check_length(request.length, context)
@@ -163,6 +167,7 @@ def held_out_windows(
     documents = read_documents(
         PRESETS.get(text.lower(), text),
         tokenizer,
+        # 3 keeps this stream apart from those of other verbs at the same seed.
         rng=np.random.default_rng([request.seed, 3]),
         half="verdict",
         sequences=request.sequences,
@@ -176,6 +181,7 @@ def _on_text(
     request: EvaluateRequest, subject: Subject, text: str, book: Store
 ) -> tuple[TextSet, Vector]:
     texts = held_out_windows(request, subject.tokenizer, text)
+    # By what was read, not by what it was called: the digest of the sequences is the key.
     number = book.game({**subject.identity(), "kind": "losses", "sequences": texts.sha256})
     known = book.note(number, "losses")
     if known is None:
@@ -191,6 +197,7 @@ def _on_text(
 def _on_task(
     request: EvaluateRequest, subject: Subject, name: str, task: "Task", book: Store
 ) -> TaskScores:
+    # All that a score depends on; anything else would let one answer for another.
     asked: dict[str, Json] = {
         "kind": "task",
         "task": name,

@@ -22,6 +22,7 @@ Scores = Mapping[str, list[TaskScores]]
 
 def judgement(models: Sequence[tuple[Source, Losses, Scores]]) -> list[ModelRow]:
     """One row a model; all but the first are compared with the first."""
+    # The first is what the others are compared with, so it has no differences itself.
     _, first_losses, first_scores = models[0]
     rows = []
     for place, (source, losses, scores) in enumerate(models):
@@ -60,6 +61,7 @@ def _text_row(
     nll, error = clustered_mean(losses, texts.documents)
     perplexity = float(np.exp(nll))
     difference = None
+    # Paired only on the very same sequences: another tokenizer cuts other windows.
     if first is not None and first[0].sha256 == texts.sha256:
         gap = clustered_mean(losses - _read(first[1], floor), texts.documents)
         difference = EstimatePart(mean=finite(gap[0]), error=gap[1])
