@@ -107,6 +107,7 @@ def _probe_head(head: ProjectionHead, embedded: Tensor) -> tuple[int, int]:
 
 def _narrowest(costs: dict[Width, float], smallest: Width) -> Width:
     best = min(costs.values(), default=0.0)
+    # Within 2 % is noise: the narrower leaves more memory to the states.
     return min((width for width, cost in costs.items() if cost <= 1.02 * best), default=smallest)
 
 

@@ -62,6 +62,7 @@ class Batches:
             states: Each ``(n_sequences, length, width)``.
             first: Number of the first of these sequences within the prelude.
         """
+        # A batch wider than the shape allows is divided before it is tried.
         copies, width = len(states), len(states[0])
         if copies * width > max(1, self.shape.rows):
             return self._divided(prelude, layer, states, first)
@@ -72,6 +73,7 @@ class Batches:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or copies * width == 1:
                 raise
+        # Outside `except`, so that the traceback no longer holds the tensors that did not fit.
         self.shape = replace(self.shape, rows=copies * width // 2)
         return self._divided(prelude, layer, states, first)
 
@@ -96,9 +98,11 @@ class Batches:
             tokens: The texts, ``(n_sequences, length)``.
             full: What the full model predicts on them.
         """
+        # The token at place t + 1 is what the state at place t predicts.
         targets = tokens[:, 1:].to(self.head.device or self.device)
         flat = full.each(lambda field: field.flatten(0, 1))
         with torch.no_grad():
+            # The last place predicts nothing that can be checked: it is dropped.
             ends = torch.stack([self.head.normed(s)[:, :-1].flatten(0, 1) for s in states])
             ends = ends.to(targets.device)
             read = self._halving(

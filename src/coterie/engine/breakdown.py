@@ -45,6 +45,7 @@ class Breakdowns:
         self._broken[block.rows] += broken.sum(axis=1)
         for at in np.flatnonzero(self._broken[block.rows]):
             row = int(block.rows[at])
+            # The first text tells the layer; later ones only change the two numbers of the line.
             if row not in self._lines:
                 column = int(broken[at].argmax())
                 self._lines[row] = len(self.remarks), self._place(block, int(at), column, where)
@@ -89,6 +90,7 @@ def broken_layer(
 
     def after(layer: int) -> Callable[[nn.Module, object, object], None]:
         def look(module: nn.Module, given: object, returned: object) -> None:
+            # The last layer ends the forward as well: the head is not looked at.
             broken = not torch.isfinite(leading(returned)).all()
             if broken or layer + 1 == len(layers):
                 raise _Found(layer if broken else None)
@@ -115,7 +117,7 @@ class Watch:
         self._rows: dict[int, dict[int, int]] = {}
 
     def made(self, parent: int, child: int, layer: int, first: int, state: Tensor) -> None:
-        """A layer has made a state of the sequences from column ``first`` on.
+        """Note where a new state is not finite, for the sequences from column ``first`` on.
 
         Args:
             parent: The state that the layer was given.
@@ -124,15 +126,17 @@ class Watch:
             first: Column of the first sequence.
             state: The new state, ``(n_sequences, length, width)``.
         """
+        # Most states are finite, so the usual case costs one reduction and no bookkeeping.
         finite = torch.isfinite(state).flatten(1).all(dim=1)
         if finite.all():
             return
         before, own = self._states.get(parent, {}), self._states.setdefault(child, {})
         for column in (first + torch.nonzero(~finite).flatten()).tolist():
+            # A state made from one that was broken already broke down where that one did.
             own[column] = before.get(column, layer)
 
     def ended(self, rows: Sequence[int], states: Sequence[int]) -> None:
-        """These are the final states of these coalitions."""
+        """Note which final state each coalition has."""
         for row, state in zip(rows, states, strict=True):
             self._rows[row] = self._states.get(state, {})
 

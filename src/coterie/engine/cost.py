@@ -37,7 +37,7 @@ class Plan:
     narrowest_states: int
     """States held at once when memory is scarce: what a walk cannot go below."""
     widest_states: int
-    """States alive at once when memory is no matter."""
+    """States alive at once where memory sets no limit."""
 
     def state_bytes(self, hidden_size: int, itemsize: int, states: int | None = None) -> int:
         """Bytes of live states over all sequences; of the narrowest walk unless told how many.
@@ -89,11 +89,13 @@ def plan(
         length: Tokens of a sequence.
         players: What a player is. Between blocks of one kind, those of the other always run.
     """
+    # Repeats are answered once, and the trie is counted along rows in prefix order.
     distinct = np.unique(coalitions, axis=0)
     distinct = distinct[prefix_order(distinct)]
     layer_executions = int(executions(distinct).sum())
     tokens = n_sequences * length
     n_players = coalitions.shape[1]
+    # Blocks of the other kind always run, so the walk has more steps than there are players.
     kept = kept_steps(np.tile(_STEPS.get(players, [True]), n_players), distinct)
     return Plan(
         distinct_coalitions=len(distinct),
@@ -106,5 +108,6 @@ def plan(
         layer_tokens_executed=layer_executions * tokens,
         head_tokens=len(distinct) * n_sequences * (length - 1),
         narrowest_states=peak_states(kept, 0) + BESIDE_THE_WALK,
+        # A width above rows plus steps never halves a group, so this is the free walk.
         widest_states=peak_states(kept, sum(kept.shape) + 1),
     )

@@ -56,7 +56,7 @@ class CutProof(Protocol):
     """What a cut checkpoint must do, measured before it is written; it holds no model."""
 
     def check(self, folder: Path, *, trust_remote_code: bool) -> dict[str, Json]:
-        """Read the written checkpoint back and hold it against what was measured.
+        """Read the written checkpoint back and compare it with what was measured.
 
         Returns:
             For the record: a sentence under ``summary``, and the differences found.
@@ -70,6 +70,7 @@ class CutProof(Protocol):
 class Engine(Game, Protocol):
     """A game whose players are the layers, or blocks of layers, of a language model."""
 
+    # What is played: the model, its players and the texts.
     @property
     def model(self) -> PreTrainedModel:
         """The model; without weights where these are read from disk."""
@@ -90,6 +91,7 @@ class Engine(Game, Protocol):
         """Tokens of a text."""
         ...
 
+    # How it is played, and what that has cost.
     @property
     def mode(self) -> str:
         """How coalitions are evaluated, in a few words."""
@@ -110,6 +112,7 @@ class Engine(Game, Protocol):
         """What went wrong without stopping anything, one line each."""
         ...
 
+    # Where the weights are on disk; engines in memory answer None or 0.
     @property
     def batches(self) -> Batches | None:
         """The model taken apart, its weights read from disk; None where they are in memory."""
@@ -130,6 +133,7 @@ class Engine(Game, Protocol):
         """Devices that share the work."""
         ...
 
+    # What to ask at once, and what it will take.
     def questions(self, coalitions: Coalitions) -> list[Coalitions]:
         """Sorted coalitions divided into the questions in which they are best asked."""
         ...
@@ -142,12 +146,13 @@ class Engine(Game, Protocol):
         """Bytes that weights and states take at most on a device while these are observed."""
         ...
 
+    # Whether what the engine measures can be believed.
     def check_layers(self) -> None:
-        """Hold all whole layers, run apart, against the model's own forward.
+        """Compare every whole layer, run on its own, with the model's own forward.
 
         Raises:
-            NotReplayable: they differ, so nothing that runs them apart is to be believed.
-            TailNotFound: what follows the last layer cannot be run apart.
+            NotReplayable: they differ, so no result that runs them on their own can be trusted.
+            TailNotFound: what follows the last layer cannot be run on its own.
         """
         ...
 

@@ -78,10 +78,12 @@ class ModelGame(PlayedTexts):
         self._state_memory = state_memory
         self.walker: Walker | None = None
         self._plain = PlainWalk(self, shape, kl=kl)
+        # The plain way is measured first: it is what the shared walk is checked against.
         losses = plain_losses(self)
         try:
             self.walker = self._taken_apart(shape, losses)
             self.mode = SHARED
+        # Not an error: such a model is played the slow and exact way, and the report says so.
         except (NotReplayable, TailNotFound) as reason:
             log.info("%s is not taken apart: %s", type(model).__name__, reason)
             self.mode = f"one coalition at a time: {reason}"
@@ -157,7 +159,7 @@ class ModelGame(PlayedTexts):
 
         Args:
             coalition: The players that stay, ``(n_players,)``.
-            game: Not asked: losses are no matter where there are logits.
+            game: Not used: logits are compared, not losses.
         """
         few = self.tokens[:PROVED_SEQUENCES]
         return LogitProof(expect(self.model, self.stack, coalition.tolist(), few))
@@ -174,6 +176,7 @@ class ModelGame(PlayedTexts):
         broken = Breakdowns(asked, self.remarks)
         started = perf_counter()
         for block in blocks(asked):
+            # The caller's time between two blocks is not the engine's.
             seconds = perf_counter() - started
             self.spent.seconds += seconds
             broken.note(block, partial(self._breakdown, asked))
@@ -188,14 +191,17 @@ class ModelGame(PlayedTexts):
 
     def _taken_apart(self, shape: BatchShape | None, losses: PlainLosses) -> Walker:
         """Take the model apart and check, on two sequences, that the parts give the whole."""
+        # Learn the head and the layers from two texts.
         few = self.ends
         head = find_head(self.model, find_stack(self.model), few)
         layers = steps_of(self.model, self.stack, few)
         block = min(1024, head.vocabulary) if head.readable else head.vocabulary
         first = shape or BatchShape(1, 256, block)
+        # A trial with an account of its own, so that checking does not count as work.
         trial = Walker(layers, head, losses.tokens, first, Spent(), kl=self.kl)
         losses.compare(trial, self.model.dtype)
         walker = Walker(layers, head, self.tokens, first, self.spent, kl=self.kl)
+        # A shape from an earlier run is kept: timing again could change the order of sums.
         if shape is None:
             walker.shape = probe_shape(layers, head, layers.prelude(few))
             log.info("the probe chose %s", walker.shape)

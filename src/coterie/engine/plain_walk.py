@@ -53,6 +53,7 @@ class PlainWalk:
         """How much is computed at once; its rows are halved for good when memory runs out."""
         if self._shape is None:
             texts = self.texts
+            # Float32 logits of one text are what takes most memory here.
             table = 4 * texts.length * texts.vocabulary
             fit = int(FREE_SHARE * free_bytes(input_device(texts.model)) / (LOGIT_TABLES * table))
             rows = max(1, min(8, texts.n_sequences, fit))
@@ -84,6 +85,7 @@ class PlainWalk:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(columns) == 1:
                 raise
+        # Out of memory: the rows are halved, and the rest begins at the coalition that failed.
         self._shape = replace(self.shape, rows=len(columns) // 2)
         yield from self._from(asked, columns, row)
 
@@ -103,11 +105,12 @@ class PlainLosses:
     nll: NDArray[np.float64]
 
     def compare(self, walker: Walker, dtype: torch.dtype) -> None:
-        """Hold a walk over the same tokens against these losses.
+        """Compare a walk over the same tokens with these losses.
 
         Raises:
-            NotReplayable: it gives others.
+            NotReplayable: its losses are others.
         """
+        # The walk wants prefix order; the losses are brought into the same order to compare.
         order = prefix_order(self.coalitions)
         found, everything = np.full(self.nll.shape, np.nan), np.arange(len(self.tokens))
         with running_apart():
@@ -129,6 +132,7 @@ def plain_losses(texts: PlayedTexts) -> PlainLosses:
     Raises:
         ModelError: The full model has no finite loss there.
     """
+    # The full model, and one coalition that skips many layers from a third of the depth on.
     keep = np.ones((2, texts.n_players), dtype=bool)
     unlocked = np.array(texts.stack.unlocked, dtype=np.intp)
     stride = 3 if texts.stack.players == "sublayer" else 2  # blocks of either kind go

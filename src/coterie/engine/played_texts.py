@@ -1,4 +1,4 @@
-"""A model, its players and the texts they are played on: what engines of one model have alike."""
+"""A model, its players and the texts they are played on: what all engines of one model share."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,9 @@ class PlayedTexts:
         Raises:
             TextError: The tokens are not a table, are too short or too long, or not the model's.
         """
+        # Checked once here, so that nothing below has to check token ids again.
         self.tokens = checked_tokens(tokens, self.vocabulary, longest_text(self.model))
+        # An account of its own for these texts: another set may share the model.
         self.spent, self.remarks = Spent(), list[str]()
 
     @property
@@ -64,6 +66,7 @@ class PlayedTexts:
     @property
     def ends(self) -> Tensor:
         """The first and the last text, to learn and to check how the model runs."""
+        # Two texts: a state that leaks from one sequence into another shows only then.
         return self.tokens[[0, -1]]
 
     def question(self, coalitions: Coalitions, sequences: Indices) -> Question:

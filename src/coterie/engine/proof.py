@@ -44,9 +44,9 @@ class LossProof:
 
     Attributes:
         losses: Nats per token, ``(n_sequences,)``.
-        dtype: In which they were computed, and the checkpoint's are.
+        dtype: Of the computation, here and when the checkpoint is read back.
         reopen: Streams a checkpoint on the texts of the losses.
-        whose: Of what the losses are, for messages.
+        whose: Words for messages that say which model these losses are of.
     """
 
     losses: Vector
@@ -79,6 +79,7 @@ class LossProof:
         source = Source(folder.name, folder, None, trust_remote_code)
         try:
             engine = self.reopen(source)
+            # Of the checkpoint that was written every layer is kept: what was cut is not in it.
             found = losses_of(engine, np.ones(engine.n_players, dtype=bool))
         except UserError as error:
             raise VerificationError(
@@ -87,11 +88,13 @@ class LossProof:
         return engine, self._largest_difference(found)
 
     def _largest_difference(self, found: Vector) -> float:
+        # Equal infinities and NaN in the same place count as equal: their difference would be NaN.
         same = (found == self.losses) | (np.isnan(found) & np.isnan(self.losses))
         with np.errstate(invalid="ignore"):
             gaps = np.where(same, 0.0, np.abs(found - self.losses))
         worst = int(np.argmax(np.nan_to_num(gaps, nan=np.inf)))
         allowed = tolerance(self.dtype).reloaded_nats
+        # Written so that a NaN is refused too.
         if not gaps[worst] <= allowed:
             raise VerificationError(
                 f"the written checkpoint's loss on sequence {worst} is {found[worst]:.6f} nats per"

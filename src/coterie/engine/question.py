@@ -62,6 +62,7 @@ def question(
         )
     order = prefix_order(coalitions)
     ordered = coalitions[order]
+    # In prefix order equal coalitions are neighbours and agree on all players.
     if len(ordered) > 1 and common_prefixes(ordered).max() == n_players:
         raise ValueError("a coalition is asked for twice; ask for distinct ones (observe_all)")
     if len(np.unique(sequences)) < len(sequences):
@@ -84,6 +85,7 @@ def longest_text(model: PreTrainedModel) -> int | None:
         for name, module in model.named_modules()
         if isinstance(module, nn.Embedding)
     ]
+    # Sinusoidal tables are buffers, not embeddings.
     tables += [(name, len(table)) for name, table in model.named_buffers() if table.dim() == 2]
     here = [size for name, size in tables if PLACES.search(name) and not ELSEWHERE.search(name)]
     return min(here, default=None)
@@ -91,6 +93,7 @@ def longest_text(model: PreTrainedModel) -> int | None:
 
 def _unused(table: nn.Embedding) -> int:
     """Rows at the beginning of a table of places that no token is given."""
+    # OPT and RoBERTa keep the first rows for padding, so fewer places are left than rows.
     padding = -1 if table.padding_idx is None else table.padding_idx
     offset = getattr(table, "offset", 0)
     return padding + 1 + (offset if isinstance(offset, int) else 0)
@@ -115,6 +118,7 @@ def checked_tokens(
             f"tokens have shape {tuple(table.shape)} and type {table.dtype}: give whole numbers of"
             " shape (n_sequences, length), at least one sequence of at least two tokens"
         )
+    # A token id beyond the embedding would be a crash on the GPU without a line that says why.
     if int(table.min()) < 0 or int(table.max()) >= vocabulary:
         raise TextError(
             f"token ids run from {int(table.min())} to {int(table.max())}, the model's vocabulary"

@@ -118,7 +118,7 @@ class Replicas:
 
         Args:
             coalition: The players that stay, ``(n_players,)``.
-            game: Not asked: losses are no matter where there are logits.
+            game: Not used: logits are compared, not losses.
         """
         return self.games[0].proof(coalition, game)
 
@@ -130,10 +130,12 @@ class Replicas:
         coalitions = np.asarray(coalitions, dtype=bool)
         order = prefix_order(coalitions)
         waiting: Queue[Indices] = Queue()
+        # The parts wait in one queue, so a fast device takes more of them.
         for part in divided_work(coalitions[order], len(self.games)):
             waiting.put(order[part])
         done: Queue[Block | BaseException | None] = Queue()
         stop = Event()
+        # Threads, not processes: the work is in torch, which lets other threads run.
         workers = [
             Thread(target=_work, args=(game, coalitions, sequences, waiting, done, stop))
             for game in self.games
@@ -195,9 +197,11 @@ def replicated(
     games: list[ModelGame] = []
     for model, stack in copies:
         memory, sharing = state_memory, sum(one.device == model.device for one, _ in copies)
+        # Copies on one device see the same free memory: each takes its part of it.
         if sharing > 1:
             memory = max(1, memory_for_states(memory, model.device) // sharing)
         game = ModelGame(model, tokens, stack=stack, shape=shape, state_memory=memory)
+        # The others get the shape of the first, so all replicas add in the same order.
         shape = game.shape
         games.append(game)
     return games[0] if len(games) == 1 else Replicas(games)

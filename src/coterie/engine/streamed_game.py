@@ -55,7 +55,7 @@ LAYER_TOKENS = 2048
 
 @final
 class StreamedGame(PlayedTexts):
-    """The game whose players are the layers of a causal language model that is never whole.
+    """The game whose players are the layers of a language model that is never in memory as a whole.
 
     Args:
         source: The checkpoint.
@@ -111,6 +111,7 @@ class StreamedGame(PlayedTexts):
         )
         try:
             self._walker = self._taken_apart(kl)
+            # Layers that reuse keys of earlier ones differ from each other: then all are checked.
             shared = getattr(config.get_text_config(decoder=True), "num_kv_shared_layers", 0)
             self.check_layers(None if shared else telling_layers(self.stack))
         except NotReplayable as reason:
@@ -120,12 +121,13 @@ class StreamedGame(PlayedTexts):
         self.spent.setup_seconds += perf_counter() - started
 
     def on(self, tokens: NDArray[np.int64] | Tensor) -> "StreamedGame":
-        """The game of the same model on other texts; what was learnt and checked is not again.
+        """The game of the same model on other texts; what was learnt and checked stays valid.
 
         Raises:
             TextError: The tokens are not a table, are too short, or are not the model's.
         """
         other = copy(self)
+        # Weights, checks and the head are shared; texts, passes and answers are new.
         other.play(tokens)
         other._full = FullSeen()
         other.passes = other.spilled = 0
@@ -134,10 +136,10 @@ class StreamedGame(PlayedTexts):
         return other
 
     def check_layers(self, chosen: Sequence[int] | None = None) -> None:
-        """Hold some layers, or all, against the model's own forward; reads these and no others.
+        """Compare some layers, or all, with the model's own forward; only these are read.
 
         Raises:
-            NotReplayable: they differ, so nothing streamed is to be believed.
+            NotReplayable: they differ, so no streamed result can be trusted.
         """
         layers = self._walker.layers
         assert isinstance(layers, LayerStack)  # blocks are not streamed
@@ -170,7 +172,7 @@ class StreamedGame(PlayedTexts):
 
     @property
     def pass_bytes(self) -> int:
-        """Bytes of all layers on disk: what one pass reads, and what lies outside them besides."""
+        """Bytes of all layers on disk: the least that one pass reads."""
         return self._weights.layer_bytes
 
     def questions(self, coalitions: Coalitions) -> list[Coalitions]:
@@ -180,8 +182,8 @@ class StreamedGame(PlayedTexts):
     def seconds(self) -> Seconds:
         """By one pass of the full model; its head is counted into the layers.
 
-        Coalitions that go along in one pass share the waiting for the disk, so many take less than
-        this says, and one alone takes about this.
+        Coalitions of one pass share the time of reading from disk: one alone takes about this, many
+        together take less for each.
         """
         began = perf_counter()
         observe_all(self, np.ones((1, self.n_players), dtype=bool))
@@ -214,6 +216,7 @@ class StreamedGame(PlayedTexts):
         asked = self.question(coalitions, sequences)
         if asked.empty:
             return
+        # The full model alone: it went along in an earlier pass, so nothing is read from disk.
         if len(asked.ordered) == 1 and asked.ordered.all() and self._full.knows(asked.sequences):
             yield self._full.block(asked.sequences)
             return
@@ -224,9 +227,11 @@ class StreamedGame(PlayedTexts):
         memory, everything = self._memory(), np.arange(len(asked.sequences))
         broken = Breakdowns(asked, self.remarks)
         n_passes = self._n_passes(ordered, len(everything), memory)
+        # One pass over the weights for each group of texts.
         for columns in np.array_split(everything, n_passes):
             for block in self._pass(ordered, asked.sequences[columns], memory):
                 self._full.note(block, len(ordered) - 1, asked.sequences[columns])
+                # Drop the row of the full model where it was added and not asked for.
                 mine = block.rows < len(asked.order)
                 rows, seen = block.rows[mine], block.observations[mine]
                 whole = Block(rows, columns[block.columns], seen, block.seconds)

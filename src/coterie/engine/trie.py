@@ -54,6 +54,7 @@ def prefix_order(coalitions: Coalitions) -> Indices:
     >>> prefix_order(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]], dtype=bool)).tolist()
     [1, 2, 0]
     """
+    # `lexsort` sorts by its last key first, so player 0 has to come last.
     return np.lexsort(coalitions.T[::-1])
 
 
@@ -93,6 +94,7 @@ def schedule(coalitions: Coalitions, width: int) -> Iterator[Run | Finish]:
     n_coalitions, n_players = coalitions.shape
     if not n_coalitions:
         return
+    # Depth first needs one state for each depth, and the embedding.
     width = max(width, n_players + 1)
     waiting = [(0, [_Node(0, n_coalitions, 0)])]
     live, fresh = 1, 1
@@ -103,12 +105,14 @@ def schedule(coalitions: Coalitions, width: int) -> Iterator[Run | Finish]:
             live -= len(group)
             continue
         splits = [_first_kept(coalitions, node, layer) for node in group]
+        # A node that some rows keep and others cut becomes two states: growth counts these.
         growth = np.cumsum(
             [node.start < split < node.stop for node, split in zip(group, splits, strict=True)]
         )
         # Below, a single state may still grow by one at every layer: states for that are kept free.
         fits = int(np.searchsorted(growth, width - live - (n_players - layer - 1), side="right"))
         if fits < len(group):
+            # Halving, not trimming, keeps the two parts about equally wide.
             fits = max(1, min(fits, (len(group) + 1) // 2))
             waiting.append((layer, group[fits:]))
             group, splits = group[:fits], splits[:fits]
@@ -187,6 +191,7 @@ def _descend(
             parents.append(node.state)
             children.append(child)
             below.append(_Node(split, node.stop, child))
+            # No row of the node cuts the layer, so nobody needs the state before it any more.
             if node.start == split:
                 freed.append(node.state)
     return Run(layer, parents, children, freed), below

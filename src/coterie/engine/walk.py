@@ -95,6 +95,7 @@ class Walker:
             memory: Bytes that live states may take.
         """
         kept = kept_steps(self.layers.plays, ordered)
+        # The least memory that one text needs decides how many texts are walked together.
         narrowest = (peak_states(kept, 0) + BESIDE_THE_WALK) * self.state_bytes
         memory -= self._set_aside(sequences, memory, narrowest)
         at_once = int(memory // narrowest)
@@ -131,7 +132,7 @@ class Walker:
     def observe_in_one_pass(self, ordered: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe coalitions layer by layer, every state alive at once, each layer visited once.
 
-        The full model goes along, for it has no other chance to be read.
+        The full model is added to them, because no layer is visited a second time.
         """
         everyone = np.ones((1, ordered.shape[1]), dtype=bool)
         extra = not len(ordered) or not ordered[-1].all()  # all ones come last in prefix order
@@ -179,6 +180,7 @@ class Walker:
         self, kept: Coalitions, sequences: Indices, columns: Indices, width: int
     ) -> Iterator[Block]:
         now = self._begin(sequences, columns)
+        # The full model is read first: every coalition is compared with it.
         now.full = self.full(sequences[columns])
         for step in schedule(kept, width):
             if isinstance(step, Run):

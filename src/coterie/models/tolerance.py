@@ -34,6 +34,7 @@ _FINE = Tolerance(1e-5, 1e-4, 1e-4, 1e-5, 1e-3)
 _DOUBLE = Tolerance(1e-5, 1e-4, 1e-4, 1e-8, 1e-3)
 _COARSE = Tolerance(2e-2, 0.05, 1e-2, 0.02, 2 * torch.finfo(torch.bfloat16).eps)
 
+# float64 and float32 by name: every other dtype is coarse.
 _BY_DTYPE = {torch.float64: _DOUBLE, torch.float32: _FINE}
 
 

@@ -52,6 +52,7 @@ def running_windows(
             f"text '{describe(sources)}' has {len(ids)} tokens, and one sequence needs {body}: "
             "give more text or a smaller length"
         )
+    # Evenly spaced from the first window to the last, so that all of the text is covered.
     chosen = np.unique(np.linspace(0, count - 1, min(count, at_most)).round().astype(np.intp))
     rows = ids[: count * body].reshape(count, body)[chosen]
     before = np.tile(np.array(prefix, dtype=np.int64), (len(rows), 1))
@@ -74,6 +75,7 @@ def _joined(
     owners: list[int] = []
     between = encode(tokenizer, "\n\n")
     for place, document in enumerate(documents):
+        # Tokens between two documents belong to the later one.
         tokens = [*(between if ids else []), *encode(tokenizer, document.text)]
         ids += tokens
         owners += [place] * len(tokens)

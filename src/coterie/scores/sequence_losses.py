@@ -48,9 +48,11 @@ def sequence_losses(
     """
     predict = predict or (lambda ids: model(input_ids=ids, use_cache=False).logits)
     losses: list[Vector] = []
+    # Whole sequences in each pass, as many as the limit of tokens allows.
     for rows in torch.from_numpy(tokens).split(max(1, FORWARD_TOKENS // tokens.shape[1])):
         try:
             ids = rows.to(input_device(model))
+            # The logits at place t predict the token at place t + 1.
             losses.append(_losses(predict(ids)[:, :-1], ids[:, 1:]))
         except Exception as error:
             if not is_out_of_memory(error):
@@ -80,6 +82,7 @@ def floored_losses(
 
 def floored(losses: Vector, vocabulary: int) -> tuple[Vector, int]:
     """Losses with `floor_nll` in place of those that are not finite, and how many these were."""
+    # No sequence is dropped: one without a finite loss is read as worse than guessing.
     bad = ~np.isfinite(losses)
     return np.where(bad, floor_nll(vocabulary), losses), int(bad.sum())
 

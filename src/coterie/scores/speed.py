@@ -113,9 +113,11 @@ def measure_speed(
         raise SpeedError(f"{load} with {rounds} rounds: all must be at least 1, new_tokens 2")
     for name, model in models.items():
         _check_context(name, model, load)
+    # 1. The same random tokens in every round.
     ids = {
         name: random_tokens(model, load.batch, load.context, rng) for name, model in models.items()
     }
+    # 2. Warm up, look at memory once, then time: the models take turns within each round.
     table: dict[str, list[tuple[float, float, float]]] = {name: [] for name in models}
     extra: dict[str, int | None] = {}
     for turn in range(-1 - warmup, rounds):
@@ -129,12 +131,25 @@ def measure_speed(
                 row = _one_round(model, ids[name], load.new_tokens)
             if turn >= 0:
                 table[name].append(row)
-    speeds = {}
-    for name, model in models.items():
-        prefill, first, following = (Timing(column) for column in zip(*table[name], strict=True))
-        size = weight_bytes(model)
-        speeds[name] = Speed(load, prefill, first, following, size, extra[name])
-    return speeds
+    # 3. One row of times per round becomes one timing per column.
+    return {
+        name: _speed(load, table[name], weight_bytes(model), extra[name])
+        for name, model in models.items()
+    }
+
+
+def _speed(
+    load: Load, rounds: list[tuple[float, float, float]], weights: int, extra: int | None
+) -> Speed:
+    prefill, first, following = (Timing(column) for column in zip(*rounds, strict=True))
+    return Speed(
+        load,
+        prefill=prefill,
+        first_token=first,
+        next_token=following,
+        weight_bytes=weights,
+        extra_bytes=extra,
+    )
 
 
 def vocabulary_size(model: "PreTrainedModel") -> int:
@@ -204,6 +219,7 @@ def _one_round(
     start = perf_counter()
     model(input_ids=ids, use_cache=True, **keep)
     synchronize(model.device)
+    # The prefill is timed by itself, for `generate` adds work of its own.
     prefill = perf_counter() - start
 
     watch = Stopwatch(model.device)
@@ -214,6 +230,7 @@ def _one_round(
         generation_config=greedy_decoding(new_tokens),
         stopping_criteria=StoppingCriteriaList([watch]),
     )
+    # The first step holds the prefill; the others are single tokens with the cache.
     steps = np.diff([start, *watch.times])
     return prefill, float(steps[0]), float(np.median(steps[1:]))
 
@@ -239,6 +256,7 @@ def peak_memory(device: torch.device) -> Iterator[Callable[[], int | None]]:
         before = torch.cuda.memory_allocated(device)
     elif device.type == "cpu":
         before = _restart_resident_peak()
+    # The peak is read when the block has ended, so what is given is a function.
     yield lambda: None if before is None or peak is None else max(0, peak - before)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
 
@@ -267,6 +285,7 @@ def _status(field: str) -> int | None:
 
 def _check_context(name: str, model: "PreTrainedModel", load: Load) -> None:
     config = model.config.get_text_config(decoder=True)
+    # Beyond its context a model may crash, or give times of something it was not made for.
     limit = getattr(config, "max_position_embeddings", None)
     asked = load.context + load.new_tokens
     if isinstance(limit, int) and 0 < limit < asked:

@@ -77,8 +77,8 @@ def load_tasks(names: Sequence[str], tasks_dir: Path | None = None) -> dict[str,
         tasks_dir: Folder of local tasks, as the head of this module says.
 
     Raises:
-        TaskError: an unknown task (the nearest names are told), data that cannot be had or read, or
-            lm-eval not installed.
+        TaskError: an unknown task (the message names the nearest), data that cannot be had or read,
+            or lm-eval not installed.
     """
     groups = load_groups(names, tasks_dir)
     return {name: task for members in groups.values() for name, task in members.items()}
@@ -114,7 +114,9 @@ def read_rows(path: Path) -> list[dict[str, object]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise TaskError(f"'{path.name}' is not UTF-8: byte {error.start}; save it so") from error
+        raise TaskError(
+            f"'{path.name}' is not UTF-8: byte {error.start}; save it as UTF-8"
+        ) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -142,12 +144,14 @@ def _harness(names: Sequence[str], tasks_dir: Path | None) -> "TaskManager":
         raise TaskError(f"the folder of tasks '{tasks_dir.name}' is not there")
     root = Path(harness.__file__).parent
     own = [] if tasks_dir is None else [tasks_dir]
+    # First the few folders of common tasks: reading all definitions takes many seconds.
     usual = [root / folder for folder in _USUAL if (root / folder).is_dir()]
     manager = harness.TaskManager(include_path=[*usual, *own], include_defaults=False)
     local = set() if tasks_dir is None else {path.stem for path in tasks_dir.glob("*.jsonl")}
     unknown = [name for name in names if name not in manager.task_index and name not in local]
     if not unknown:
         return manager
+    # A name is not among them: now every definition is read.
     manager = harness.TaskManager(include_path=own, include_defaults=True)
     for name in unknown:
         if name not in manager.task_index:
@@ -194,6 +198,7 @@ def _load(name: str, harness: "TaskManager", local: Path | None) -> dict[str, "T
 def _on_local_rows(name: str, harness: "TaskManager", path: Path) -> dict[str, object]:
     """A definition whose data are the rows of a file."""
     rows = read_rows(path)
+    # The columns decide: one of our own shapes, or else the definition of the harness.
     definition = _shape(rows)
     if definition is None:
         entry = harness.task_index.get(name)
@@ -206,6 +211,7 @@ def _on_local_rows(name: str, harness: "TaskManager", path: Path) -> dict[str, o
 
         definition = load_yaml(entry.yaml_path)
     splits = ("training_split", "validation_split", "test_split", "fewshot_split")
+    # Every split that the definition may ask for holds the same rows.
     parts = {str(definition[split]) for split in splits if definition.get(split)}
     return {
         **definition,

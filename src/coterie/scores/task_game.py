@@ -66,12 +66,14 @@ class TaskGame:
         *,
         settings: TaskSettings,
     ) -> None:
+        # A margin needs a wrong choice to compare with.
         if task.get_config("output_type") != "multiple_choice":
-            raise TaskError(f"task '{name}' has no choices, so it is no utility: take one that has")
+            raise TaskError(f"task '{name}' has no choices, so it has no margin: take one that has")
         self.name, self.model, self.stack = name, model, stack
         use_zero_shots(task)
         with quiet_harness():
             task.build_all_requests(limit=settings.limit, rank=0, world_size=1)
+        # The harness may order its requests otherwise: here items come in order, answers within.
         asked = sorted(task.instances, key=lambda one: (one.doc_id, one.idx))
         self._instances = asked
         documents = np.array([one.doc_id for one in asked])
@@ -100,6 +102,7 @@ class TaskGame:
             others_skipped = routed(self.model, self.stack, coalition.tolist())
             with _no_cache(self.model), quiet_harness(), others_skipped:
                 answers = self._lm.loglikelihood(asked, disable_tqdm=True)
+            # One row: a coalition at a time, for a routed model is one model.
             nll = np.array([[-likelihood for likelihood, _ in answers]])
             likeliest = np.array([[float(greedy) for _, greedy in answers]])
             seen = Observations(nll, np.full(nll.shape, np.nan), likeliest)
@@ -120,6 +123,7 @@ class TaskGame:
                 for row in seen.nll
             ]
         )
+        # The floor of a loss, with its sign turned: the worst a margin can be.
         table = np.where(np.isfinite(table), table, worst)
         return table if measure == "margin" else (table > 0).astype(np.float64)
 
@@ -163,6 +167,7 @@ class Scaled:
         Raises:
             TaskError: no skip of a single player changes anything, so there is no scale.
         """
+        # Row 0 keeps every player; row i + 1 skips the i-th.
         coalitions = np.ones((1 + len(players), part.game.n_players), dtype=bool)
         coalitions[1 + np.arange(len(players)), players] = False
         table = part.scores(observe_all(part.game, coalitions))
@@ -171,7 +176,7 @@ class Scaled:
         if not scale > 0:
             raise TaskError(
                 f"'{part.name}' ({part.measure}) is the same whichever single layer is skipped, so "
-                "it cannot be weighed: give more --task-items, or its margin"
+                "it has no weight: give more --task-items, or measure its margin"
             )
         return cls(part, table[0], scale)
 
@@ -195,6 +200,7 @@ class MixedGame:
         self.starts = np.concatenate([[0], np.cumsum(counts)])
         clusters, offset = [], 0
         for scaled in self.parts:
+            # Clusters of different parts are different, so their numbers are moved apart.
             clusters.append(scaled.part.clusters + offset)
             offset += int(scaled.part.clusters.max()) + 1
         self.clusters: Indices = np.concatenate(clusters)
@@ -217,6 +223,7 @@ class MixedGame:
             columns = np.flatnonzero((sequences >= start) & (sequences < stop))
             if not len(columns) or not len(coalitions):
                 continue
+            # Scores of an item need all its answers, so a part is always observed whole.
             everything = np.arange(scaled.part.game.n_sequences)
             table, seconds = Observations.empty(len(coalitions), len(everything)), 0.0
             for told in scaled.part.game.observe(coalitions, everything):
@@ -224,6 +231,7 @@ class MixedGame:
                 seconds += told.seconds
             self.not_finite += int((~np.isfinite(table.nll)).sum())
             scores = scaled.part.scores(table)
+            # Scaled so that the plain mean over all units is the weighted sum over the parts.
             share = scaled.part.weight / total * self.n_sequences / len(scaled.full)
             loss = share * (scaled.full - scores) / scaled.scale
             seen = np.full((len(coalitions), len(columns)), np.nan)

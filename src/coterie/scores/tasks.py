@@ -143,6 +143,7 @@ def score_tasks(
     for name, task in tasks.items():
         use_zero_shots(task)
         counter.truncated.clear()
+        # Bootstrapped errors are not wanted: errors come from the scores of the items.
         with quiet_harness():
             answer = evaluator.evaluate(
                 lm,
@@ -182,6 +183,7 @@ def task_fingerprint(task: "Task", limit: int | None = None) -> str:
     }
     text = json.dumps(definition, sort_keys=True, default=plain)
     text = re.sub(r" at 0x[0-9a-f]+", "", text)  # where an object lies in memory says nothing
+    # The items themselves count too: a data set may change under one name.
     total = hashlib.sha256(text.encode())
     for doc in islice(task.eval_docs, limit):
         total.update(json.dumps(doc, sort_keys=True, default=str).encode() + b"\0")
@@ -214,6 +216,7 @@ def average(estimates: Sequence[MeanScore]) -> MeanScore:
     """The plain mean over tasks; their items are different, so the errors are independent."""
     if not estimates:
         raise TaskError("an average needs at least one task")
+    # Errors of independent means add in squares.
     squares = sum(estimate.standard_error**2 for estimate in estimates)
     return MeanScore(
         float(np.mean([estimate.mean for estimate in estimates])),
@@ -254,7 +257,9 @@ def _scores(
         scores["margin"] = np.array([margin(*pair) for pair in both])
         chance = float(np.mean([len(its) / len(all_) for all_, its in both]))
     items = tuple(str(sample["doc_hash"]) for sample in samples)
-    return TaskScores(name, scores, items, truncated, provenance, chance)
+    return TaskScores(
+        name, scores, items, truncated=truncated, provenance=provenance, chance=chance
+    )
 
 
 def _answers(sample: dict[str, object]) -> Vector:
@@ -264,6 +269,7 @@ def _answers(sample: dict[str, object]) -> Vector:
 
 def margin(likelihoods: Vector, right: list[int]) -> float:
     """Log-likelihood of the right choice less that of the best wrong one, nats."""
+    # An item may have several right answers: the best of each side is compared.
     wrong = np.delete(likelihoods, right)
     return float(likelihoods[right].max() - wrong.max()) if wrong.size else float("nan")
 

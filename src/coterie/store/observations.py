@@ -9,6 +9,7 @@ killed at any moment goes on by replaying what is here. Several processes may sh
 import errno
 import hashlib
 import json
+import logging
 import math
 import os
 import sqlite3
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 from coterie.errors import StudyMismatch, UserError
 from coterie.game.coalitions import Block, Indices, Observations
 from coterie.plain import Json
+
+log = logging.getLogger("coterie.store")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS game (
@@ -78,6 +81,7 @@ class Store:
         self.is_new = not self.path.exists()
         try:
             self._db = self._connect()
+            # 0 is a file that SQLite has just made.
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version not in (0, _FORMAT):
                 raise UserError(
@@ -91,9 +95,12 @@ class Store:
             raise UserError(
                 f"cannot use {self.path} as a store ({error}): name another file with --store"
             ) from error
+        state = "new" if self.is_new else "opened again"
+        log.info("store %s: %s, journal %s", self.path, state, self.journal)
 
     def _connect(self) -> sqlite3.Connection:
         if self.read_only:
+            # A file that is not there reads as an empty store in memory.
             name = ":memory:" if self.is_new else f"{self.path.resolve().as_uri()}?mode=ro"
             db = sqlite3.connect(name, _BUSY_SECONDS, isolation_level=None, uri=not self.is_new)
             self.journal = "none, nothing is written"
@@ -101,6 +108,7 @@ class Store:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
         self.journal = _choose_journal(db)
+        # With WAL a crash of the machine can lose the last blocks, never damage the file.
         db.execute("PRAGMA synchronous=NORMAL")
         return db
 
@@ -124,6 +132,7 @@ class Store:
 
     def game(self, description: Mapping[str, Json]) -> int:
         """The number of the game so described, new or known; `UNKNOWN_GAME` if read only."""
+        # Two processes may meet here: whoever is second reads the number of the first.
         key = fingerprint(description)
         if not self.read_only:
             self._db.execute(
@@ -175,6 +184,7 @@ class Store:
             StudyMismatch: it was begun under other settings; the message names the difference.
         """
         begun = self.write_note(game, f"study:{name}", dict(settings))
+        # Through JSON and back, as the stored ones went: a tuple is a list there.
         now = json.loads(_canonical(settings))
         if begun != now:
             old = begun if isinstance(begun, dict) else {}
@@ -195,6 +205,7 @@ class Store:
             block: Its rows and columns index into these.
         """
         seen = block.observations
+        # The time of a block is divided equally among its observations.
         seconds = block.seconds / max(1, seen.nll.size)
         rows = [
             (game, coalitions[row], int(sequences[column]), *_numbers(seen, i, j), seconds)
@@ -204,17 +215,20 @@ class Store:
         if self.read_only:
             return
         try:
+            # The lock is taken at once, so that waiting happens here and not at the commit.
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
                 "INSERT OR IGNORE INTO observation VALUES (?, ?, ?, ?, ?, ?, ?)", rows
             )
             self._db.execute("COMMIT")
+        # Ctrl-C among others: a block is stored whole or not at all.
         except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
                 raise self._explained(error) from error
             raise
+        log.debug("game %d: %d observations stored", game, len(rows))
 
     def _explained(self, error: sqlite3.Error) -> Exception:
         if "full" in str(error):
@@ -238,6 +252,7 @@ class Store:
         took = np.zeros(table.nll.shape)
         row_of = {text: row for row, text in enumerate(coalitions)}
         column_of = {int(sequence): column for column, sequence in enumerate(sequences)}
+        # SQLite limits the number of parameters of one query.
         for start in range(0, len(coalitions), _QUERY_ROWS):
             part = coalitions[start : start + _QUERY_ROWS]
             marks = ",".join("?" * len(part))

@@ -1,5 +1,6 @@
 """A game that remembers: it asks its store first, and its inner game only for what that lacks."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 
 from coterie.game.coalitions import Block, Coalitions, Game, Indices, Observations, to_text
 from coterie.store.observations import Store
+
+log = logging.getLogger("coterie.store")
 
 
 class StoredGame:
@@ -49,6 +52,8 @@ class StoredGame:
         texts = [to_text(coalition) for coalition in coalitions]
         known, table, seconds = self.store.known(self.number, texts, sequences)
         self.hits += int(known.sum())
+        log.debug("game %d: %d of %d observations known", self.number, known.sum(), known.size)
+        # First what is known, at once; then what has to be computed.
         for rows, columns in _rectangles(known):
             corner = np.ix_(rows, columns)
             seen = Observations(table.nll[corner], table.kl[corner], table.top1[corner])
@@ -56,6 +61,7 @@ class StoredGame:
         for rows, columns in _rectangles(~known):
             asked = [texts[row] for row in rows]
             for block in self.inner.observe(coalitions[rows], sequences[columns]):
+                # Stored before it is passed on, so a run that is killed here loses nothing.
                 self.store.add(self.number, asked, sequences[columns], block)
                 yield Block(
                     rows[block.rows], columns[block.columns], block.observations, block.seconds

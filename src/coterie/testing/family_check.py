@@ -80,6 +80,7 @@ def seeded_coalitions(stack: Stack, *, rng: np.random.Generator) -> list[tuple[i
     unlocked = np.array(stack.unlocked)
     chosen = []
     for must, share in ((unlocked[0], 1 / 3), (unlocked[-1], 1 / 2), (unlocked[1], 2 / 3)):
+        # Different sizes of cut, for rules of a family may only show in one.
         n_cut = max(1, round(share * len(unlocked)))
         others = rng.permutation(unlocked[unlocked != must])[: n_cut - 1]
         cut = {int(must), *others.tolist()}
@@ -111,6 +112,7 @@ def check_family(
     began = time.perf_counter()
     fields: dict[str, object] = {}
     try:
+        # A type gets the same cuts whichever types are checked beside it.
         rng = np.random.default_rng([seed, crc32(model_type.encode())])
         _check(model_type, folder, rng, engine, fields)
         failure = ""
@@ -144,11 +146,13 @@ def _check(
     done: list[Verification] = []
     for number, kept in enumerate(coalitions):
         expected = expectation(model, stack, kept, tokens)
+        # A cut that changes nothing would pass any comparison.
         if not (logits - expected.logits).abs().max() > LEAST_EFFECT:
             raise CoterieError(f"keeping {list(kept)} gives the logits of the whole model")
         write_cut(resolve(str(folder / "whole")), kept, folder / f"{number}")
         done.append(verify(expected, folder / f"{number}"))
         fields["verifications"] = tuple(done)
+    # The engine's values against the reloaded checkpoints', on the same coalitions.
     if engine is not None:
         asked = np.array([[i in kept for i in range(stack.n_players)] for kept in coalitions])
         mode, found = engine(model, stack, asked, tokens)

@@ -28,6 +28,7 @@ VOCABULARY = 128
 INITIALIZER_RANGE = 0.1
 """Spread of random weights: five times the usual, so that every narrow layer matters."""
 
+# Sizes that divide each other: heads divide widths, groups divide heads.
 _WIDTHS = {
     32: "hidden_size d_model n_embd emb_dim embedding_dim embedding_size word_embed_proj_dim"
     " attention_hidden_size lru_width linear_head_dim_total input_embedding_size"
@@ -61,11 +62,14 @@ _WIDTHS = {
 
 _SMALL = {name: size for size, names in _WIDTHS.items() for name in names.split()}
 
+# Set even where a config leaves them empty.
 _ONCE_SMALL = frozenset(("head_dim", "num_key_value_heads"))
 
 Fields = Mapping[str, object]
 
+# Multi-head latent attention has as many heads for keys as for queries.
 _MLA: Fields = {"num_key_value_heads": 4}
+# Sections of rotary positions have to fill half of a small head.
 _MROPE: Fields = {
     "rope_parameters": {
         "rope_type": "default",
@@ -87,6 +91,7 @@ class Cycle:
         return [self.words[i % len(self.words)] for i in range(n_layers)]
 
 
+# Every kind of layer occurs, so each kind can be cut and kept.
 _HYBRID = Cycle(("linear_attention", "hybrid", "linear_attention"))
 _LOCAL_GLOBAL = Cycle(("sliding_attention", "full_attention"))
 
@@ -219,8 +224,10 @@ def tiny_model(model_type: str, n_layers: int, *, seed: int = 0) -> PreTrainedMo
         seed: Of the weights.
     """
     config = tiny_config(model_type, n_layers)
+    # Some types load only through the class of their vision-language wrapper.
     wrapper = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type)
     maker = AutoModelForImageTextToText if wrapper else AutoModelForCausalLM
+    # The caller's random numbers go on as if nothing had been drawn.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return maker.from_config(config, dtype=torch.float32).eval()

@@ -12,6 +12,7 @@ What one document is:
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterator
 from io import BufferedReader
@@ -23,6 +24,8 @@ from coterie.texts.rows import NamedText, pick_column, row_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger("coterie.texts")
 
 TEXT_SUFFIXES = (".txt", ".text", ".raw")
 TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
@@ -42,6 +45,7 @@ def find_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     suffixes = TEXT_SUFFIXES + TABLE_SUFFIXES
+    # Sorted, so that the documents and the hash do not depend on the file system.
     files = sorted(
         file
         for file in path.rglob("*")
@@ -60,6 +64,7 @@ def files_sha256(files: list[Path]) -> str:
     """A hash of the contents of the files, in order."""
     digests = []
     for file in files:
+        # By chunks: a corpus may be larger than memory.
         with _open(file) as stream:
             digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
     return (
@@ -83,6 +88,7 @@ def read_files(
     """
     for file in files:
         name = file.name if file == path else file.relative_to(path).as_posix()
+        log.debug("reading %s", name)
         suffix = file.suffix.lower()
         if suffix in (".jsonl", ".ndjson"):
             yield from _json_lines(file, name, column, tokenizer)
@@ -102,6 +108,7 @@ def split_text(text: str, *, alone: bool) -> list[str]:
     >>> split_text("one<|endoftext|>two", alone=True)
     ['one', 'two']
     """
+    # The first way that finds more than one document is taken.
     ways = [text.split(_MARK), _ARTICLE.split(text)]
     if alone:  # in a library, form feeds separate the pages of a book
         ways.append(text.split("\f"))
@@ -113,6 +120,7 @@ def split_text(text: str, *, alone: bool) -> list[str]:
 
 
 def _cut_by_words(text: str) -> list[str]:
+    # At least about eight documents, so that half of them can be set aside.
     target = max(1, min(WORDS_PER_DOCUMENT, len(text.split()) // 8))
     documents: list[str] = []
     current: list[str] = []
@@ -124,6 +132,7 @@ def _cut_by_words(text: str) -> list[str]:
             documents.append("".join(current))
             current, words = [], 0
     rest = "".join(current)
+    # A short rest joins the last document: a tiny one would hardly fill a sequence.
     if documents and words < target / 2:
         documents[-1] += rest
     else:

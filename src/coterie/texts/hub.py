@@ -109,6 +109,7 @@ def _rows(where: HubText, revision: str | None, seed: int) -> Iterator[Mapping[s
         )
         if not streaming:
             stream = stream.to_iterable_dataset()
+        # WikiText's lines are joined into articles, so their order must stay.
         if not where.is_articles_by_line:
             stream = stream.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
         yield from stream

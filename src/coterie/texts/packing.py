@@ -121,12 +121,14 @@ class Packer:
 
     def __iter__(self) -> Iterator[Window]:
         eos = self._tokenizer.eos_token_id
+        # A tokenizer without an end-of-text token joins documents by an empty line.
         joint = encode(self._tokenizer, "\n\n") if eos is None else [int(eos)]  # type: ignore[arg-type]
         later: list[Iterator[Window]] = []
         short: list[int] = []
         names: list[str] = []
         for place in self._rng.permutation(self.n_documents):
             document = self._documents[place]
+            # First round: one window of each document, so that as many as possible speak.
             windows = self._windows(document)
             first = next(windows, None)
             if first is not None:
@@ -139,6 +141,7 @@ class Packer:
                 joined = np.array(short[: self.body], dtype=np.int64)
                 yield self._count(Window(self.source, _joint_name(names), joined))
                 short, names = [], []
+        # Later rounds: one more window of each long document, until all are used up.
         for turn in itertools.zip_longest(*later):
             yield from (self._count(window) for window in turn if window is not None)
 
@@ -179,6 +182,7 @@ def deal(
     chosen: list[Window] = []
     last = at_most if sequences is None else sequences
     while streams and (last is None or len(chosen) < last):
+        # The source that is furthest behind its share gives the next window.
         due = {s: s.share * (len(chosen) + 1) - taken[s] for s in streams}
         source = max(due, key=lambda s: due[s])
         window = next(hands[source], None)
@@ -209,6 +213,7 @@ def bos_prefix(tokenizer: "PreTrainedTokenizerBase", bos: BosPolicy) -> list[int
     """The tokens before every sequence."""
     if bos == "never":
         return []
+    # What the tokenizer puts before a text is seen by comparing it with the bare text.
     plain = encode(tokenizer, "a")
     whole = [int(token) for token in tokenizer("a")["input_ids"]]  # type: ignore[union-attr]
     start = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), 0)
@@ -225,6 +230,7 @@ def _stretches(text: str, characters: int) -> list[str]:
     """A long text in parts of about this many characters, cut before white space if it has any."""
     stretches = []
     start = 0
+    # Twice the length, so that cutting one part off still leaves a part to cut.
     while len(text) - start > 2 * characters:
         space = _SPACE.search(text, start + characters, start + 2 * characters)
         end = space.start() if space else start + characters

@@ -83,12 +83,14 @@ class TextRecipe:
         if wanted <= texts.n_sequences:
             return texts.some(np.arange(wanted))
         reading, cutting = self._generators()
+        # A copy of the generator: the wider sample begins with the draws of the first one.
         again = deepcopy(reading)
         _, judging, _ = self._documents(reading)
         documents, _ = without(self._read_wide(wanted, again), judging)
         if not documents:
             return texts
         more = pack(documents, self._format, rng=cutting, at_most=wanted)
+        # Sequences that calibrate already are not given a second time.
         known = {row.tobytes() for row in texts.tokens}
         new = np.array([row.tobytes() not in known for row in more.tokens])
         return joined(texts, more.some(np.flatnonzero(new)[: wanted - texts.n_sequences]))
@@ -96,6 +98,7 @@ class TextRecipe:
     @cached_property
     def _drawn(self) -> tuple[TextSet, TextSet]:
         self._format.check()
+        # Two generators: reading more documents must not change how they are cut.
         reading, cutting = self._generators()
         choosing, judging, left_out = self._documents(reading)
         at_most = self.held_out_sequences
@@ -117,12 +120,15 @@ class TextRecipe:
 
     def _documents(self, rng: np.random.Generator) -> tuple[list[Document], list[Document], int]:
         """Documents that calibrate, documents that judge, and how many of these were left out."""
+        # 1. Which text judges: the one that is named, or the default's counterpart.
         judge = self.held_out
         if judge is None:
             judge = _HELD_OUT_BY_DEFAULT.get(self.calibration)
+        # 2. One text for both: half of its documents are set aside.
         if judge is None or (judge == self.calibration and judge != "stdlib"):
             documents = self._read_wide(self.sequences, rng)
             return *split_documents(documents, seed=int(rng.integers(2**31))), 0
+        # 3. Two texts: what is in both only calibrates.
         choosing = read_documents(
             self.calibration,
             self.tokenizer,

@@ -59,6 +59,7 @@ def row_text(
     value = row[column]
     if isinstance(value, str):
         return value
+    # A list in the text column is a conversation.
     if isinstance(value, list) and value:
         return chat_text(value, tokenizer, f"{where}, column '{column}'")
     raise TextError(
@@ -78,6 +79,7 @@ def chat_text(messages: list[object], tokenizer: "PreTrainedTokenizerBase", wher
     Raises:
         TextError: the tokenizer has no template, or a message lacks a role or a content.
     """
+    # Checked first: a template fails with a message about itself, not about the row.
     for message in messages:
         if not (isinstance(message, Mapping) and {"role", "content"} <= set(message)):
             found = ", ".join(message) if isinstance(message, Mapping) else _kind(message)

@@ -6,6 +6,7 @@ both.
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from coterie.errors import TextError
 from coterie.texts.packing import Packer, SequenceFormat, deal
 from coterie.texts.specs import Document, TextSource
+
+log = logging.getLogger("coterie.texts")
 
 Tokens = NDArray[np.int64]
 """Token ids ``(n_sequences, length)``."""
@@ -80,6 +83,7 @@ def split_documents(
     """
     held_out: set[str] = set()
     for source in dict.fromkeys(document.source for document in documents):
+        # By content, so that a document that is there twice counts as one and stays on one side.
         characters: dict[str, int] = {}
         for document in documents:
             if document.source == source:
@@ -122,16 +126,26 @@ def pack(
         TextError: length out of range, no BOS where one is asked, or too little text.
     """
     prefix = form.prefix()
+    # One stream of windows for each source; `deal` mixes them by their shares.
     grouped: dict[TextSource, list[Document]] = {}
     for document in documents:
         grouped.setdefault(document.source, []).append(document)
     body = form.length - len(prefix)
+    # BOS is put back below: windows hold text alone.
     streams = {
         source: Packer(source, its, form.tokenizer, body, rng) for source, its in grouped.items()
     }
     chosen = deal(streams, sequences, at_most)
+    # Documents are numbered in the order in which they first speak.
     places: dict[tuple[TextSource, str], int] = {}
     own = [places.setdefault((w.source, w.document), len(places)) for w in chosen]
+    log.info(
+        "%d sequences of %d tokens from %d of %d documents",
+        len(chosen),
+        form.length,
+        len(places),
+        len(documents),
+    )
     return TextSet(
         np.array([[*prefix, *window.tokens] for window in chosen], dtype=np.int64),
         np.array(own, dtype=np.intp),
@@ -175,6 +189,7 @@ def _first_ranks(
     held_out = {ranked[0]}
     total = characters[ranked[0]]
     for key in ranked[1:-1]:  # the last one calibrates whatever happens
+        # A document that would overshoot by more than it falls short stays out.
         if total + characters[key] / 2 > enough:
             break
         held_out.add(key)

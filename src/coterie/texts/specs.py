@@ -2,14 +2,15 @@
 
 A spec is one of
 
-- a path to a file or a folder (`text_files`), ``PATH:COLUMN`` to name the column of a table;
-- a data set on the Hub, ``name[:config[:split[:column]]]`` (`text_hub`);
+- a path to a file or a folder (`files`), ``PATH:COLUMN`` to name the column of a table;
+- a data set on the Hub, ``name[:config[:split[:column]]]`` (`hub`);
 - ``stdlib``: library modules and help topics every CPython carries (`models.reference.text`);
 - a mixture of these by shares of the sequences: ``a.txt=0.7,b.jsonl=0.3``.
 """
 
 import hashlib
 import heapq
+import logging
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from coterie.texts.rows import NamedText
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger("coterie.texts")
 
 CHARACTERS_PER_TOKEN = 16
 """Characters read per token wanted: generous, so that a sample of documents is never too small."""
@@ -93,6 +96,8 @@ def read_documents(
             raise TextError(
                 f"text '{source.name}' is empty: it holds no document with a word in it"
             )
+        characters = sum(len(document.text) for document in found)
+        log.info("%s: %d documents, %d characters", source, len(found), characters)
         documents += found
     return documents
 
@@ -109,6 +114,7 @@ def parse_mixture(spec: str) -> list[tuple[str, float]]:
         TextError: a part without a positive number for its weight.
     """
     tail = spec.rpartition("=")[2]
+    # A file whose name has an equals sign is a file, not a mixture.
     if Path(spec).exists() or "=" not in spec or not ("," in spec or _is_number(tail)):
         return [(spec, 1.0)]
     parts = []
@@ -137,6 +143,7 @@ def _open_source(
     if spec == "stdlib":
         name = f"stdlib ({half} half), Python {platform.python_version()}"
         return TextSource(name, share), _stdlib(half)
+    # What is on this machine comes before a data set of the same name.
     local = _local(spec)
     if local is not None:
         path, column = local
@@ -161,6 +168,7 @@ def _local(spec: str) -> tuple[Path, str | None] | None:
     if Path(spec).expanduser().exists():
         return Path(spec).expanduser(), None
     path, colon, column = spec.rpartition(":")
+    # The last colon: a path may hold others, as on Windows.
     if colon and path and column and Path(path).expanduser().exists():
         return Path(path).expanduser(), column
     return None
@@ -168,6 +176,7 @@ def _local(spec: str) -> tuple[Path, str | None] | None:
 
 def _looks_like_a_path(spec: str) -> bool:
     path = Path(spec.partition(":")[0])
+    # A misspelt file name must not become a question to the Hub.
     known = path.suffix.lower() in TEXT_SUFFIXES + TABLE_SUFFIXES + (".md", ".gz", ".zst", ".csv")
     return known or spec.startswith((".", "/", "~")) or "\\" in spec
 
@@ -202,10 +211,12 @@ def _sample(
     Every document draws a number; those with the smallest stay, as many as the sequences need.
     A stream already in random order is read only as far as that.
     """
+    # Counted in characters: to tokenize every document would take far longer.
     enough = CHARACTERS_PER_TOKEN * sequences * length
     kept: list[tuple[float, int, NamedText]] = []  # a heap, largest draw on top
     characters = 0
     for place, named in enumerate(texts):
+        # Negated, for `heapq` keeps the smallest on top and the largest draw has to go.
         draw = -float(place) if in_random_order else -float(rng.random())
         heapq.heappush(kept, (draw, -place, named))
         characters += len(named[1])

@@ -22,7 +22,11 @@ FIRST_LAYERS = 2
 
 
 def telling_layers(stack: Stack) -> list[int]:
-    """The layers that tell most of the others: those that share something come late."""
+    """The layers that say most about the rest: the first ones, one of each class, and the last.
+
+    Layers that share something with earlier ones come late in a model.
+    """
+    # Built from the last layer to the first, so that the first of each class stays.
     first_of = {type(stack.layers[i]): i for i in reversed(range(stack.n_players))}
     first = range(min(FIRST_LAYERS, stack.n_players))
     return sorted({*first, *first_of.values(), stack.n_players - 1})
@@ -31,9 +35,9 @@ def telling_layers(stack: Stack) -> list[int]:
 def check_streamed(
     layers: LayerStack, weights: ShardedWeights, tokens: Tensor, chosen: Sequence[int]
 ) -> str:
-    """Hold some layers against the model's own forward; reads these and no others.
+    """Compare some layers with the model's own forward; only these are read.
 
-    Those that are not chosen hand on what they are given, apart and in the model.
+    The others return what they are given, both when run on their own and in the model.
 
     Args:
         layers: The layers of the model; they are left as they are.
@@ -45,9 +49,10 @@ def check_streamed(
         What was compared, and how near it came, in one phrase.
 
     Raises:
-        NotReplayable: they differ, so nothing streamed is to be believed.
+        NotReplayable: they differ, so no streamed result can be trusted.
     """
     stack, layers = layers.stack, copy(layers)
+    # A copy of the stack, whose weights are read for the chosen layers only.
     layers.weights = _SomeWeights(weights, chosen)
     others: dict[nn.Module, Forward] = {
         stack.layers[other]: partial(_through, layers.carried[other])
@@ -55,6 +60,7 @@ def check_streamed(
     }
     with running_apart(), patched(others):
         worst = check_replay(layers.model, layers, tokens)
+    # The buffers go back: the first pass makes its own.
     weights.forget()
     some = f"the first {FIRST_LAYERS} layers, one of each class and the last"
     return (
@@ -66,10 +72,10 @@ def check_streamed(
 def find_streamed_head(
     model: PreTrainedModel, stack: Stack, weights: ShardedWeights, tokens: Tensor
 ) -> ProjectionHead:
-    """Find the head by a forward in which no layer does anything but the last, and try it.
+    """Find the head by a forward in which only the last layer does anything, and try it.
 
-    That one returns random states: an embedding may be normalised already, and a norm that is given
-    its own result changes nothing that coarse numbers would show.
+    The last layer returns random states. The embedding itself would not do: it may be normalised
+    already, and a norm that changes nothing could not be found.
 
     Args:
         model: Without weights.
@@ -84,6 +90,7 @@ def find_streamed_head(
 
     def last(*args: object, **kwargs: object) -> object:
         leaves, spec = tree_flatten(carried[-1].through(args, kwargs))
+        # In the dtype that the last layer really hands on: the norm behind it may depend on it.
         returned.append(_random(leaves[0]).to(leaves[0].device, weights.last_dtype))
         return tree_unflatten([returned[-1], *leaves[1:]], spec)
 

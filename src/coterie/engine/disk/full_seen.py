@@ -1,4 +1,4 @@
-"""What the full model did on each text: it goes along in every pass, so it is asked for once."""
+"""What the full model did on each text: every pass includes it, so it is known after one."""
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class FullSeen:
         """
         for row in np.flatnonzero(block.rows == full):
             for place, column in enumerate(block.columns):
+                # Slices, not numbers: the observation keeps its two axes.
                 corner = np.s_[row : row + 1, place : place + 1]
                 self._seen[int(sequences[column])] = block.observations[corner]
 

@@ -59,7 +59,7 @@ class ShardedWeights:
 
     Attributes:
         carried: How state travels through each layer.
-        last_dtype: In which the last layer hands on its state; it may be wider than the weights.
+        last_dtype: Of the state that the last layer returns; it may be wider than the weights'.
         traffic: What reading took so far.
 
     Raises:
@@ -84,6 +84,7 @@ class ShardedWeights:
             [p for n, p in places.items() if n.startswith(f"{inside}{layer}.")]
             for layer in range(stack.n_players)
         ]
+        # One buffer serves all layers, so it is as large as the largest of them.
         self._raw_bytes = max(
             sum(_padded(p.entry.n_bytes) for p in places) for places in self._layers
         )
@@ -91,6 +92,7 @@ class ShardedWeights:
         self._raw = self._ready = torch.empty(0, dtype=torch.uint8)
         self._fill_buffers(source)
         self._current: int | None = None
+        # One thread: two reads at once would share the disk and fill the same buffer.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="weights")
         self._coming: tuple[int, Future[None]] | None = None
 
@@ -143,7 +145,7 @@ class ShardedWeights:
         """Give the buffers back; the next `hold` makes new ones."""
         self.release()
         if self._coming is not None:
-            wait([self._coming[1]])  # what it read, or why it could not, is of no use any more
+            wait([self._coming[1]])  # its result, or its error, is not needed any more
         self._coming = None
         self._raw = self._ready = torch.empty(0, dtype=torch.uint8)
 
@@ -190,6 +192,7 @@ class ShardedWeights:
         def watch(layer: int, forward: Forward) -> Forward:
             def run(*args: object, **kwargs: object) -> object:
                 kind = type(stack.layers[layer])
+                # Only the first layer of a class runs: the others hand on their state alike.
                 if kind not in known:
                     self.hold(layer)
                     returned = forward(*args, **kwargs)
@@ -225,6 +228,7 @@ class ShardedWeights:
                         f" {entry.dtype}; load it whole"
                     )
                 buffer.copy_(self._load(entry, buffer.dtype))
+        # Buffers that are computed, such as rotary tables, go to the device with the others.
         for module in self._model.modules():
             for name, own in module._buffers.items():
                 module._buffers[name] = None if own is None else own.to(self._device)
@@ -232,6 +236,7 @@ class ShardedWeights:
     def _make_buffers(self) -> None:
         if len(self._raw):
             return
+        # Pinned memory is copied to a GPU without a detour through another buffer.
         pinned = self._device.type == "cuda"
         self._raw = torch.empty(self._raw_bytes, dtype=torch.uint8, pin_memory=pinned)
         self._ready = torch.empty(self._ready_bytes, dtype=torch.uint8, device=self._device)

@@ -53,6 +53,7 @@ class Place:
 @contextmanager
 def weightless() -> Iterator[None]:
     """Inside this block, modules are made with parameters on the meta device and real buffers."""
+    # Every module registers its parameters through this method, whatever its class.
     register = nn.Module.register_parameter
 
     def register_empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -90,6 +91,7 @@ def empty_model(
 
 def _fill_buffers_again(model: PreTrainedModel) -> None:
     """Compute buffers as loading does: in float32, where `from_config` computes in the dtype."""
+    # `initialize_weights` skips modules that carry this mark.
     for module in model.modules():
         module.__dict__.pop("_is_hf_initialized", None)
     model.initialize_weights()
@@ -97,6 +99,7 @@ def _fill_buffers_again(model: PreTrainedModel) -> None:
 
 def _keep_in_float32(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """Give tensors float32 that loading keeps in float32 whatever dtype is asked for."""
+    # transformers has two lists: one for both half precisions, one for float16 alone.
     names = set(model._keep_in_fp32_modules_strict or ()) if dtype in _HALF else set()
     if dtype == torch.float16:
         names |= set(model._keep_in_fp32_modules or ())
@@ -106,6 +109,7 @@ def _keep_in_float32(model: PreTrainedModel, dtype: torch.dtype) -> None:
     tied = _tied_names(model)
     for path, module in model.named_modules():
         for name, parameter in module._parameters.items():
+            # A tied tensor is kept in float32 if it is kept under the name it has on disk.
             full = f"{path}.{name}"
             if parameter is not None and kept.search(tied.get(full, full)):
                 module._parameters[name] = nn.Parameter(parameter.float(), requires_grad=False)
@@ -125,6 +129,7 @@ class DiskNames:
 
     def find(self, name: str) -> Entry | None:
         """Where the tensor lies that the model calls ``name``."""
+        # A base model's checkpoint has names without the prefix, a causal model's has it.
         bare = name.removeprefix(self._prefix)
         for known in (name, bare, f"{self._prefix}{name}"):
             if known in self._entries:
@@ -175,6 +180,7 @@ def find_places(source: Source, model: PreTrainedModel) -> dict[str, Place]:
 
 def _why(missing: list[str]) -> str:
     """A tensor that the files lack, and what became of it; merged experts say it best."""
+    # The message is about one tensor: an expert's name shows the reason at once.
     experts = [name for name in missing if ".experts." in name]
     if experts:
         return (

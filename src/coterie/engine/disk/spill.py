@@ -31,6 +31,7 @@ class Spilled:
 def read_fully(stream: RawIOBase, raw: Tensor) -> int:
     """Fill a buffer of bytes from a file; what was read is less only where the file ends."""
     target, done = raw.numpy().data, 0
+    # An unbuffered read may return less than it was asked for.
     while done < len(target) and (more := stream.readinto(target[done:])):
         done += more
     return done
@@ -58,6 +59,7 @@ class Spill:
         size = state.numel() * state.element_size()
         if self._held + size <= self.memory:
             self._held += size
+            # When the walk drops the state, its bytes may be used again, without a call.
             weakref.finalize(state, self._forget, size)
             return state
         file = Path(self._folder.name) / f"{self.written}.state"

@@ -68,7 +68,9 @@ class BlockSteps:
         self.stack = stack
         self._whole = replayed(model, layers, tokens)
         pairs = [blocks_of(layer, "sublayer", layers.path) for layer in layers.layers]
+        # Attention and feed-forward in turn; with players of one kind, every second step plays.
         self.plays = np.array([block in set(stack.layers) for pair in pairs for block in pair])
+        # To run one block, the layer runs while its other block adds zeros.
         self._without = [{other: zero_output(other)} for pair in pairs for other in reversed(pair)]
         try:
             self._check(tokens)
@@ -106,6 +108,7 @@ class BlockSteps:
             whole = self._whole.run(prelude, layer, state.clone(), 0, 1)
             between = self.run(prelude, 2 * layer, state.clone(), 0, 1)
             apart = self.run(prelude, 2 * layer + 1, between, 0, 1)
+            # As a share of what the layer adds: beside a giant state nothing would show.
             if not (apart - whole).abs().max() <= allowed * (whole - state).abs().max():
                 raise NotReplayable(
                     f"layer {layer} is not its attention followed by its feed-forward block"

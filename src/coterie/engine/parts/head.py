@@ -67,7 +67,7 @@ class ProjectionHead:
 
     @property
     def device(self) -> torch.device | None:
-        """Where the projection computes; None where that is not for us to say."""
+        """Where the projection computes; None where the projection is no plain matrix in memory."""
         return self._matrix.weight.device if self.readable else None
 
     @property
@@ -152,17 +152,28 @@ def find_head(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> Projectio
     projection = model.get_output_embeddings()
     if projection is None:
         raise TailNotFound("it names no output embedding")
+    # 1. Watch one forward: the last state, the calls after it, what is projected, the logits.
     watched = _watch(model, stack, projection, tokens[:, :ENOUGH_TOKENS])
+    # 2. Which modules, and which factor, lead from the last state to the projection?
     found = _chain(watched.last_state, watched.calls, watched.projected)
     if found is None:
         raise TailNotFound("more than a chain of modules stands between last layer and head")
     norms, factor = found
     with torch.no_grad():
+        # 3. Project once more, and find the scale or cap that makes these the logits.
         raw = leading(projection(watched.projected))
     logits = watched.logits
     raw = raw[..., : logits.shape[-1]]
     scale, softcap = _transform(text_config(model.config), raw, logits)
-    return ProjectionHead(norms, projection, logits.shape[-1], factor, scale, softcap, logits.dtype)
+    return ProjectionHead(
+        norms,
+        projection,
+        width=logits.shape[-1],
+        factor=factor,
+        scale=scale,
+        softcap=softcap,
+        dtype=logits.dtype,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,12 +204,14 @@ def _watch(model: PreTrainedModel, stack: Stack, projection: nn.Module, tokens: 
         calls.clear()
 
     def after(module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        # Only what runs before the projection can stand between it and the last layer.
         if "projected" not in seen and args and isinstance(args[0], Tensor):
             calls.append(_Called(module, args[0], leading(output)))
 
     def before_projection(module: nn.Module, args: tuple[Tensor, ...]) -> None:
         seen["projected"] = args[0]
 
+    # Parts of layers, and modules that contain the layers, are not of the tail.
     inside = {id(module) for layer in stack.layers for module in layer.modules()}
     handles = [
         module.register_forward_hook(after)
@@ -257,6 +270,7 @@ def _ratio(state: Tensor, projected: Tensor) -> float | None:
     """The factor that makes one state the other, if there is one."""
     if state.shape != projected.shape:
         return None
+    # Least squares: the factor that brings one tensor nearest to the other.
     given, wanted = state.float(), projected.float().to(state.device)
     factor = float((given * wanted).sum() / (given * given).sum())
     factor = 1.0 if abs(factor - 1) < _allowed(projected) / 20 else factor  # no more than rounding

@@ -1,8 +1,8 @@
 """Take a model apart into an embedding and layers that can be run on any states, in any order.
 
 One forward in which every layer hands on what it is given shows what each layer is given beside
-the state: masks, positions, rotary tables. Arguments that carry one row per sequence are told by
-two such forwards of different width: an axis that grows with the batch is the batch.
+the state: masks, positions, rotary tables. Arguments that carry one row per sequence are found
+by two such forwards of different width: an axis that grows with the batch is the batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,10 +35,10 @@ class NotReplayable(Exception):
 
 @contextmanager
 def running_apart(part: str = "a layer") -> Iterator[None]:
-    """Whatever a layer, or another part, that misses its model raises is `NotReplayable`.
+    """Turn any error of a part that is run without its model into `NotReplayable`.
 
-    A user's mistake and an end of memory say nothing about the layer, and pass; so does a reason
-    that is known already.
+    A user's mistake and a lack of memory say nothing about the layer: they are raised as they are,
+    and so is a reason that is known already.
     """
     try:
         yield
@@ -60,7 +60,7 @@ class BatchAxis:
 
 @dataclass(frozen=True, eq=False)
 class LayerInput:
-    """All a layer is given but the state, for some sequences.
+    """Everything a layer is given besides the state, for some sequences.
 
     Attributes:
         leaves: Flattened arguments; where the state belongs there is None.
@@ -141,11 +141,11 @@ class LayerWeights(Protocol):
         """Have the weights of one layer ready; those of the others may go."""
 
     def beginning(self) -> AbstractContextManager[None]:
-        """Inside, what comes before the layers has its weights."""
+        """A context in which everything before the first layer has its weights in memory."""
         ...
 
     def ending(self, modules: Sequence[nn.Module]) -> AbstractContextManager[None]:
-        """Inside, these modules, from after the layers, have their weights."""
+        """A context in which these modules, which run after the layers, have their weights."""
         ...
 
 
@@ -175,15 +175,18 @@ class LayerStack:
         self.model, self.stack, self.weights = model, stack, weights
         self.plays = np.ones(stack.n_players, dtype=bool)
         self.carried = carried_leaves(model, stack) if weights is None else weights.carried
+        # Two sequences, then three: the axes that grow are those that carry the batch.
         narrow = self._calls(tokens[[0, -1]])
         wide = self._calls(tokens[[0, -1, 0]])
         self._axes = [_batch_axes(two, three) for two, three in zip(narrow, wide, strict=True)]
 
     def prelude(self, tokens: Tensor) -> Prelude:
         """Embed `tokens` ``(n_sequences, length)`` and collect what the layers are given."""
+        # One forward of these texts shows everything that the layers are given for them.
         calls = self._calls(tokens)
         shared: dict[int, Tensor] = {}
         inputs = [self._input(layer, call, len(tokens), shared) for layer, call in enumerate(calls)]
+        # Replaying needs the batch first: states of several coalitions are stacked there.
         embedded = calls[0].state
         if len(embedded) != len(tokens):
             raise NotReplayable("the state of its layers does not carry one row per sequence")
@@ -216,6 +219,7 @@ class LayerStack:
             assert isinstance(leaf, Tensor)
             if leaf.shape[axis.axis] != n_sequences * axis.multiple:
                 raise NotReplayable(f"an argument of layer {layer} has no steady batch axis")
+            # A mask is mostly one object for all layers: it is compared and kept once.
             if id(leaf) not in shared:
                 shared[id(leaf)] = _once_if_same(leaf, axis)
             leaves[at] = shared[id(leaf)]
@@ -234,11 +238,13 @@ class LayerStack:
                     raise NotReplayable(f"layer {layer} runs more than once in a forward")
                 seen[layer] = _call(self.carried[layer], args, kwargs)
                 if layer == last:
+                    # Stop here: the head and its table of logits are not needed.
                     raise _Enough
                 return self.carried[layer].through(args, kwargs)
 
             return record
 
+        # No layer computes: each one hands on what it is given, so this costs an embedding.
         forwards = {layer: spy(i) for i, layer in enumerate(self.stack.layers)}
         there = nullcontext() if self.weights is None else self.weights.beginning()
         with there, patched(forwards), torch.no_grad(), suppress(_Enough):
@@ -268,6 +274,7 @@ class _Call:
 def _call(carried: Carried, args: tuple[object, ...], kwargs: dict[str, object]) -> _Call:
     leaves, spec = tree_flatten((args, kwargs))
     state = _argument(carried.sources[0], args, kwargs)
+    # Found by identity: an equal tensor, such as positions, is another object.
     places = [at for at, leaf in enumerate(leaves) if leaf is state]
     if not isinstance(state, Tensor) or not places:
         raise NotReplayable("its layers are not given their state as a tensor")
@@ -293,6 +300,7 @@ def _batch_axis(two: object, three: object) -> BatchAxis | None:
     if two.dim() != three.dim():
         raise NotReplayable("an argument of its layers changes its number of axes with the batch")
     grown = [at for at, (a, b) in enumerate(zip(two.shape, three.shape, strict=True)) if a != b]
+    # Some arguments have one row per head and sequence: the axis grows by more than one.
     multiple = three.shape[grown[0]] - two.shape[grown[0]]
     if len(grown) > 1 or two.shape[grown[0]] != 2 * multiple:
         raise NotReplayable("an argument of its layers has no single batch axis")

@@ -89,11 +89,13 @@ def read_one_by_one(
         The full model ``(n_sequences, n_predicted)`` and a reading of the same shape, in the order
         of ``coalitions``.
     """
+    # The full model first: its prediction is what the coalitions are compared with.
     everyone = np.ones(stack.n_players, dtype=bool)
     full = [
         read_full(ReadyLogits(table.shape[-1]), table, targets, kl=kl, **_sizes(table))
         for table, targets in _tables(model, stack, everyone, tokens)
     ]
+    # Only loss and likeliest token leave; the rest serves the comparison here.
     beside = FullModel(
         torch.stack([one.nll for one in full]), torch.stack([one.likeliest for one in full])
     )
@@ -120,4 +122,5 @@ def _tables(
 
 
 def _sizes(table: Tensor) -> dict[str, int]:
+    # The logits exist already, so all columns are read at once.
     return {"tokens": LOGIT_ROWS, "block": table.shape[-1]}

@@ -122,6 +122,7 @@ def read_states(
         block: Columns of logits that may exist at once.
     """
     n_states, n_tokens, _ = states.shape
+    # All states of one token are read together: the full model's part is made once for them.
     step = max(1, tokens // n_states)
     chunks = [
         _read_chunk(
@@ -163,6 +164,7 @@ def _read_chunk(
 ) -> Reading:
     n_states, n_tokens, width = states.shape
     rows = states.reshape(-1, width)
+    # Two logits of every row are needed: that of the target and that of the full model's choice.
     wanted = torch.stack([targets, full.likeliest], dim=1).repeat(n_states, 1)
     crossed = full.entropy is not None and not head.linear
     log_partition = rows.new_full((len(rows),), -torch.inf, dtype=torch.float32)
@@ -179,6 +181,7 @@ def _read_chunk(
         _pick(picked, logits, wanted, start)
         top = logits.amax(dim=1)
         torch.maximum(highest, top, out=highest)
+        # A running log-sum-exp: blocks are added as they come, none is kept.
         log_partition = torch.logaddexp(log_partition, _log_sum(logits, top))
     shape = (n_states, n_tokens)
     nll = (log_partition - picked[:, 0]).view(shape)
@@ -187,7 +190,9 @@ def _read_chunk(
         return Reading(nll, torch.full_like(nll, torch.nan), agrees)
     if head.linear:
         assert full.expected_row is not None and full.expected_bias is not None
+        # Σ_v p_v (w_v · x) = (Σ_v p_v w_v) · x: see the head of this module.
         cross = (states.float() * full.expected_row).sum(dim=-1) + full.expected_bias
+    # KL = log Z(x) − Σ_v p_v logit_v(x) − H(p).
     return Reading(nll, log_partition.view(shape) - cross - full.entropy, agrees)
 
 
@@ -223,6 +228,7 @@ def _full_chunk(head: Head, states: Tensor, targets: Tensor, kl: bool, block: in
     for start, stop in spans:
         logits = head.logits(states, start, stop)
         _pick(at_target[:, None], logits, targets[:, None], start)
+        # Strictly above: of equal logits in two blocks the first token wins.
         top, where = logits.max(dim=1)
         likeliest = torch.where(top > highest, where + start, likeliest)
         torch.maximum(highest, top, out=highest)
@@ -230,6 +236,7 @@ def _full_chunk(head: Head, states: Tensor, targets: Tensor, kl: bool, block: in
     nll = log_partition - at_target
     if not kl:
         return FullModel(nll, likeliest)
+    # Second pass over the vocabulary: probabilities need the sum that the first one made.
     self_cross = torch.zeros_like(log_partition)
     row, bias = states.new_zeros(states.shape, dtype=torch.float32), torch.zeros_like(log_partition)
     for start, stop in spans:
@@ -242,8 +249,16 @@ def _full_chunk(head: Head, states: Tensor, targets: Tensor, kl: bool, block: in
             self_cross += (probabilities * logits).sum(dim=1)
     if not head.linear:
         return FullModel(nll, likeliest, log_partition - self_cross, log_partition, states=states)
+    # H(p) = log Z − Σ_v p_v logit_v.
     entropy = log_partition - ((states.float() * row).sum(dim=-1) + bias)
-    return FullModel(nll, likeliest, entropy, log_partition, row, bias)
+    return FullModel(
+        nll,
+        likeliest,
+        entropy,
+        log_partition,
+        expected_row=row,
+        expected_bias=bias,
+    )
 
 
 def _probabilities(head: Head, full: FullModel, start: int, stop: int) -> Tensor:

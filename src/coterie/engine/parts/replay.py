@@ -45,12 +45,11 @@ def replayed(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> LayerStack
 
 
 def check_replay(model: PreTrainedModel, layers: LayerStack, tokens: Tensor) -> float:
-    """Hold each layer, run apart on one text after the other, against the model's own forward.
+    """Compare each layer, run on its own on one text after the other, with the model's own forward.
 
-    Each is given the state it has there, and runs apart before it runs in the model. So it can live
-    neither on what its model leaves behind nor on what earlier layers do, and, the texts being
-    different, not on what it did last itself. Weights that come from files are brought in once for
-    both.
+    A layer is given the state that it has in the model, and runs on its own first. So it cannot use
+    what the model or an earlier layer has left behind; nor, as the texts differ, what it did itself
+    on the text before. Weights that come from files are read once for both.
 
     Args:
         model: In evaluation mode.
@@ -64,41 +63,49 @@ def check_replay(model: PreTrainedModel, layers: LayerStack, tokens: Tensor) -> 
         NotReplayable: they differ, or a layer does not run apart.
     """
     tokens = _different(tokens)
-    stack, weights = layers.stack, layers.weights
-    last = stack.n_players - 1
-    prelude = layers.prelude(tokens)
-    contents = _Contents(prelude)
-    gaps, handed = list[float](), [prelude.embedded.clone()]  # some layers add to it in place
+    comparison = _Comparison(layers, layers.prelude(tokens))
+    watching: dict[nn.Module, Forward] = {
+        one: comparison.watched(i, one.forward) for i, one in enumerate(layers.stack.layers)
+    }
+    _run_watched(model, tokens, watching, layers.weights)
+    # A NaN compares with nothing, so it is counted as the worst gap there is.
+    worst = max(comparison.gaps, default=1.0, key=lambda gap: 1e30 if gap != gap else gap)
+    if not worst <= tolerance(model.dtype).states:
+        raise NotReplayable(f"its layers, run apart, differ from the model by {worst:.2g}")
+    return worst
 
-    def watched(layer: int, forward: Forward) -> Forward:
-        key = layers.carried[layer].sources[0]
+
+class _Comparison:
+    """Runs each layer apart just before it runs in the model, and keeps how far the two differ."""
+
+    def __init__(self, layers: LayerStack, prelude: Prelude) -> None:
+        self.gaps: list[float] = []
+        self._layers, self._prelude = layers, prelude
+        self._contents = _Contents(prelude)
+        self._handed_on = prelude.embedded.clone()  # some layers add to it in place
+
+    def watched(self, layer: int, forward: Forward) -> Forward:
+        """The forward of a layer, compared on its way with the layer run apart."""
+        layers, key = self._layers, self._layers.carried[layer].sources[0]
 
         def run(*args: object, **kwargs: object) -> object:
-            if weights is not None:
-                weights.hold(layer)
+            if layers.weights is not None:
+                layers.weights.hold(layer)
             given = kwargs[key] if isinstance(key, str) else args[key or 0]
             assert isinstance(given, Tensor)
-            gaps.append(_gap(handed[0], given))
-            contents.restore()  # what earlier layers have left there must not be needed
-            with patched({stack.layers[layer]: forward}):
-                apart = _apart(layers, prelude, layer, given)
+            # What this layer is given must be what the one before it returned.
+            self.gaps.append(_gap(self._handed_on, given))
+            self._contents.restore()  # what earlier layers have left there must not be needed
+            with patched({layers.stack.layers[layer]: forward}):
+                apart = _apart(layers, self._prelude, layer, given)
             returned = forward(*args, **kwargs)
-            handed[0] = leading(returned).clone()
-            gaps.append(_gap(apart, handed[0]))
-            if layer == last:
+            self._handed_on = leading(returned).clone()
+            self.gaps.append(_gap(apart, self._handed_on))
+            if layer + 1 == layers.stack.n_players:
                 raise _SeenEnough
             return returned
 
         return run
-
-    watching: dict[nn.Module, Forward] = {
-        one: watched(i, one.forward) for i, one in enumerate(stack.layers[: last + 1])
-    }
-    _run_watched(model, tokens, watching, weights)
-    worst = max(gaps, default=1.0, key=lambda gap: 1e30 if gap != gap else gap)
-    if not worst <= tolerance(model.dtype).states:
-        raise NotReplayable(f"its layers, run apart, differ from the model by {worst:.2g}")
-    return worst
 
 
 def _run_watched(
@@ -168,6 +175,7 @@ def _gap(found: Tensor, expected: Tensor) -> float:
     A mean, so that no token with a giant state hides the others, and no router that falls the other
     way on one token is taken for more than that. States that are not finite agree.
     """
+    # Weights that overflow do so in the model as well: only where they differ is it an error.
     if not torch.isfinite(expected).all():
         return 0.0 if torch.equal(torch.isfinite(found), torch.isfinite(expected)) else 1.0
     gaps = (found - expected).float().norm(dim=-1)

@@ -22,7 +22,7 @@ def no_locks(config: PretrainedConfig, n_players: int) -> Locks:
 
 
 def no_config_rule(new: PretrainedConfig, whole: PretrainedConfig, kept: Kept) -> None:
-    """The generic rules say it all.
+    """Change nothing beyond the generic rules.
 
     Args:
         new: Fields of the cut config.
@@ -77,12 +77,14 @@ class Family:
     def locks(self, config: PretrainedConfig, n_players: int) -> Locks:
         """The players that must stay, each with the reason, in order."""
         locks = dict(self.lock_rule(config, n_players))
+        # A rule's own reason, which says more, stands before the general one.
         if self.lock_first:
             locks.setdefault(0, self.lock_first)
         if self.lock_last:
             locks.setdefault(n_players - 1, self.lock_last)
         if self.refusal:
             locks |= {player: self.refusal for player in range(n_players) if player not in locks}
+        # What a family says wins over what is read off the config.
         for rule in GENERIC_LOCKS:
             locks = rule(config, n_players) | locks
         return dict(sorted(locks.items()))
@@ -100,6 +102,7 @@ def layer_kinds(config: PretrainedConfig) -> list[str]:
 def one_attention_layer(config: PretrainedConfig, n_players: int) -> Locks:
     """Of a hybrid, the first attention layer: the cache counts its positions there."""
     kinds = layer_kinds(config)
+    # Only hybrids: where all layers attend, any of them can carry the cache.
     attentive = [i for i, kind in enumerate(kinds) if _has_attention(kind)]
     if not attentive or len(attentive) == len(kinds):
         return {}
@@ -112,6 +115,7 @@ def _has_attention(kind: str) -> bool:
 
 def shared_indexers(config: PretrainedConfig, n_players: int) -> Locks:
     """Of sparse attention whose choice of tokens is shared, the layers that choose for others."""
+    # A "shared" layer after a "full" one uses the tokens that the full one chose.
     kinds = list(getattr(config, "indexer_types", None) or ())
     return {
         i: "the next layer attends to the tokens that this one chooses"

@@ -1,7 +1,7 @@
 """Which family a model belongs to, and how to tell Coterie about a new one, in a few lines of data.
 
 Most types need no entry: the stack is found by counting, every layer is a free player, and the
-generic rules of `config_cut` rewrite the config.
+generic rules of `models.cutting.config` rewrite the config.
 
     register_family("my_type", Family(stack="decoder.blocks", lock_first="it embeds the positions"))
 """
@@ -54,6 +54,7 @@ def check_kept(config: PretrainedConfig, kept: Kept, n_players: int) -> None:
     """
     text = text_config(config)
     whole = family_of(text).whole
+    # Some cuts take locked layers together in a way that still makes a model.
     if whole is not None and whole(text, kept):
         return
     for player, reason in locks_of(config, n_players).items():

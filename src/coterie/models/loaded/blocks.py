@@ -16,6 +16,7 @@ from coterie.errors import ModelError
 from coterie.models.loaded.routing import patched, record_calls, zero_output
 from coterie.models.loaded.stack import PLAYERS, Players, Stack, find_stack
 
+# Names of blocks in the families of transformers; a new one is added here.
 _ATTENTION = re.compile(r"^(self_attn|attn|attention|self_attention|linear_attn|temporal_block)$")
 _MLP = re.compile(r"^(mlp|feed_forward|ffn|block_sparse_moe|mlp_block|moe)$")
 
@@ -38,6 +39,7 @@ def find_players(model: PreTrainedModel, players: Players = "layer") -> Stack:
         blocks_of(layer, players, f"{stack.path}.{i}") for i, layer in enumerate(stack.layers)
     ]
     width = len(blocks[0])
+    # A layer that must stay keeps both of its blocks.
     locks = {
         player * width + place: reason
         for player, reason in stack.locks.items()
@@ -76,6 +78,7 @@ def _check_residual(model: PreTrainedModel, stack: Stack) -> None:
             calls = record_calls(model, stack)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise _not_residual(stack, str(error)) from error
+    # With nothing added, each layer must return exactly what it was given.
     for call in calls:
         given = tree_leaves((call.args, call.kwargs))
         state = tree_leaves(call.returned)[0]

@@ -1,5 +1,8 @@
 """Load a model and its tokenizer from a checked source, on a device, in a dtype with a reason."""
 
+import logging
+from time import perf_counter
+
 import torch
 from torch import nn
 from transformers import (
@@ -12,6 +15,8 @@ from coterie.errors import CoterieError, ModelError, UserError
 from coterie.models.files.fit import check_file_size, meta_model, model_and_info, silent, why_unfit
 from coterie.models.files.kinds import auto_class
 from coterie.models.files.sources import Source, resolve
+
+log = logging.getLogger("coterie.models")
 
 __all__ = [
     "Source",
@@ -39,6 +44,7 @@ def load_model(
     Raises:
         ModelError: The weights do not fill the model, so parts of it would be random.
     """
+    began = perf_counter()
     try:
         config = source.config()
         whole = meta_model(config, trust_remote_code=source.trust_remote_code)
@@ -62,16 +68,19 @@ def load_model(
     reason = why_unfit(model, info, source.entries)
     if reason is not None:
         raise ModelError(f"the weights of {source.name!r} do not fit its config.json: {reason}")
+    # transformers only warns where it fills a tensor with random numbers.
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
-            f"{source.name!r} lacks {len(missing)} of its tensors, such as {missing[0]}: those"
-            " would be random, download the checkpoint again"
+            f"{source.name!r} lacks {len(missing)} of its tensors, such as {missing[0]}: these"
+            " would be random numbers; download the checkpoint again"
         )
     if getattr(model.config, "rescale_every", 0):
         # RWKV halves weights in place when it is evaluated, to keep half precision in range.
         model.config.rescale_every = 0
     nn.Module.to(model, device)
+    kind, seconds = f"{type(model).__name__} in {model.dtype}", perf_counter() - began
+    log.info("loaded %s, %s, on %s in %.1f s", source.name, kind, device, seconds)
     return model.eval()
 
 
@@ -140,6 +149,7 @@ def pick_devices(asked: str) -> tuple[torch.device, ...]:
             f"--device {asked} mixes {' and '.join(types)}, which do not compute alike: name"
             " devices of one type"
         )
+    # The CPU may be named several times: copies there share its memory.
     places = [device.index or 0 for device in found]
     if types != ["cpu"] and len(set(places)) < len(places):
         raise UserError(f"--device {asked} names one twice: a device holds one copy of the model")

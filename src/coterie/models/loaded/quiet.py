@@ -13,6 +13,7 @@ def silence_imports() -> None:
     The package does this when it is imported, because they tell it when they are. A logger whose
     level was set by then is left alone.
     """
+    # Only where nobody has set a level: a user's own choice stays.
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:

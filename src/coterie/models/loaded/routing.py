@@ -41,6 +41,7 @@ def routed(model: PreTrainedModel, stack: Stack, coalition: Sequence[bool]) -> I
         )
     skipped = np.flatnonzero(~keep)
     if stack.players == "layer":
+        # A layer that is skipped must return what it was given, in the form that it returns.
         carried = carried_leaves(model, stack)
         forwards = {stack.layers[i]: _skip(carried[i], f"{stack.path}.{i}") for i in skipped}
     else:
@@ -116,6 +117,7 @@ def carried_leaves(model: PreTrainedModel, stack: Stack) -> list[Carried]:
     if model not in _learned:
         calls = record_calls(model, stack)
         learned = dict.fromkeys(range(stack.n_players), NOTHING_CARRIED)
+        # Backwards, so that of a layer that runs twice the first run is what stays.
         for place in reversed(range(len(calls))):
             following = calls[place + 1] if place + 1 < len(calls) else None
             learned[calls[place].player] = _carried(calls[place], following)
@@ -136,6 +138,7 @@ def record_calls(model: PreTrainedModel, stack: Stack) -> list[Call]:
         return record
 
     forwards = {layer: recorder(i, layer.forward) for i, layer in enumerate(stack.layers)}
+    # Four tokens suffice: only the way of the tensors matters, not their values.
     tokens = torch.arange(4, device=input_device(model))[None]
     with patched(forwards), torch.no_grad():
         model(input_ids=tokens, use_cache=False)
@@ -163,6 +166,7 @@ def _carried(call: Call, following: Call | None) -> Carried:
     sources: list[ArgumentKey | None] = []
     for leaf in leaves:
         tensor = isinstance(leaf, torch.Tensor)
+        # The same object, not an equal one: two tensors may hold equal values by chance.
         keys = [key for key, value in received.items() if tensor and value is leaf]
         sources.append(keys[0] if keys and keys[0] in given else None)
     sources[0] = _hidden_key(given) if sources[0] is None else sources[0]

@@ -1,5 +1,6 @@
 """Where a model keeps its decoder layers: the players of the game, and those that cannot be cut."""
 
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from coterie.errors import ModelError
 from coterie.models.families.fields import COUNT_FIELDS, layer_counts, text_config
 from coterie.models.families.registry import Family, family_of, locks_of
+
+log = logging.getLogger("coterie.models")
 
 ELSEWHERE = re.compile(
     r"expert|vision|visual|vqmodel|audio|image|speech|mtp|depth_decoder", re.IGNORECASE
@@ -62,8 +65,11 @@ def find_stack(model: PreTrainedModel) -> Stack:
     """
     config = text_config(model.config)
     family = family_of(config)
+    # What a family says comes before what is found by counting.
     name, layers = _registered(model, family) or _counted(model, config)
-    return Stack(name, tuple(layers), locks_of(model.config, len(layers)))
+    stack = Stack(name, tuple(layers), locks_of(model.config, len(layers)))
+    log.debug("%d layers at %s, locked: %s", stack.n_players, name, list(stack.locks) or "none")
+    return stack
 
 
 def _registered(model: PreTrainedModel, family: Family) -> tuple[str, nn.ModuleList] | None:
@@ -86,12 +92,15 @@ def _registered(model: PreTrainedModel, family: Family) -> tuple[str, nn.ModuleL
 
 
 def _counted(model: PreTrainedModel, config: PretrainedConfig) -> tuple[str, nn.ModuleList]:
+    # The likeliest field first, for a config may state several numbers of layers.
     counts = layer_counts(config)
     lists = list(_module_lists(model))
     for count in counts.values():
+        # Two lists may be equally long: the decoder has more parameters than the rest.
         fitting = [(name, layers) for name, layers in lists if len(layers) == count]
         if fitting:
             return max(fitting, key=lambda found: _n_parameters(found[1]))
+    # The message lists what there is, so that the path to register can be read off it.
     seen = ", ".join(f"{name} ({len(layers)})" for name, layers in lists) or "none at all"
     raise ModelError(
         f"no stack of decoder layers in {type(model).__name__} (model type"
