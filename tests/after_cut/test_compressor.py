@@ -140,7 +140,7 @@ def test_a_game_is_not_played_on_what_only_the_other_environment_loads(environme
     monkeypatch.setenv(INTERPRETER, str(environment))
     After("gptq").check(PruneRequest("reference", remove=1, device="cpu"))
     with pytest.raises(SchemeError, match="after the cut"):
-        After("gptq", quantise_first=True).check(PruneRequest("reference", remove=1, device="cpu"))
+        After("gptq", quantize_first=True).check(PruneRequest("reference", remove=1, device="cpu"))
 
 
 def test_one_line_and_exit_code_two(cut, tmp_path, capsys, monkeypatch):

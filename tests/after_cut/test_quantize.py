@@ -58,7 +58,7 @@ def test_a_folder_that_is_no_model(tmp_path, text):
 
 def test_first_needs_a_scheme():
     with pytest.raises(SchemeError, match="--quantize int8"):
-        After(quantise_first=True).check(PruneRequest("reference", remove=1, device="cpu"))
+        After(quantize_first=True).check(PruneRequest("reference", remove=1, device="cpu"))
 
 
 def test_the_weights_of_a_plain_checkpoint_are_plain(whole):

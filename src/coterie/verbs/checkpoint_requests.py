@@ -60,6 +60,7 @@ class CutRequest(InspectRequest):
         Option("--mergekit", "FILE", "Also write the cut as a mergekit passthrough YAML."),
     ] = None
 
+    # A cut must name its layers, which `inspect` only may.
     HELP: ClassVar = {"layers": "Layers to CUT, 0-based, such as 3,7-9."}
 
     def check(self) -> None:
@@ -69,6 +70,7 @@ class CutRequest(InspectRequest):
             CutError: one clear line.
         """
         super().check()
+        # Two lists may disagree, and none would copy the model under a new name.
         if self.layers and self.list_file is not None:
             raise CutError("name the layers to cut by either --layers 3,7-9 or --list FILE")
         if not self.layers and self.list_file is None:
@@ -110,6 +112,7 @@ class ExportRequest(Trust, Folder):
             UserError: one clear line.
         """
         super().check()
+        # Only a mergekit config names the full model; for others it would be ignored.
         if self.base is not None and self.to != "mergekit":
             raise UserError("--output and --base go with --to mergekit")
 
@@ -131,6 +134,7 @@ class PushRequest(Trust, Folder):
     VERB = "push"
 
     repository: Annotated[str, Option("REPO", "REPO", "owner/name on the Hugging Face Hub.")] = (
+        # The one argument that may be given by position, as on the command line.
         field(kw_only=False)
     )
     private: Annotated[bool, Option("--private", "", "Only you see it.")] = False

@@ -75,11 +75,9 @@ def cut(
     check_output(output, overwrite=overwrite)
     trust = request.trust_remote_code
     source = resolve(request.model, request.revision, trust_remote_code=trust)
+    # The names of the tensors on disk tell the layers: no weight is loaded to count them.
     n_players = find_disk_stack(source.entries, source.config()).n_players
-    listed = request.list_file
-    gone = request.layers if listed is None else read_list(listed, n_players)
-    if not gone:
-        raise CutError("no layer to cut is named: give --layers 3,7-9 or --list FILE")
+    gone = _named_layers(request, n_players)
     kept = complement(gone, n_players)
 
     def step(done: int, total: int) -> None:
@@ -88,12 +86,22 @@ def cut(
     with written_aside(output) as folder:
         written = write_cut(source, kept, folder, progress=step)
         done = Cut(gone, kept, written, _check(source, kept, folder))
+        # The record names the layers themselves: the list file may change or be lost.
         asked = replace(request, model=source.name, layers=gone, list_file=None, mergekit=None)
         write_record(folder, _record(source, done, asked.command(output)))
     if request.mergekit is not None:
         config = passthrough_yaml(request.model, done.kept, "bfloat16")
         request.mergekit.write_text(config, encoding="utf-8")
     return done
+
+
+def _named_layers(request: CutRequest, n_players: int) -> tuple[int, ...]:
+    """The layers to cut, named one by one or in a file."""
+    listed = request.list_file
+    gone = request.layers if listed is None else read_list(listed, n_players)
+    if not gone:
+        raise CutError("no layer to cut is named: give --layers 3,7-9 or --list FILE")
+    return gone
 
 
 def _record(source: Source, done: Cut, command: str) -> CutRecord:
@@ -113,6 +121,7 @@ def _record(source: Source, done: Cut, command: str) -> CutRecord:
 
 def _check(source: Source, kept: tuple[int, ...], folder: Path) -> Verification | None:
     n_bytes = sum(entry.n_bytes for entry in source.entries)
+    # Better not compared, which the record then says, than out of memory.
     if 2 * n_bytes > free_main_memory():
         check_filled(folder, source)
         return None
@@ -120,5 +129,6 @@ def _check(source: Source, kept: tuple[int, ...], folder: Path) -> Verification 
     stack = find_stack(model)
     coalition = [player in kept for player in range(stack.n_players)]
     expected = expect(model, stack, coalition, probe_tokens(source))
+    # The full model leaves memory before the written one is loaded.
     del model, stack
     return verify(expected, folder, trust_remote_code=source.trust_remote_code)

@@ -11,6 +11,7 @@ from coterie.models.loaded.load import load_model
 from coterie.verbs.checkpoint_requests import RUNTIMES, ExportRequest
 from coterie.verbs.shared.output import read_record
 
+# Names of classes in config.json, in alphabetical order; extend when a runtime learns one.
 _BOTH = """
 ArceeForCausalLM BloomForCausalLM CohereForCausalLM Cohere2ForCausalLM DeciLMForCausalLM
 DeepseekForCausalLM DeepseekV2ForCausalLM DeepseekV3ForCausalLM Ernie4_5ForCausalLM
@@ -83,6 +84,7 @@ def export(request: ExportRequest, *, output: Path | None = None) -> Export:
     source = resolve(str(folder), trust_remote_code=request.trust_remote_code)
     architecture = (source.config().architectures or ["unknown"])[0]
     known, runtime = (GGUF, "llama.cpp's converter") if to == "gguf" else (VLLM, "vLLM")
+    # Other architectures may work too, but nothing here can tell: better said than tried.
     if architecture not in known:
         raise ExportError(
             f"{architecture} is not among the architectures that {runtime} is known to take: try "
@@ -109,6 +111,7 @@ def _mergekit(folder: Path, output: Path | None, base: str | None) -> Export:
     found = find_disk_stack(
         Source(folder.name, folder).entries, Source(folder.name, folder).config()
     )
+    # The config speaks of layers by number, so files and record must agree on them.
     if found.n_players != len(kept):
         raise ExportError(
             f"coterie.json keeps {len(kept)} layers, the files hold {found.n_players}: the folder "
@@ -117,6 +120,7 @@ def _mergekit(folder: Path, output: Path | None, base: str | None) -> Export:
     dtype = {"BF16": "bfloat16", "F16": "float16"}.get(model.dtype, "float32")
     text = passthrough_yaml(base or model.hub_id or model.name, kept, dtype)
     if output is not None:
+        # Written aside and renamed, so that an interrupted run leaves no half config.
         aside = output.with_name(f".{output.name}.partial")
         aside.write_text(text, encoding="utf-8")
         aside.replace(output)
@@ -128,6 +132,7 @@ def _mergekit(folder: Path, output: Path | None, base: str | None) -> Export:
 def _whole(source: Source) -> tuple[str, ...]:
     """Every tensor is there, has its shape, and its layer is numbered without a gap."""
     stack = find_disk_stack(source.entries, source.config())
+    # Loading is the test: it refuses tensors that are missing, left over or misshaped.
     model = load_model(source, dtype=None, device="cpu")
     n_values = sum(entry.n_values for entry in source.entries)
     return (
@@ -142,9 +147,11 @@ def _widths(source: Source, to: str) -> tuple[str, ...]:
     heads = getattr(config, "num_attention_heads", None)
     found = []
     if isinstance(heads, int) and to == "vllm-check":
+        # vLLM splits attention by heads, so each GPU needs the same number.
         parallel = [ways for ways in (1, 2, 4, 8) if heads % ways == 0]
         found.append(f"{heads} heads: tensor parallel over {', '.join(map(str, parallel))} GPUs")
     if to == "gguf" and (hidden := getattr(config, "hidden_size", None)):
+        # llama.cpp quantizes rows in blocks of 256 or 32 values; a row must be whole blocks.
         packs = {
             256: "Q4_K and its like fit",
             32: "Q8_0 and Q4_0 fit",

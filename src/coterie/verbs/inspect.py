@@ -23,6 +23,7 @@ def inspect(request: InspectRequest) -> Inspection:
     found = inspect_config(config, trust_remote_code=trust)
     if not request.layers:
         return found
+    # Players are counted from the config, which also checks that the layers exist.
     kept = complement(request.layers, len(found.players))
     return inspect_config(config, kept, trust_remote_code=trust)
 

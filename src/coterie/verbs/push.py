@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 _FIGURES = ("*.png", "*.svg")
+# Kinds of files in which a path of this machine could stand.
 _TEXTS = (".json", ".md", ".txt", ".jinja", ".py")
 
 
@@ -76,6 +77,7 @@ def push(request: PushRequest, *, dry_run: bool = False) -> Upload:
         raise PushError(f"there is no folder '{folder.name}': name that of a checkpoint")
     source = resolve(str(folder), trust_remote_code=request.trust_remote_code)
     files = _wanted(source)
+    # Every file is checked before the first byte is sent.
     for file in files:
         _check_no_path(file, folder)
     judged = [_row_of(source, path) for path in request.results]
@@ -130,6 +132,7 @@ def _row_of(source: Source, path: Path) -> ModelRow:
             "--json > FILE`"
         ) from error
     for row in rows:
+        # Results belong to weights, not to names: a checkpoint may have been made anew.
         if row.fingerprint == source.fingerprint():
             return row
     judged = ", ".join(row.name for row in rows) or "nothing"
@@ -143,6 +146,7 @@ def _card(
     repo: str, folder: Path, record: CheckpointRecord | None, judged: Sequence[ModelRow]
 ) -> str:
     """The checkpoint's own card, or a plain one, with the results in its metadata."""
+    # Imported when used: the other verbs do without this library.
     from huggingface_hub import ModelCard, ModelCardData
 
     path = folder / CARD
@@ -213,6 +217,7 @@ def _upload(repo: str, folder: Path, names: list[str], card: str, *, private: bo
     ]
     try:
         url = api.create_repo(repo, private=private or None, exist_ok=True)
+        # `exist_ok` takes a public repository as it is: it would publish what should be private.
         if private and not api.model_info(repo).private:
             raise PushError(f"'{repo}' is there and public: name another, or leave out --private")
         api.create_commit(repo, operations, commit_message="Upload a cut checkpoint")

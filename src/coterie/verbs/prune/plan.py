@@ -35,6 +35,13 @@ def plan_layers(
     difference is the layers, the rest is the head. Streamed, it is one pass of the full model, the
     head counted into the layers. A time limit is not foreseen.
 
+    Args:
+        request: Which model, how much of it goes, and how hard to look.
+        output: Folder for the checkpoint; nothing is written.
+        overwrite: Replace a checkpoint that is there.
+        store: SQLite file of observations, which is only read; None is the user's cache.
+        progress: Shows what is being done.
+
     Raises:
         UserError: as `prune` would, for the same reasons.
     """
@@ -63,6 +70,7 @@ def _part(workspace: Workspace) -> PlanPart:
     method = SEARCH_METHODS[request.method]
     task = task_of(request, workspace.stack.n_players, workspace.locked, (keep,))
     asked = method.known_beforehand(task)
+    # Methods that draw a design first can say exactly what they will ask.
     if asked is not None:
         return _of_design(workspace, asked, keep)
     n_sequences = workspace.calibration.texts.n_sequences
@@ -95,6 +103,7 @@ def _of_search(workspace: Workspace, layers: int, keep: int) -> PlanPart:
     """A search that decides as it goes, and asks at most so many layer-sequences."""
     texts, n_players = workspace.calibration.texts, workspace.stack.n_players
     one_cut = ~np.eye(n_players, dtype=bool)
+    # Parts of the texts are asked too, so layer-sequences become whole passes, rounded up.
     executions = -(-layers // texts.n_sequences)
     distinct = -(-executions // keep)
     layer, head = workspace.engine.seconds()
@@ -127,6 +136,7 @@ def _disk(workspace: Workspace, keep: int) -> int:
     whole = sum(entry.n_bytes for entry in entries)
     n_players = workspace.stack.n_players
     if workspace.stack.players == "layer":
+        # On disk a layer is known by the name of the list that holds it, such as "layers.".
         word = f"{workspace.stack.path.split('.')[-1]}."
         players = sum(entry.n_bytes for entry in entries if word in entry.name)
     else:  # blocks have no common name on disk: their share of the parameters

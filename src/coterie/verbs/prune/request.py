@@ -85,6 +85,7 @@ class PruneRequest(Following, TargetOptions, Request):
 
     VERB = "prune"
 
+    # A checkpoint will be written, so models that could not be saved are refused at once.
     cuts: ClassVar[bool] = True
 
     def check(self) -> None:
@@ -100,6 +101,7 @@ class PruneRequest(Following, TargetOptions, Request):
         super().check()
         if self.utility is not None and self.players != "layer":
             raise UserError(f"--utility cuts whole layers: leave out --players {self.players}")
+        # A utility is one number for all texts, so parts of the texts have no value of their own.
         if self.utility is not None and SEARCH_METHODS[self.method].asks_parts:
             whole = ", ".join(name for name, one in SEARCH_METHODS.items() if not one.asks_parts)
             raise UserError(
@@ -111,4 +113,5 @@ class PruneRequest(Following, TargetOptions, Request):
 
     def cut_alone(self) -> "PruneRequest":
         """The same cut, with nothing before or after it."""
+        # What follows is recorded by its own stages, not by that of the cut.
         return replace(self, quantize=None, quantize_first=False, heal=None)

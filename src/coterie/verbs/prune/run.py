@@ -72,7 +72,7 @@ def prune_alone(
         output: Folder for the checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.
         store: SQLite file of observations; None is the user's cache.
-        progress: Told how far the run has come; None tells nobody.
+        progress: Shows how far the run has come; None shows nothing.
 
     Raises:
         UserError: something asked cannot be done, in one line; nothing was written.
@@ -87,6 +87,7 @@ def prune_alone(
     identity = {**prepared.identity(), **items_asked(request, tasks)}
     if done := place.same(identity, progress, source=prepared.source.folder):
         return Result(done)
+    # The model leaves memory here: the written one is loaded for the check.
     judged = _judge(prepared, tasks, output, store, progress)
     judged.record.identity = identity
     began = time.monotonic()
@@ -110,6 +111,7 @@ def _write(judged: _Judged, folder: Path) -> dict[str, Json]:
         write_cut(source, np.flatnonzero(judged.coalition).tolist(), folder)
         trust = source.trust_remote_code
         return judged.proof.check(folder, trust_remote_code=trust)
+    # Labels read "3.mlp": the layer, then the block of it that was cut.
     gone: dict[str, set[int]] = {"attention": set(), "mlp": set()}
     for label in known(record.cut).removed_labels:
         layer, _, block = label.partition(".")
@@ -127,16 +129,18 @@ def _judge(
     store: Path | str | None,
     progress: Progress,
 ) -> _Judged:
-    """Search, decide, judge on held-out text; the model is let go on return."""
+    """Search, decide, judge on held-out text; then the model leaves memory."""
     with open_workspace(prepared, store=store, progress=progress) as workspace:
         if prepared.request.utility is None:
             coalition, record = _chosen(workspace, output, progress)
         else:
             coalition, record = chosen_by_mix(workspace, tasks, output, progress)
         began = time.monotonic()
+        # The choice is made; only now is anything observed on the held-out texts.
         held_out = workspace.play_held_out()
         record.held_out = text_part(held_out.texts)
         record.verdict = _verdict(held_out, coalition, progress)
+        # What the checkpoint must do is noted while the model is still in memory.
         proof = workspace.engine.proof(coalition, workspace.calibration.game)
         with_running(record, workspace)
         known(record.budget).seconds["judging"] = time.monotonic() - began
@@ -149,6 +153,7 @@ def _chosen(workspace: Workspace, output: Path, progress: Progress) -> tuple[Coa
     kind = request.player_kind()
     keeps = [size_asked(request, workspace.stack.n_players, workspace.locked) or 0]
     if target is not None:
+        # A target may be met at several sizes: all that can meet it are searched.
         keeps = target.keeps(workspace.locked, kind)
     allowed = None if target is None or len(keeps) == 1 else target.allowed
     found = choose(workspace, replace(Search.of(request, keeps), allowed=allowed), progress)

@@ -7,7 +7,7 @@ and quantizes again what was healed.
 """
 
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -40,13 +40,13 @@ class After:
 
     Attributes:
         scheme: To quantize in, or None.
-        quantise_first: The game is played on the quantized model.
+        quantize_first: The game is played on the quantized model.
         heal_steps: Steps of healing, or None.
         text: To heal with, and to calibrate what needs that; None is the default of `heal`.
     """
 
     scheme: str | None = None
-    quantise_first: bool = False
+    quantize_first: bool = False
     heal_steps: int | None = None
     text: str | None = None
 
@@ -66,11 +66,11 @@ class After:
                 f"--device {request.device} names several devices, and --quantize and --heal use"
                 " one: name one of them"
             )
-        if self.quantise_first and self.scheme is None:
+        if self.quantize_first and self.scheme is None:
             raise SchemeError("--quantize-first does not say how: add --quantize int8")
         if self.scheme is not None:
             QuantizeRequest(request.model, scheme=self.scheme, device=request.device).maker()
-            if self.quantise_first and self.scheme in ELSEWHERE:
+            if self.quantize_first and self.scheme in ELSEWHERE:
                 raise SchemeError(
                     f"--quantize-first plays the game on the quantized model, and {self.scheme} is"
                     " loaded by the environment of llm-compressor alone: quantize after the cut"
@@ -81,6 +81,8 @@ class After:
 
 @dataclass(frozen=True)
 class _Run:
+    """A run under way: what is asked for, and the folder that holds its stages."""
+
     request: PruneRequest
     after: After
     stages: Path
@@ -96,7 +98,7 @@ class _Run:
     def cut(self, output: Path) -> None:
         """The cut, played on the plain model or on the quantized one."""
         request = self.request
-        if self.after.quantise_first:
+        if self.after.quantize_first:
             first = self.stages / f"{Path(request.model).name}-{self.after.scheme}"
             self.quantize(request.model, first)
             request = replace(
@@ -113,6 +115,7 @@ class _Run:
         model, revision = self.request.model, self.request.revision
         gone = tuple(known(record.cut).removed)
         cut(CutRequest(model, layers=gone, revision=revision), output=output)
+        # The record of the search goes along: it says why these layers were chosen.
         shutil.copyfile(chosen / RECORD, output / RECORD)
 
     def heal(self, model: Path, output: Path, steps: int) -> Parts:
@@ -133,6 +136,7 @@ class _Run:
 
     def quantize(self, model: Path | str, output: Path) -> Parts:
         """A checkpoint quantized."""
+        # Only the schemes of llm-compressor measure texts; the others look at weights alone.
         asked, calibrates = self.request, self.after.scheme in ELSEWHERE
         request = QuantizeRequest(
             str(model),
@@ -177,9 +181,11 @@ def prune_and_after(
     after.check(request)
     output = Path(output)
     place = FinishedRun(output, overwrite=overwrite, ended=_ended)
+    # What decides the outcome: if a run with the same is finished, it is reported again.
     asked = _identity(request, after, progress)
     if done := place.same(asked, progress):
         return done
+    # A folder beside the output, so that the last stage is renamed and not copied.
     stages = output.resolve().parent / f".{output.resolve().name}.stages"
     begun = stages.is_dir()
     try:
@@ -191,11 +197,16 @@ def prune_and_after(
         if not begun:  # what an earlier run has done stays
             shutil.rmtree(stages, ignore_errors=True)
         raise
+    _take_place(last, output, stages)
+    return record
+
+
+def _take_place(last: Path, output: Path, stages: Path) -> None:
+    """Make the folder of the last stage the output; the other stages are deleted."""
     if output.exists():
         shutil.rmtree(output)
     last.rename(output)
     shutil.rmtree(stages, ignore_errors=True)
-    return record
 
 
 def _ended(folder: Path) -> tuple[Record, Json] | None:
@@ -223,12 +234,13 @@ def _through(run: _Run) -> Path:
     last = stages / "cut"
     run.cut(last)
     if after.heal_steps is not None:
-        if after.quantise_first:
+        # Layers were chosen on the quantized model, whose weights healing cannot move.
+        if after.quantize_first:
             run.plain_again(last, stages / "plain")
             last = stages / "plain"
         run.heal(last, stages / "healed", after.heal_steps)
         last = stages / "healed"
-    if after.scheme is not None and (after.heal_steps is not None or not after.quantise_first):
+    if after.scheme is not None and (after.heal_steps is not None or not after.quantize_first):
         run.quantize(last, stages / "quantised")
         last = stages / "quantised"
     return last
@@ -240,11 +252,15 @@ def _identity(request: PruneRequest, after: After, progress: Progress) -> dict[s
     prepared = prepare(request, progress=progress)
     text = None
     if after.text is not None and Path(after.text).is_file():
+        # A file may change under its name; its content decides.
         text = sha256(Path(after.text).read_bytes()).hexdigest()
     return {
         **prepared.identity(),
         **items_asked(request, tasks),
-        **asdict(after),
+        # Field names as records already written have them, so that finished runs are recognized.
+        "scheme": after.scheme,
+        "quantise_first": after.quantize_first,
+        "heal_steps": after.heal_steps,
         "text": bare(after.text),
         "text_sha256": text,
     }
@@ -256,7 +272,7 @@ def _whole(run: _Run, last: Path, output: Path, asked: dict[str, Json]) -> Recor
     assert isinstance(whole, Record)  # every stage hands on the record of the cut
     whole.command = command(run.request, run.after, output)
     first = run.stages / f"{Path(run.request.model).name}-{run.after.scheme}"
-    if run.after.quantise_first and (record := read_record(first)) is not None:
+    if run.after.quantize_first and (record := read_record(first)) is not None:
         whole.after = [*(record.after or []), *(whole.after or [])]
     # Neither the cut alone nor its last stage may be taken for the whole run, nor the reverse.
     whole.identity = {**whole.identity, "composed": asked}
@@ -275,7 +291,7 @@ def command(request: PruneRequest, after: After, output: Path) -> str:
     words = [request.command(output)]
     if after.scheme is not None:
         words.append(f"--quantize {after.scheme}")
-    if after.quantise_first:
+    if after.quantize_first:
         words.append("--quantize-first")
     if after.heal_steps is not None:
         words.append(f"--heal {after.heal_steps}")

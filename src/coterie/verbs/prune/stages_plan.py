@@ -43,6 +43,7 @@ def plan_and_after(
     after.check(request)
     output = Path(output)
     check_output(output, overwrite=overwrite)
+    # Before anything is written there is only the plain model, so the cut is planned on it.
     record = plan_layers(
         request, output=output, overwrite=overwrite, store=store, progress=progress
     )
@@ -75,24 +76,27 @@ def stages(part: PlanPart, after: After, n_players: int, length: int) -> list[St
         )
 
     found = []
-    if after.quantise_first:
+    if after.quantize_first:
         detail = f"{after.scheme}, before the cut; the game is played on it"
         found.append(stage("quantize", detail, 2 * n_players * judging, whole))
     if after.heal_steps is not None:
         steps, batch = after.heal_steps, HealRequest(".").batch
+        # The teacher runs all layers forward once; the student learns with those it keeps.
         learning = steps * batch * length * (n_players + FORWARD_AND_BACK * keep)
         detail = f"{steps} steps of {batch} × {length} tokens"
-        if after.quantise_first:
+        if after.quantize_first:
             detail += ", the same layers of the plain model"
+        # Judged are the student before and after, and the teacher.
         layer_tokens = learning + judging * (2 * keep + n_players)
         found.append(stage("heal", detail, layer_tokens, part.disk_bytes))
-    if after.scheme is not None and (after.heal_steps is not None or not after.quantise_first):
+    if after.scheme is not None and (after.heal_steps is not None or not after.quantize_first):
         found.append(stage("quantize", after.scheme, 2 * keep * judging, part.disk_bytes))
     return found
 
 
 def _seconds_per_layer_token(part: PlanPart) -> float | None:
     """What the plan of the cut takes a layer-token to last, its share of the head included."""
+    # Coalitions that the store knows take no time.
     spare = 1.0 if part.at_most else 1 - part.known / part.distinct
     tokens = part.layer_tokens_executed * spare
     return part.seconds / tokens if tokens > 0 else None

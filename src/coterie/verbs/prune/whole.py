@@ -44,6 +44,7 @@ def prune(
         return run.prune_alone(
             request, output=output, overwrite=overwrite, store=store, progress=progress
         )
+    # The stages ask for the cut by a request that has no stages itself.
     record = stages.prune_and_after(
         request.cut_alone(),
         _after(request),
@@ -82,6 +83,7 @@ def prune_plan(
                 request, output=output, overwrite=overwrite, store=store, progress=progress
             )
         )
+    # The plan of the cut first; the work of the other stages is added to it.
     record = stages_plan.plan_and_after(
         request.cut_alone(),
         _after(request),
@@ -94,4 +96,5 @@ def prune_plan(
 
 
 def _after(request: PruneRequest) -> After:
+    # Without a text of its own, healing takes its default one.
     return After(request.quantize, request.quantize_first, request.heal)

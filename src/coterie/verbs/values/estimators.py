@@ -43,6 +43,7 @@ def estimate_true(workspace: Workspace, progress: Progress) -> tuple[Estimate, L
 
         return of
 
+    # The mean over sequences; resampled documents only change these weights.
     alike = np.full(played.texts.n_sequences, 1 / played.texts.n_sequences)
     found = estimator.estimate(value(alike), task)
     names, which = np.unique(played.texts.documents, return_inverse=True)
@@ -55,5 +56,6 @@ def estimate_true(workspace: Workspace, progress: Progress) -> tuple[Estimate, L
         drawn = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
         weights = drawn[which.reshape(-1)].astype(float)
         again.append(estimator.estimate(value(weights / weights.sum()), task).values)
+    # Resampling n documents understates the variance by (n − 1) / n: corrected here.
     spread = np.std(again, axis=0, ddof=1) * np.sqrt(len(names) / (len(names) - 1))
     return replace(found, error_texts=spread, freedom_texts=float(len(names) - 1)), ledger

@@ -33,12 +33,14 @@ def estimated_record(workspace: Workspace, estimate: Estimate, ledger: Ledger) -
     record = opening_record("values", workspace)
     asked, _ = ledger.seen()
     spent = workspace.calibration.engine.spent
+    # The opening names the method of the study, which was not played.
     record.search = replace(
         record.search,
         method=f"{workspace.request.estimator} estimator",
         surrogate="none",
         utility="log-loss",
     )
+    # Fidelity tells how well a surrogate predicts the game; here there is none.
     record.fidelity = None
     record.contributions = contributions_part(
         estimate, "log-loss", 0, len(asked), workspace.request.player_kind()
@@ -61,10 +63,12 @@ def interactions_part(study: Study, kind: Kind) -> InteractionsPart:
     locked = np.array(settings.locked, dtype=np.intp)
     n_players = study.asked.shape[1]
     rng = np.random.default_rng([settings.seed, 7])
+    # The seed has a stream of its own, so asking for pairs changes no other result.
     bases = draw_strata(n_players, settings.sizes, PAIR_BASES, locked=locked, rng=rng)
     found = interactions_from(study.contributions.fits, bases, locked)
     pairs = []
     for i, j in zip(*np.triu_indices(n_players, 1), strict=True):
+        # A locked player is in every coalition, so nothing can be said of a pair with it.
         if i in locked or j in locked:
             continue
         texts = None if found.error_texts is None else finite(found.error_texts[i, j])

@@ -36,12 +36,14 @@ def stability(
     """
     request = workspace.request
     first = _run(workspace, keep, request.seed, progress)
+    # One thing changes at a time: first the seed of the search, then the texts.
     seeds, texts = [first], [first]
     for number in range(1, repeats):
         progress.say(f"repeat {number + 1} of {repeats}: another seed, the same texts")
         seeds.append(_run(workspace, keep, request.seed + number, progress))
     for number in range(1, repeats):
         progress.say(f"repeat {number + 1} of {repeats}: other texts, the same seed")
+        # A study has one set of settings, so repeats on other texts are not stored in it.
         drawn = replace(request, seed=request.seed + number, study=None)
         other = workspace.on(prepare(drawn, progress=progress))
         texts.append(_run(other, keep, request.seed, progress))

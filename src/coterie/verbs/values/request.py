@@ -48,6 +48,7 @@ class ValuesRequest(ContributionOptions, Request):
         """
         super().check()
         check_contribution_options(self, self.method, self.amounts())
+        # `by_study` is false for estimators that ask the game itself, without a surrogate.
         estimates = not ESTIMATORS[self.estimator].by_study
         if self.utility is not None and (
             self.front or self.interactions or self.repeats > 1 or estimates
@@ -59,4 +60,5 @@ class ValuesRequest(ContributionOptions, Request):
 
     def plays(self) -> str:
         """The method that is played: contributions are estimated, unless coalitions are sought."""
+        # Defaults (sequences, budget) follow the method that is really run.
         return self.method if self.front or self.repeats > 1 else "paper"

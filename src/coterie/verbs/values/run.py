@@ -40,9 +40,9 @@ def values(
     16
 
     Args:
-        request: What was asked.
+        request: Which model, on which texts, and what is estimated of its players.
         store: SQLite file of observations; None is the user's cache.
-        progress: Shows what goes on.
+        progress: Shows how far the run has come.
 
     Raises:
         UserError: something asked cannot be done, in one line.
@@ -52,6 +52,7 @@ def values(
     prepared = prepare(request, progress=progress)
     n_players = sketch(request, prepared.source)[0]
     estimator = ESTIMATORS[request.estimator]
+    # A budget too small for the estimator is refused before weights are loaded.
     estimator.check(EstimationTask(n_players, tuple(prepared.locked), request.budget))
     with open_workspace(prepared, store=store, progress=progress) as workspace:
         keep = size_asked(request, n_players, workspace.locked)
