@@ -31,15 +31,15 @@ class LiveProgress:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self._bars = Progress(
+        columns = (
             TextColumn("{task.description:<28}"),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=self.console,
         )
+        self._bars = Progress(*columns, console=self.console)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> "LiveProgress":

@@ -51,6 +51,7 @@ class Observations:
 
     def put(self, block: "Block") -> None:
         """Write a finished block into this table, in place."""
+        # Rows and columns index what was asked, which need not be all there is.
         corner = np.ix_(block.rows, block.columns)
         self.nll[corner] = block.observations.nll
         self.kl[corner] = block.observations.kl
@@ -102,6 +103,7 @@ def observe_all(
     """
     if sequences is None:
         sequences = np.arange(game.n_sequences)
+    # Distinct rows only: a game may take long over each.
     distinct, inverse = np.unique(coalitions, axis=0, return_inverse=True)
     table = Observations.empty(len(distinct), len(sequences))
     for block in game.observe(distinct, sequences):
@@ -130,6 +132,7 @@ def distinct(coalitions: Coalitions) -> tuple[Indices, Indices]:
     keys = words.view(np.uint64)  # whole words sort many times faster than rows of Booleans
     axis = None if keys.shape[1] == 1 else 0
     _, first, inverse = np.unique(keys, axis=axis, return_index=True, return_inverse=True)
+    # np.unique sorts; first and inverse are put back in the order of asking.
     order = np.argsort(first)
     return first[order], np.argsort(order)[inverse.reshape(-1)]
 

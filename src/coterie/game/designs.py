@@ -39,6 +39,7 @@ class Stratum:
 
 def paper_sizes(n_players: int) -> tuple[int, ...]:
     """The published strata, made for 32 layers, scaled to ``n_players``; repeats fall together."""
+    # Rounded half up, at least one: small models keep the published proportions.
     removals = [max(1, int(n_players * r / 32 + 0.5)) for r in PAPER_REMOVALS]
     return tuple(dict.fromkeys(n_players - removal for removal in removals))
 
@@ -49,6 +50,7 @@ def published_sizes(n_players: int, n_locked: int = 0) -> tuple[int, ...]:
     Raises:
         CutError: Fewer than two players are free, so there is nothing to choose.
     """
+    # A stratum that holds the locked players alone has one coalition, and no choice.
     sizes = tuple(size for size in paper_sizes(n_players) if size > n_locked)
     if not sizes or n_players - n_locked < 2:
         raise CutError(
@@ -100,6 +102,7 @@ def draw_strata(
     _check_enough(draws, len(sizes), "draws")
     if budget is not None:
         _check_enough(budget, len(sizes), "coalitions of budget")
+    # What does not divide goes to the first strata, one draw each.
     shares = np.full(len(sizes), draws // len(sizes))
     shares[: draws % len(sizes)] += 1
     found = [
@@ -108,6 +111,7 @@ def draw_strata(
     ]
     if budget is None:
         return found
+    # Strata smaller than their share leave the rest of it to the others.
     allowed = fair_shares(budget, np.array([len(stratum.coalitions) for stratum in found]))
     return [_shortened(stratum, int(most)) for stratum, most in zip(found, allowed, strict=True)]
 
@@ -150,6 +154,7 @@ def draw_subsets(
         rng: Decides every draw.
     """
     population = comb(n_players, size)
+    # Three ways, by how much of the size is wanted: all, a large part, a small part.
     if population <= draws:
         return np.repeat(_all_of_size(n_players, size)[None], times, axis=0)
     if population <= 4 * draws:
@@ -200,6 +205,7 @@ def draw_permutations(n_players: int, draws: int, *, rng: np.random.Generator) -
 def fair_shares(total: int, wanted: Indices) -> Indices:
     """Share ``total`` equally without giving anyone more than is ``wanted``; no unit is wasted."""
     shares = np.zeros_like(wanted)
+    # Rounds of equal shares until all is given or nobody wants more.
     while total > 0 and (wanting := np.flatnonzero(shares < wanted)).size:
         each = max(1, total // len(wanting))
         for who in wanting[:total]:
@@ -249,6 +255,7 @@ def _stratum(
     n_players: int, size: int, rows: Coalitions, locked: Indices, population: int
 ) -> Stratum:
     coalitions = np.ones((len(rows), n_players), dtype=bool)
+    # Drawn among the free players, then placed among all.
     coalitions[:, np.setdiff1d(np.arange(n_players), locked)] = rows
     return Stratum(size, coalitions, len(rows) == population, population)
 

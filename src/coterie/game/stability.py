@@ -8,6 +8,7 @@ from coterie.game.coalitions import Coalition, Coalitions, Matrix, Vector
 
 
 def jaccard(one: Coalition, other: Coalition) -> float:
+    # Of what is cut: what two small cuts keep overlaps in any case.
     """Overlap of two CUT sets: players cut by both, among those cut by either; 1 if none is."""
     either = (~one | ~other).sum()
     return float((~one & ~other).sum() / either) if either else 1.0
@@ -24,6 +25,7 @@ def rank_overlaps(values: Matrix) -> Vector:
     Args:
         values: ``(n_repeats, n_players)``.
     """
+    # A player that is locked in one run has no rank in any.
     known = np.isfinite(values).all(axis=0)
     ranks = values[:, known].argsort(axis=1).argsort(axis=1)
     return np.atleast_2d(np.corrcoef(ranks))[np.triu_indices(len(values), 1)]

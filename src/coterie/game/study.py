@@ -129,6 +129,7 @@ def _estimated(
     settings: Settings, sample: Sample, step: Step, rngs: Sequence[np.random.Generator]
 ) -> Contributions:
     """Contributions through the surrogate asked for; every fit is counted for whoever waits."""
+    # Fits by text, by draw, by start, the fit itself, and the folds of the fidelity.
     fits = 2 * settings.replicates + max(2, settings.replicates // 3) + 1 + FOLDS
     count = partial(_at_most, step, fits)
     count(0)
@@ -143,6 +144,7 @@ def _requested(
     settings: Settings, found: Contributions, checks: Coalitions, values: Vector
 ) -> Agreement | None:
     """How well the surrogate knows the requested size: from the checks, or from its own stratum."""
+    # Coalitions drawn for this; otherwise the folds of the stratum of that size.
     if len(checks):
         return agreement(values, found.predictor.predict(checks))
     return None if settings.keep is None else found.fidelity.by_size.get(settings.keep)
@@ -181,6 +183,7 @@ def watch(game: Game, coalitions: Coalitions, step: Step) -> tuple[Observations,
     it was observed, now or in an earlier run.
     """
     distinct, inverse = np.unique(coalitions, axis=0, return_inverse=True)
+    # A store answers what it knows, and the display counts that as done.
     sequences = np.arange(game.n_sequences)
     table = Observations.empty(len(distinct), len(sequences))
     done, total, seconds = 0, len(distinct) * len(sequences), 0.0
@@ -202,6 +205,7 @@ def _within_time(
     what the observations took when they were made, which a store keeps: a run that is resumed or
     repeated decides by the same facts.
     """
+    # Look, measure, ask for what fits; ends where less than a tenth more would fit.
     limit = settings.seconds or 0.0
     most = 1 + n_checks + sum(len(s.coalitions) for s in design(settings, game.n_players, rng))
     budget = min(most, max(_FIRST_LOOK, 2 * len(settings.sizes) + 1) + n_checks)
@@ -209,6 +213,7 @@ def _within_time(
         tried = replace(settings, budget=budget)
         strata = design(tried, game.n_players, rng, n_checks)
         _, spent = watch(game, np.concatenate([s.coalitions for s in strata]), step)
+        # A little below the limit: the rate of the next coalitions may be lower.
         affordable = min(most, int(budget * 0.95 * limit / max(spent, 1e-9)))
         if affordable < 1.1 * budget:
             return tried
@@ -218,10 +223,12 @@ def _within_time(
 def _surrogate(settings: Settings, sample: Sample, rng: np.random.Generator) -> Surrogate:
     """The surrogate asked for; of all, the most faithful at the size that matters."""
     coalitions, targets = sample.coalitions, sample.targets
+    # As many steps as published, however few coalitions there are.
     network = PaperNetwork.as_long_as_published(len(coalitions), settings.draws)
     known: dict[str, Surrogate] = {"paper": network, **SURROGATES}
     if settings.surrogate != "auto":
         return known[settings.surrogate]
+    # Nothing to cut: the smallest size is the hardest to predict.
     size = min(settings.sizes) if settings.keep is None else settings.keep
     return most_faithful(tuple(known.values()), coalitions, targets, size=size, rng=rng)[0]
 

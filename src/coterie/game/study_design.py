@@ -42,12 +42,14 @@ class Settings:
 
         Sizes that the locks make impossible are left out; at least one remains.
         """
+        # Sizes that only hold locked players drop out here.
         sizes = published_sizes(n_players, len(locked))
         return cls(sizes, paper_draws(n_players), tuple(locked))
 
     @property
     def plan(self) -> SemivaluePlan:
         """How contributions are estimated from what was observed."""
+        # Arrays are made here: settings stay hashable and plain.
         locked = np.array(self.locked, dtype=np.intp)
         return SemivaluePlan(self.sizes, locked, self.base_draws, self.replicates)
 
@@ -58,6 +60,7 @@ class Settings:
 
 def settings_of(task: SearchTask) -> Settings:
     """The published settings within the bounds of a task; a single size is checked for fidelity."""
+    # One size is checked; a front of many is not checked size by size.
     return replace(
         Settings.published(task.n_players, task.locked),
         budget=task.budget,
@@ -82,6 +85,7 @@ def design(
     Raises:
         CutError: The budget is too small for the strata.
     """
+    # The full model and the checks come out of the budget first.
     spare = None if settings.budget is None else settings.budget - 1 - n_checks
     if spare is not None and spare < 2 * len(settings.sizes):
         raise CutError(
@@ -106,6 +110,7 @@ def checked(settings: Settings, n_players: int, rng: np.random.Generator) -> Coa
         n_players: Players of the game.
         rng: In the state in which `run_study` would be given it.
     """
+    # The first two children are those of run_study, so the very same coalitions come out.
     for_design, for_checks, _ = rng.spawn(3)
     checks = check_coalitions(settings, n_players, for_checks)
     strata = design(settings, n_players, for_design, len(checks))
@@ -124,12 +129,14 @@ def check_coalitions(settings: Settings, n_players: int, rng: np.random.Generato
     """
     if settings.keep is None or settings.keep in settings.sizes or settings.keep >= n_players:
         return np.zeros((0, n_players), dtype=bool)
+    # An eighth of a budget at most: checks must not starve the study.
     most = CHECKS if settings.budget is None else min(CHECKS, settings.budget // 8)
     locked = np.array(settings.locked, dtype=np.intp)
     return draw_distinct(n_players, settings.keep, max(3, most), locked=locked, rng=rng).coalitions
 
 
 def _copy(rng: np.random.Generator) -> np.random.Generator:
+    # Draws from a copy leave the generator where it was.
     copied = np.random.default_rng()
     copied.bit_generator.state = rng.bit_generator.state
     return copied

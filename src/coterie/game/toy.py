@@ -29,6 +29,7 @@ class ToyGame:
 
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """All of it as one block; divergence and agreement follow from the loss."""
+        # Divergence as far as the loss is above the full model's: enough for a toy.
         everyone = np.ones((1, self.n_players), dtype=bool)
         nll = self.losses(coalitions)[:, sequences]
         kl = np.maximum(nll - self.losses(everyone)[:, sequences], 0)
@@ -38,6 +39,7 @@ class ToyGame:
 
 def game_of(n_players: int, value: Callable[[Coalitions], Vector]) -> ToyGame:
     """A game on one text with the given values."""
+    # A loss is minus a value, here and in every game.
     return ToyGame(n_players, lambda coalitions: -np.asarray(value(coalitions), float)[:, None])
 
 
@@ -73,6 +75,7 @@ def glove(n_left: int, n_right: int) -> ToyGame:
 def random_table(n_players: int, *, rng: np.random.Generator) -> ToyGame:
     """No structure at all: an independent normal value for every coalition; up to 20 players."""
     table = rng.normal(size=2**n_players)
+    # Bits of a coalition number its row of the table.
     return game_of(n_players, lambda coalitions: table[coalitions @ (1 << np.arange(n_players))])
 
 
@@ -83,6 +86,7 @@ def random_pairwise(n_players: int, *, rng: np.random.Generator) -> ToyGame:
 
     def value(coalitions: Coalitions) -> Vector:
         kept = coalitions.astype(float)
+        # Each pair once: `pairs` is upper triangular.
         return kept @ worth + ((kept @ pairs) * kept).sum(axis=1)
 
     return game_of(n_players, value)
@@ -109,15 +113,19 @@ def layer_like(
         blow_ups: Share of coalitions whose loss is not finite, always the same ones.
     """
     place = np.arange(n_players)
+    # First and last layers matter most, as in real models.
     alone = rng.gamma(2.0, 0.02, size=n_players)
     alone[0] += 1.5
     alone[-1] += 0.4
     distance = np.abs(place[:, None] - place)
     near = np.exp(-distance / 2.0)
+    # Neighbours stand in for each other: losing both costs extra.
     pairs = np.triu(near * rng.gamma(2.0, 0.05, size=near.shape), 1)
     pairs -= np.triu((rng.random(near.shape) < 0.15) * near * 0.1, 1)
+    # Texts differ in how much each layer matters to them.
     taste = rng.normal(scale=0.15, size=(n_players, n_sequences))
     difficulty = rng.normal(3.5, 0.4, size=n_sequences)
+    # Smooth waves over coalitions: what no model of pairs explains.
     waves = rng.normal(size=(n_players, 64))
     phases = rng.uniform(0, 2 * np.pi, size=64)
     heights = rng.normal(size=64) * roughness / np.sqrt(32)
@@ -127,6 +135,7 @@ def layer_like(
         cost = cut @ (alone[:, None] * np.exp(taste))
         cost += ((cut @ pairs) * cut).sum(axis=1)[:, None]
         cost += (np.sin(cut @ waves + phases) - np.sin(phases)) @ heights[:, None]
+        # Losses saturate: a broken model is no worse than a uniform guess.
         nll = difficulty + 5.0 * np.tanh(cost / 5.0)
         bad = (np.sin(cut @ waves[:, 0] * 1e3) + 1) / 2 < blow_ups
         return np.where(bad[:, None] & (cut.sum(axis=1) > 1)[:, None], np.inf, nll)

@@ -32,6 +32,7 @@ class Utility:
         Args:
             full: The same quantity for the full model, ``(n_sequences,)``.
         """
+        # The mean over sequences first: utilities are functions of means, not of single losses.
         return self.formula(table.mean(axis=1), full.mean(keepdims=True))
 
 
@@ -87,6 +88,7 @@ def read(
     """
     table = getattr(observations, quantity)
     bad = ~np.isfinite(table)
+    # An agreement has a natural worst; a loss has none, so one is set.
     floor = 0.0 if quantity == "top1" else floor_nll(vocabulary)
     return np.where(bad, floor, table), int(bad.sum())
 
@@ -103,6 +105,7 @@ def clustered_mean(numbers: Vector, clusters: Indices) -> tuple[float, float | N
     names, which = np.unique(clusters, return_inverse=True)
     if len(names) < 2:
         return mean, None
+    # Residuals of one cluster add up before they are squared: that is what clusters do to an error.
     sums = np.bincount(which, weights=numbers - mean)
     correction = len(names) / (len(names) - 1)
     return mean, float(np.sqrt(correction * (sums**2).sum()) / len(numbers))

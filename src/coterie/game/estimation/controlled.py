@@ -104,7 +104,7 @@ def controlled_semivalue(
     longest = max(len(some) for some in rows)
     rows = [np.resize(rng.permutation(some), longest) for some in rows]
     fitted = surrogate.refit(asked, np.tile(values, (n_folds, 1)), rows, rngs=rng.spawn(n_folds))
-    bases = _Bases(base, gains, fold, strata, free, locked)
+    bases = _Bases(base, gains, fold, strata, free=free, locked=locked)
     parts = [bases.corrected(predictor, k, rng) for k, predictor in enumerate(fitted)]
     means = np.mean([mean for mean, _, _ in parts], axis=0)
     variances = np.concatenate([spread for _, spread, _ in parts]) / n_folds**2

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from coterie.errors import CutError
 
+# Names for annotations only: a command line lists all estimators without numpy.
 if TYPE_CHECKING:
     import numpy as np
 
@@ -53,6 +54,7 @@ class EstimationTask:
         """The generator of the estimate, always in the same state for the same seed."""
         import numpy as np
 
+        # A stream of its own: studies and searches draw from others.
         return np.random.default_rng([self.seed, 2])
 
 
@@ -86,12 +88,14 @@ class Estimator(ABC):
         Raises:
             CutError: Too many players, or too few coalitions for a standard error.
         """
+        # Counted in free players: locked ones are in every coalition and double nothing.
         if self.most_players is not None and task.n_free > self.most_players:
             raise CutError(
                 f"--estimator {self.name} enumerates all coalitions, of at most "
                 f"{self.most_players} players: {task.n_free} are free here; lock some, or give"
                 " --estimator kernel"
             )
+        # Only a budget that was asked for is refused; the default is always enough or is raised.
         least = self.least(task.n_free)
         if task.budget is not None and task.budget < least:
             raise CutError(

@@ -36,6 +36,8 @@ class ThroughSurrogate(Estimator):
         """The same of a bare value function: fit the design's coalitions, read the surrogate."""
         from coterie.game.search.task import SearchTask
         from coterie.game.study import study_for
+
+        # A bare value function is a game on a single text, so errors by text are unknown.
         from coterie.game.toy import game_of
 
         asked = SearchTask(task.n_players, (), task.locked, budget=task.budget, seed=task.seed)
@@ -58,6 +60,7 @@ class KernelRegression(Estimator):
         """Half the budget in pairs of complements."""
         from coterie.game.estimation.regression import kernel_shapley
 
+        # A pair is two coalitions; never fewer pairs than the regression needs.
         draws = max(2 * task.n_free, task.asked // 2)
         return kernel_shapley(
             value, task.n_players, draws=draws, locked=task.locked_players, rng=task.generator()
@@ -80,6 +83,7 @@ class Permutations(Estimator):
         """As many orders as the budget pays for."""
         from coterie.game.estimation.sampling import permutation_shapley
 
+        # One order of arrival asks n + 1 coalitions, the empty one included.
         draws = max(2, task.asked // (task.n_free + 1))
         return permutation_shapley(
             value, task.n_players, draws=draws, locked=task.locked_players, rng=task.generator()
@@ -107,6 +111,7 @@ class SampledBanzhaf(Estimator):
             value,
             task.n_players,
             banzhaf(task.n_free),
+            # Each stratum of a player and a size asks its coalition with and without the player.
             draws=max(2, task.asked // (2 * task.n_free * task.n_free)),
             locked=task.locked_players,
             rng=task.generator(),
@@ -128,6 +133,7 @@ class ExactShapley(Estimator):
         from coterie.game.designs import enumerate_all
         from coterie.game.estimation.semivalues import exact, placed, shapley
 
+        # The game of the free players alone: the locked ones are switched on in all rows.
         free = np.setdiff1d(np.arange(task.n_players), task.locked_players)
         inside = enumerate_all(len(free))
         coalitions = np.ones((len(inside), task.n_players), dtype=bool)
@@ -148,7 +154,11 @@ class SlidingWindow(Estimator):
         from coterie.game.estimation.regression import sliding_window_shapley
 
         return sliding_window_shapley(
-            value, task.n_players, window=min(WINDOW, task.n_free), locked=task.locked_players
+            # Windows overlap, and a coalition that two of them share is asked once.
+            value,
+            task.n_players,
+            window=min(WINDOW, task.n_free),
+            locked=task.locked_players,
         )
 
 
@@ -181,6 +191,7 @@ class ControlVariate(Estimator):
         )
 
 
+# The order decides the default and how reports list them.
 ESTIMATORS: dict[str, Estimator] = {}
 """Every estimator by its name; the first is the default."""
 

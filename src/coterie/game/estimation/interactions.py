@@ -36,8 +36,10 @@ def exact_interactions(table: Vector, n_players: int) -> Interactions:
     """The Shapley interaction index, from all values in the order of `enumerate_all`."""
     if table.shape != (2**n_players,):
         raise ValueError(f"{n_players} players need {2**n_players} values, got {table.shape}")
+    # S runs over coalitions of the others, n − 2 of them.
     held = sizes(enumerate_all(n_players - 2))
     counts = np.array([comb(n_players - 2, size) for size in range(n_players - 1)])
+    # Every size equally likely, and within a size every coalition: the Shapley weights.
     weights = 1 / (n_players - 1) / counts[held]
     values = np.zeros((n_players, n_players))
     for i, j in zip(*np.triu_indices(n_players, 1), strict=True):
@@ -104,10 +106,12 @@ def _over(value: ValueFunction, strata: Sequence[Stratum], locked: Indices) -> I
     base = np.concatenate([stratum.coalitions for stratum in strata])
     n_players = base.shape[1]
     free = np.setdiff1d(np.arange(n_players), locked)
+    # Free pairs only; a locked player is in every coalition, so its δ is not defined.
     first, second = (free[k] for k in np.triu_indices(len(free), 1))
     found = over_strata(_deltas(value, base, first, second), strata)
     values = np.full((n_players, n_players), np.nan)
     errors = values.copy()
+    # The diagonal is zero by definition, the locked players' rows stay NaN.
     values[np.ix_(free, free)] = errors[np.ix_(free, free)] = 0.0
     values[first, second] = values[second, first] = found.values
     errors[first, second] = errors[second, first] = found.error_sampling
@@ -117,14 +121,17 @@ def _over(value: ValueFunction, strata: Sequence[Stratum], locked: Indices) -> I
 def _deltas(value: ValueFunction, base: Coalitions, first: Indices, second: Indices) -> Matrix:
     """δ of every pair around every base coalition, ``(n_base, n_pairs)``."""
     n_players = base.shape[1]
+    # Switch patterns: nobody, one player, two players; shared by all bases.
     switches = np.zeros((1 + n_players + len(first), n_players), dtype=bool)
     switches[1 : 1 + n_players] = np.eye(n_players, dtype=bool)
     pairs = np.arange(1 + n_players, len(switches))
     switches[pairs, first] = switches[pairs, second] = True
+    # Players in no pair, the locked ones, are never switched.
     used = np.r_[0, 1 + np.union1d(first, second), pairs]
     values = np.full((len(base), len(switches)), np.nan)
     asked = base[:, None, :] ^ switches[used]
     values[:, used] = value(asked.reshape(-1, n_players)).reshape(len(base), len(used))
     here, one, other = values[:, :1], values[:, 1 + first], values[:, 1 + second]
+    # δ has one sign if both or neither are in the base, the other if exactly one is.
     sign = np.where(base[:, first] == base[:, second], 1.0, -1.0)
     return sign * (here - one - other + values[:, pairs])

@@ -85,9 +85,11 @@ class Refits:
     def errors(self, of: Quantity) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         """Standard errors of a derived quantity: by coalitions drawn, and by texts read."""
 
+        # One standard deviation over refits, by whatever quantity is read from them.
         def spread(predictors: Sequence[Predictor]) -> NDArray[np.float64]:
             return np.std([of(predictor) for predictor in predictors], axis=0, ddof=1)
 
+        # LEFT_OUT scales subsamples to full draws (Shao and Wu 1989); the random start adds to it.
         sampling = np.hypot(spread(self.drawn) / np.sqrt(LEFT_OUT), spread(self.started))
         if self.texts is None:
             return sampling, None
@@ -107,6 +109,7 @@ def refit(
         rng: Spawns one generator for the fit, one for each source of error.
     """
     coalitions, targets = sample.coalitions, sample.targets
+    # A generator for each source: leaving one out does not change the others.
     for_fit, for_draws, for_texts = rng.spawn(3)
     repeated = np.tile(targets, (replicates, 1))
     everything = [np.arange(len(coalitions))] * replicates
@@ -118,11 +121,15 @@ def refit(
     return Refits(
         coalitions,
         targets,
-        surrogate.fit(coalitions, targets, rng=for_fit),
-        surrogate.refit(coalitions, repeated, rows, rngs=_alike(replicates, for_draws)),
-        surrogate.refit(coalitions, repeated[few], everything[few], rngs=for_draws.spawn(few.stop)),
-        None if values is None else surrogate.refit(coalitions, values, everything, rngs=again),
-        len(np.unique(sample.documents)),
+        predictor=surrogate.fit(coalitions, targets, rng=for_fit),
+        drawn=surrogate.refit(coalitions, repeated, rows, rngs=_alike(replicates, for_draws)),
+        started=surrogate.refit(
+            coalitions, repeated[few], everything[few], rngs=for_draws.spawn(few.stop)
+        ),
+        texts=(
+            None if values is None else surrogate.refit(coalitions, values, everything, rngs=again)
+        ),
+        n_documents=len(np.unique(sample.documents)),
     )
 
 
@@ -136,6 +143,7 @@ def _subsample(strata: Sequence[Stratum], rng: np.random.Generator) -> Indices:
     rows, start = [], 0
     for stratum in strata:
         n = len(stratum.coalitions)
+        # A complete stratum is kept whole: it could not have been drawn otherwise.
         kept = round(n / (1 + LEFT_OUT * (1 - n / stratum.population)))
         rows.append(start + rng.permutation(n)[:kept])
         start += n
@@ -154,6 +162,7 @@ def _by_texts(sample: Sample, replicates: int, rng: np.random.Generator) -> Matr
     n_documents = len(names)
     if n_documents < 2:
         return None
+    # Bootstrap counts by document: all sequences of one stand or fall together.
     times = rng.multinomial(n_documents, np.full(n_documents, 1 / n_documents), size=replicates)
     weights = times[:, which].astype(np.float64)
     weights /= weights.sum(axis=1, keepdims=True)

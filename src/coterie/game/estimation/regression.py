@@ -19,6 +19,7 @@ from coterie.game.estimation.semivalues import Estimate, placed
 
 def kernel_masses(n_players: int) -> Vector:
     """Weight of all coalitions of one size together, sizes 1 … n − 1, adding up to 1."""
+    # Shapley's kernel times the number of coalitions of a size: C(n, s) cancels.
     held = np.arange(1, n_players)
     masses = 1 / (held * (n_players - held))
     return masses / masses.sum()
@@ -61,9 +62,9 @@ def kernel_shapley(
     asked[:, free] = np.concatenate([ends, pairs, ~pairs])
     values = evaluate_bases(value, asked)
     nobody, everyone = values[:2]
+    # Gains over nobody: of the coalitions drawn, and of their complements.
     upper, lower = np.split(values[2:] - nobody, 2)
-
-    # the constraint takes the last worth out: φ_n = v(N) − v(∅) − the others
+    # The constraint takes the last worth out: φ_n = v(N) − v(∅) − the others
     whole = everyone - nobody
     reduced = [_reduced(pairs, upper, whole), _reduced(~pairs, lower, whole)]
     weights = np.concatenate([np.full(len(m), mass / len(m)) for m, mass, _ in layers])
@@ -93,6 +94,7 @@ def _sandwich(
         if len(members) < population:  # a size that is enumerated adds no sampling error
             share = 1 - len(members) / population
             meat += mass**2 * share / len(members) * np.cov(part, rowvar=False).reshape(meat.shape)
+    # The last worth was taken out by the constraint; its error follows from the others'.
     n_fitted = len(normal)
     to_all = np.vstack([np.eye(n_fitted), -np.ones(n_fitted)])
     spread = to_all @ linalg.solve(normal, linalg.solve(normal, meat).T) @ to_all.T
@@ -105,6 +107,7 @@ def _pairs_by_size(
     """One of each pair of complements, by size: coalitions, their pairs' mass, population."""
     masses = kernel_masses(n_players)
     layers = []
+    # Sizes up to the half: the other half are the complements.
     for size in range(1, n_players // 2 + 1):
         middle = 2 * size == n_players  # then player 0 says which of two complements is drawn
         share = float(masses[size - 1]) * (1 if middle else 2)
@@ -142,11 +145,14 @@ def sliding_window_shapley(
     window = min(window, len(free))
     if not 1 <= window <= 16:
         raise ValueError(f"a window of {window} players: choose 1 to 16")
+    # All subsets of a window without its player, one bit each.
     within = np.arange(2 ** (window - 1))[:, None] >> np.arange(window - 1) & 1 > 0
     held = within.sum(axis=1)
+    # Shapley weights of the small game of one window.
     weights = 1 / (window * np.array([comb(window - 1, int(size)) for size in held]))
     without = np.ones((len(free), len(within), n_players), dtype=bool)
     for place, player in enumerate(free):
+        # At the ends a window is shifted inwards, never shortened.
         first = int(np.clip(place - window // 2, 0, len(free) - window))
         others = np.setdiff1d(free[first : first + window], [player])
         without[place][:, others] = within

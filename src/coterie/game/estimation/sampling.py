@@ -41,31 +41,49 @@ def sampled(
     """
     if draws < 2:
         raise ValueError(f"draws must be at least 2 to give a standard error, got {draws}")
+    # Strata by player and size (Maleki et al. 2013): sizes differ much, so they are kept apart.
     free = np.setdiff1d(np.arange(n_players), locked)
     n_free = len(free)
     used = np.flatnonzero(semivalue.weights > 0)
-    others = np.stack([np.delete(free, player) for player in range(n_free)])
-    parts = []
-    for size in used:
-        subsets = draw_subsets(n_free - 1, int(size), draws, n_free, rng=rng)
-        without = np.ones((*subsets.shape[:2], n_players), dtype=bool)
-        np.put_along_axis(without, others[:, None, :], subsets, axis=2)
-        without[np.arange(n_free), :, free] = False
-        parts.append(without)
+    parts = [_bases(n_players, free, int(size), draws, rng=rng) for size in used]
     without = np.concatenate(parts, axis=1)
     joined = without.copy()
     joined[np.arange(n_free), :, free] = True
+    # One question for all: what strata share is asked once.
     asked = np.stack([joined, without]).reshape(-1, n_players)
     gains = np.subtract(*evaluate_bases(value, asked).reshape(2, n_free, -1))
     lengths = np.array([part.shape[1] for part in parts])
     by_size = np.split(gains.T, np.cumsum(lengths)[:-1])
     populations = [comb(n_free - 1, size) for size in used]
     weights = semivalue.weights[used]
+    # The semivalue's own probabilities of the sizes are the weights of the strata.
     means = weights @ np.array([part.mean(axis=0) for part in by_size])
     spread = np.array([variance_of_mean(p, n) for p, n in zip(by_size, populations, strict=True)])
     freedoms = np.repeat(lengths[:, None] - 1.0, n_free, axis=1)
     estimate = estimate_from(semivalue.name, means, spread * weights[:, None] ** 2, freedoms)
     return placed(estimate, n_players, free)
+
+
+def _bases(
+    n_players: int, free: Indices, size: int, draws: int, *, rng: np.random.Generator
+) -> np.ndarray:
+    """Coalitions without each free player in turn, ``(n_free, n_drawn, n_players)``.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        free: Players that are not locked.
+        size: Free players inside each coalition.
+        draws: Distinct coalitions of each player, at most.
+        rng: Decides every draw.
+    """
+    n_free = len(free)
+    subsets = draw_subsets(n_free - 1, size, draws, n_free, rng=rng)
+    # Drawn among the others, so the player itself is never inside.
+    others = np.stack([np.delete(free, player) for player in range(n_free)])
+    without = np.ones((*subsets.shape[:2], n_players), dtype=bool)
+    np.put_along_axis(without, others[:, None, :], subsets, axis=2)
+    without[np.arange(n_free), :, free] = False
+    return without
 
 
 def permutation_shapley(
@@ -91,11 +109,13 @@ def permutation_shapley(
     if draws < 2:
         raise ValueError(f"draws must be at least 2 to give a standard error, got {draws}")
     free = np.setdiff1d(np.arange(n_players), locked)
+    # Each order is a walk from the locked players alone to everybody.
     orders = draw_permutations(len(free), draws, rng=rng)
     arrival = np.argsort(orders, axis=1)
     walks = np.ones((draws, len(free) + 1, n_players), dtype=bool)
     walks[:, :, free] = arrival[:, None, :] < np.arange(len(free) + 1)[None, :, None]
     values = evaluate_bases(value, walks.reshape(-1, n_players)).reshape(draws, -1)
+    # A player's gain stands where it arrives; it is sorted back by player.
     gains = np.take_along_axis(np.diff(values, axis=1), arrival, axis=1)
     variances = gains.var(axis=0, ddof=1)[None] / draws
     freedoms = np.full_like(variances, draws - 1)
@@ -134,16 +154,19 @@ def true_gains(
         base: Base coalitions, ``(n_base, n_players)``.
         free: Players to switch, ``(n_free,)``.
     """
+    # Every base with each free player's membership switched.
     n_base, n_players = base.shape
     switched = base[:, None, :] ^ np.eye(n_players, dtype=bool)[free]
     asked = np.concatenate([base, switched.reshape(-1, n_players)])
     values = evaluate_bases(value, asked)
+    # The sign says whether the switch took the player out or in.
     towards = values[:n_base, None] - values[n_base:].reshape(n_base, len(free))
     return asked, values, np.where(base[:, free], towards, -towards)
 
 
 def evaluate_bases(value: ValueFunction, coalitions: Coalitions) -> Vector:
     """Values of coalitions, each distinct one asked once; a value that is not finite is refused."""
+    # Repeats cost nothing: a distinct coalition is asked once.
     first, inverse = distinct(coalitions)
     values = np.asarray(value(coalitions[first]), dtype=np.float64)
     if values.shape != (len(first),):

@@ -54,6 +54,7 @@ class Estimate:
 
     def interval(self, confidence: float = 0.95) -> tuple[Vector, Vector]:
         """Lower and upper ends that hold the true semivalue this often (Student's t)."""
+        # Sources are independent: variances add, and so the freedoms are pooled.
         variances = [self.error_sampling**2]
         freedoms = [self.freedom]
         if self.error_texts is not None:
@@ -89,6 +90,7 @@ def stratified(n_players: int, bases: Sequence[int], n_locked: int = 0) -> Semiv
     """
     n_free = n_players - n_locked
     weights = np.zeros(n_free + 1)
+    # Given twice, a size is still one stratum.
     bases = tuple(dict.fromkeys(bases))
     for inside in (size - n_locked for size in bases):
         weights[inside - 1] += inside / n_free / len(bases)  # inside = 0 adds nothing
@@ -111,11 +113,13 @@ def exact(table: Vector, semivalue: Semivalue) -> Estimate:
     n_players = len(semivalue.weights)
     if table.shape != (2**n_players,):
         raise ValueError(f"{n_players} players need {2**n_players} values, got {table.shape}")
+    # Of the others: what S can be, in the order of the table.
     held = sizes(enumerate_all(n_players - 1))
     counts = np.array([comb(n_players - 1, size) for size in range(n_players)])
     weights = (semivalue.weights / counts)[held]
     values = np.empty(n_players)
     for player in range(n_players):
+        # Bit `player` of a row's number says whether the player is in.
         split = table.reshape(-1, 2, 2**player)  # middle axis: is the player kept?
         values[player] = weights @ (split[:, 1] - split[:, 0]).reshape(-1)
     return estimate_from(semivalue.name, values, np.zeros((1, n_players)), np.ones((1, n_players)))
@@ -151,6 +155,7 @@ def over_strata(gains: Matrix, strata: Sequence[Stratum], locked: Indices = NO_O
     free = np.setdiff1d(np.arange(gains.shape[1]), locked)
     lengths = np.array([len(stratum.coalitions) for stratum in strata])
     parts = np.split(gains[:, free], np.cumsum(lengths)[:-1])
+    # Strata count equally, whatever their size: the paper's mean of means.
     means = np.mean([part.mean(axis=0) for part in parts], axis=0)
     spread = [variance_of_mean(p, s.population) for p, s in zip(parts, strata, strict=True)]
     freedoms = np.repeat(lengths[:, None] - 1.0, len(free), axis=1)
@@ -163,6 +168,7 @@ def pooled(variances: Matrix, freedoms: Matrix) -> tuple[Vector, Vector]:
     """Sum of independent variances over axis 0, and its freedom by Welch and Satterthwaite."""
     total = variances.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
+        # A part without variance adds no freedom, and 0 / 0 is such a part.
         shares = np.nan_to_num(variances / total) ** 2 / np.maximum(freedoms, 1)
         return total, 1 / shares.sum(axis=0)
 
@@ -198,6 +204,7 @@ def placed(estimate: Estimate, n_players: int, free: Indices) -> Estimate:
         n_players: Players of the game, locked ones included.
         free: Which players these are, ``(n_free,)``.
     """
+    # NaN, not zero: a locked player's contribution does not exist.
     placed = np.full((3, n_players), np.nan)
     placed[:, free] = estimate.values, estimate.error_sampling, estimate.freedom
     return replace(estimate, values=placed[0], error_sampling=placed[1], freedom=placed[2])

@@ -56,6 +56,7 @@ def plain_cost(n_players: int, keeps: Sequence[int], *, n_locked: int = 0) -> in
         keeps: Sizes to answer.
         n_locked: How many players stay whatever happens.
     """
+    # Every step of the descent asks each player that is left; the answers come on top.
     steps = range(n_players, min(keeps), -1)
     return sum(size - n_locked for size in steps) + 2 * len(keeps) + 1
 
@@ -94,6 +95,7 @@ def whole_layer_sequences(
 def _layer_sequences(
     n_players: int, keeps: Sequence[int], n_sequences: int, *, texts: int, n_locked: int
 ) -> int:
+    # Three plain methods read every answer on every text: greedy, one-shot, ranked.
     descent = descent_layers(n_players, min(keeps), n_locked=n_locked)
     return texts * descent + 3 * sum(keeps) * n_sequences
 
@@ -119,6 +121,7 @@ def check_reach(
             f" ranked answers alone take up to {least}; allow at least that many, or choose another"
             " method"
         )
+    # Texts are counted too: even races read four of them a step.
     layers = least_layer_sequences(ledger.n_players, keeps, ledger.n_sequences, n_locked=n_locked)
     if settings.allowance < ledger.layer_sequences + layers:
         raise CutError(
@@ -145,12 +148,12 @@ def plain_answers(
         judge: How contiguous runs are compared.
     """
     plain, descent = _descended(ledger, keeps, settings, locked)
+    # Contiguous runs are an extra: left out where they would eat into guidance.
     runs = sum(keep + 1 for keep in keeps)
     spare = settings.budget - plain_cost(ledger.n_players, keeps, n_locked=len(locked))
     layers = ledger.n_sequences * sum((keep + 1) * keep for keep in keeps)
-    left = (
-        settings.allowance - ledger.layer_sequences - ledger.n_sequences * sum(keeps)
-    )  # for the ranked
+    # What the ranked answers will take at the end is set aside.
+    left = settings.allowance - ledger.layer_sequences - ledger.n_sequences * sum(keeps)
     if runs <= min(settings.budget / 5, spare) and layers <= min(settings.allowance / 5, left):
         plain += contiguous(ledger, keeps, locked=locked, judge=judge)
     return plain, descent
@@ -164,6 +167,7 @@ def _descended(
     layers = descent_layers(n_players, min(keeps), n_locked=len(locked))
     answers = 3 * sum(keeps) * n_sequences
     singles = absences(n_players, locked=locked)
+    # Greedy in full only where half of the allowance is left for what comes after.
     if layers * n_sequences + answers <= settings.aim / 2:
         found = greedy(ledger, keeps, locked=locked)
         return [*by_absence(ledger, ledger.value(singles), keeps, locked=locked), *found], "in full"
@@ -175,6 +179,7 @@ def _descended(
 
 def _estimated(ledger: Ledger, coalitions: Coalitions) -> Vector:
     """Values of coalitions that have been asked about, as far as the texts so far tell."""
+    # What lost a race was not read on all texts: the ledger's estimate has to do.
     known, values, _ = ledger.estimates()
     by_row = {row.tobytes(): value for row, value in zip(known, values, strict=True)}
     return np.array([by_row.get(row.tobytes(), np.nan) for row in coalitions])

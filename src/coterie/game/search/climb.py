@@ -25,6 +25,7 @@ def climb(
     movable[locked] = False
     which = np.arange(len(starts))
     for _ in range(steps):
+        # Effect of bringing one player back, or cutting one more, everyone else as they are.
         slope = single + np.einsum("sij,sj->si", pairs, cut)
         gain = slope[:, None, :] - slope[:, :, None] - pairs  # [s, i, j]: i returns, j is cut
         allowed = (cut[:, :, None] > 0) & (cut[:, None, :] == 0) & movable

@@ -43,6 +43,7 @@ def decide(
         documents: Which document each of the ledger's sequences comes from, ``(n_sequences,)``;
             by default each is its own.
     """
+    # Without documents every sequence counts as its own.
     documents = np.arange(ledger.n_sequences) if documents is None else documents
     by_size: dict[int, list[Answer]] = {}
     for answer in finalists:
@@ -51,9 +52,11 @@ def decide(
     for size in sorted(by_size, reverse=True):
         answers = by_size[size]
         losses = ledger.losses(np.array([answer.coalition for answer in answers]))
+        # argmin takes the first of equals: the order of the finalists decides.
         best = int(losses.mean(axis=1).argmin())
         winner = Answer(answers[best].method, answers[best].coalition, -float(losses[best].mean()))
         standings = [
+            # Paired on the same texts: the winner's own difference is exactly zero.
             Standing(answer.method, *clustered_mean(extra, documents))
             for answer, extra in zip(answers, losses - losses[best], strict=True)
         ]
@@ -77,7 +80,9 @@ def close_to_best(
         confidence: A rival stays unless it is worse beyond this, paired text by text (Student's t).
     """
     coalitions, values = ledger.known(keep)
+    # Stable: of equal values the one observed first stays first.
     order = np.argsort(-values, kind="stable")[:most]
+    # On record already: known coalitions were observed on every text.
     losses = ledger.losses(coalitions[order])
     behind = losses - losses[0]
     n = losses.shape[1]

@@ -33,6 +33,7 @@ def evolve(
             parent's value included; the first crowd is asked all the same.
     """
     n_players = ledger.n_players
+    # The published number of generations grows with the number of possible swaps.
     if generations is None:
         generations = int(np.ceil(keep * (n_players - keep) / 1.5))
     crowd = draw_distinct(n_players, keep, INITIAL, locked=locked, rng=rng).coalitions
@@ -43,6 +44,7 @@ def evolve(
             break
         children = np.stack([_child(parent, locked, rng) for _ in range(OFFSPRING)])
         for number, (survivors, share) in enumerate(STAGES):
+            # The parent competes in the last selection alone, on all of its texts.
             if number == len(STAGES) - 1:
                 children = np.concatenate([parent[None], children])
             children = _select(ledger, children, survivors, share, rng)
@@ -68,6 +70,7 @@ def _child(parent: Coalition, locked: Indices, rng: np.random.Generator) -> Coal
     """A copy with 1 to 3 swaps, fewer likelier: the smaller of two throws."""
     child = parent.copy()
     inside, outside = np.setdiff1d(np.flatnonzero(parent), locked), np.flatnonzero(~parent)
+    # The smaller of two throws: one swap is likelier than three (arXiv:2410.14649).
     swaps = min(*rng.integers(1, SWITCHES + 1, size=2), len(inside), len(outside))
     child[rng.choice(inside, swaps, replace=False)] = False
     child[rng.choice(outside, swaps, replace=False)] = True

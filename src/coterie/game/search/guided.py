@@ -112,16 +112,26 @@ def guided(
     Raises:
         CutError: A size is impossible, or the plain answers take more than budget or allowance.
     """
+    # Act one: what is impossible is refused before anything is asked.
     for keep in keeps:
         check_size(ledger.n_players, keep, locked)
     check_reach(ledger, keeps, settings, len(locked))
+    # Act two: plain answers, which the search can only improve on.
     plain, descent = plain_answers(ledger, keeps, settings, locked, judge)
-    model, gains = _rounds(ledger, keeps, settings, locked, judge, rng)
+    model, gains = _rounds(ledger, keeps, settings, locked=locked, judge=judge, rng=rng)
+    # Act three: what the process itself would cut, and the close rivals of the best.
     ranked = _ranked(model, ledger, keeps, locked)
     own = [answer for keep in keeps for answer in close_to_best(ledger, keep, most=1)]
     near = [a for keep in keeps for a in close_to_best(ledger, keep, most=settings.close)[1:]]
     finalists = [*own, *near, *plain, *ranked]
-    return Guided(own, finalists, descent, model, gains, ledger.n_asked)
+    return Guided(
+        own,
+        finalists,
+        descent,
+        predictor=model,
+        expected_gain=gains,
+        n_asked=ledger.n_asked,
+    )
 
 
 def _rounds(
@@ -139,15 +149,16 @@ def _rounds(
         coalitions, values, errors = ledger.estimates()
         scale = Scale.of(values)
         values, errors = scale.level(values), errors * scale.slope(values)
+        # The prior is chosen anew as data grow: less often while the search still gains.
         if prior is None or len(values) > (1.1 if quiet else 1.4) * fitted_at:
             rows, fitted_at = _telling(values, rng), len(values)
             prior = best_prior(coalitions[rows], values[rows], errors[rows], start=prior)
         model = condition(prior, coalitions, values, errors)
-        batch, gains = _proposals(model, scale, ledger, keeps, locked, rng)
-        left = (
-            settings.budget - ledger.n_asked - len(keeps)
-        )  # the ranked answers are asked at the end
+        batch, gains = _proposals(model, scale, ledger, keeps, locked=locked, rng=rng)
+        # The ranked answers are asked at the end: one of every size is set aside.
+        left = settings.budget - ledger.n_asked - len(keeps)
         spare = settings.aim - ledger.layer_sequences
+        # Whole rounds only: a round may not end above the limit.
         left = int(min(left, spare // (ledger.n_sequences * max(keeps)) - len(keeps)))
         if left <= 0 or not len(batch) or quiet == PATIENCE:
             return model, gains
@@ -240,6 +251,7 @@ def _ranked(
     model: ProcessPredictor, ledger: Ledger, keeps: Sequence[int], locked: Indices
 ) -> list[Answer]:
     """Cut by the model's own contributions around each size's best coalition."""
+    # The process speaks of the neighbourhood of the best, and is asked there.
     answers = []
     for keep in keeps:
         around = neighbours(ledger.best(keep)[0], locked=locked)

@@ -51,6 +51,7 @@ class Ledger:
         self.layer_sequences = 0
         self.not_finite = 0
         self.game, self.floor, self._quantity = game, floor, quantity
+        # Rows are found by their bits: a coalition has one row, however often it is asked.
         self._rows: dict[bytes, int] = {}
         self._coalitions = np.zeros((0, game.n_players), dtype=bool)
         self._losses = np.zeros((0, len(self.sequences)))
@@ -74,6 +75,7 @@ class Ledger:
         """Losses ``(n_coalitions, n_columns)`` on some of the sequences, asking what is new."""
         columns = np.arange(self.n_sequences) if columns is None else columns
         rows = self._rows_of(coalitions)
+        # Only NaN is asked: a value, even the floor, is an answer.
         missing = np.isnan(self._losses[np.ix_(rows, columns)])
         if missing.any():
             self._ask(rows, columns, missing)
@@ -86,6 +88,7 @@ class Ledger:
     def asked(self, coalitions: Coalitions) -> np.ndarray:
         """Which of the coalitions were asked on all sequences, ``(n_coalitions,)``."""
         rows = np.array([self._rows.get(row.tobytes(), -1) for row in np.packbits(coalitions, 1)])
+        # A coalition never met maps to the last row, which is False.
         whole = np.append(~np.isnan(self._losses).any(axis=1), False)
         return whole[rows]
 
@@ -113,12 +116,14 @@ class Ledger:
         seen = ~np.isnan(self._losses)
         counts = seen.sum(axis=1)
         whole = counts == self.n_sequences
+        # Four texts give a standard error worth having; the pattern needs one read in full.
         enough = whole | (counts >= 4) & whole.any()
         usual = self._losses[whole].mean(axis=0) if whole.any() else np.zeros(self.n_sequences)
         against = np.where(seen, self._losses - usual, 0.0)[enough]
         means = against.sum(axis=1) / counts[enough]
         squares = (np.where(seen[enough], against - means[:, None], 0.0) ** 2).sum(axis=1)
         variances = squares / np.maximum(counts[enough] - 1, 1) / counts[enough]
+        # The finite-population correction: with every text read no error is left.
         errors = np.sqrt(variances * (1 - counts[enough] / self.n_sequences))
         return self._coalitions[enough], -(means + usual.mean()), errors
 
@@ -132,6 +137,7 @@ class Ledger:
         keys = [row.tobytes() for row in np.packbits(coalitions, axis=1)]
         fresh = [k for k, key in enumerate(keys) if key not in self._rows]
         if fresh:
+            # A coalition that is new twice in one question gets one row.
             fresh = [fresh[k] for k in distinct(coalitions[fresh])[0]]
             for k in fresh:
                 self._rows[keys[k]] = len(self._rows)
@@ -142,6 +148,7 @@ class Ledger:
 
     def _ask(self, rows: Indices, columns: Indices, missing: np.ndarray) -> None:
         """Ask in rectangles: rows that lack the same columns together."""
+        # One question per pattern of missing texts: engines answer rectangles.
         patterns, which = np.unique(missing, axis=0, return_inverse=True)
         for number, pattern in enumerate(patterns):
             if not pattern.any():

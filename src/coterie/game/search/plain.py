@@ -36,8 +36,10 @@ def cut_lowest(values: Vector, keep: int, *, locked: Indices = NO_ONE) -> Coalit
         [True, False, True, False]
     """
     n_players = len(values)
+    # An impossible size would silently cut a locked player.
     check_size(n_players, keep, locked)
     free = np.setdiff1d(np.arange(n_players), locked)
+    # Stable: the lower index is cut first where two are worth the same.
     order = free[np.argsort(values[free], kind="stable")]
     coalition = np.ones(n_players, dtype=bool)
     coalition[order[: n_players - keep]] = False
@@ -52,6 +54,7 @@ def one_shot(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE) 
         keeps: Sizes to answer.
         locked: Players that stay.
     """
+    # One absence each: what a player is worth while everyone else is there.
     alone = ledger.value(absences(ledger.n_players, locked=locked))
     return by_absence(ledger, alone, keeps, locked=locked)
 
@@ -72,6 +75,7 @@ def by_absence(
         keeps: Sizes to answer.
         locked: Players that stay.
     """
+    # NaN for the locked: cut_lowest never reads them.
     importance = np.full(ledger.n_players, np.nan)
     importance[np.setdiff1d(np.arange(ledger.n_players), locked)] = -alone
     chosen = np.array([cut_lowest(importance, keep, locked=locked) for keep in keeps])
@@ -100,6 +104,7 @@ def greedy(
     n_players = ledger.n_players
     check_size(n_players, min(keeps), locked)
     path = [np.ones(n_players, dtype=bool)]
+    # Each step cuts one player of those left; smaller sizes pass through the larger ones.
     while (size := int(path[-1].sum())) > min(keeps):
         free = np.setdiff1d(np.flatnonzero(path[-1]), locked)
         candidates = path[-1] & ~np.eye(n_players, dtype=bool)[free]
@@ -129,6 +134,7 @@ def windows(n_players: int, keep: int, *, locked: Indices = NO_ONE) -> Coalition
     """
     run = n_players - keep
     starts = np.arange(keep + 1)[:, None]
+    # A run is [start, start + run); every start that fits.
     place = np.arange(n_players)
     coalitions = (place < starts) | (place >= starts + run)
     return coalitions[coalitions[:, locked].all(axis=1)]
@@ -148,6 +154,7 @@ def contiguous(
         judge: How candidates are compared.
     """
     answers = []
+    # Runs of different sizes share nothing: each size is a race of its own.
     for keep in keeps:
         candidates = windows(ledger.n_players, keep, locked=locked)
         if len(candidates):
@@ -160,6 +167,7 @@ def neighbours(coalition: Coalition, *, locked: Indices = NO_ONE) -> Coalitions:
     """Every coalition that differs by one swap: one player back in, one unlocked player out."""
     inside = np.setdiff1d(np.flatnonzero(coalition), locked)
     outside = np.flatnonzero(~coalition)
+    # All pairs (out, in) at once: rows in the order of the two nested loops.
     swapped = np.repeat(coalition[None], len(inside) * len(outside), axis=0)
     rows = np.arange(len(swapped))
     swapped[rows, np.repeat(inside, len(outside))] = False
@@ -178,6 +186,7 @@ def by_swaps(ledger: Ledger, start: Coalition, *, locked: Indices = NO_ONE) -> A
     current, value = start, float(ledger.value(start[None])[0])
     while len(around := neighbours(current, locked=locked)):
         values = ledger.value(around)
+        # Only a true gain is taken, so the climb ends.
         if values.max() <= value:
             break
         current, value = around[values.argmax()], float(values.max())
@@ -193,6 +202,7 @@ def exhaustive(ledger: Ledger, keeps: Sequence[int], *, locked: Indices = NO_ONE
         locked: Players that stay.
     """
     answers = []
+    # For small games, and as the truth in tests: the number of candidates explodes.
     for keep in keeps:
         candidates = all_of_size(ledger.n_players, keep, locked=locked)
         best = candidates[ledger.value(candidates).argmax()]
@@ -215,4 +225,5 @@ def answers_of(method: str, ledger: Ledger, coalitions: Coalitions) -> list[Answ
         coalitions: ``(n_coalitions, n_players)``.
     """
     values = ledger.value(coalitions)
+    # The ledger has met these already: their values cost nothing.
     return [Answer(method, c, float(v)) for c, v in zip(coalitions, values, strict=True)]

@@ -66,6 +66,7 @@ class SearchTask:
 
     def meant_to_spend(self, n_sequences: int) -> int:
         """Layer-sequences that a method with a limit means to ask, stated beforehand."""
+        # Without a budget the promise of the help text: a tenth of the paper's layer-tokens.
         if self.budget is None:
             return tenth_of_paper(self.n_players, self.locked)
         return self.budget * self.n_players * n_sequences
@@ -88,6 +89,7 @@ def tenth_of_paper(n_players: int, locked: tuple[int, ...]) -> int:
 
     Times the length of a sequence, these are layer-tokens.
     """
+    # Ten texts calibrate the paper's method: its design on one of them is a tenth.
     strata = draw_strata(
         n_players,
         published_sizes(n_players, len(locked)),

@@ -77,6 +77,7 @@ def switched_marginals(predict: Callable[[Coalitions], Vector], base: Coalitions
     """The marginals of any predictor, by asking it twice for every player."""
     marginals = np.empty(base.shape)
     for player in range(base.shape[1]):
+        # Two copies a player: one with the player, one without, whatever the base holds.
         joined, without = base.copy(), base.copy()
         joined[:, player], without[:, player] = True, False
         marginals[:, player] = predict(joined) - predict(without)

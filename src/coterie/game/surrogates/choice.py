@@ -29,10 +29,12 @@ def most_faithful(
         size: Kept players, locked ones included.
         rng: Decides every draw.
     """
+    # One seed for all candidates, so that all are judged on the same folds.
     seed = int(rng.integers(2**63))
     found = [
         held_out_fidelity(surrogate, coalitions, targets, rng=np.random.default_rng(seed))[0]
         for surrogate in surrogates
     ]
+    # A size of constant values has no R² and cannot win.
     scores = np.nan_to_num([fidelity.at(size)[1].r2 for fidelity in found], nan=-np.inf)
     return surrogates[int(scores.argmax())], found

@@ -17,6 +17,7 @@ class EnsemblePredictor:
 
     def predict(self, coalitions: Coalitions) -> Vector:
         """Mean prediction, ``(n_coalitions,)``."""
+        # Averages of predictions, not of weights: members need not be of one form.
         return np.mean([member.predict(coalitions) for member in self.members], axis=0)
 
     def marginals(self, base: Coalitions) -> Matrix:
@@ -72,6 +73,7 @@ class Ensemble:
             rows: Coalitions that each replicate sees, all of one length.
             rngs: One per replicate.
         """
+        # Members see bootstraps of what their own replicate sees, no more.
         resampled = [
             chosen[rng.integers(len(chosen), size=len(chosen))]
             for chosen, rng in zip(rows, rngs, strict=True)
@@ -83,5 +85,6 @@ class Ensemble:
             resampled,
             rngs=[child for rng in rngs for child in rng.spawn(self.members)],
         )
+        # Members of one replicate lie side by side.
         starts = range(0, len(fitted), self.members)
         return [EnsemblePredictor(fitted[start : start + self.members]) for start in starts]

@@ -74,12 +74,14 @@ class ShapleyRegression:
         weights /= weights.sum()
         middle = float(weights @ held)
         inside = coalitions.astype(np.float64)
+        # Contributions at the middle size, and their slopes by size.
         design = np.concatenate([inside, (held - middle)[:, None] * inside], axis=1)
         centre, mean = weights @ design, float(weights @ targets)
         design, wanted = design - centre, targets - mean
         normal = (design.T * weights) @ design
         scale = float(np.trace(normal)) / len(normal)
         ridge = np.full(len(normal), 1e-9 * scale)
+        # Some penalty on how contributions vary by size: the data know less of it.
         ridge[n_players:] = PENALTY * scale
         normal[np.diag_indices_from(normal)] += ridge
         slopes = linalg.solve(normal, (design.T * weights) @ wanted, assume_a="pos")

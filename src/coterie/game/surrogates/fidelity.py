@@ -68,9 +68,11 @@ def held_out_fidelity(
         1.0
     """
     folds = min(folds, len(targets))
+    # One coalition cannot be held out of itself.
     if folds < 2:
         raise ValueError(f"fidelity needs at least 2 coalitions, got {len(targets)}")
     fold = deal_folds(coalitions, folds, rng)
+    # Each fold is predicted by a fit that never saw it.
     training = [np.flatnonzero(fold != k) for k in range(folds)]
     longest = max(len(rows) for rows in training)
     training = [np.resize(rng.permutation(rows), longest) for rows in training]
@@ -81,6 +83,7 @@ def held_out_fidelity(
         predictions[fold == k] = predictor.predict(coalitions[fold == k])
     held = sizes(coalitions)
     rows = {int(size): held == size for size in np.unique(held)[::-1]}
+    # Within one size the easy part is gone: that fewer players are worse.
     by_size = {size: agreement(targets[of], predictions[of]) for size, of in rows.items()}
     overall = agreement(targets, predictions)
     return Fidelity(surrogate.name, folds, overall, by_size), predictions
@@ -95,6 +98,7 @@ def deal_folds(coalitions: Coalitions, folds: int, rng: np.random.Generator) -> 
         rng: Deals them.
     """
     order = rng.permutation(len(coalitions))
+    # Shuffled, then sorted by size: each fold gets its share of every size.
     order = order[np.argsort(sizes(coalitions)[order], kind="stable")]
     fold = np.empty(len(coalitions), dtype=np.intp)
     fold[order] = np.arange(len(coalitions)) % folds
@@ -104,8 +108,10 @@ def deal_folds(coalitions: Coalitions, folds: int, rng: np.random.Generator) -> 
 def agreement(true: Vector, guess: Vector) -> Agreement:
     """How predictions agree with true values, both ``(n_coalitions,)``."""
     total = ((true - true.mean()) ** 2).sum()
+    # Against the plain mean: below 0 the surrogate is worse than no surrogate.
     r2 = 1 - ((true - guess) ** 2).sum() / total if total > 0 else np.nan
     ranked = len(true) > 2 and np.ptp(true) > 0 and np.ptp(guess) > 0
+    # Spearman is Pearson's correlation of the ranks.
     spearman = np.corrcoef(_ranks(true), _ranks(guess))[0, 1] if ranked else np.nan
     return Agreement(float(r2), float(spearman), len(true))
 

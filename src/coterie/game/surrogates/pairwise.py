@@ -94,6 +94,7 @@ def pair_features(coalitions: Coalitions) -> Matrix:
 
 def _ridge(features: Matrix, targets: Vector, counts: Vector, n_players: int) -> PairwisePredictor:
     used = counts > 0
+    # Repeated rows weigh more: a bootstrap costs no more than the rows it has.
     share = counts[used] / counts.sum()
     centre, mean = share @ features[used], share @ targets[used]
     scale = np.sqrt(share * used.sum())[:, None]

@@ -44,7 +44,7 @@ class Prior:
     def having(self, logs: Vector) -> "Prior":
         """The same shapes with other variances."""
         single, pair, rest, noise = (float(v) for v in np.exp(logs))
-        return Prior(single, pair, rest, noise, self.decay, self.length)
+        return Prior(single, pair, rest, noise, decay=self.decay, length=self.length)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,7 @@ class ProcessPredictor:
 
     def predict(self, coalitions: Coalitions) -> Vector:
         """Posterior means, ``(n_coalitions,)``."""
+        # k(z, z′) of the module's formula, between new coalitions and seen ones.
         cross = _covariance(self.prior, coalitions, self.coalitions)
         return self.mean + self.scale * (cross @ self.weights)
 
@@ -74,6 +75,7 @@ class ProcessPredictor:
     def deviation(self, coalitions: Coalitions) -> Vector:
         """Posterior standard deviations of the value, noise left out, ``(n_coalitions,)``."""
         cross = _covariance(self.prior, coalitions, self.coalitions)
+        # Solved through the factor: the covariance is never inverted.
         half = linalg.solve_triangular(self.factor, cross.T, lower=True, check_finite=False)
         own = _variance(self.prior, coalitions)
         return self.scale * np.sqrt(np.maximum(own - (half**2).sum(axis=0), 0))
@@ -89,6 +91,7 @@ class ProcessPredictor:
         cross = _covariance(self.prior, coalitions, self.coalitions)
         half = linalg.solve_triangular(self.factor, cross.T, lower=True, check_finite=False)
         spread = _covariance(self.prior, coalitions, coalitions) - half.T @ half
+        # A little more on the diagonal: rounding may have made it indefinite.
         spread[np.diag_indices_from(spread)] += JITTER + 1e-6 * np.abs(spread).max()
         root = linalg.cholesky(spread, lower=True, check_finite=False)
         draws = cross @ self.weights + rng.normal(size=(n, len(coalitions))) @ root.T
@@ -102,11 +105,13 @@ class ProcessPredictor:
         """
         n_players = self.coalitions.shape[1]
         spread = _prior_of_features(self.prior, n_players)
+        # Matheron's rule, first half: effects as the prior would have them.
         drawn = rng.normal(size=(n, len(spread))) * np.sqrt(spread)
         rest = _rest(self.prior, self.coalitions, self.coalitions)
         rest[np.diag_indices_from(rest)] += self.prior.noise + JITTER
         root = linalg.cholesky(rest, lower=True, check_finite=False)
         seen = drawn @ self.features.T + rng.normal(size=(n, len(rest))) @ root.T
+        # Second half: whatever the draw says wrongly of the data is taken back.
         missing = linalg.cho_solve((self.factor, True), (self.residuals - seen).T)
         drawn += (missing.T @ self.features) * spread
         pairs = np.zeros((n, n_players, n_players))
@@ -152,6 +157,7 @@ class Process:
             rows: Coalitions that each replicate sees, all of one length.
             rngs: One per replicate.
         """
+        # Choosing a prior costs most; replicates differ too little to need their own.
         prior = best_prior(coalitions[rows[0]], targets[0, rows[0]])
         return [
             condition(prior, coalitions[chosen], values[chosen])
@@ -174,11 +180,21 @@ def condition(
     residuals = (targets - mean) / scale
     covariance = _covariance(prior, coalitions, coalitions)
     own = 0.0 if errors is None else (errors / scale) ** 2
+    # Noise of the model, and errors known from elsewhere, such as texts not read.
     covariance[np.diag_indices_from(covariance)] += prior.noise + own + JITTER
     factor = linalg.cholesky(covariance, lower=True, check_finite=False)
     weights = linalg.cho_solve((factor, True), residuals, check_finite=False)
     features = pair_features(coalitions)
-    return ProcessPredictor(prior, coalitions, features, factor, weights, residuals, mean, scale)
+    return ProcessPredictor(
+        prior,
+        coalitions,
+        features,
+        factor=factor,
+        weights=weights,
+        residuals=residuals,
+        mean=mean,
+        scale=scale,
+    )
 
 
 def best_prior(
@@ -199,6 +215,7 @@ def best_prior(
     residuals = (targets - mean) / scale
     own = np.zeros(len(targets)) if errors is None else (errors / scale) ** 2
     shapes = [(r, length) for r in DECAYS for length in LENGTHS]
+    # A start has shapes that were chosen before: only its variances are improved.
     starts = [Prior(decay=r, length=length) for r, length in shapes] if start is None else [start]
     found = [_likeliest(prior, coalitions, residuals, own) for prior in starts]
     return min(found, key=lambda pair: pair[0])[1]
@@ -207,15 +224,17 @@ def best_prior(
 def _likeliest(
     prior: Prior, coalitions: Coalitions, residuals: Vector, own: Vector
 ) -> tuple[float, Prior]:
-    unit = Prior(1, 1, 1, 1, prior.decay, prior.length)
+    unit = Prior(1, 1, 1, 1, decay=prior.decay, length=prior.length)
     single, pair = _parts(unit, coalitions, coalitions)
     parts = np.stack([single, pair, _rest(unit, coalitions, coalitions), np.eye(len(residuals))])
 
+    # The negative log marginal likelihood and its slope, by the logs of the variances.
     def surprise(logs: Vector) -> tuple[float, Vector]:
         covariance = np.tensordot(np.exp(logs), parts, axes=1) + CONSTANT
         covariance[np.diag_indices_from(covariance)] += own + JITTER
         try:
             factor = linalg.cholesky(covariance, lower=True, check_finite=False)
+        # Not positive definite: the optimiser is sent back.
         except linalg.LinAlgError:
             return 1e10, np.zeros(4)
         inverse = linalg.cho_solve((factor, True), np.eye(len(residuals)), check_finite=False)
@@ -247,6 +266,7 @@ def _parts(prior: Prior, some: Coalitions, others: Coalitions) -> tuple[Matrix, 
     """Similarities by single cuts and by pairs cut, at unit variance."""
     mine, theirs = (~some).astype(np.float64), (~others).astype(np.float64)
     single = mine @ theirs.T
+    # Without decay all pairs weigh alike, and their number has a closed form.
     if prior.decay == 1:
         return single, single * (single - 1) / 2
     n_players = some.shape[1]
@@ -257,6 +277,7 @@ def _parts(prior: Prior, some: Coalitions, others: Coalitions) -> tuple[Matrix, 
 
 def _rest(prior: Prior, some: Coalitions, others: Coalitions) -> Matrix:
     mine, theirs = (~some).astype(np.float64), (~others).astype(np.float64)
+    # Hamming distance of the cut sets.
     apart = mine.sum(axis=1)[:, None] + theirs.sum(axis=1) - 2 * mine @ theirs.T
     return prior.rest * np.exp(-apart / prior.length)
 
@@ -273,5 +294,6 @@ def _prior_of_features(prior: Prior, n_players: int) -> Vector:
 
 
 def _standard(targets: Vector) -> tuple[float, float]:
+    # Constant targets keep their unit: nothing is divided by zero.
     spread = float(np.std(targets))
     return float(np.mean(targets)), spread if spread > 0 else 1.0

@@ -56,6 +56,7 @@ class Watched:
             rngs: One per replicate.
         """
         fitted: list[Predictor] = []
+        # In groups, so that whoever waits sees the count move.
         for start in range(0, len(rows), TOGETHER):
             some = slice(start, start + TOGETHER)
             fitted += self.inner.refit(coalitions, targets[some], rows[some], rngs=rngs[some])
@@ -63,5 +64,6 @@ class Watched:
         return fitted
 
     def _count(self, more: int) -> None:
+        # Fits of all stages together: the display knows their total.
         self._fits += more
         self.tell(self._fits)

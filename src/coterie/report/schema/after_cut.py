@@ -24,7 +24,6 @@ class CachePart(Part):
 class LearningPart(Part):
     """How the cut checkpoint learned."""
 
-    # What was trained.
     mode: str
     rank: int | None
     learning_rate: float
@@ -79,7 +78,6 @@ class AfterPart(Part):
     # Only of quantizing.
     group: int | None = None
     """Inputs that share a scale, where the scheme does not say."""
-    # Disk and machine.
     bytes_before: int
     bytes_after: int
     not_finite: int

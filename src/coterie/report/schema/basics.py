@@ -18,7 +18,6 @@ class ModelPart(Part):
     hub_id: str | None
     revision: str | None
     fingerprint: str
-    # How it is built.
     architecture: str
     stack: str
     players: int
@@ -44,7 +43,6 @@ class TextPart(Part):
 
 @dataclass(frozen=True)
 class ClosestPart(Part):
-    # Players by number.
     """The closest call: the lowest contribution kept against the highest one cut."""
 
     kept: int

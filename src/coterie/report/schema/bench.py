@@ -23,7 +23,6 @@ class TimePart(Part):
 class SpeedRow(Part):
     """One model under one load."""
 
-    # The load.
     name: str
     batch: int
     context: int
@@ -32,7 +31,6 @@ class SpeedRow(Part):
     prefill: TimePart
     first_token: TimePart
     next_token: TimePart
-    # What follows from it.
     prefill_tokens_per_second: float
     decode_tokens_per_second: float
     prefill_speedup: float
@@ -48,14 +46,12 @@ class SpeedRow(Part):
 class SpeedReport(Part):
     """A whole report of `coterie bench`."""
 
-    # How it was run.
     kind: str
     command: str
     dtype: str
     device: str
     rounds: int
     warmup: int
-    # What came out.
     rows: list[SpeedRow]
     quality: dict[str, EstimatePart]
     """Held-out perplexity by model; empty where no text was named."""

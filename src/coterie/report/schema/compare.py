@@ -78,14 +78,12 @@ class RowSizePart(Part):
 class RowPart(Part):
     """A method at one number of layers removed."""
 
-    # Which method, at which size.
     method: str
     title: str
     paper: str | None
     removed: int
     gap: str | None
     """Why there is nothing: the method does not apply, or does not reach so far."""
-    # What it had to choose on.
     sequences: int
     """Calibration sequences it chose on, a second set that decides included."""
     seeds: int
@@ -93,7 +91,6 @@ class RowPart(Part):
     """Different answers over its seeds and draws."""
     layers: str
     """The layers removed by the first of them; what else was done, where a method rewrites."""
-    # How it was judged.
     calibration: float | None
     held_out: list[JudgedPart]
     cost: RowCostPart | None
@@ -109,7 +106,6 @@ class RowPart(Part):
 class CellPart(Part):
     """One seed of a row."""
 
-    # Which cell of the table.
     method: str
     removed: int
     seed: int
@@ -131,7 +127,6 @@ class Comparison(Part):
     command: str
     identity: dict[str, Json]
     """What decides the answer."""
-    # The model.
     model: str
     fingerprint: str
     architecture: str

@@ -35,7 +35,6 @@ class LayerPart(Part):
 class ContributionsPart(Part):
     """Every player's contribution, in the order of the players."""
 
-    # What the numbers are.
     semivalue: str
     unit: str
     replicates: int
@@ -71,7 +70,6 @@ class FidelityPart(Part):
 class OverlapPart(Part):
     """How much comes back between every two of some runs."""
 
-    # Which runs are compared.
     over: str
     """What differs between the runs: the seed of the search, or the calibration texts."""
     runs: int
@@ -88,7 +86,6 @@ class OverlapPart(Part):
 class StabilityPart(Part):
     """How much of the answer comes back."""
 
-    # Which cut it is about.
     removed: int
     method: str
     overlaps: list[OverlapPart]

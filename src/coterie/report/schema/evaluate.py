@@ -63,7 +63,6 @@ class TaskRow(Part):
 class ModelRow(Part):
     """One model and all it scored."""
 
-    # Which model.
     name: str
     fingerprint: str
     parameters: int
@@ -79,7 +78,6 @@ class ModelRow(Part):
 class Judgement(Part):
     """A whole report of `coterie evaluate`."""
 
-    # How it was run.
     kind: str
     command: str
     dtype: str

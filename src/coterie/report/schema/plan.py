@@ -24,7 +24,6 @@ class StagePart(Part):
 class PlanPart(Part):
     """What a run would cost, before it is run."""
 
-    # What would be asked.
     distinct: int
     known: int
     sequences: int

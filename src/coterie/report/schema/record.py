@@ -28,18 +28,15 @@ class CheckpointRecord(Part):
     A checkpoint without a record that was healed or quantized has no more than these.
     """
 
-    # What was run.
     kind: str
     command: str | None = None
     request: dict[str, Json] | None = None
     identity: dict[str, Json] | None = None
     """What decides the answer; a finished run with the same identity is only reported again."""
-    # What it was run on.
     model: ModelPart | None = None
     """The model it was made of."""
     calibration: TextPart | None = None
     held_out: TextPart | None = None
-    # What came of it.
     cut: CutPart | None = None
     verdict: VerdictPart | None = None
     after: list[AfterPart] | None = None
@@ -79,7 +76,6 @@ class Record(CheckpointRecord):
     verification: dict[str, Json] | None = None
     runtimes: list[str] | None = None
     """What loads a checkpoint that lacks single blocks; absent where it is an ordinary one."""
-    # What it cost.
     budget: BudgetPart | None = None
     breakdowns: list[str] | None = None
     """Coalitions without a finite loss in this run: on how many texts, and in which layer."""

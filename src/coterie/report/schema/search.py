@@ -12,7 +12,6 @@ from coterie.report.schema.part import Part
 class SearchPart(Part):
     """How the coalitions were chosen and run."""
 
-    # How coalitions were chosen.
     method: str
     surrogate: str
     utility: str
@@ -32,7 +31,6 @@ class SearchPart(Part):
 class FinalistPart(Part):
     """What one method would cut, and how it stands to the winner of its size on the same texts."""
 
-    # Who, and what it would cut.
     method: str
     removed: list[int]
     removed_labels: list[str]
@@ -46,7 +44,6 @@ class FinalistPart(Part):
 class SizeChoicePart(Part):
     """The best coalition found of one size."""
 
-    # Who won.
     size: int
     method: str
     """Who found it first; of equals the first named."""
@@ -67,7 +64,6 @@ class SizeChoicePart(Part):
 class ChoicePart(Part):
     """How the coalition was chosen between finalists; the texts here never judge."""
 
-    # What decided.
     sequences: int
     documents: int
     second: TextPart | None
@@ -105,7 +101,6 @@ class UtilityPart(Part):
     weight: float
     units: int
     """Items of a task, or sequences of text."""
-    # What the models score on it.
     full: float
     """What the full model scores."""
     cut: float | None = None
@@ -132,7 +127,6 @@ class MixPart(Part):
 class BudgetPart(Part):
     """What the search cost: asked as if alone, executed in truth."""
 
-    # Coalitions.
     distinct: int
     known: int
     """Coalitions already in the store when the run began."""

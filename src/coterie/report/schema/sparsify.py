@@ -28,13 +28,11 @@ class UnitPart(Part):
 class SparsityPart(Part):
     """What was asked and what there is, counted after the checkpoint was read back."""
 
-    # What was asked for.
     target: float
     pattern: str | None
     allocation: str
     pruner: str
     contributions: str | None
-    # What came out.
     asked: float
     """Share of zeros of all prunable weights of the source, cut layers counted as zeros."""
     realised: float
@@ -42,7 +40,6 @@ class SparsityPart(Part):
     """Zeros in the linear maps of the checkpoint."""
     weights: int
     """Weights of those linear maps."""
-    # On what the pruner could rely.
     damping: float | None
     """Largest share of its mean diagonal that a Hessian was damped by."""
     judged_on: list[int] | None
@@ -69,7 +66,6 @@ class SparsityCostPart(Part):
 class SparsityRecord(CheckpointRecord):
     """A whole report of `sparsify`, as `coterie.json` holds it."""
 
-    # What was run, on what.
     command: str = field()
     request: dict[str, Json] = field()
     identity: dict[str, Json] = field()

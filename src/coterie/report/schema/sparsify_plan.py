@@ -20,7 +20,6 @@ class UnitSizePart(Part):
 class ContributionsCostPart(Part):
     """What contributions will ask of the model."""
 
-    # Which coalitions.
     how: str
     coalitions: int
     known: int
@@ -50,7 +49,6 @@ class SharingCostPart(Part):
 class SparsityPlan(Part):
     """A whole plan, as plain JSON."""
 
-    # What was asked for.
     kind: str
     command: str
     request: dict[str, Json]
@@ -71,7 +69,6 @@ class SparsityPlan(Part):
     pruning_layer_tokens: int
     """Of the texts for pruning on their way through the layers, measured and then pruned."""
     judging_layer_tokens: int
-    # What it takes of the machine.
     memory_bytes: int
     """Weights, and states of the game."""
     pruning_memory_bytes: int

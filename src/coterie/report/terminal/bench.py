@@ -38,7 +38,7 @@ def _load_table(rows: list[SpeedRow]) -> Table:
     for row in rows:
         extra = row.extra_bytes
         # Every number of the first model beside those of the others: factors alone mislead.
-        table.add_row(
+        cells = (
             row.name,
             f"{_time(row.prefill)} ×{row.prefill_speedup:.2f}",
             _time(row.first_token),
@@ -48,6 +48,7 @@ def _load_table(rows: list[SpeedRow]) -> Table:
             w.size(row.weight_bytes),
             "–" if extra is None else w.size(extra),
         )
+        table.add_row(*cells)
     return table
 
 

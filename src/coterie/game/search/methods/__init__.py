@@ -34,6 +34,7 @@ def register(method: SearchMethod) -> None:
     SEARCH_METHODS[method.name] = method
 
 
+# The order decides the default, and how reports and help texts list them.
 for _method in (
     GuidedSearch(),
     PaperRanking(),

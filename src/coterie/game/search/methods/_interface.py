@@ -26,10 +26,12 @@ class SearchMethod(ABC):
             question, as in a mix of utilities.
     """
 
+    # What tables and help texts say of it.
     name: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str | None] = None
     summary: ClassVar[str]
+    # What callers must know to run it; False is the ordinary case.
     chancy: ClassVar[bool] = False
     ranks: ClassVar[bool] = False
     keeps_time: ClassVar[bool] = False

@@ -18,6 +18,7 @@ class ContiguousRun(SearchMethod):
 
     def least(self, task: "SearchTask") -> int:
         """Every run of every size."""
+        # A run of a size can begin at keep + 1 places.
         return sum(keep + 1 for keep in task.keeps)
 
     def most(self, task: "SearchTask") -> int:

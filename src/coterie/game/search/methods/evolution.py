@@ -31,11 +31,13 @@ class Evolution(SearchMethod):
         from coterie.game.search.evolve import evolve
         from coterie.game.search.task import Finalists
 
+        # The limit is in layer-sequences, so that generations of small coalitions may be more.
         limit, rng = task.most_layer_sequences, task.generator()
         if task.budget is not None:
             limit = min(limit, float(task.budget * max(task.keeps) * ledger.n_sequences))
         answers, each = [], limit / len(task.keeps)
         for keep in task.keeps:
+            # What one size leaves over is not passed on: sizes would depend on their order.
             until = ledger.layer_sequences + each
             answers.append(
                 evolve(

@@ -20,6 +20,7 @@ class GreedyDescent(SearchMethod):
         """All steps of one descent."""
         from coterie.game.search.baselines import plain_cost
 
+        # The one-shot answers are counted along: they come out of the same first step.
         return plain_cost(task.n_players, task.keeps, n_locked=len(task.locked))
 
     def play(self, ledger: "Ledger", task: "SearchTask") -> "Finalists":

@@ -18,6 +18,7 @@ class OneShot(SearchMethod):
 
     def least(self, task: "SearchTask") -> int:
         """Every single absence, and the answers."""
+        # The answers themselves are asked too: a value, not only a rank, is reported.
         return task.n_players - len(task.locked) + len(task.keeps)
 
     def most(self, task: "SearchTask") -> int:

@@ -29,6 +29,7 @@ class PaperRanking(SearchMethod):
         return 0
 
     def known_beforehand(self, task: "SearchTask") -> "Coalitions":
+        # Imported late: the table of methods is read without numpy.
         """The full model, the strata of the design and the checks of the surrogate."""
         from coterie.game.study import STREAM
         from coterie.game.study_design import checked, settings_of
