@@ -112,7 +112,7 @@ def _narrowest(costs: dict[Width, float], smallest: Width) -> Width:
 
 
 def _fastest(calls: dict[Width, Callable[[], object]]) -> dict[Width, float]:
-    """The fewest seconds each call took; those too long, or too large for memory, end the trial.
+    """The shortest time of each call, in seconds; one too long, or too large, ends the trial.
 
     The calls take turns, so that whatever else disturbs the machine disturbs all of them alike.
     """

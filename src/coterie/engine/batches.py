@@ -28,7 +28,7 @@ class Batches:
         device: Where states rest between layers.
 
     Attributes:
-        shape: The shape in use: halved for good whenever memory ran out.
+        shape: The shape in use: halved, and kept so, whenever memory ran out.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Batches:
     ) -> list[Tensor]:
         """Run a layer on several states of the same sequences, from ``first`` on; one output each.
 
-        Where memory does not suffice, the batch is halved for good.
+        Where memory runs out, the batch is halved, and stays so.
 
         Args:
             prelude: What comes before the first layer, for some sequences.
@@ -80,7 +80,7 @@ class Batches:
     def _divided(
         self, prelude: Prelude, layer: int, states: list[Tensor], first: int
     ) -> list[Tensor]:
-        """Half of the states and then the others; of a single one, half of its sequences first."""
+        """Run half of the states, then the others; a single state is divided by its sequences."""
         if len(states) > 1:
             half = len(states) // 2
             early = self.apply_each(prelude, layer, states[:half], first)
@@ -148,7 +148,7 @@ class Batches:
         return weights.ending([*self.head.norms, self.head.projection])
 
     def _halving(self, read: Callable[[], Read]) -> Read:
-        """Read; where memory does not suffice, halve the head's batch for good and read again."""
+        """Read; where memory runs out, halve the head's batch from then on and read again."""
         while True:
             try:
                 return read()

@@ -24,8 +24,8 @@ Where = Callable[[int, int], int | None]
 class Breakdowns:
     """Says of each coalition of a question, once, where it breaks down and on how many texts.
 
-    Looking costs a forward, so only the first text is looked at; its line is rewritten as more
-    texts are read.
+    Finding the layer costs a forward, so it is found on the first text alone; the numbers in its
+    line grow as more texts are read.
 
     Args:
         asked: The question.
@@ -54,7 +54,7 @@ class Breakdowns:
             self.remarks[line] = place.format(self._broken[row], self._read[row])
 
     def _place(self, block: Block, row: int, column: int, where: Where) -> str:
-        """The line; two numbers of texts are filled in later: broken down, and read."""
+        """The line about a coalition, with places for two numbers: texts broken down, and read."""
         layer = where(int(block.rows[row]), int(block.columns[column]))
         place = "in the head" if layer is None else f"first not finite after layer {layer}"
         return (
@@ -66,7 +66,7 @@ class Breakdowns:
 
 
 class _Found(Exception):
-    """The search is over; carries the layer, None where every state was finite."""
+    """Ends the forward; holds the layer that was looked for, None where every state is finite."""
 
     def __init__(self, layer: int | None) -> None:
         self.layer = layer

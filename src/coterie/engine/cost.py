@@ -40,7 +40,7 @@ class Plan:
     """States alive at once where memory sets no limit."""
 
     def state_bytes(self, hidden_size: int, itemsize: int, states: int | None = None) -> int:
-        """Bytes of live states over all sequences; of the narrowest walk unless told how many.
+        """Bytes of live states over all sequences; by default of the narrowest walk.
 
         Args:
             hidden_size: Width of a state.

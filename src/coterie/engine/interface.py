@@ -130,16 +130,16 @@ class Engine(Game, Protocol):
 
     @property
     def at_once(self) -> int:
-        """Devices that share the work."""
+        """Number of devices that share the work."""
         ...
 
     # What to ask at once, and what it will take.
     def questions(self, coalitions: Coalitions) -> list[Coalitions]:
-        """Sorted coalitions divided into the questions in which they are best asked."""
+        """Divide sorted coalitions into groups, each to be observed by one call."""
         ...
 
     def seconds(self) -> Seconds:
-        """Measure how long a coalition takes; nothing of it is kept."""
+        """Measure how long a coalition takes; what is observed for it is thrown away."""
         ...
 
     def memory_bytes(self, coalitions: Coalitions) -> int:

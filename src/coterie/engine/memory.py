@@ -17,7 +17,7 @@ def memory_for_states(asked: int | None, device: torch.device) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes that can still be allocated on ``device``, as far as the system tells."""
+    """Bytes that can still be allocated on ``device``, as the system reports it."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return free_main_memory()

@@ -113,18 +113,18 @@ class ModelGame(PlayedTexts):
 
     @property
     def at_once(self) -> int:
-        """One device."""
+        """One: the model is on one device."""
         return 1
 
     def questions(self, coalitions: Coalitions) -> list[Coalitions]:
-        """A few coalitions each, so that progress shows and all are stored as soon as known.
+        """Groups of a few coalitions, so that progress shows and results are stored early.
 
         Neighbours stay together, for they share prefixes.
         """
         return np.array_split(coalitions, max(1, len(coalitions) // COALITIONS_AT_ONCE))
 
     def seconds(self) -> Seconds:
-        """By the full model and the empty coalition, each timed once: layers are the difference."""
+        """Time the full model and the empty coalition once each: the layers are the difference."""
         ends = np.array([[True], [False]]).repeat(self.n_players, axis=1)
         observe_all(self, ends[1:])  # the first question reads the full model besides
         times = []
@@ -142,7 +142,7 @@ class ModelGame(PlayedTexts):
         return weights + self.plan(coalitions).state_bytes(width, self.model.dtype.itemsize)
 
     def check_layers(self) -> None:
-        """Run the whole layers and the head apart from the model, on the first and the last text.
+        """Run every layer and the head on their own, on the first and the last text.
 
         Raises:
             NotReplayable: The layers differ from those in the model.
@@ -167,7 +167,7 @@ class ModelGame(PlayedTexts):
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe distinct coalitions on distinct sequences, block by block, as soon as known.
 
-        Nothing of the model is altered while a block is out of hand, so the caller may stop at any.
+        Between two blocks the model is unchanged, so the caller may stop after any of them.
         """
         asked = self.question(coalitions, sequences)
         if asked.empty:
@@ -184,13 +184,13 @@ class ModelGame(PlayedTexts):
             started = perf_counter()
 
     def _breakdown(self, asked: Question, row: int, column: int) -> int | None:
-        """Where a coalition that was asked for breaks down on a text; run once more to see it."""
+        """The layer at which a coalition breaks down on a text: it is run once more to find it."""
         coalition, text = asked.ordered[row], self.tokens[asked.sequences[column]]
         self.spent.setup_layer_tokens += int(coalition.sum()) * self.length
         return broken_layer(self.model, self.stack, coalition, text)
 
     def _taken_apart(self, shape: BatchShape | None, losses: PlainLosses) -> Walker:
-        """Take the model apart and check, on two sequences, that the parts give the whole."""
+        """Take the model apart, and check on two sequences that the parts give the same losses."""
         # Learn the head and the layers from two texts.
         few = self.ends
         head = find_head(self.model, find_stack(self.model), few)

@@ -1,7 +1,7 @@
 """Coalitions of a model that cannot be taken apart, one after the other through the model itself.
 
 Exact for any model, and it shares no work between coalitions. The losses it gives on a few texts
-are also what the fast way is held against before it is trusted.
+are also what the fast way is compared with before it is trusted.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ class PlainWalk:
 
     @property
     def shape(self) -> BatchShape:
-        """How much is computed at once; its rows are halved for good when memory runs out."""
+        """How much is computed at once; its rows are halved, and stay so, when memory runs out."""
         if self._shape is None:
             texts = self.texts
             # Float32 logits of one text are what takes most memory here.

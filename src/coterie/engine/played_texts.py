@@ -38,7 +38,7 @@ class PlayedTexts:
         self.play(tokens)
 
     def play(self, tokens: NDArray[np.int64] | Tensor) -> None:
-        """Turn to these texts, with nothing spent on them yet and nothing to remark.
+        """Play on these texts from now on, with new accounts and no remarks.
 
         Raises:
             TextError: The tokens are not a table, are too short or too long, or not the model's.
@@ -78,7 +78,7 @@ class PlayedTexts:
         return question(coalitions, sequences, self.n_players, self.n_sequences)
 
     def plan(self, coalitions: Coalitions, n_sequences: int | None = None) -> Plan:
-        """The work that observing ``coalitions`` will take, on all texts unless told fewer."""
+        """The work that observing ``coalitions`` will take, by default on all texts."""
         return plan(coalitions, n_sequences or self.n_sequences, self.length, self.stack.players)
 
 

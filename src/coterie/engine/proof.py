@@ -40,12 +40,12 @@ class LogitProof:
 
 @dataclass(frozen=True, eq=False)
 class LossProof:
-    """The checkpoint, streamed from its own files, must have the losses that were measured.
+    """The written checkpoint, read layer by layer, must have the losses that were measured.
 
     Attributes:
         losses: Nats per token, ``(n_sequences,)``.
         dtype: Of the computation, here and when the checkpoint is read back.
-        reopen: Streams a checkpoint on the texts of the losses.
+        reopen: Opens a checkpoint, layer by layer, on the texts of the losses.
         whose: Words for messages that say which model these losses are of.
     """
 

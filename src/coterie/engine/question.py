@@ -92,7 +92,7 @@ def longest_text(model: PreTrainedModel) -> int | None:
 
 
 def _unused(table: nn.Embedding) -> int:
-    """Rows at the beginning of a table of places that no token is given."""
+    """Number of rows at the beginning of a table of positions that no token uses."""
     # OPT and RoBERTa keep the first rows for padding, so fewer places are left than rows.
     padding = -1 if table.padding_idx is None else table.padding_idx
     offset = getattr(table, "offset", 0)

@@ -62,13 +62,13 @@ class Replicas:
 
     @property
     def spent(self) -> Spent:
-        """What all replicas ran; seconds are those of the wall, not their sum."""
+        """What all replicas ran; seconds are wall-clock time, not the sum over replicas."""
         total = sum((game.spent for game in self.games), Spent())
         return replace(total, seconds=self._seconds)
 
     @property
     def remarks(self) -> list[str]:
-        """What went wrong on any of them; what was said of the model at the start, only once."""
+        """What went wrong on any of them; remarks made at the start, about the model, only once."""
         opening = self.games[0].remarks[: self._opening[0]]
         since = zip(self.games, self._opening, strict=True)
         return opening + [remark for game, said in since for remark in game.remarks[said:]]
@@ -92,11 +92,11 @@ class Replicas:
         return len({game.model.device for game in self.games})
 
     def questions(self, coalitions: Coalitions) -> list[Coalitions]:
-        """As the first replica divides them."""
+        """Groups of coalitions, as the first replica forms them."""
         return self.games[0].questions(coalitions)
 
     def seconds(self) -> Seconds:
-        """As one replica takes: what all of them do together is divided by `at_once`."""
+        """Time of one replica; of all of them together it is this divided by `at_once`."""
         return self.games[0].seconds()
 
     def memory_bytes(self, coalitions: Coalitions) -> int:
@@ -114,7 +114,7 @@ class Replicas:
         self.games[0].check_layers()
 
     def proof(self, coalition: Coalition, game: Game) -> LogitProof:
-        """As the first replica proves a cut.
+        """What a cut checkpoint must do, by the first replica.
 
         Args:
             coalition: The players that stay, ``(n_players,)``.
@@ -125,7 +125,7 @@ class Replicas:
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe distinct coalitions on distinct sequences, block by block, as soon as known.
 
-        A block's seconds are those of the wall since the one before it.
+        A block's seconds are wall-clock time since the block before it.
         """
         coalitions = np.asarray(coalitions, dtype=bool)
         order = prefix_order(coalitions)
@@ -169,7 +169,7 @@ class Replicas:
 
 
 def divided_work(ordered: Coalitions, n_replicas: int) -> list[Indices]:
-    """Subtrees of coalitions in `prefix_order` for replicas to take; of a small question, few."""
+    """Divide coalitions in `prefix_order` into subtrees for replicas; a small question into few."""
     whole = executions(ordered).sum()
     for each in PARTS_PER_REPLICA:
         found = parts(ordered, each * n_replicas)

@@ -176,11 +176,11 @@ class StreamedGame(PlayedTexts):
         return self._weights.layer_bytes
 
     def questions(self, coalitions: Coalitions) -> list[Coalitions]:
-        """All at once: every question reads all layers."""
+        """One group of all coalitions: every question reads all layers."""
         return [coalitions]
 
     def seconds(self) -> Seconds:
-        """By one pass of the full model; its head is counted into the layers.
+        """Time one pass of the full model; its head is counted as part of the layers.
 
         Coalitions of one pass share the time of reading from disk: one alone takes about this, many
         together take less for each.
@@ -191,14 +191,14 @@ class StreamedGame(PlayedTexts):
 
     def memory_bytes(self, coalitions: Coalitions) -> int:
         """Bytes that weights and states take at most, from opening to observing on every text."""
-        everyone = np.ones((1, self.n_players), dtype=bool)  # goes along in every pass
+        everyone = np.ones((1, self.n_players), dtype=bool)  # part of every pass
         widest = self.plan(np.concatenate([coalitions, everyone])).widest_states
         states = widest * self._walker.state_bytes * self.n_sequences
         passing = self._weights.peak_bytes + min(states, self._memory())
         return max(self._weights.opening_bytes, passing)
 
     def proof(self, coalition: Coalition, game: Game) -> LossProof:
-        """The losses of what stays: logits of all texts would not fit beside a streamed model.
+        """The losses of what stays, for the logits of all texts would not fit into memory.
 
         Args:
             coalition: The players that stay, ``(n_players,)``.
@@ -210,8 +210,8 @@ class StreamedGame(PlayedTexts):
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe distinct coalitions on distinct sequences, all in one pass over the weights.
 
-        Ask for many at once: every call reads the whole checkpoint, but one for the full model on
-        texts on which it has gone along before. What a pass observes is known when it ends.
+        Ask for many at once: every call reads the whole checkpoint, except one for the full model
+        alone on texts that were observed before. Results are known when a pass ends.
         """
         asked = self.question(coalitions, sequences)
         if asked.empty:
@@ -248,7 +248,7 @@ class StreamedGame(PlayedTexts):
         return memory_for_states(self._state_memory, torch.device("cpu"))
 
     def _n_passes(self, ordered: Coalitions, n_sequences: int, memory: int) -> int:
-        """Passes among which to divide the texts, so that the fewest bytes are moved.
+        """Number of passes, each over a part of the texts, that moves the fewest bytes.
 
         A pass reads the layers once; a state that waits in a file is written and read per layer.
         """

@@ -33,7 +33,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Finish:
-    """Read coalitions off: ``states[i]`` is the final state of row ``rows[i]``; all are freed."""
+    """Coalitions are complete: ``states[i]`` is the final state of row ``rows[i]``, then freed."""
 
     rows: list[int]
     states: list[int]
@@ -49,7 +49,7 @@ class _Node:
 
 
 def prefix_order(coalitions: Coalitions) -> Indices:
-    """The order that puts coalitions with a common prefix side by side, ``(n_coalitions,)``.
+    """The order that puts coalitions with a common prefix next to each other, ``(n_coalitions,)``.
 
     >>> prefix_order(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]], dtype=bool)).tolist()
     [1, 2, 0]
@@ -68,9 +68,9 @@ def common_prefixes(coalitions: Coalitions) -> Indices:
 
 
 def executions(coalitions: Coalitions) -> Indices:
-    """Prefixes ending in a kept player that each row adds to the rows above it; rows in order.
+    """How many layer executions each row adds to those of the rows above it, in prefix order.
 
-    The sum over all rows is the number of layer executions that no exact method can go below.
+    Each is a prefix that ends in a kept player. No exact method needs fewer than their sum.
 
     >>> executions(np.array([[1, 0, 1], [1, 1, 0], [1, 1, 1]], dtype=bool)).tolist()
     [2, 1, 1]
@@ -81,7 +81,7 @@ def executions(coalitions: Coalitions) -> Indices:
 
 
 def schedule(coalitions: Coalitions, width: int) -> Iterator[Run | Finish]:
-    """Walk the trie depth first, as many states at a time as ``width`` lets be alive.
+    """Walk the trie depth first, with at most ``width`` states alive at a time.
 
     State 0 is the embedding of the texts. A group of states goes down layer by layer together; it
     is halved whenever a layer would make more states than may live, and the second half waits.

@@ -26,7 +26,7 @@ State = list[Tensor | Spilled]
 
 @dataclass(eq=False)
 class _Pass:
-    """Some sequences being walked together."""
+    """Sequences that go through the trie together, and their live states."""
 
     columns: Indices
     tokens: Tensor
@@ -113,13 +113,14 @@ class Walker:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of what is kept of the full model on the texts it has been read on."""
+        """Bytes that the full model's stored predictions take."""
         return len(self._full) * self._full_bytes
 
     def _set_aside(self, sequences: Indices, memory: int, narrowest: int) -> int:
-        """Bytes for keeping the full model on all texts of a question, and on those before.
+        """Bytes set aside to store the full model's predictions on all texts asked for so far.
 
-        Where that would leave less than half, it is read again for every question instead.
+        Where that would leave less than half of the memory, nothing is stored, and the full model
+        is computed again for every question.
         """
         known = len(self._full) + sum(int(s) not in self._full for s in sequences)
         aside = known * self._full_bytes
@@ -240,7 +241,7 @@ class Walker:
         return (state if isinstance(state, Tensor) else state.load()).to(self.device)
 
     def _finish(self, now: _Pass, step: Finish) -> Observations:
-        """Read the final states of some coalitions, and let them go."""
+        """Read the final states of some coalitions, and free them."""
         seen = Observations.empty(len(step.rows), len(now.columns))
         for piece, (first, n) in enumerate(now.pieces):
             tokens = now.tokens[first : first + n]

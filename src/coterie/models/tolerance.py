@@ -1,6 +1,6 @@
 """How far two computations of the same thing may differ by rounding alone: written once, by dtype.
 
-Sixteen-bit numbers round visibly, so whatever is held against something else has one tolerance for
+Sixteen-bit numbers round visibly, so whatever is compared with something else has one tolerance for
 them and another for float32. Every numerical check asks here.
 """
 

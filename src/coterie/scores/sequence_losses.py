@@ -40,7 +40,7 @@ def sequence_losses(
     Args:
         model: In evaluation mode.
         tokens: Token ids, ``(n_sequences, length)``.
-        predict: Gives the logits in the model's stead.
+        predict: Gives the logits instead of the model.
         step: Told how many sequences are done, and how many there are.
 
     Raises:
@@ -74,7 +74,7 @@ def floored_losses(
     Args:
         model: In evaluation mode.
         tokens: Token ids, ``(n_sequences, length)``.
-        predict: Gives the logits in the model's stead.
+        predict: Gives the logits instead of the model.
     """
     losses = sequence_losses(model, tokens, predict=predict)
     return floored(losses, vocabulary_of(model))

@@ -245,7 +245,7 @@ def synchronize(device: torch.device) -> None:
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Callable[[], int | None]]:
-    """Measure the peak of a block above its start, bytes; None where the system does not tell.
+    """Measure the peak of a block above its start, bytes; None where the system does not report it.
 
     On CUDA the allocator counts; on the CPU Linux does, as resident memory of the process.
     """

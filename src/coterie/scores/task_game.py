@@ -135,7 +135,7 @@ class WeightedUtility:
     Attributes:
         scores: From what the game observed to a table ``(n_coalitions, n_units)``; higher is
             better. A unit is an item of a task, or a sequence of text.
-        clusters: ``(n_units,)``: units of one cluster stand or fall together in the errors.
+        clusters: ``(n_units,)``: standard errors treat the units of one cluster as one observation.
         measure: What is scored, in words.
     """
 

@@ -46,7 +46,7 @@ _QUERY_ROWS = 500
 
 
 def default_path() -> Path:
-    """Where observations go unless told otherwise: `$COTERIE_STORE`, or the user's cache folder."""
+    """Where observations go by default: `$COTERIE_STORE`, or the user's cache folder."""
     if chosen := os.environ.get("COTERIE_STORE"):
         return Path(chosen)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -54,7 +54,7 @@ def default_path() -> Path:
 
 
 def fingerprint(description: Mapping[str, Json]) -> str:
-    """SHA-256 of a game's description in canonical JSON: the order of the names is no matter.
+    """SHA-256 of a game's description in canonical JSON: the order of the names does not count.
 
     >>> fingerprint({"weights": "ab12", "dtype": "float32"})[:12]
     '45da016d1e0c'

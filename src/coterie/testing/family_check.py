@@ -106,7 +106,7 @@ def check_family(
     Args:
         model_type: As in `tiny.causal_types`.
         folder: Where checkpoints may be written.
-        engine: Evaluates coalitions, to be held against the reloaded checkpoints.
+        engine: Evaluates coalitions, to be compared with the reloaded checkpoints.
         seed: Of the coalitions and the tokens.
     """
     began = time.perf_counter()

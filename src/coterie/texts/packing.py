@@ -3,7 +3,7 @@
 - documents are shuffled and each is cut into non-overlapping windows, from a random offset and in
   random order (a long one, say a book, stretch by stretch, only as far as it is needed);
 - the sequences take one window from each document in turn, so that as many documents as possible
-  speak and any first few sequences already cover many of them;
+  occur and any first few sequences already cover many of them;
 - documents shorter than a window are joined, with the end-of-text token between them, until they
   fill one; each such window is a document of its own, and what reaches beyond it is left out;
 - a mixture gives each source its share of the sequences, spread evenly over their order.
@@ -128,7 +128,7 @@ class Packer:
         names: list[str] = []
         for place in self._rng.permutation(self.n_documents):
             document = self._documents[place]
-            # First round: one window of each document, so that as many as possible speak.
+            # First round: one window of each document, so that as many as possible occur.
             windows = self._windows(document)
             first = next(windows, None)
             if first is not None:

@@ -38,7 +38,7 @@ class TextRecipe:
 
     Attributes:
         tokenizer: Turns text into token ids.
-        calibration: The text that calibrates, spelt as in `coterie.texts.specs`.
+        calibration: The text that calibrates, written as `coterie.texts.specs` says.
         held_out: The text that judges; None for the rule above.
         sequences: Sequences that calibrate.
         held_out_sequences: Most sequences that judge; None takes all there are.

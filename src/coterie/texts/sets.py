@@ -136,7 +136,7 @@ def pack(
         source: Packer(source, its, form.tokenizer, body, rng) for source, its in grouped.items()
     }
     chosen = deal(streams, sequences, at_most)
-    # Documents are numbered in the order in which they first speak.
+    # Documents are numbered in the order in which they first occur.
     places: dict[tuple[TextSource, str], int] = {}
     own = [places.setdefault((w.source, w.document), len(places)) for w in chosen]
     log.info(

@@ -40,7 +40,7 @@ class TextSource:
     """Where documents come from, as a report may print it: no path, no user."""
 
     name: str
-    """File or folder name, data set, or ``stdlib``, with what tells its version apart."""
+    """File or folder name, data set, or ``stdlib``, with its version where it has one."""
     share: float = 1.0
     """Share of the sequences this source gives in a mixture; the shares sum to 1."""
     sha256: str | None = None
@@ -176,7 +176,7 @@ def _local(spec: str) -> tuple[Path, str | None] | None:
 
 def _looks_like_a_path(spec: str) -> bool:
     path = Path(spec.partition(":")[0])
-    # A misspelt file name must not become a question to the Hub.
+    # A misspelt file name must not be looked up on the Hub.
     known = path.suffix.lower() in TEXT_SUFFIXES + TABLE_SUFFIXES + (".md", ".gz", ".zst", ".csv")
     return known or spec.startswith((".", "/", "~")) or "\\" in spec
 

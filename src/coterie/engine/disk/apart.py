@@ -18,7 +18,7 @@ from coterie.models.loaded.routing import Carried, Forward, patched
 from coterie.models.loaded.stack import Stack
 
 FIRST_LAYERS = 2
-"""First layers held against the model's own forward, beside one of each class and the last."""
+"""First layers compared with the model's own forward, besides one of each class and the last."""
 
 
 def telling_layers(stack: Stack) -> list[int]:
@@ -109,7 +109,7 @@ def find_streamed_head(
 
 
 class _SomeWeights:
-    """Brings in the weights of some layers; the others do not run."""
+    """Loads the weights of some layers; the others do not run."""
 
     def __init__(self, weights: ShardedWeights, chosen: Sequence[int]) -> None:
         self.carried, self._weights, self._chosen = weights.carried, weights, chosen

@@ -103,7 +103,7 @@ class ShardedWeights:
 
     @property
     def opening_bytes(self) -> int:
-        """Bytes that weights take at most before the first pass, when the model is looked at."""
+        """Bytes that weights take at most before the first pass, while the model is examined."""
         head = self._model.get_output_embeddings()
         before = [place for place in self._outside.values() if place.owner is not head]
         two_layers = self._raw_bytes + self._ready_bytes
@@ -135,7 +135,7 @@ class ShardedWeights:
             self._coming = (following, self._reader.submit(self._read, following))
 
     def release(self) -> None:
-        """Let go of the layer that is held; its buffer is used again."""
+        """Take the weights out of the layer that has them; their buffer is used again."""
         if self._current is not None:
             for place in self._layers[self._current]:
                 place.owner._parameters[place.name] = place.empty  # type: ignore[assignment]
@@ -254,9 +254,9 @@ class ShardedWeights:
         self.traffic.seconds_converting += perf_counter() - began
 
     def _await(self, layer: int) -> None:
-        """Wait until the layer has been read; a reading that fails is begun anew when asked again.
+        """Wait until the layer has been read; a read that failed is tried again at the next call.
 
-        Both readings fill the same buffer, so one of another layer has to end first.
+        All reads fill the same buffer, so one of another layer has to end first.
         """
         began = perf_counter()
         if self._coming is not None:
@@ -309,7 +309,7 @@ def _loaded_bytes(places: Sequence[Place]) -> int:
 
 
 def _view(raw: Tensor, offset: int, entry: Entry) -> Tensor:
-    """The tensor that lies in a buffer of bytes as it lay on disk."""
+    """A tensor of the dtype and shape on disk, over bytes of a buffer."""
     return raw[offset : offset + entry.n_bytes].view(DTYPES[entry.dtype]).view(entry.shape)
 
 

@@ -179,7 +179,7 @@ def find_places(source: Source, model: PreTrainedModel) -> dict[str, Place]:
 
 
 def _why(missing: list[str]) -> str:
-    """A tensor that the files lack, and what became of it; merged experts say it best."""
+    """One tensor that the files lack, and why; an expert's, where there is one."""
     # The message is about one tensor: an expert's name shows the reason at once.
     experts = [name for name in missing if ".experts." in name]
     if experts:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(eq=False)
 class Spilled:
-    """A state in a file, which goes when the state is forgotten."""
+    """A state in a file; the file is deleted when this object is."""
 
     file: Path
     shape: torch.Size
@@ -29,7 +29,7 @@ class Spilled:
 
 
 def read_fully(stream: RawIOBase, raw: Tensor) -> int:
-    """Fill a buffer of bytes from a file; what was read is less only where the file ends."""
+    """Fill a buffer of bytes from a file; returns the bytes read, fewer only at the file's end."""
     target, done = raw.numpy().data, 0
     # An unbuffered read may return less than it was asked for.
     while done < len(target) and (more := stream.readinto(target[done:])):

@@ -99,7 +99,7 @@ class BlockSteps:
 
     @torch.no_grad()
     def _check(self, tokens: Tensor) -> None:
-        """Hold every layer against its two blocks, one after the other."""
+        """Compare every layer with its two blocks run one after the other."""
         prelude = self.prelude(tokens)
         state = prelude.embedded
         allowed = 1e-5 if state.dtype in (torch.float32, torch.float64) else 1e-2
@@ -117,7 +117,7 @@ class BlockSteps:
 
 
 def steps_of(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> Steps:
-    """The parts of a model that its players are, or lie between.
+    """The steps of a model: its players, and the blocks between them that always run.
 
     Args:
         model: In evaluation mode.

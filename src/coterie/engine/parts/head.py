@@ -122,7 +122,7 @@ class ProjectionHead:
 
 
 def transformed(raw: Tensor, scale: float, softcap: float | None) -> Tensor:
-    """Scale or cap raw logits where they lie, rounding after every step as models do.
+    """Scale or cap raw logits in place, rounding after every step as models do.
 
     Args:
         raw: Logits as the projection gives them; overwritten.
@@ -187,7 +187,7 @@ class _Called:
 
 @dataclass(frozen=True, eq=False)
 class _Watched:
-    """What happened after the last layer: calls of modules in order, and the two ends."""
+    """What happened after the last layer: its state, the calls of modules in order, the logits."""
 
     last_state: Tensor
     calls: list[_Called]
@@ -251,7 +251,7 @@ def _chain(
 def _through(
     state: Tensor, calls: list[_Called], projected: Tensor, follows: Callable[[Tensor], bool]
 ) -> tuple[tuple[nn.Module, ...], float] | None:
-    """The chain that begins with one of the modules that were given the state."""
+    """A chain of modules that begins with one that was given the state, or None."""
     # A module that contains others returns after them: the last to return is the outermost.
     for at in reversed([at for at, call in enumerate(calls) if follows(call.given)]):
         rest = _chain(calls[at].returned, calls[at + 1 :], projected)
@@ -278,10 +278,10 @@ def _ratio(state: Tensor, projected: Tensor) -> float | None:
 
 
 def _transform(config: object, raw: Tensor, logits: Tensor) -> tuple[float, float | None]:
-    """The scale and the soft cap that come nearest to making ``raw`` projections the logits.
+    """The scale and the soft cap that turn ``raw`` projections into the logits most exactly.
 
-    Each is tried in the dtype of the logits. The nearest, for in half precision a cap far above the
-    logits and no cap at all are both near.
+    Each is tried in the dtype of the logits. The most exact one is taken: in half precision a
+    cap far above the logits and no cap at all are both close.
     """
     options: list[tuple[float, float | None]] = [(1.0, None)]
     for value in (getattr(config, field, None) for field in SCALE_FIELDS):

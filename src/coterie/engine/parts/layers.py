@@ -30,7 +30,7 @@ from coterie.models.loaded.stack import Stack
 
 
 class NotReplayable(Exception):
-    """The layers of a model cannot be run apart from it; the message is the reason."""
+    """The layers of a model cannot be run on their own; the message is the reason."""
 
 
 @contextmanager
@@ -138,7 +138,7 @@ class LayerWeights(Protocol):
     """How state travels through each layer."""
 
     def hold(self, layer: int) -> None:
-        """Have the weights of one layer ready; those of the others may go."""
+        """Have the weights of one layer in memory; those of the others may be dropped."""
 
     def beginning(self) -> AbstractContextManager[None]:
         """A context in which everything before the first layer has its weights in memory."""

@@ -28,7 +28,7 @@ class ReadyLogits:
     linear: bool = False
 
     def normed(self, states: Tensor) -> Tensor:
-        """Nothing is left to do."""
+        """The states themselves: nothing is left to do."""
         return states
 
     def logits(self, states: Tensor, start: int, stop: int) -> Tensor:
@@ -115,7 +115,7 @@ def read_one_by_one(
 def _tables(
     model: PreTrainedModel, stack: Stack, coalition: Coalition, tokens: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits of each text where it is predicted, and what is to be predicted there."""
+    """Of each text, the logits at its predicted places and the tokens to predict there."""
     # Text by text, for to flatten the table of all of them would be to copy it.
     for table, text in zip(routed_logits(model, stack, coalition, tokens), tokens, strict=True):
         yield table, text[1:].to(table.device)

@@ -83,7 +83,7 @@ class FullModel:
     """States after the norm; kept only where the head is not linear."""
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "FullModel":
-        """The same prediction with every table that is there changed alike."""
+        """Apply one change to every table of the prediction."""
         kept = {name: field for name, field in vars(self).items() if field is not None}
         return FullModel(**{name: change(field) for name, field in kept.items()})
 

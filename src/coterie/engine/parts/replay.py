@@ -1,7 +1,7 @@
 """Do layers that are run apart give what they give in the model's own forward?
 
 Layers that share more than the state that is handed on (keys and values of an earlier layer, say)
-do not, and nothing that runs them apart may be believed.
+do not, and no result that runs them on their own can be trusted.
 """
 
 from contextlib import nullcontext, suppress
@@ -29,7 +29,7 @@ class _SeenEnough(Exception):
 
 
 def replayed(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> LayerStack:
-    """The layers of a model, to be run apart, and known to give the same there.
+    """The layers of a model, ready to be run on their own, and checked to give the same there.
 
     Args:
         model: In evaluation mode.
@@ -121,7 +121,7 @@ def _run_watched(
 
 
 def _apart(layers: LayerStack, prelude: Prelude, layer: int, given: Tensor) -> Tensor:
-    """The states behind a layer that is run apart, text by text."""
+    """The states after a layer that is run on its own, text by text."""
     try:
         with running_apart():
             return torch.cat(
@@ -138,14 +138,14 @@ def _apart(layers: LayerStack, prelude: Prelude, layer: int, given: Tensor) -> T
 
 
 def _different(tokens: Tensor) -> Tensor:
-    """The texts, the last one turned around where it is the first: alike, they would hide much."""
+    """The texts; where the last equals the first it is reversed, since equal texts hide errors."""
     if len(tokens) < 2 or not torch.equal(tokens[0], tokens[-1]):
         return tokens
     return torch.cat([tokens[:-1], tokens[-1:].flip(1)])
 
 
 class _Contents:
-    """What is inside the objects, no tensors, that layers are given: keys for later layers, say."""
+    """The contents of the objects, other than tensors, that layers are given, such as caches."""
 
     def __init__(self, prelude: Prelude) -> None:
         leaves = [leaf for given in prelude.inputs for leaf in given.leaves]

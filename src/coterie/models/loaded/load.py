@@ -45,6 +45,18 @@ def load_model(
         ModelError: The weights do not fill the model, so parts of it would be random.
     """
     began = perf_counter()
+    model = _filled_model(source, dtype)
+    if getattr(model.config, "rescale_every", 0):
+        # RWKV halves weights in place when it is evaluated, to keep half precision in range.
+        model.config.rescale_every = 0
+    nn.Module.to(model, device)
+    kind, seconds = f"{type(model).__name__} in {model.dtype}", perf_counter() - began
+    log.info("loaded %s, %s, on %s in %.1f s", source.name, kind, device, seconds)
+    return model.eval()
+
+
+def _filled_model(source: Source, dtype: torch.dtype | None) -> PreTrainedModel:
+    """The model as transformers loads it, refused unless the files hold every weight of it."""
     try:
         config = source.config()
         whole = meta_model(config, trust_remote_code=source.trust_remote_code)
@@ -75,13 +87,7 @@ def load_model(
             f"{source.name!r} lacks {len(missing)} of its tensors, such as {missing[0]}: these"
             " would be random numbers; download the checkpoint again"
         )
-    if getattr(model.config, "rescale_every", 0):
-        # RWKV halves weights in place when it is evaluated, to keep half precision in range.
-        model.config.rescale_every = 0
-    nn.Module.to(model, device)
-    kind, seconds = f"{type(model).__name__} in {model.dtype}", perf_counter() - began
-    log.info("loaded %s, %s, on %s in %.1f s", source.name, kind, device, seconds)
-    return model.eval()
+    return model
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:

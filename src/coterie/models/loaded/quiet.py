@@ -1,4 +1,4 @@
-"""What libraries tell on stderr as they are imported is silenced here, and nowhere else."""
+"""Silences what libraries print on stderr when they are imported; done here and nowhere else."""
 
 import logging
 import warnings
@@ -8,9 +8,9 @@ _WARNERS = ("bitsandbytes", "torchao")
 
 
 def silence_imports() -> None:
-    """Keep libraries from telling which of their kernels this machine cannot use.
+    """Keep libraries from printing which of their kernels this machine cannot use.
 
-    The package does this when it is imported, because they tell it when they are. A logger whose
+    The package does this when it is imported, because they print it when they are. A logger whose
     level was set by then is left alone.
     """
     # Only where nobody has set a level: a user's own choice stays.

@@ -91,7 +91,7 @@ class Carried:
 
 
 NOTHING_CARRIED = Carried(tree_flatten(None)[1], (None,))
-"""Of a layer that never runs: what it would return is never asked."""
+"""For a layer that never runs: nobody asks what it would return."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +219,6 @@ def zero_output(block: nn.Module) -> Forward:
 
 
 def _returns_tuple(block: nn.Module) -> bool:
-    # Attention returns its weights beside the state; what a block returns is written at its door.
+    # Attention returns its weights beside the state; the annotation of `forward` says whether.
     annotation = str(getattr(type(block).forward, "__annotations__", {}).get("return", ""))
     return "tuple" in annotation.lower()
