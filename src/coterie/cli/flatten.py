@@ -1,6 +1,7 @@
 """From dataclasses of options to a command that typer reads: the only place that knows both."""
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING
 from functools import wraps
@@ -12,6 +13,8 @@ from coterie.cli.logs import tell
 from coterie.verbs.options.declare import Declared, Options, declared
 from coterie.verbs.options.run import Report
 
+logger = logging.getLogger(__name__)
+
 
 def flatten(act: Callable[..., None]) -> Callable[..., None]:
     """A function of plain options, made of one whose arguments are groups of them.
@@ -22,11 +25,9 @@ def flatten(act: Callable[..., None]) -> Callable[..., None]:
     Args:
         act: A function whose every argument is annotated with a dataclass of options.
     """
+    # Read once, as the command is built; a call only fills values in.
     groups: dict[str, type[Options]] = {
-        name: kind
-        for name, kind in get_type_hints(act).items()
-        if name != "return"
-        # Read once, as the command is built; a call only fills values in.
+        name: kind for name, kind in get_type_hints(act).items() if name != "return"
     }
     options = {name: declared(kind) for name, kind in groups.items()}
 
@@ -36,12 +37,13 @@ def flatten(act: Callable[..., None]) -> Callable[..., None]:
             name: kind(**{one.name: _read(one, given[one.name]) for one in options[name]})
             for name, kind in groups.items()
         }
+        # First, so that the checks can already be heard.
+        tell(verbose=any(one.verbose for one in filled.values() if isinstance(one, Report)))
         # Checked before anything heavy is imported: a mistake costs no waiting.
         for group in filled.values():
-            if isinstance(group, Report):
-                # First, so that the checks of later groups can already be heard.
-                tell(verbose=group.verbose)
             group.check()
+            if group.VERB:
+                logger.info("asked: %s", group.command())
         act(**filled)
 
     every = [one for group in options.values() for one in group]

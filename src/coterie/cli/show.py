@@ -2,17 +2,24 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
-from coterie.report.schema.part import Part
 from coterie.verbs.options.run import Report as How
 
 Display = LiveProgress | PlainProgress
 """Where a run says how far it has come."""
 
 
-Report = TypeVar("Report")
+class Reported(Protocol):
+    """What a verb returns: it can be told as plain JSON."""
+
+    def as_json(self) -> Mapping[str, object]:
+        """All of it."""
+        ...
+
+
+Report = TypeVar("Report", bound=Reported)
 
 
 def show(run: Callable[[Display], Report], printer: Callable[[Report], None], how: How) -> None:
@@ -29,15 +36,8 @@ def show(run: Callable[[Display], Report], printer: Callable[[Report], None], ho
     with make_progress() as progress:
         found = run(progress)
     if how.json:
-        record = _plain(found)
+        record = found.as_json()
         # A record holds no NaN; allow_nan=False would refuse it rather than print invalid JSON.
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False, default=str))
     else:
         printer(found)
-
-
-def _plain(found: object) -> object:
-    """A report as plain JSON: a record, or what holds one."""
-    if isinstance(found, Part):
-        return found.as_json()
-    return found if isinstance(found, Mapping) else _plain(getattr(found, "record"))  # noqa: B009

@@ -17,22 +17,19 @@ def command(request: ValuesRequest, run: StoredRun) -> None:
 
     Example: coterie values reference --budget 512
     """
-    # A mix of utilities has a report of its own: one column for each of them.
-    if request.utility is not None:
-        from coterie.report.schema.utilities import UtilityReport
-        from coterie.report.terminal.utilities import print_utilities
-        from coterie.verbs.search.utilities import utility_values
-
-        def weigh(progress: Display) -> UtilityReport:
-            return utility_values(request, store=run.store, progress=progress)
-
-        return show(weigh, print_utilities, run)
-
     from coterie.report.terminal.prune import print_record
+    from coterie.report.terminal.utilities import print_utilities
     from coterie.verbs.shared.result import Result
     from coterie.verbs.values.run import values
 
     def act(progress: Display) -> Result:
         return values(request, store=run.store, progress=progress)
 
-    return show(act, lambda found: print_record(found.record), run)
+    def print_found(found: Result) -> None:
+        # A mix of utilities has a report of its own: one column for each of them.
+        if found.utilities is not None:
+            print_utilities(found.utilities)
+        else:
+            print_record(found.record)
+
+    show(act, print_found, run)

@@ -40,8 +40,7 @@ class Cut:
     written: Written
     verification: Verification | None
 
-    @property
-    def record(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """The same as plain JSON."""
         return asdict(self)
 

@@ -51,8 +51,7 @@ class Export:
     text: str | None
     command: str
 
-    @property
-    def record(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """The same as plain JSON."""
         return asdict(self)
 

@@ -47,8 +47,7 @@ class Upload:
     card: str
     url: str | None
 
-    @property
-    def record(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """The same as plain JSON."""
         return asdict(self)
 

@@ -46,8 +46,7 @@ class Inspection:
     changes: dict[str, object]
     n_parameters_after: int
 
-    @property
-    def record(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """The same as plain JSON."""
         return asdict(self)
 

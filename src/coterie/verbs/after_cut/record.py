@@ -23,6 +23,10 @@ class Parts:
     part: AfterPart
     record: CheckpointRecord
 
+    def as_json(self) -> dict[str, Json]:
+        """The whole of `coterie.json`."""
+        return self.record.as_json()
+
 
 def ended_with(folder: Path) -> tuple[Parts, Json] | None:
     """What a folder's record says was done last, and what decided its outcome; None without any."""

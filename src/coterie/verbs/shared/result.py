@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from coterie.plain import Json
 from coterie.report.schema.record import Record
+from coterie.report.schema.utilities import UtilityReport
 
 
 @dataclass(frozen=True)
@@ -10,6 +12,12 @@ class Result:
     """What a run found. `record` is everything, as `coterie.json` holds it."""
 
     record: Record
+    utilities: UtilityReport | None = None
+    """What every part of a mix of utilities says, where contributions were estimated of one."""
+
+    def as_json(self) -> dict[str, Json]:
+        """The whole report as plain JSON."""
+        return self.record.as_json() if self.utilities is None else self.utilities.as_json()
 
     @property
     def contributions(self) -> list[float | None]:

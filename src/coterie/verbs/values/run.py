@@ -14,6 +14,7 @@ from coterie.verbs.search.choose import Search, choose
 from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.paper import search
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
+from coterie.verbs.search.utilities import utility_values
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.result import Result
@@ -49,6 +50,9 @@ def values(
     """
     request.check()
     progress = progress or NoProgress()
+    if request.utility is not None:
+        report = utility_values(request, store=store, progress=progress)
+        return Result(report.record, report)
     prepared = prepare(request, progress=progress)
     n_players = sketch(request, prepared.source)[0]
     estimator = ESTIMATORS[request.estimator]
