@@ -11,7 +11,7 @@ def command(request: HealRequest, run: CheckpointRun) -> None:
     The full model is loaded once. All its layers teach, the kept ones learn to predict the same,
     and what they learned is merged into an ordinary checkpoint in the dtype of DIR, judged on
     held-out text before and after. Stopped at any moment, the same command goes on where it was.
-    With --teacher-cache the full model is asked once and let go before the cut one is loaded.
+    With --teacher-cache the full model is asked once and unloaded before the cut one is loaded.
 
     Examples: coterie heal small --output healed;
     coterie heal small --teacher Qwen/Qwen3-0.6B --text corpus.jsonl --minutes 30 --output healed

@@ -11,7 +11,7 @@ def command(request: ValuesRequest, run: StoredRun) -> None:
     Observes coalitions of layers of several sizes on a calibration text, fits the surrogate,
     reports how faithful it is, and every layer's contribution with its standard errors by source.
 
-    Also: the best coalition of every size (--front), how much of an answer comes back (--repeats),
+    Also: the best coalition of every size (--front), how much of the answer is stable (--repeats),
     contributions from the true game (--estimator), which layers stand in for each other
     (--interactions).
 

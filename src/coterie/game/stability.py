@@ -1,4 +1,4 @@
-"""How much of an answer comes back when the search is run again, or other texts are read."""
+"""How much of an answer stays the same when the search is run again, or reads other texts."""
 
 from itertools import combinations
 

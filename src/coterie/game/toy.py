@@ -135,7 +135,7 @@ def layer_like(
         cost = cut @ (alone[:, None] * np.exp(taste))
         cost += ((cut @ pairs) * cut).sum(axis=1)[:, None]
         cost += (np.sin(cut @ waves + phases) - np.sin(phases)) @ heights[:, None]
-        # Losses saturate: a broken model is no worse than a uniform guess.
+        # Losses saturate: a broken model guesses about uniformly.
         nll = difficulty + 5.0 * np.tanh(cost / 5.0)
         bad = (np.sin(cut @ waves[:, 0] * 1e3) + 1) / 2 < blow_ups
         return np.where(bad[:, None] & (cut.sum(axis=1) > 1)[:, None], np.inf, nll)

@@ -20,7 +20,7 @@ from coterie.game.search.plain import (
 from coterie.game.search.race import Judge, SafeRaces, least_texts
 
 Descent = Literal["in full", "raced", "cut short"]
-"""How greedy's answers were found: exactly; by races that err once in a hundred runs; on less."""
+"""How greedy's answers were found: in full; by races that err once in a hundred runs; cut short."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class GuidedSettings:
             it first; contiguous runs only where they take at most a fifth.
         most_layer_sequences: No round begins that might bring the ledger above this; the plain
             answers are asked all the same.
-        allowance: Layer-sequences that the ledger never exceeds, whatever that leaves out.
+        allowance: Layer-sequences that the ledger never exceeds, even if steps are then left out.
         close: Of each size, how many coalitions that the texts cannot tell from the best are
             finalists, the best itself included.
     """

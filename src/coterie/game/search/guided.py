@@ -39,7 +39,7 @@ class Scale:
     """How values are given to the process: as they are near the top, bent where a model has failed.
 
     A model that has lost its first layer may be worse by ten nats than one that has lost another.
-    Such a coalition is no candidate, but given as it is it would be all the process sees.
+    Such a coalition is never a candidate, but its raw value would hide all other differences.
     """
 
     top: float

@@ -46,7 +46,7 @@ def by_race(ledger: Ledger, candidates: Coalitions) -> int:
 
 @dataclass
 class SafeRaces:
-    """A judge for the races of one descent that hardly ever errs and never asks more than it may.
+    """A judge for the races of one descent: it rarely errs, and never asks more than allowed.
 
     The best candidate on all texts is dropped in any of the races with a chance of 1 % at most: the
     bound on its paired difference (Student's t) shares this risk between all races, stages and

@@ -10,7 +10,7 @@ from coterie.report.schema.verdict import DifferencePart, PerplexityPart
 
 @dataclass(frozen=True)
 class CachePart(Part):
-    """What a teacher that was asked once has left in files."""
+    """What is kept on disk of a teacher that was asked once."""
 
     # The three numbers that say how much of the teacher the files hold.
     top: int

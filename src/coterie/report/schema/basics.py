@@ -78,13 +78,13 @@ class SizePart(Part):
 
 @dataclass(frozen=True)
 class StreamPart(Part):
-    """What it took to read the layers from disk instead of holding them."""
+    """The cost of reading the layers from disk instead of keeping them in memory."""
 
     # What was read; then what it took.
     passes: int
     """Times the layers were read from first to last, on whatever texts."""
     bytes_read: int
-    """With what was read to get ready."""
+    """Bytes read from disk, the preparation included."""
     bytes_per_coalition: float
     bytes_spilled: int
     """States that memory had no room for, written to files."""

@@ -11,7 +11,7 @@ from coterie.report.schema.part import Part
 
 @dataclass(frozen=True)
 class TimePart(Part):
-    """Seconds over the rounds: their median, and between which the middle half of them lies."""
+    """Seconds over the rounds: the median, and the quartiles around it."""
 
     # Quartiles, not a mean: one slow round must not move the figure.
     median: float

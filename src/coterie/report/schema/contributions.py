@@ -1,4 +1,4 @@
-"""What players contribute, how well a surrogate says it, and how much of it comes back."""
+"""What players contribute, how faithful a surrogate is, and how much of it is stable."""
 
 from dataclasses import dataclass
 
@@ -68,7 +68,7 @@ class FidelityPart(Part):
 
 @dataclass(frozen=True)
 class OverlapPart(Part):
-    """How much comes back between every two of some runs."""
+    """How much of the answer is the same in every two of some runs."""
 
     over: str
     """What differs between the runs: the seed of the search, or the calibration texts."""
@@ -84,7 +84,7 @@ class OverlapPart(Part):
 
 @dataclass(frozen=True)
 class StabilityPart(Part):
-    """How much of the answer comes back."""
+    """How much of the answer stays the same from run to run."""
 
     removed: int
     method: str
@@ -93,7 +93,7 @@ class StabilityPart(Part):
 
 @dataclass(frozen=True)
 class PairPart(Part):
-    """What two players have to do with each other; negative: they stand in for each other."""
+    """The interaction of two players; negative: they stand in for each other."""
 
     # Both blocks of a layer are players of their own, so labels stand beside numbers.
     players: list[int]

@@ -56,7 +56,7 @@ class Part:
 
 
 def known(part: _Kind | None) -> _Kind:
-    """A part of a record that only some records have, where this one must have it.
+    """A part that only some records have, of a record that must have it.
 
     Raises:
         ValueError: it has none: the record is one of another command.

@@ -20,7 +20,7 @@ def print_speed(found: SpeedReport, console: Console | None = None) -> None:
         if part.mean is not None:
             error = w.or_dash(part.error)
             out.print(f"{name}: perplexity {part.mean:.3f} ± {error}")
-    # Threads decide more about these numbers than the model does.
+    # Threads decide much of these numbers, so the report tells how many.
     threads = found.machine["threads"]
     out.print(
         f"[dim]{found.dtype} on {found.device}, {threads} threads; medians of "

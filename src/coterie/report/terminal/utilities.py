@@ -38,7 +38,7 @@ def _print_parts(parts: list[UtilityPart], unit: str, record: Record, out: Conso
         for layers in zip(*(one.layers for one in columns), strict=True):
             cells = []
             for layer in layers:
-                # Both errors exist; the one over items and texts is the larger here.
+                # The error over items or texts alone: a column has no room for both.
                 value, error = layer.value, layer.error_texts
                 shown = w.or_dash(value, "{:+.2f}")
                 cells.append(shown if value is None else f"{shown} ± {w.or_dash(error, '{:.2f}')}")

@@ -77,7 +77,7 @@ def given(options: Options, group: type) -> list[str]:
 
 
 def check_amount(amount: Amount) -> None:
-    """Refuse two amounts, and a fraction that is none.
+    """Refuse two amounts, and a fraction that is not between 0 and 1.
 
     Raises:
         UserError: two amounts.

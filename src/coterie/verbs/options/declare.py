@@ -19,9 +19,9 @@ class Option:
     """One option of the command line, declared in the annotation of the field that holds it.
 
     Attributes:
-        name: As it is typed: ``--remove``; a name without dashes is an argument, told by its place.
+        name: As it is typed: ``--remove``; a name without dashes is a positional argument.
         metavar: What stands for its value in help; empty for a flag.
-        help: What it does, and what it is without being given; a function where a table says it.
+        help: What it does, and its default; a function where a table of methods says it.
         form: How a value is written where that is not the plain number or word.
         short: A second name, of one letter.
         choices: The words it may be; a function where they are read from a table.
@@ -49,7 +49,7 @@ class Option:
 
     @property
     def is_argument(self) -> bool:
-        """Whether it is told by its place alone."""
+        """Whether it is positional: given by its place, without a name."""
         return not self.name.startswith("-")
 
 
@@ -68,12 +68,12 @@ class Declared:
 
     @property
     def default(self) -> object:
-        """What it is without being given; ``MISSING`` where it must be."""
+        """Its value where it is not given; ``MISSING`` where it has to be given."""
         return self.field.default
 
     @property
     def is_list(self) -> bool:
-        """Whether it is given again for every one of its values."""
+        """Whether it is repeated on the command line, once for each of its values."""
         return self.option.form is None and get_origin(self.type) is tuple
 
 
@@ -151,7 +151,7 @@ class Options:
 
 
 def as_left_out(group: type[Options]) -> dict[str, Json]:
-    """What a record says of a group of options of which none is given."""
+    """What a record says of a group of options where none of them was given."""
     return {one.name: _plain(one.default, path=one.option.path) for one in declared(group)}
 
 
@@ -159,7 +159,7 @@ def check_value(option: Option, value: object) -> None:
     """Refuse a value that its own option forbids.
 
     Raises:
-        UserError: a word that is no choice, or a number out of bounds.
+        UserError: a word that is not among the choices, or a number out of bounds.
     """
     # The word first: its message names the nearest choice.
     if option.choices is not None and isinstance(value, str):
@@ -179,7 +179,7 @@ def check_value(option: Option, value: object) -> None:
 
 
 def check_choice(name: str, word: str, choices: Iterable[str]) -> None:
-    """Refuse a word that is none of the choices, and name the nearest of them.
+    """Refuse a word that is not among the choices, and name the nearest of them.
 
     Args:
         name: Of the option, with its dashes.

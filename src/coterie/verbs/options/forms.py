@@ -1,4 +1,4 @@
-"""How values are written on the command line that are no plain number or word."""
+"""How values are written on the command line that are neither a plain number nor a word."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ class Form:
     Attributes:
         what: What a value of this form is called, as in "is no list of numbers".
         example: One, or a few, as they are typed.
-        parse: The value of a text; raises ValueError where it is none.
+        parse: The value of a text; raises ValueError where it cannot be read.
         write: The text of a value.
     """
 
@@ -61,7 +61,7 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers from `3,6,9`, ascending; none is left out that is written twice."""
+    """Whole numbers from `3,6,9`, ascending; a number that is written twice stays twice."""
     # Repeated numbers stay, for the caller to refuse by name.
     return tuple(sorted(int(part) for part in parse_names(text)))
 

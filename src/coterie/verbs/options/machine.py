@@ -1,4 +1,4 @@
-"""Where a model runs, in which numbers, and in how much memory."""
+"""Where a model runs, in which number format, and in how much memory."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -24,7 +24,7 @@ class Device(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Dtype(Options):
-    """In which numbers a model is asked."""
+    """In which number format a model computes during a search."""
 
     dtype: Annotated[
         str,

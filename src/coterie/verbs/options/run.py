@@ -1,4 +1,4 @@
-"""Where a run writes, what it keeps, and how it reports: beside what is asked of it."""
+"""Where a run writes, what it keeps, and how it reports; what it computes is in the request."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -17,7 +17,7 @@ SURROGATES = ("paper", "pairwise", "ensemble", "explained", "auto")
 
 
 class Summed(Protocol):
-    """What a table of methods tells of each."""
+    """A method that says in a few words what it does."""
 
     summary: ClassVar[str]
 
@@ -120,7 +120,7 @@ class SearchOptions(Seed):
 
 @dataclass(frozen=True, kw_only=True)
 class ContributionOptions(Options):
-    """What is estimated of the players, and how."""
+    """What is estimated about the players, and how."""
 
     # The front and repeats answer questions of their own and exclude each other.
     front: Annotated[

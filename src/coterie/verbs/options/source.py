@@ -26,7 +26,7 @@ class Model(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Models(Options):
-    """Several models; the first is compared with."""
+    """Several models; the others are compared with the first."""
 
     models: Annotated[
         tuple[str, ...],
@@ -67,7 +67,7 @@ class Trust(Options):
 
 
 def check_revision(revision: str | None, model: str) -> None:
-    """Refuse a revision of what has none.
+    """Refuse a revision of a local folder, which has none.
 
     Raises:
         UserError: the model is a folder.

@@ -67,7 +67,7 @@ class UtilityOptions(TasksFolder):
 
 
 def check_limit(limit: int | None) -> None:
-    """Refuse to score nothing.
+    """Refuse a limit that leaves no item to score.
 
     Raises:
         UserError: no item is left.

@@ -1,4 +1,4 @@
-"""Which texts choose, and which judge."""
+"""Which texts choose the cut, and which judge it."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args

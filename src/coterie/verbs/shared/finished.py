@@ -79,7 +79,7 @@ class FinishedRun(Generic[Report]):
 
 
 def same_outcome(before: Json, now: Mapping[str, Json]) -> bool:
-    """Whether a finished run and one that is to begin have the same outcome.
+    """Whether a finished run and one that is to begin would have the same outcome.
 
     The type of the device decides, not its number or how many there are. Older records hold
     ``--device`` as it was typed: ``auto`` may have been any, and ``cuda:0,cuda:1`` was ``cuda``.
