@@ -65,8 +65,8 @@ def importance_of(contributions: Vector, weights: Vector) -> Vector:
     mean = contributions[known].mean() if known.any() else 0.0
     if not mean > 0:
         raise SparsityError(
-            "the contributions do not add up to anything above zero, so they cannot share out "
-            "sparsity: use --allocation uniform, or more calibration text"
+            "the contributions of the layers sum to zero or less, so they do not say which layers "
+            "should stay denser: give --allocation uniform, or more calibration text"
         )
     # A sampled contribution may be zero or below, where ln(φ / w) does not exist.
     floored = np.maximum(contributions[known], LEAST_SHARE * mean)

@@ -9,7 +9,7 @@ LEAST, MOST = 0.0, 0.95
 
 
 class SparsityError(UserError):
-    """A sparsity that cannot be had: out of range, or out of reach of its bounds."""
+    """A sparsity that is out of range, or that the bounds of the layers do not allow."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Bounds:
             raise SparsityError(f"sparsity {target:g} must lie in [0, 1): it is the share of zeros")
         if not 0 <= self.least <= self.most <= 1:
             raise SparsityError(
-                f"bounds {self.least:g} to {self.most:g} must be ordered within 0 to 1"
+                f"bounds {self.least:g} to {self.most:g} must be ordered, both from 0 to 1"
             )
         # A mean of values within the bounds lies within them too.
         if not self.least <= target <= self.most:
             raise SparsityError(
-                f"sparsity {target:g} cannot be met: layers held between {self.least:g} and "
-                f"{self.most:g} reach {self.least:g} to {self.most:g}; widen the bounds"
+                f"sparsity {target:g} is out of reach: every layer must stay within {self.least:g}"
+                f" to {self.most:g}; widen these bounds (--least, --most)"
             )
 
 

@@ -29,7 +29,7 @@ def check_level(level: Level, width: int, where: str) -> None:
         if width % level.m:
             raise SparsityError(
                 f"{where} has {width} inputs, which groups of {level.m} do not divide: {level}"
-                " cannot be had there, give a share such as 0.5 or another pattern"
+                " does not fit there, so give a share such as 0.5, or another pattern"
             )
     elif not 0 <= level < 1:
         raise SparsityError(f"sparsity {level:g} of {where} must lie in [0, 1): a share of zeros")

@@ -95,7 +95,7 @@ def find_units(
     """
     if players not in ("layer", "sublayer"):
         raise SparsityError(
-            f"--players {players} have no sparsity of their own: choose layer or sublayer"
+            f"--players {players} cannot be sparsified by themselves: give layer or sublayer"
         )
     names = _block_names(model, stack) if players == "sublayer" else ((),) * stack.n_players
     weights = []

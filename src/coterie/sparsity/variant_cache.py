@@ -173,7 +173,7 @@ class PassingVariants(Variants):
         """Measure the layer, whose own weights are in place, on what the unpruned model gives."""
         if layer == 0:
             self._passing = dense_inputs(self.task)
-        self._known = []  # let go before those of the next layer are gathered
+        self._known = []  # freed before those of the next layer are gathered
         at, _, self._known = next(self._passing)
         assert at == layer, "a walk goes through all layers in order"
 

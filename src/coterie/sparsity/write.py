@@ -38,7 +38,7 @@ class SparseWriter:
 
     Raises:
         ModelError: The weights on disk are not those of the model under other names, so that they
-            cannot be replaced; told before anything is written.
+            cannot be replaced; this is found out before anything is written.
     """
 
     def __init__(self, source: Source, model: PreTrainedModel, stack: Stack) -> None:
@@ -188,7 +188,7 @@ def check_sparse(
     for file in source.files:
         before, after = read_header(file), read_header(output / file.relative_to(source.folder))
         if [_form(entry) for entry in before.entries] != [_form(entry) for entry in after.entries]:
-            raise VerificationError(f"{file.name} names other tensors than the file of the source")
+            raise VerificationError(f"{file.name} does not list the same tensors as the source's")
     stack = find_stack(model)
     everything: list[PrunedMap] = []
     # Count the zeros of every map anew, in the model that was read back.

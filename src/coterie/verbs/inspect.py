@@ -1,4 +1,4 @@
-"""`inspect`: what a model is made of and what may be cut, told without loading a weight."""
+"""`inspect`: what a model is made of and what may be cut, without loading a weight."""
 
 from coterie.models.cutting.config import checked_config
 from coterie.models.cutting.preview import Inspection, inspect_config

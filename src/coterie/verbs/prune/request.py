@@ -105,8 +105,8 @@ class PruneRequest(Following, TargetOptions, Request):
         if self.utility is not None and SEARCH_METHODS[self.method].asks_parts:
             whole = ", ".join(name for name, one in SEARCH_METHODS.items() if not one.asks_parts)
             raise UserError(
-                f"--method {self.method} judges on parts of the texts, and a mix of utilities is"
-                f" asked as a whole: give one of --method {whole}"
+                f"--method {self.method} judges on parts of the texts, and a --utility needs all of"
+                f" its items: give one of --method {whole}"
             )
         if self.stream and self.target_speedup is not None:
             raise UserError("--target-speedup times a model in memory: leave out --stream")

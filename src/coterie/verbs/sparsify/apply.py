@@ -80,7 +80,7 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class Whole:
+class FullOutcome:
     """What is kept of the full model when it leaves memory.
 
     Attributes:
@@ -110,28 +110,28 @@ class WrittenSparse:
     after: Observations
 
 
-def judged_whole(workspace: Workspace, progress: Progress) -> Whole:
+def judge_full_model(workspace: Workspace, progress: Progress) -> FullOutcome:
     """The full model on the held-out texts."""
     progress.say("judging the full model on held-out text")
     stack, shape = find_stack(workspace.model), workspace.calibration.engine.shape
     judged = _judged(workspace.prepared, workspace.model, stack, shape)
     game = ChoiceGame(judged, no_variants)
     # The readings are kept: the sparse model is compared with them when this one is gone.
-    return Whole(game.observe(judged.as_it_is()), game.readings, shape)
+    return FullOutcome(game.observe(judged.as_it_is()), game.readings, shape)
 
 
-def pruned_here(workspace: Workspace, job: Job, whole: Whole) -> WrittenSparse:
+def pruned_here(workspace: Workspace, job: Job, full: FullOutcome) -> WrittenSparse:
     """Prune the opened model itself, all of its layers; its weights are changed.
 
     Args:
         workspace: The opened model.
         job: How it is pruned, and where to.
-        whole: What it did before.
+        full: What it did before.
     """
-    return _pruned(job, job.prepared.source, workspace.model, whole)
+    return _pruned(job, job.prepared.source, workspace.model, full)
 
 
-def pruned_cut(job: Job, whole: Whole) -> SparseOutcome:
+def pruned_cut(job: Job, full: FullOutcome) -> SparseOutcome:
     """Prune the model without the layers that are cut, and prove what was written.
 
     It is read from files of its own, so the full model must have left memory before.
@@ -148,7 +148,7 @@ def pruned_cut(job: Job, whole: Whole) -> SparseOutcome:
 
         def written() -> WrittenSparse:
             model = load_model(cut, dtype=prepared.dtype, device=prepared.device)
-            return _pruned(job, cut, model, whole)
+            return _pruned(job, cut, model, full)
 
         return proved(run_and_collect(written), cut, job.folder, job.progress)
 
@@ -205,7 +205,7 @@ def _judged(
     return JudgedModel(model, stack, tokens, shape, state_memory=memory)
 
 
-def _pruned(job: Job, source: Source, model: PreTrainedModel, whole: Whole) -> WrittenSparse:
+def _pruned(job: Job, source: Source, model: PreTrainedModel, full: FullOutcome) -> WrittenSparse:
     """Prune in sequence into the folder, then measure the model as it now is."""
     stack, prepared, request = find_stack(model), job.prepared, job.request
     units = find_units(model, stack, request.player_kind(), request.group())
@@ -222,12 +222,12 @@ def _pruned(job: Job, source: Source, model: PreTrainedModel, whole: Whole) -> W
     )
     written = writer.write(layers, job.folder)
     job.progress.say("judging the sparse model on held-out text")
-    judged = _judged(prepared, model, stack, whole.shape)
-    after = ChoiceGame(judged, no_variants, like=whole.readings).observe(judged.as_it_is())
+    judged = _judged(prepared, model, stack, full.shape)
+    after = ChoiceGame(judged, no_variants, like=full.readings).observe(judged.as_it_is())
     # What is read back later must do on a few texts what this model in memory does.
     few = torch.from_numpy(prepared.calibration.tokens[:PROVED_SEQUENCES])
     expected = expect(model, stack, [True] * stack.n_players, few)
-    return WrittenSparse(written, expected, whole.before, after)
+    return WrittenSparse(written, expected, full.before, after)
 
 
 def _verification(checked: Verification, counted: Sparsity) -> dict[str, Json]:

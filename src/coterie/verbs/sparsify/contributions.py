@@ -1,7 +1,7 @@
 """What layers contribute, for sharing out sparsity: exact, by surrogate, or by sliding windows.
 
 In windows, where nearly all players stay, a coalition is worth minus its loss, in nats per token.
-Where players go by the dozen it is worth PPL(full) / PPL(S) (arXiv:2602.07804): broken models are
+Where dozens of players are cut it is worth PPL(full) / PPL(S) (arXiv:2602.07804): broken models are
 all worth about nothing, while their losses differ wildly and would drown what matters. What a
 method asks of the model is known beforehand, because it depends on the number of players alone.
 """
@@ -187,8 +187,8 @@ def contribution_method(
     kind = _kind(request, n_free)
     if n_free < kind.least_free:
         raise SparsityError(
-            f"{n_players} players with {len(locked)} locked leave fewer than two to tell apart:"
-            " lock fewer (--lock), or give --allocation uniform"
+            f"{len(locked)} of {n_players} players are locked and {n_free} may be cut, too few to"
+            " compare: lock fewer (--lock), or give --allocation uniform"
         )
     return kind.make(request, n_players, np.array(locked, dtype=np.intp))
 
@@ -208,8 +208,8 @@ def _exactly(request: SparsifyRequest, n_players: int, locked: Indices) -> Contr
     n_free = n_players - len(locked)
     if n_free > MOST_PLAYERS_EXACTLY:
         raise SparsityError(
-            f"exact contributions of {n_free} players take 2^{n_free} coalitions: use "
-            "--contributions surrogate or window"
+            f"exact contributions of {n_free} players take 2^{n_free} coalitions, and are computed "
+            f"for at most {MOST_PLAYERS_EXACTLY} players: give --contributions surrogate or window"
         )
 
     def values(value: ValueFunction) -> Vector:

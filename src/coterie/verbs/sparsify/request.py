@@ -229,7 +229,7 @@ def check_rule(asked: SparsifyRequest) -> None:
     """
     if asked.players not in ("layer", "sublayer"):
         raise SparsityError(
-            f"--players {asked.players} have no sparsity of their own: layer or sublayer"
+            f"--players {asked.players} cannot be sparsified by themselves: give layer or sublayer"
         )
     rule = asked.rule()
     # Judging again and again would read the whole model from disk each time.

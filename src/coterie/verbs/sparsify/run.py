@@ -29,11 +29,11 @@ from coterie.verbs.shared.verdict import verdict_part
 from coterie.verbs.shared.workspace import Workspace, open_workspace
 from coterie.verbs.sparsify.allocation import share_out
 from coterie.verbs.sparsify.apply import (
+    FullOutcome,
     Job,
     SparseOutcome,
-    Whole,
     WrittenSparse,
-    judged_whole,
+    judge_full_model,
     proved,
     pruned_cut,
     pruned_here,
@@ -75,7 +75,7 @@ class _Found:
     units: Units
     vocabulary: int
     began: float
-    done: Whole | WrittenSparse | SparseOutcome
+    done: FullOutcome | WrittenSparse | SparseOutcome
 
 
 def sparsify(
@@ -151,13 +151,13 @@ def _found(asked: _Asked, store: Path | str | None, begin: Callable[[], Path]) -
             workspace, request, shared, units, identity=asked.identity, output=asked.output
         )
         job, began = Job(prepared, request, shared, begin(), progress), time.monotonic()
-        done: Whole | WrittenSparse | SparseOutcome
+        done: FullOutcome | WrittenSparse | SparseOutcome
         # Three ways: layer by layer from files; here in memory; or, if layers are cut, afterwards.
         if request.stream:
             done = applied_streamed(workspace, job)
             record.streaming = streaming_part(workspace, record.cost.coalitions)
         else:
-            done = judged_whole(workspace, progress)
+            done = judge_full_model(workspace, progress)
             if shared.kept.all():
                 done = pruned_here(workspace, job, done)
         vocabulary = workspace.calibration.engine.vocabulary
@@ -169,7 +169,7 @@ def _found(asked: _Asked, store: Path | str | None, begin: Callable[[], Path]) -
 def _outcome(found: _Found) -> SparseOutcome:
     """What is left to do when the full model is gone."""
     job = found.job
-    if isinstance(found.done, Whole):
+    if isinstance(found.done, FullOutcome):
         return pruned_cut(job, found.done)
     if isinstance(found.done, WrittenSparse):
         return proved(found.done, job.prepared.source, job.folder, job.progress)

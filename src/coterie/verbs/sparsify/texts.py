@@ -44,7 +44,7 @@ def with_pruning_texts(
 
     Raises:
         TextError: fewer sequences than were asked for.
-        SparsityError: too few tokens for the pruner; told before a weight is loaded.
+        SparsityError: too few tokens for the pruner; raised before a weight is loaded.
     """
     if not (request.measures() or request.rule().contributions):
         return prepared

@@ -1,4 +1,4 @@
-"""How much of an answer comes back: the same search by other seeds, and on other texts."""
+"""How stable an answer is: the same search with other seeds, and on other texts."""
 
 from dataclasses import dataclass, replace
 

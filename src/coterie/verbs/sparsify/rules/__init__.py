@@ -27,7 +27,7 @@ class Rule:
     Attributes:
         name: What it is called on the command line.
         title: What it does, in a few words, for help texts.
-        paper: Where it was published, an arXiv number; None for one of ours or a yardstick.
+        paper: Where it was published, an arXiv number; None where there is none.
         module: Its file in this folder, which has the functions `allocate` and `cost`.
         contributions: Whether it begins with what layers contribute.
         contributions_by: The one method they are measured by; None where the user chooses.

@@ -1,4 +1,4 @@
-"""Every layer as sparse as the others: the yardstick, which asks nothing."""
+"""Uniform: every layer equally sparse, the baseline for the other rules; it runs no model."""
 
 import numpy as np
 
