@@ -91,8 +91,8 @@ class Checkpoint:
 
         Args:
             trained: What learns, by name.
-            optimizer: Of these.
-            state: How far it has come.
+            optimizer: The optimizer that trains them.
+            state: How far learning has come.
         """
         tensors = {name: one.detach().cpu().contiguous() for name, one in trained.items()}
         for name, one in trained.items():

@@ -37,12 +37,12 @@ Step = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and how hard to learn.
+    """How long to learn, and at which learning rate.
 
     Attributes:
         steps: Optimiser steps.
         batch: Sequences per step.
-        learning_rate: At its peak.
+        learning_rate: The learning rate at its peak.
         gaps: Weight of the states after each gap, added to the KL; 0 leaves them alone.
         minutes: At most this much time, loading apart: how many steps fit is decided after a few.
         seed: Decides the order of the sequences.
@@ -89,7 +89,7 @@ def learn(
         teacher: Asked about the rows of ``tokens``; it knows the states after each gap if the plan
             gives them a weight.
         tokens: Training sequences ``(n_sequences, length)``; read again when they are through.
-        plan: How long and how hard.
+        plan: How long to learn, and at which learning rate.
         checkpoint: What has been learned so far: written once a minute, and when stopped.
         step: Called with the steps done and the steps in all.
 
@@ -167,7 +167,7 @@ def training_batches(n_sequences: int, size: int, seed: int) -> Iterator[Indices
 
     Args:
         n_sequences: Sequences there are.
-        size: Of a batch.
+        size: Sequences in a batch.
         seed: Decides the order.
 
     >>> rows = training_batches(3, 2, seed=0)

@@ -20,7 +20,7 @@ class HealMode(ABC):
         name: What it is called on the command line.
         title: What it trains, in a few words, for help texts.
         paper: Where it was published, an arXiv number, if it was.
-        learning_rate: At its peak, measured on the reference model; wider models take less.
+        learning_rate: Its peak, measured on the reference model; wider models take less.
         package: What must be installed for it, if anything.
         adapters: Whether adapters learn, and no weight of the model moves until they are merged.
             Weights that move by small steps themselves need float32.
@@ -43,8 +43,8 @@ class HealMode(ABC):
             model: The full model.
             stack: Its layers.
             kept: The players the student keeps.
-            rank: Of adapters.
-            seed: That adapters begin from.
+            rank: Rank of the adapters, where the mode has any.
+            seed: Decides how the adapters begin.
         """
 
     @abstractmethod
@@ -54,8 +54,8 @@ class HealMode(ABC):
         Args:
             model: The cut model.
             stack: Its layers.
-            rank: Of adapters.
-            seed: That adapters begin from.
+            rank: Rank of the adapters, where the mode has any.
+            seed: Decides how the adapters begin.
         """
 
 

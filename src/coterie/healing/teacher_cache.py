@@ -41,8 +41,8 @@ class Predictions:
     """A teacher that is a folder of predictions.
 
     Args:
-        folder: Need not exist yet.
-        shape: Of the training sequences, ``(n_sequences, length)``.
+        folder: Where they are kept; it need not exist yet.
+        shape: Shape of the training sequences, ``(n_sequences, length)``.
         top: The k most likely tokens are kept.
         identity: What decides the predictions: model, texts, dtype.
     """
@@ -102,12 +102,12 @@ class Predictions:
         return all(file.is_file() for file in (*self.files, self._judged))
 
     @torch.no_grad()
-    def fill(self, model: PreTrainedModel, tokens: Tokens, judges: Tokens, step: Step) -> None:
+    def fill(self, model: PreTrainedModel, tokens: Tokens, held_out: Tokens, step: Step) -> None:
         """Ask the full model for what is not there yet.
 
         Args:
             tokens: The training sequences.
-            judges: The sequences that judge; only its losses on them are kept.
+            held_out: The sequences that judge; only its losses on them are kept.
             step: Told the files done and the files in all.
             model: The full model.
         """
@@ -116,7 +116,7 @@ class Predictions:
         text = json.dumps(self.identity, indent=2) + "\n"
         (self.folder / IDENTITY).write_text(text, encoding="utf-8")
         if not self._judged.is_file():
-            losses, bad = floored_losses(model, judges)
+            losses, bad = floored_losses(model, held_out)
             found = {"losses": torch.from_numpy(losses), "not_finite": torch.tensor(bad)}
             _write(self._judged, found)
         for number, file in enumerate(self.files):

@@ -25,8 +25,8 @@ def write_healed(
         cut: The checkpoint that was healed.
         trained: Weights by their name in the full model.
         path: The full model's stack, such as ``"model.layers"``.
-        kept: Its players of which the cut checkpoint consists.
-        folder: Empty.
+        kept: Its players that the cut checkpoint consists of.
+        folder: An empty folder.
     """
     # On the CPU, in the dtypes of the files: a copy rounds each weight as it was stored.
     model = load_model(cut, dtype=None, device="cpu")
@@ -46,7 +46,7 @@ def check_written(name: str, learned: float, read: float) -> None:
     """Hold the loss of the reloaded checkpoint against that of the student in memory.
 
     Args:
-        name: Of the checkpoint, for the message.
+        name: Name of the checkpoint, for the message.
         learned: Loss in memory, nats per token.
         read: Loss when read back.
 

@@ -38,8 +38,8 @@ def write_quantized(source: Source, scheme: Scheme, device: torch.device, folder
 
     Args:
         source: The checkpoint that is read.
-        scheme: How.
-        device: Where it is done.
+        scheme: Which kind of numbers the weights become.
+        device: Device that quantizes.
         folder: An empty folder.
 
     Raises:
@@ -72,7 +72,7 @@ def check_reloaded(name: str, scheme: str, before: Tensor, after: Tensor) -> Rel
     """Hold the logits of the reloaded checkpoint against those of the model that was quantized.
 
     Args:
-        name: Of the checkpoint, for the message.
+        name: Name of the checkpoint, for the message.
         scheme: The scheme, by its name.
         before: Logits in memory.
         after: Logits of what was read back.
@@ -84,7 +84,7 @@ def check_reloaded(name: str, scheme: str, before: Tensor, after: Tensor) -> Rel
     # "not <=" and not ">": a difference that is no number is refused as well.
     if not found.max_logit_difference <= TOLERANCE * found.largest_logit:
         raise VerificationError(
-            f"{scheme} of {name!r} reads back otherwise than saved: logits differ"
+            f"{scheme} of {name!r} is not the same when read back: its logits differ"
             f" by {found.max_logit_difference:.2e} of {found.largest_logit:.1f}; nothing was kept"
         )
     return found

@@ -52,9 +52,9 @@ class Compressed:
 
     Attributes:
         before: Losses on what judges, ``(n_sequences,)``, and how many were no number.
-        after: The same of the checkpoint that was read back.
+        after: The same for the checkpoint that was read back.
         group: Inputs that share a scale; None where an output has one.
-        versions: Of the packages that did it.
+        versions: Versions of the packages that did it.
     """
 
     reloaded: Reloaded
@@ -112,16 +112,16 @@ def write_compressed(
         scheme: The scheme, by its name.
         environment: The Python that has llm-compressor.
         folder: An empty folder.
-        device: Where the other environment computes.
+        device: Device that the other environment computes on.
 
     Raises:
         SchemeError: the model is quantized already, or llm-compressor refuses it.
         VerificationError: what was read back gives other logits.
     """
     check_plain(source)
-    calibration, judges = (torch.from_numpy(one).contiguous() for one in texts)
+    calibration, held_out = (torch.from_numpy(one).contiguous() for one in texts)
     # Token ids, not text: tokenizers of another version might cut it otherwise.
-    tokens = {"calibration": calibration, "judges": judges, "checked": probe_tokens(source)}
+    tokens = {"calibration": calibration, "judges": held_out, "checked": probe_tokens(source)}
     job: dict[str, Json] = {
         "scheme": scheme,
         "model": str(source.folder.resolve()),

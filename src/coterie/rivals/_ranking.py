@@ -13,7 +13,7 @@ def lowest_first(task: Task, meter: Meter, scores: Vector, kept: Indices) -> Cho
     """Remove the layers of the lowest scores; a number above what is free is left out, and said.
 
     Args:
-        scores: ``(n_players,)``.
+        scores: One number per layer, ``(n_players,)``.
         kept: Players that stay, those of the task included.
         task: What every rival is given.
         meter: Counts what the method runs.
@@ -33,7 +33,7 @@ def best_windows(task: Task, meter: Meter, distance: Callable[[int, int], float]
     """Remove the contiguous run of layers whose two ends are nearest.
 
     Args:
-        distance: Between the state before layer ``start`` and the one ``length`` layers on.
+        distance: How far apart are the state before layer ``start`` and that ``length`` layers on.
         task: What every rival is given.
         meter: Counts what the method runs.
     """
@@ -49,7 +49,7 @@ def by_window(task: Task, meter: Meter, pick: Callable[[Coalitions, int], int]) 
     """Remove one contiguous run of layers for each size.
 
     Args:
-        pick: From the coalitions that lack one run, and its length, the number of the one to keep.
+        pick: Given the coalitions that lack one run, and its length, the number of the one to keep.
         task: What every rival is given.
         meter: Counts what the method runs.
     """

@@ -47,11 +47,11 @@ def write_changed(
     """Write the checkpoint of some layers, with some of their tensors changed.
 
     Args:
-        source: From `resolve`.
+        source: The checkpoint that is read, from `resolve`.
         kept: The layers that stay.
         output: An empty folder; half-written after an error.
         progress: Called with bytes written and bytes in all.
-        changes: New tensors under their OLD names, of the same shape; taken one at a time.
+        changes: New tensors under their names in the source, of equal shape; taken one by one.
     """
     # First the plain cut, whose bytes are copied: what is not changed is exact.
     written = write_cut(source, kept, output, progress=progress)

@@ -45,10 +45,10 @@ def gate(start: Tensor, length: int, n_players: int, steepness: float) -> Tensor
     """Gates ``(n_players,)``: near 0 on ``length`` layers from ``start`` on, near 1 elsewhere.
 
     Args:
-        start: Where the window begins, a scalar that may be differentiated by.
+        start: Where the window begins, a scalar; gradients flow through it.
         length: Layers of the window.
         n_players: Layers of the model.
-        steepness: Of the gate's walls, per layer.
+        steepness: How steep the walls of the gate are, per layer.
     """
     place = torch.arange(n_players, device=start.device)
     left = torch.sigmoid(steepness * (place - start + 0.5))
@@ -63,7 +63,7 @@ def learnt_start(task: Task, meter: Meter, length: int, places: list[int]) -> fl
         task: What every rival is given.
         meter: Counts what the method runs.
         length: Layers of the window.
-        places: Where it may begin.
+        places: Layers at which it may begin.
     """
     device = next(task.stack.layers[0].parameters()).device
     low, high = float(min(places)), float(max(places))

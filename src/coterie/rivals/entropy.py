@@ -51,7 +51,7 @@ def bucket_counts(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """How many of the values ``(n, width)`` fall in each bucket: ``(width, BUCKETS)``.
 
     Args:
-        values: ``(n, width)``.
+        values: States, one a row, ``(n, width)``.
         low: Smallest value of each coordinate, ``(width,)``.
         high: Largest value, ``(width,)``.
     """

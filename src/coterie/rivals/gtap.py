@@ -29,7 +29,7 @@ def power(coalitions: Coalitions, values: Vector, free: Indices) -> Vector:
 
     Args:
         coalitions: ``(n_coalitions, n_players)``.
-        values: Of each, ``(n_coalitions,)``.
+        values: The value of each, ``(n_coalitions,)``.
         free: Players that may go.
     """
     index = np.full(coalitions.shape[1], np.nan)

@@ -50,7 +50,7 @@ class Merged:
 
     Attributes:
         matrices: ``(n_left, n_layers)``: the matrices of each layer left are Σ matrices[·, j] θ_j.
-        vectors: The same for its vectors: norms and biases.
+        vectors: The same sums for its norms and biases.
         places: The layer each of them was.
     """
 
@@ -69,9 +69,9 @@ class Merged:
 
         Args:
             at: The layer that took the others in, by its number among those left.
-            taken: How many.
+            taken: How many layers it took in.
             matrices: ``(n_left, n_layers)``, before the rows are dropped.
-            vectors: The same for vectors.
+            vectors: The same for norms and biases.
         """
         gone = range(at + 1, at + 1 + taken)
         places = tuple(place for i, place in enumerate(self.places) if i not in gone)
@@ -99,7 +99,7 @@ def summed(merged: Merged, at: int, taken: int) -> Merged:
     Args:
         merged: The layers so far.
         at: The layer that takes others in, by its number among those left.
-        taken: How many after it.
+        taken: How many of the layers after it are taken in.
     """
     after = slice(at + 1, at + 1 + taken)
     sums = []
@@ -117,7 +117,7 @@ def last(merged: Merged, at: int, taken: int) -> Merged:
     Args:
         merged: The layers so far.
         at: The layer that takes others in, by its number among those left.
-        taken: How many after it.
+        taken: How many of the layers after it are taken in.
     """
     # Norms and biases stay those of layer l: the released code changes matrices alone.
     rows = merged.matrices.copy()
@@ -172,7 +172,7 @@ def collapse(
         removal: Layers that should go.
         threshold: A merge stands above this cosine.
         similar: Measures the cosine.
-        merge: How layers are merged.
+        merge: Merges layers: by the sum, or as the released code does.
     """
     n = task.n_players
     now = Merged.none(n)

@@ -104,12 +104,12 @@ def _admit(request: HealRequest, progress: Progress) -> HealJob:
     progress.say(f"reading texts for {cut.name}")
     tokenizer = load_tokenizer(full)
     # What judges comes first: what is learned from must not contain it.
-    judges = held_out_texts(request, record, full.name, full, tokenizer)
-    lessons = healing_texts(
+    held_out = held_out_texts(request, record, full.name, full, tokenizer)
+    training = healing_texts(
         request.text,
         full.name,
         tokenizer,
-        judges,
+        held_out,
         sequences=request.steps * request.batch,
         seed=request.seed,
     )
@@ -119,8 +119,8 @@ def _admit(request: HealRequest, progress: Progress) -> HealJob:
         full=full,
         kept=kept,
         record=record,
-        lessons=lessons,
-        judges=judges,
+        training=training,
+        held_out=held_out,
     )
 
 
@@ -154,7 +154,7 @@ def _heal(
 ) -> Parts:
     request = job.request
     device = pick_device(request.device)
-    dtype, tokens = healing_dtype(job, device), job.judges.tokens
+    dtype, tokens = healing_dtype(job, device), job.held_out.tokens
     # The cut model is judged and freed before student and teacher are loaded.
     losses = {"before": _judged(job.cut, dtype, device, tokens)}
     learned = _learned(job, device, checkpoint, progress)
@@ -208,13 +208,13 @@ def _learned(
     def step(done: int, total: int) -> None:
         progress.step("healing", done, total)
 
-    tokens = job.lessons.tokens
+    tokens = job.training.tokens
     learned = learn(student, pair.teacher, tokens, plan, checkpoint=checkpoint, step=step)
     return _Learned(
         weights=student.merged(),
         path=student.stack.path,
         kept=student.kept,
-        in_memory=_in_memory(student, job.judges.tokens),
+        in_memory=_in_memory(student, job.held_out.tokens),
         full=pair.full,
         learning=_learning(job.request, plan, learned, pair),
     )
@@ -277,17 +277,17 @@ def _part(
     device: str,
 ) -> AfterPart:
     full, before, after = (losses[name][0] for name in ("full", "before", "after"))
-    documents = job.judges.documents
+    documents = job.held_out.documents
     return AfterPart(
         what="heal",
         command=job.request.command(output),
         settings=job.request.as_json(),
-        text=text_part(job.lessons),
-        held_out=text_part(job.judges),
+        text=text_part(job.training),
+        held_out=text_part(job.held_out),
         full=perplexity(full, documents),
         before=perplexity(before, documents),
         after=perplexity(after, documents),
-        difference=difference(before, after, job.judges),
+        difference=difference(before, after, job.held_out),
         recovered=recovered(full, before, after),
         learning=learning,
         bytes_before=n_bytes(job.cut),

@@ -20,8 +20,8 @@ class HealJob:
     full: Source
     kept: tuple[int, ...]
     record: CheckpointRecord | None
-    lessons: TextSet
-    judges: TextSet
+    training: TextSet
+    held_out: TextSet
 
     def identity(self) -> dict[str, Json]:
         """What decides the outcome."""
@@ -31,7 +31,7 @@ class HealJob:
             "device": pick_device(self.request.device).type,
             "cut": self.cut.fingerprint(),
             "full": self.full.fingerprint(),
-            "text_sha256": self.lessons.sha256,
-            "held_out_sha256": self.judges.sha256,
+            "text_sha256": self.training.sha256,
+            "held_out_sha256": self.held_out.sha256,
             "coterie": versions()["coterie"],
         }

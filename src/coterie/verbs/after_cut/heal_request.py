@@ -62,7 +62,7 @@ class TeacherOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learning(Options):
+class LearningOptions(Options):
     """How the cut model learns."""
 
     mode: Annotated[
@@ -74,11 +74,16 @@ class Learning(Options):
             choices=_modes,
         ),
     ] = "lora"
-    rank: Annotated[int, Option("--rank", "N", "Of the adapters.", above=0)] = 32
+    rank: Annotated[int, Option("--rank", "N", "Rank of the adapters.", above=0)] = 32
     steps: Annotated[int, Option("--steps", "N", "Optimiser steps.", above=0)] = 200
     minutes: Annotated[
         float | None,
-        Option("--minutes", "T", "Fewer steps, if they would take longer.", above=0),
+        Option(
+            "--minutes",
+            "T",
+            "Most minutes of training: fewer steps if all would take longer.",
+            above=0,
+        ),
     ] = None
     batch: Annotated[int, Option("--batch", "N", "Sequences per step.", above=0)] = 8
     learning_rate: Annotated[
@@ -86,8 +91,8 @@ class Learning(Options):
         Option(
             "--learning-rate",
             "R",
-            "At its peak. Default: 0.002 for lora and 0.0005 for full at width 160, as measured "
-            "on `reference`, and in inverse proportion to the width above.",
+            "Learning rate at its peak. Default: 0.002 for lora and 0.0005 for full at width 160, "
+            "as measured on `reference`, and in inverse proportion to the width above.",
             above=0,
         ),
     ] = None
@@ -104,7 +109,9 @@ class Learning(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HealRequest(Trust, Device, Seed, JudgingOptions, Learning, Lesson, TeacherOptions, Model):
+class HealRequest(
+    Trust, Device, Seed, JudgingOptions, LearningOptions, Lesson, TeacherOptions, Model
+):
     """How to heal a checkpoint.
 
     Args:

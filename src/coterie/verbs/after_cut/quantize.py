@@ -34,17 +34,17 @@ CALIBRATING = 128
 class _Texts:
     """Sequences that judge; and those that calibrate, None where the scheme reads none."""
 
-    judges: TextSet
+    held_out: TextSet
     calibration: TextSet | None
 
 
 @dataclass(frozen=True, eq=False)
 class _Made:
-    """What came of it: losses on what judges, before and after, each with how many were no number.
+    """The outcome: losses on what judges, before and after, each with how many were no number.
 
     Attributes:
         group: Inputs that share a scale, where the maker chose it.
-        versions: Of packages that are not those Coterie runs on.
+        versions: Versions of the packages of another Python, where one did it.
     """
 
     before: tuple[Vector, int]
@@ -112,13 +112,13 @@ def _texts(
     # Of a cut checkpoint, texts are those of the model it was cut from.
     named = record.model.name if record is not None and record.model is not None else source.name
     tokenizer = load_tokenizer(source)
-    judges = held_out_texts(request, record, named, source, tokenizer)
+    held_out = held_out_texts(request, record, named, source, tokenizer)
     if isinstance(maker, Scheme):
-        return _Texts(judges, None)
+        return _Texts(held_out, None)
     calibration = healing_texts(
-        request.text, named, tokenizer, judges, sequences=CALIBRATING, seed=0
+        request.text, named, tokenizer, held_out, sequences=CALIBRATING, seed=0
     )
-    return _Texts(judges, calibration)
+    return _Texts(held_out, calibration)
 
 
 def _identity(
@@ -129,7 +129,7 @@ def _identity(
         **request.as_json(),
         "device": pick_device(request.device).type,
         "weights": source.fingerprint(),
-        "held_out_sha256": texts.judges.sha256,
+        "held_out_sha256": texts.held_out.sha256,
         "text_sha256": None if texts.calibration is None else texts.calibration.sha256,
         "llmcompressor": maker.version if isinstance(maker, Environment) else None,
         "coterie": versions()["coterie"],
@@ -149,7 +149,7 @@ def _quantized(
     device = pick_device(request.device)
     if isinstance(maker, Scheme):
         progress.say(f"quantizing {source.name} as {maker.name} ({maker.what})")
-        return _here(source, maker, folder, texts.judges, device)
+        return _here(source, maker, folder, texts.held_out, device)
     assert texts.calibration is not None  # read for every scheme of another Python
     what = ELSEWHERE[request.scheme]
     progress.say(f"llm-compressor {maker.version} quantizes {source.name} ({what})")
@@ -158,22 +158,22 @@ def _quantized(
         request.scheme,
         maker,
         folder=folder,
-        texts=(texts.calibration.tokens, texts.judges.tokens),
+        texts=(texts.calibration.tokens, texts.held_out.tokens),
         device=device,
     )
     return _Made(found.before, found.after, found.reloaded, found.group, found.versions)
 
 
 def _here(
-    source: Source, scheme: Scheme, folder: Path, judges: TextSet, device: torch.device
+    source: Source, scheme: Scheme, folder: Path, held_out: TextSet, device: torch.device
 ) -> _Made:
     """Quantize by a library of this environment."""
     # Judged and freed first, so that plain and quantized model are not in memory together.
-    before = floored_losses(load_quantized(source, device), judges.tokens)
+    before = floored_losses(load_quantized(source, device), held_out.tokens)
     reloaded = write_quantized(source, scheme, device, folder)
     written = Source(folder.name, folder, None, source.trust_remote_code)
     # From the files, not from memory: what a user will load is what is judged.
-    after = floored_losses(load_quantized(written, device), judges.tokens)
+    after = floored_losses(load_quantized(written, device), held_out.tokens)
     return _Made(before, after, reloaded)
 
 
@@ -184,17 +184,17 @@ def _part(
     made: _Made,
     output: Path,
 ) -> AfterPart:
-    judges, device = texts.judges, pick_device(request.device)
+    held_out, device = texts.held_out, pick_device(request.device)
     (before, bad_before), (after, bad_after) = made.before, made.after
     return AfterPart(
         what="quantize",
         command=request.command(output),
         settings=request.as_json(),
         text=None if texts.calibration is None else text_part(texts.calibration),
-        held_out=text_part(judges),
-        before=perplexity(before, judges.documents),
-        after=perplexity(after, judges.documents),
-        difference=difference(before, after, judges),
+        held_out=text_part(held_out),
+        before=perplexity(before, held_out.documents),
+        after=perplexity(after, held_out.documents),
+        difference=difference(before, after, held_out),
         reloaded=ReloadPart(
             max_logit_difference=made.reloaded.max_logit_difference,
             largest_logit=made.reloaded.largest_logit,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scheming(Options):
+class SchemeOptions(Options):
     """In which scheme, and by whom."""
 
     scheme: Annotated[
@@ -42,7 +42,7 @@ class Scheming(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizeRequest(Lesson, Revision, Trust, Device, JudgingOptions, Scheming, Model):
+class QuantizeRequest(Lesson, Revision, Trust, Device, JudgingOptions, SchemeOptions, Model):
     """Which checkpoint, in which scheme, judged on which text.
 
     Args:

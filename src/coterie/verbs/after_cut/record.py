@@ -16,7 +16,7 @@ class Parts:
     """What one command did, and the whole of `coterie.json` where it stands last.
 
     Attributes:
-        part: Of this command.
+        part: What this command did.
         record: The record of the cut, where there is one, with everything done after it.
     """
 
@@ -46,8 +46,8 @@ def remember(
     """Write `coterie.json` and the model card of a checkpoint that came out of another one.
 
     Args:
-        folder: Of the new checkpoint.
-        before: Of the old one.
+        folder: Folder of the new checkpoint.
+        before: Folder of the old one.
         record: The old one's record.
         part: What was done.
         identity: What decided its outcome.

@@ -70,7 +70,7 @@ def open_student_and_teacher(
 
     Args:
         job: What is healed.
-        device: Where it runs.
+        device: Device that both run on.
         progress: Shows what is being done.
     """
     predictions, request = _predictions(job), job.request
@@ -82,7 +82,7 @@ def open_student_and_teacher(
     mode = MODES[request.mode]
     # One model is both: all its layers teach, the kept ones learn.
     student = mode.beside(model, stack, job.kept, request.rank, request.seed)
-    full = floored_losses(model, job.judges.tokens)
+    full = floored_losses(model, job.held_out.tokens)
     return TeacherAndStudent(
         student, LiveTeacher(student, gaps(job.kept) if request.seams else ()), full
     )
@@ -99,7 +99,7 @@ def _by_cache(
     if not predictions.complete:
         progress.say(f"loading {job.full.name} once, to teach")
         model = load_model(job.full, dtype=dtype, device=device)
-        predictions.fill(model, job.lessons.tokens, job.judges.tokens, step)
+        predictions.fill(model, job.training.tokens, job.held_out.tokens, step)
         # The full model goes before the cut one comes: that is what the cache is for.
         del model
         gc.collect()
@@ -118,13 +118,13 @@ def _predictions(job: HealJob) -> Predictions | None:
         return None
     return Predictions(
         Path(request.teacher_cache),
-        (job.lessons.n_sequences, job.lessons.length),
+        (job.training.n_sequences, job.training.length),
         TOP if request.teacher_top is None else request.teacher_top,
         # What decides the predictions; a folder made under anything else is refused.
         {
             "model": job.full.fingerprint(),
-            "text_sha256": job.lessons.sha256,
-            "held_out_sha256": job.judges.sha256,
+            "text_sha256": job.training.sha256,
+            "held_out_sha256": job.held_out.sha256,
             "dtype": str(healing_dtype(job, pick_device(request.device))).removeprefix("torch."),
             "coterie": versions()["coterie"],
         },

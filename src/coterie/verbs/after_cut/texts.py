@@ -118,25 +118,25 @@ def healing_texts(
     text: str | None,
     full: str,
     tokenizer: PreTrainedTokenizerBase,
-    judges: TextSet,
+    held_out: TextSet,
     *,
     sequences: int,
     seed: int,
 ) -> TextSet:
-    """Sequences to learn from; a document that holds a sequence of the judges is left out.
+    """Sequences to learn from; a document that holds a held-out sequence is left out.
 
     Args:
         text: Spec of the text; None is the reference model's training text, for others C4.
         full: Name of the model that was cut.
         tokenizer: Turns text into token ids.
-        judges: What must not be learned from; sequences are as long as these.
-        sequences: How many are wanted at most.
-        seed: Of the generator that samples documents and shuffles sequences.
+        held_out: What must not be learned from; sequences are as long as these.
+        sequences: Most sequences that are wanted.
+        seed: Decides which documents are drawn, and the order of the sequences.
 
     Raises:
         TextError: nothing is left to learn from.
     """
-    rng, length = np.random.default_rng([seed, 5]), judges.length
+    rng, length = np.random.default_rng([seed, 5]), held_out.length
     if text is None and full == REFERENCE:
         named = list(training_documents())
         source = TextSource(TRAINING)
@@ -146,9 +146,9 @@ def healing_texts(
         documents = read_documents(
             text or CALIBRATION_ON_HUB, tokenizer, rng=rng, sequences=sequences, length=length
         )
-    # Six characters a token is more than most text takes: only so much is held against the judges.
+    # Six characters a token is more than most text takes: only so much is compared.
     enough = _enough(documents, 6 * sequences * length)
-    clean = unjudged(enough, judges, tokenizer)
+    clean = unjudged(enough, held_out, tokenizer)
     if not clean:
         raise TextError(
             f"every document of the text '{text}' also judges: name another --text or --held-out"
@@ -157,17 +157,17 @@ def healing_texts(
 
 
 def unjudged(
-    documents: Sequence[Document], judges: TextSet, tokenizer: PreTrainedTokenizerBase
+    documents: Sequence[Document], held_out: TextSet, tokenizer: PreTrainedTokenizerBase
 ) -> list[Document]:
     """The documents in which no sequence that judges occurs, compared token by token.
 
     Args:
         documents: Candidates to learn from.
-        judges: The sequences that judge, ``(n_sequences, length)``.
+        held_out: The sequences that judge, ``(n_sequences, length)``.
         tokenizer: Turns text into token ids.
     """
     # Without the first token, which is BOS in many formats and in no document.
-    bodies = [_bytes(row[1:]) for row in judges.tokens.tolist()]
+    bodies = [_bytes(row[1:]) for row in held_out.tokens.tolist()]
     clean = []
     for document in documents:
         whole = _bytes(encode(tokenizer, document.text))

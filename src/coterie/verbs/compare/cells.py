@@ -8,7 +8,7 @@ import numpy as np
 from coterie.game.coalitions import Vector
 from coterie.plain import Json
 from coterie.texts.sets import TextSet
-from coterie.verbs.compare.judge import judged_losses
+from coterie.verbs.compare.evaluator import judged_losses
 
 CALIBRATION = "calibration"
 """The name of the calibration texts among those that judge."""
@@ -28,16 +28,16 @@ class Cell:
     """One method at one size and seed: what it chose, how each draw of it was judged, its cost.
 
     Attributes:
-        where: Its place.
+        where: Which method, size and seed.
         gap: Why there is no answer, in one line; None where there is one.
-        told: The answer as plain data; None where there is none.
+        answer: The answer as plain data; None where there is none.
         judged: The scores of each draw.
         played: What was noted when the method played: its cost, its remarks.
     """
 
     where: Where = field(kw_only=False)
     gap: str | None = None
-    told: Mapping[str, Json] | None = None
+    answer: Mapping[str, Json] | None = None
     judged: list[dict[str, Json]] = field(default_factory=list)
     played: Mapping[str, Json]
 
@@ -47,7 +47,7 @@ class Cell:
 
     def coalitions(self) -> list[str]:
         """What is kept, a text a draw."""
-        texts = [] if self.told is None else self.told["coalitions"]
+        texts = [] if self.answer is None else self.answer["coalitions"]
         assert isinstance(texts, list)
         return [str(text) for text in texts]
 

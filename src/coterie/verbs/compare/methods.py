@@ -68,9 +68,9 @@ def play(
 
     Args:
         workspace: The opened model and its games.
-        name: Of the method.
+        name: Name of the method.
         removals: Numbers of layers to remove.
-        seed: Of its chance.
+        seed: Decides what it draws by chance.
         progress: Shows what is being done.
 
     Raises:
@@ -88,7 +88,7 @@ def rival_task(workspace: Workspace, removals: tuple[int, ...], seed: int) -> Ta
     Args:
         workspace: The opened model and its games.
         removals: Numbers of layers to remove.
-        seed: Of the rival's chance.
+        seed: Decides what the rival draws by chance.
     """
     played, engines = workspace.calibration, [workspace.calibration.engine]
 

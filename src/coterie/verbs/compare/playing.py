@@ -11,7 +11,7 @@ from coterie.rivals import Outcome, Rewrite, Selection
 from coterie.scores.speed import peak_memory
 from coterie.store.observations import Notes
 from coterie.verbs.compare.cells import Cell, Where
-from coterie.verbs.compare.judge import Judge
+from coterie.verbs.compare.evaluator import Evaluator
 from coterie.verbs.compare.methods import play
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.shared.progress import Progress
@@ -24,7 +24,7 @@ class ComparisonRun:
 
     request: CompareRequest
     workspace: Workspace
-    judge: Judge
+    evaluator: Evaluator
     notes: Notes
     key: str
     """What a judgement depends on beside the answer."""
@@ -46,12 +46,12 @@ class ComparisonRun:
         assert isinstance(known, dict)
         for removal in self.request.removals:
             where = Where(name, removal, seed)
-            told = _of(known["chosen"], str(removal))
-            if told is None:
+            answer = _of(known["chosen"], str(removal))
+            if answer is None:
                 yield Cell(where, gap=str(known["gap"]), played=known)
                 continue
-            assert isinstance(told, dict)
-            if "rewrite" in told:
+            assert isinstance(answer, dict)
+            if "rewrite" in answer:
                 note = f"judged {asked} {removal} {self.key}"
                 judged = self.notes.read(note)
                 if judged is None:
@@ -59,22 +59,22 @@ class ComparisonRun:
                     if fresh is None:
                         _, fresh = self._play(name, seed)
                     judged = self.notes.write(note, self._rewritten(fresh, removal))
-                yield _cell(where, told, [judged], known)
+                yield _cell(where, answer, [judged], known)
                 continue
-            yield _cell(where, told, self._selected(told), known)
+            yield _cell(where, answer, self._selected(answer), known)
 
     def full(self) -> Cell:
         """The model as it came."""
-        told: dict[str, Json] = {
+        answer: dict[str, Json] = {
             "players": "layer",
             "coalitions": ["1" * self.workspace.stack.n_players],
         }
         played: dict[str, Json] = {"cost": None, "remarks": []}
-        return _cell(Where("full", 0, 0), told, self._selected(told), played)
+        return _cell(Where("full", 0, 0), answer, self._selected(answer), played)
 
-    def _selected(self, told: Mapping[str, Json]) -> list[Json]:
+    def _selected(self, answer: Mapping[str, Json]) -> list[Json]:
         judgements = []
-        texts, players = told["coalitions"], told["players"]
+        texts, players = answer["coalitions"], answer["players"]
         assert isinstance(texts, list)
         for text in map(str, texts):
             # Without the method: two that keep the same layers are judged once.
@@ -83,7 +83,7 @@ class ComparisonRun:
             if judged is None:
                 kind: Players = "layer" if players == "layer" else "sublayer"
                 coalition = from_text([text])[0]
-                found = self.judge.coalition(self.workspace, coalition, kind, self.progress)
+                found = self.evaluator.coalition(self.workspace, coalition, kind, self.progress)
                 judged = self.notes.write(note, found)
             judgements.append(judged)
         return judgements
@@ -92,7 +92,7 @@ class ComparisonRun:
         answer = None if outcome is None else outcome.chosen.get(removal)
         assert isinstance(answer, Rewrite)
         try:
-            return self.judge.rewrite(self.workspace, answer, self.progress)
+            return self.evaluator.rewrite(self.workspace, answer, self.progress)
         # It may not load; that is an answer, and other methods go on.
         except UserError as error:
             return {"gap": str(error)}
@@ -105,7 +105,7 @@ class ComparisonRun:
         # It may not apply to this model: the reason becomes the gap of its rows.
         except UserError as error:
             return {"chosen": {}, "gap": str(error), "cost": None, "remarks": []}, None
-        chosen: dict[str, Json] = {str(r): _told(a) for r, a in outcome.chosen.items()}
+        chosen: dict[str, Json] = {str(r): _as_plain(a) for r, a in outcome.chosen.items()}
         remarks = list(outcome.remarks)
         note: dict[str, Json] = {
             "chosen": chosen,
@@ -117,7 +117,7 @@ class ComparisonRun:
         return note, outcome
 
 
-def _told(answer: Selection | Rewrite) -> dict[str, Json]:
+def _as_plain(answer: Selection | Rewrite) -> dict[str, Json]:
     """An answer as plain data."""
     if isinstance(answer, Rewrite):
         return {"rewrite": answer.what, "players": "layer", "coalitions": [to_text(answer.kept)]}
@@ -130,11 +130,11 @@ def _of(chosen: Json, name: str) -> Json:
 
 
 def _cell(
-    where: Where, told: Mapping[str, Json], judged: list[Json], known: Mapping[str, Json]
+    where: Where, answer: Mapping[str, Json], judged: list[Json], known: Mapping[str, Json]
 ) -> Cell:
     first = judged[0]
     # A rewritten checkpoint may not load: the reason stands where its scores would.
     if isinstance(first, dict) and "gap" in first:
         return Cell(where, gap=str(first["gap"]), played=known)
     kept = [one for one in judged if isinstance(one, dict)]
-    return Cell(where, told=told, judged=kept, played=known)
+    return Cell(where, answer=answer, judged=kept, played=known)

@@ -97,25 +97,25 @@ def _all_rows(frame: Frame, request: CompareRequest, cells: Sequence[Cell]) -> l
 
 
 def _cell_part(frame: Frame, cell: Cell) -> CellPart:
-    assert cell.told is not None
+    assert cell.answer is not None
     lengths = [name for name in frame.texts if name != CALIBRATION]
     return CellPart(
         method=cell.where.method,
         removed=cell.where.removed,
         seed=cell.where.seed,
         kept=[np.flatnonzero(row).tolist() for row in from_text(cell.coalitions())],
-        players=str(cell.told["players"]),
+        players=str(cell.answer["players"]),
         held_out={name: float(frame.mean([cell], name)[0].mean()) for name in lengths},
     )
 
 
 def _remarks(cells: Sequence[Cell]) -> list[str]:
     """What methods remarked, each once."""
-    told = []
+    said = []
     for cell in cells:
         remarks = cell.played["remarks"]
         assert isinstance(remarks, list)
         # Every seed may say the same, so each remark is kept once, in order.
         title = methods()[cell.where.method].title
-        told += [f"{title}: {remark}" for remark in remarks]
-    return list(dict.fromkeys(told))
+        said += [f"{title}: {remark}" for remark in remarks]
+    return list(dict.fromkeys(said))

@@ -17,7 +17,7 @@ from coterie.verbs.prune.request import PruneRequest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest(Options):
+class ContestOptions(Options):
     """Who plays, at which sizes, how often, and on what the answers are judged."""
 
     removals: Annotated[
@@ -61,7 +61,7 @@ class Contest(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class CompareRequest(
-    Tasks, Contest, Trust, Dtype, Device, SearchOptions, Time, Texts, Revision, Model
+    Tasks, ContestOptions, Trust, Dtype, Device, SearchOptions, Time, Texts, Revision, Model
 ):
     """Which methods, at which sizes, on which model and texts.
 
@@ -95,7 +95,7 @@ class CompareRequest(
     def opening(self) -> PruneRequest:
         """The request that opens the game: a cut of the most layers that are removed."""
         # What only a comparison has is left out, and the rest is a cut like any other.
-        own = {one.name for kind in (Contest, Tasks) for one in fields(kind)}
+        own = {one.name for kind in (ContestOptions, Tasks) for one in fields(kind)}
         shared = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
         return PruneRequest(remove=max(self.removals), **shared)
 
@@ -124,7 +124,7 @@ class CompareRequest(
         }
 
 
-def check_contest(asked: Contest) -> None:
+def check_contest(asked: ContestOptions) -> None:
     """Refuse no size, anything named twice, and a method that is not there.
 
     Raises:

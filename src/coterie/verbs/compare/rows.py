@@ -80,17 +80,17 @@ def _bare_row(frame: Frame, group: Sequence[Cell]) -> RowPart:
 
 def _layers(cell: Cell) -> str:
     """The layers removed by the first draw, and what else was done."""
-    assert cell.told is not None
+    assert cell.answer is not None
     if not cell.where.removed:
         return ""
     gone = np.flatnonzero(~from_text(cell.coalitions()[:1])[0]).tolist()
-    kind = "layer" if cell.told["players"] == "layer" else "sublayer"
+    kind = "layer" if cell.answer["players"] == "layer" else "sublayer"
     labels = [p.label(kind, player) for player in gone]  # type: ignore[arg-type]
-    told = p.players(labels) if labels else ""
-    if what := cell.told.get("rewrite"):
-        return f"{told}; {what}" if told else str(what)
+    text = p.players(labels) if labels else ""
+    if what := cell.answer.get("rewrite"):
+        return f"{text}; {what}" if text else str(what)
     draws = len(cell.judged)
-    return f"mean of {draws} draws" if draws > 1 else told
+    return f"mean of {draws} draws" if draws > 1 else text
 
 
 def _judged(frame: Frame, group: Sequence[Cell], name: str, best: Vector) -> JudgedPart:
@@ -124,10 +124,10 @@ def _mean(numbers: Vector, documents: np.ndarray) -> MeanPart:
 
 
 def _cost(group: Sequence[Cell]) -> RowCostPart | None:
-    told = [cell.played["cost"] for cell in group]
-    costs = [cost for cost in told if isinstance(cost, dict)]
+    noted = [cell.played["cost"] for cell in group]
+    costs = [cost for cost in noted if isinstance(cost, dict)]
     # One seed without a cost: a mean over the others would not be the cost of the method.
-    if len(costs) < len(told):
+    if len(costs) < len(noted):
         return None
 
     def mean(name: str) -> float:

@@ -19,7 +19,7 @@ from coterie.scores.tasks import task_fingerprint
 from coterie.store.observations import Notes
 from coterie.texts.sets import TextSet
 from coterie.verbs.compare.cells import Cell
-from coterie.verbs.compare.judge import Judge
+from coterie.verbs.compare.evaluator import Evaluator
 from coterie.verbs.compare.methods import methods, ranks
 from coterie.verbs.compare.output import check_place, ended_comparison, write_comparison
 from coterie.verbs.compare.playing import ComparisonRun
@@ -83,8 +83,8 @@ def compare(
         return done
 
     # Play, judge, write.
-    judge = Judge(texts, groups, request.limit, request.rounds)
-    found = _run(request, prepared, judge, identity=identity, store=store, progress=progress)
+    evaluator = Evaluator(texts, groups, request.limit, request.rounds)
+    found = _run(request, prepared, evaluator, identity=identity, store=store, progress=progress)
     if folder is not None:
         write_comparison(found, folder)
     return found
@@ -106,7 +106,7 @@ def _identity(
 def _run(
     request: CompareRequest,
     prepared: Prepared,
-    judge: Judge,
+    evaluator: Evaluator,
     *,
     identity: Mapping[str, Json],
     store: Path | str | None,
@@ -125,7 +125,7 @@ def _run(
         run = ComparisonRun(
             request=request,
             workspace=workspace,
-            judge=judge,
+            evaluator=evaluator,
             notes=notes,
             key=_key(identity),
             progress=progress,
@@ -146,7 +146,7 @@ def _run(
             play_on(workspace, few)
     with open_workspace(part, store=store, progress=progress) as workspace:
         full = play_on(workspace, members).full()
-        asked = Asked(request, prepared, judge.texts, identity)
+        asked = Asked(request, prepared, evaluator.texts, identity)
         return assemble(asked, workspace, full, cells)
 
 

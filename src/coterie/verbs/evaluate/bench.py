@@ -43,13 +43,7 @@ def bench(
     """
     request.check()
     progress = progress or NoProgress()
-    sources = [
-        resolve(name, trust_remote_code=request.trust_remote_code) for name in request.models
-    ]
-    # Rows are told apart by name.
-    names = [source.name for source in sources]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"two models have the name {twice[0]}: rename one of the folders")
+    sources = _sources(request)
     device = pick_device(request.device)
     dtype, _ = dtype_of(request.dtype, device)
     _check_contexts(request, sources)
@@ -75,6 +69,18 @@ def bench(
     if request.figure is not None:
         _draw(report, request.figure)
     return report
+
+
+def _sources(request: BenchRequest) -> list[Source]:
+    """The models, no two of one name."""
+    sources = [
+        resolve(name, trust_remote_code=request.trust_remote_code) for name in request.models
+    ]
+    # A row is known by the name of its model alone.
+    names = [source.name for source in sources]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"two models have the name {twice[0]}: rename one of the folders")
+    return sources
 
 
 def _quality(

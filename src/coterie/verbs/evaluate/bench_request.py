@@ -16,7 +16,7 @@ FIGURES = (".svg", ".png", ".pdf")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loads(Options):
+class LoadOptions(Options):
     """What the models are timed on."""
 
     batches: Annotated[
@@ -41,7 +41,7 @@ class Loads(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quality(Options):
+class QualityOptions(Options):
     """What is measured beside the time."""
 
     text: Annotated[
@@ -55,7 +55,7 @@ class Quality(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchRequest(Trust, Quality, Seed, Dtype, Device, Loads, Models):
+class BenchRequest(Trust, QualityOptions, Seed, Dtype, Device, LoadOptions, Models):
     """Which models, under which loads.
 
     Args:

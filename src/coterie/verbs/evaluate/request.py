@@ -16,7 +16,7 @@ SEQUENCES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Windows(Options):
+class WindowOptions(Options):
     """The texts that are read, in which pieces."""
 
     texts: Annotated[
@@ -39,7 +39,7 @@ class Windows(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRequest(Trust, Seed, Dtype, Device, Bos, Windows, Tasks, Models):
+class EvaluateRequest(Trust, Seed, Dtype, Device, Bos, WindowOptions, Tasks, Models):
     """Which models, on which texts and tasks.
 
     Args:

@@ -111,13 +111,7 @@ def evaluate(
     sources = [
         resolve(model, trust_remote_code=request.trust_remote_code) for model in request.models
     ]
-    contexts = [context_of(source) for source in sources]
-    # The shortest context decides: every model must be able to read the windows of all.
-    context = min((length for length in contexts if length is not None), default=None)
-    # Tasks alone ask for no text.
-    texts = request.texts or (() if request.tasks else (default_text(sources),))
-    if texts:
-        check_length(request.length, context)
+    texts = _texts(request, sources)
     groups = load_groups(_spelled(request.tasks), request.tasks_dir) if request.tasks else {}
     device = pick_device(request.device)
     dtype, _ = dtype_of(request.dtype, device)
@@ -136,6 +130,18 @@ def evaluate(
         versions=versions(),
         machine=machine(torch.get_num_threads(), str(device)),
     )
+
+
+def _texts(request: EvaluateRequest, sources: list[Source]) -> tuple[str, ...]:
+    """The texts that are read, in windows that every model can read."""
+    contexts = [context_of(source) for source in sources]
+    # The shortest context decides: every model must be able to read the windows of all.
+    context = min((length for length in contexts if length is not None), default=None)
+    # Tasks alone ask for no text.
+    texts = request.texts or (() if request.tasks else (default_text(sources),))
+    if texts:
+        check_length(request.length, context)
+    return texts
 
 
 def _score(
@@ -161,7 +167,7 @@ def held_out_windows(
 
     Args:
         request: How long a window is, and how many.
-        tokenizer: Of the model.
+        tokenizer: The model's tokenizer.
         text: A preset or any text spec.
     """
     documents = read_documents(

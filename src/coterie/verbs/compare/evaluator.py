@@ -1,4 +1,4 @@
-"""Judge what a method answered: a model is made of it, and every model is judged alike.
+"""Evaluate what a method answered: a model is made of it, and every model is evaluated alike.
 
 A selection of layers becomes a cut model that shares the full one's weights; a selection of blocks
 is judged with the others silent; a rewritten checkpoint is written aside, loaded and thrown away.
@@ -40,7 +40,7 @@ CONTEXT, NEW_TOKENS = 128, 32
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class Evaluator:
     """What every contestant is judged on.
 
     Attributes:
@@ -61,7 +61,7 @@ class Judge:
     def coalition(
         self, workspace: Workspace, coalition: Coalition, players: Players, progress: Progress
     ) -> dict[str, Json]:
-        """Judge the model that keeps these players.
+        """Evaluate the model that keeps these players.
 
         Args:
             workspace: The opened model and its games.
@@ -81,7 +81,7 @@ class Judge:
             return {**self._model(workspace, workspace.model, progress, timed=False), **sizes}
 
     def rewrite(self, workspace: Workspace, answer: Rewrite, progress: Progress) -> dict[str, Json]:
-        """Judge the checkpoint that a method writes; nothing is left of it.
+        """Evaluate the checkpoint that a method writes; nothing is left of it.
 
         Args:
             workspace: The opened model and its games.
