@@ -86,6 +86,11 @@ def check_counts(config: PretrainedConfig, entries: Iterable[Entry], shown: str)
 
     Building a model of a hundred thousand layers takes hours, even without weights.
 
+    Args:
+        config: What the class makes of config.json.
+        entries: All tensors on disk.
+        shown: What a message calls the model.
+
     Raises:
         ModelError: Names the number of layers and that of the tensors.
     """
@@ -101,6 +106,11 @@ def check_counts(config: PretrainedConfig, entries: Iterable[Entry], shown: str)
 
 def check_quantization(raw: Fields, entries: Iterable[Entry], shown: str) -> None:
     """Refuse a `quantization_config` that was left over when the weights were unpacked.
+
+    Args:
+        raw: The content of config.json.
+        entries: All tensors on disk.
+        shown: What a message calls the model.
 
     Raises:
         ModelError: Every tensor is plain floating point, and the config says otherwise.
