@@ -1,0 +1,201 @@
+"""The repaired game: a coalition is worth what it predicts when it has been repaired.
+
+What a repair does to a kept layer depends on the kept layers before it and on the next one after
+it, and on nothing else. So coalitions are gone through in the order of a trie: what two of them
+share is repaired, and run, once; weights that were made stay known for later questions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from coterie.engine.parts.head import TailNotFound, find_head
+from coterie.engine.parts.readings import FullModel, observations, read_full, read_states
+from coterie.engine.question import question
+from coterie.game.coalitions import Block, Coalition, Coalitions, Indices, Observations
+from coterie.models.loaded.routing import input_device
+from coterie.models.loaded.stack import Stack
+from coterie.repair.changes import NewWeights, applied
+from coterie.repair.errors import RepairError
+from coterie.repair.full import RememberedStates
+from coterie.repair.gaps import Turn, turns
+from coterie.repair.interface import Repair
+from coterie.repair.place import Place
+from coterie.repair.walk import Walk
+from coterie.texts.sets import Tokens
+
+HEAD_TOKENS, HEAD_COLUMNS = 512, 4096
+"""Rows and columns of a table of logits that may exist at once."""
+
+Node = tuple[tuple[int, ...], int]
+"""The kept layers up to one, and the next one after it."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A kept layer that was gone through: the states after it, of all texts."""
+
+    node: Node
+    states: Tensor
+
+
+class RepairedGame:
+    """The losses of repaired coalitions, as a `coterie.game.coalitions.Game`.
+
+    The full model's states between all layers are kept, `state_bytes`, beside those of one way
+    through the kept ones: give few texts.
+
+    Args:
+        model: The full model, in evaluation mode; it is left as it was.
+        stack: Its whole layers: the players.
+        fit: Texts that repairs are fitted on, ``(n_fit, length)``.
+        tokens: Texts that coalitions are observed on, ``(n_sequences, length)``.
+        repair: Which repair; not one that comes back to layers it has passed.
+
+    Attributes:
+        made: Refits of a layer that were made.
+        again: Layers whose refit was known from another coalition.
+
+    Raises:
+        RepairError: The repair or the model does not allow it.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        stack: Stack,
+        fit: Tokens,
+        tokens: Tokens,
+        repair: Repair,
+    ) -> None:
+        if repair.finish is not None:
+            raise RepairError(
+                f"the repair {repair.name!r} changes layers before a gap by what comes after it, so"
+                " that nothing can be shared between coalitions: search with down, both or"
+                " progressive"
+            )
+        self.model, self.stack, self.repair = model, stack, repair
+        both = torch.from_numpy(np.concatenate([fit, tokens])).to(input_device(model))
+        self._walk = Walk(model, stack, range(stack.n_players), both, fitted=len(fit))
+        self._walk.full = self._full = RememberedStates(
+            self._walk.through, self._walk.kept, stack.n_players
+        )
+        self._first, self._tokens = len(fit), both[len(fit) :]
+        try:
+            self._head = find_head(model, stack, both[:2])
+        except TailNotFound as reason:
+            raise RepairError(
+                f"{type(model).__name__} cannot be searched repaired ({reason}): search without"
+                " repair and repair what is found"
+            ) from reason
+        self._known: dict[Node, NewWeights] = {}
+        self._way: list[_Step] = []
+        self._read: dict[int, FullModel] = {}
+        self.made = self.again = 0
+
+    @property
+    def n_players(self) -> int:
+        """Number of layers."""
+        return self.stack.n_players
+
+    @property
+    def n_sequences(self) -> int:
+        """Number of texts that coalitions are observed on."""
+        return len(self._tokens)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the full model's states between all layers."""
+        one = self._full.before[0]
+        return (self.n_players + 1) * one.numel() * one.element_size()
+
+    def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
+        """Observe distinct coalitions on distinct sequences, one coalition after the other."""
+        asked = question(coalitions, sequences, self.n_players, self.n_sequences)
+        if asked.empty:
+            return
+        started = perf_counter()
+        for place, coalition in enumerate(asked.ordered):
+            states = self._repaired(coalition)[self._first :]
+            seen = self._seen(
+                states[torch.from_numpy(asked.sequences).to(states.device)], asked.sequences
+            )
+            now = perf_counter()
+            columns = np.arange(len(asked.sequences))
+            yield Block(asked.order[place : place + 1], columns, seen, now - started)
+            started = now
+
+    def weights(self, coalition: Coalition) -> NewWeights:
+        """The weights that repair a coalition, by their names in the full model."""
+        self._repaired(coalition)
+        return {name: value for step in self._way for name, value in self._known[step.node].items()}
+
+    @torch.no_grad()
+    def _repaired(self, coalition: Coalition) -> Tensor:
+        """The states after the last kept layer of a repaired coalition, of all texts."""
+        kept = tuple(np.flatnonzero(coalition).tolist())
+        whole = turns(kept, self.n_players)
+        nodes = [(kept[: at + 1], turn.following) for at, turn in enumerate(whole)]
+        shared = 0
+        while shared < min(len(self._way), len(nodes)) and self._way[shared].node == nodes[shared]:
+            shared += 1
+        del self._way[shared:]
+        for node, turn in zip(nodes[shared:], whole[shared:], strict=True):
+            before = self._way[-1].states if self._way else self._full.before[0]
+            self._way.append(_Step(node, self._through(node, turn, before)))
+        return self._way[-1].states
+
+    def _through(self, node: Node, turn: Turn, states: Tensor) -> Tensor:
+        if not turn.behind and not turn.gap:
+            self._known.setdefault(node, {})
+            return self._full.at(turn.layer + 1)
+        if node in self._known:
+            self.again += 1
+            with applied(self.model, self._known[node]):
+                return self._walk.through(turn.layer, states)
+        self._walk.kept = states
+        self._full.layer = turn.layer
+        place = Place(self._walk, turn)
+        try:
+            self.repair.at(place)
+            place.leave()
+        finally:
+            self._known[node] = self._walk.changes.taken_back()
+        self.made += bool(self._known[node])
+        return self._walk.kept
+
+    @torch.no_grad()
+    def _seen(self, states: Tensor, sequences: Indices) -> Observations:
+        """Repaired states of some texts, read against the full model's."""
+        parts = []
+        for text, own in zip(sequences.tolist(), states, strict=True):
+            mine, targets = self._head.normed(own[:-1])[None], self._tokens[text, 1:]
+            full = self._full_reading(text)
+            reading = read_states(
+                self._head, mine, targets, full, tokens=HEAD_TOKENS, block=HEAD_COLUMNS
+            )
+            parts.append(observations(reading))
+        return Observations(
+            *(
+                np.concatenate([getattr(part, name) for part in parts], axis=1)
+                for name in ("nll", "kl", "top1")
+            )
+        )
+
+    def _full_reading(self, text: int) -> FullModel:
+        if text not in self._read:
+            states = self._head.normed(self._full.before[-1][self._first + text, :-1])
+            self._read[text] = read_full(
+                self._head,
+                states,
+                self._tokens[text, 1:],
+                kl=True,
+                tokens=HEAD_TOKENS,
+                block=HEAD_COLUMNS,
+            )
+        return self._read[text]

@@ -1,0 +1,25 @@
+"""Every map that writes to the state is refitted, from the first gap to the end.
+
+Before a gap as in `both`. After it no layer is given what it was trained on, for no refit is
+perfect: the maps of each kept layer are refitted, block by block, so that the state after the block
+comes close to the full model's after the same block, on states as the repaired model makes them.
+"""
+
+from coterie.repair import both
+from coterie.repair.interface import Repair
+from coterie.repair.place import Place
+
+
+def at(place: Place) -> None:
+    """Refit the maps before a gap, and those of a kept layer behind one."""
+    if place.gap:
+        both.at(place)
+    elif place.behind:
+        for part, wanted in zip(place.parts, place.after_parts(), strict=True):
+            place.refit([part], wanted)
+            place.run(part)
+
+
+PROGRESSIVE = Repair(
+    "progressive", "the maps before a gap and of all layers behind it are refitted", None, at
+)

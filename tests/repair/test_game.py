@@ -1,0 +1,74 @@
+"""The repaired game: what it says is what a repair of the coalition, on its own, comes to."""
+
+import numpy as np
+import pytest
+from tests.repair.laws import N_LAYERS, made, texts
+
+from coterie.game.coalitions import observe_all
+from coterie.game.search.ledger import Ledger
+from coterie.game.search.plain import windows
+from coterie.repair.choose import cut_loss, refit
+from coterie.repair.errors import RepairError
+from coterie.repair.game import RepairedGame
+from coterie.repair.search import neighbours, swap_search
+from coterie.repair.table import REPAIRS
+
+
+@pytest.fixture(scope="module")
+def texted():
+    model, stack = made("llama")
+    return model, stack, texts(model, 48), texts(model, 6, seed=1)
+
+
+@pytest.mark.parametrize("name", ["map", "down", "progressive"])
+def test_a_coalition_is_worth_its_repaired_loss(texted, name):
+    model, stack, fit, tokens = texted
+    game = RepairedGame(model, stack, fit, tokens, REPAIRS[name])
+    rows = np.array([[1, 1, 0, 1, 1], [1, 0, 0, 1, 1], [1, 1, 0, 1, 0], [1, 1, 1, 1, 1]], bool)
+    seen = observe_all(game, rows)
+    for row, nll in zip(rows, seen.nll, strict=True):
+        kept = np.flatnonzero(row).tolist()
+        weights, _ = refit(model, stack, kept, fit, REPAIRS[name])
+        np.testing.assert_allclose(nll, cut_loss(model, stack, kept, tokens, weights), atol=1e-4)
+    assert np.allclose(seen.kl[3], 0, atol=1e-5) and seen.top1[3].min() == 1
+
+
+def test_what_two_coalitions_share_is_repaired_once(texted):
+    model, stack, fit, tokens = texted
+    game = RepairedGame(model, stack, fit, tokens, REPAIRS["down"])
+    rows = np.array([[1, 1, 0, 1, 1], [1, 1, 0, 1, 0], [1, 1, 0, 0, 1]], bool)
+    first = observe_all(game, rows)
+    assert game.made == 3  # the gap 2, the gap 4 behind it, and the gap 2–3
+    again = observe_all(game, rows[::-1])
+    assert game.made == 3 and game.again > 0
+    np.testing.assert_allclose(again.nll[::-1], first.nll, atol=1e-6)
+    weights = game.weights(rows[1])
+    assert sorted(weights) == [f"model.layers.{i}.mlp.down_proj.weight" for i in (1, 3)]
+
+
+def test_a_repair_that_comes_back_is_refused(texted):
+    model, stack, fit, tokens = texted
+    with pytest.raises(RepairError, match="search with down, both or progressive"):
+        RepairedGame(model, stack, fit, tokens, REPAIRS["scalar"])
+
+
+def test_swaps_move_the_ends_of_gaps_and_find_the_best_run():
+    coalition = np.array([1, 1, 0, 0, 1, 1, 1], bool)
+    near = neighbours(coalition)
+    assert {tuple(np.flatnonzero(~row)) for row in near} == {(1, 2), (1, 3), (2, 4), (3, 4)}
+    assert all(row[1] for row in neighbours(coalition, locked=(1,)))
+    # Least lost when 4 and 5 go; the start is two moves away.
+    ledger = Ledger.of(lambda rows: -np.abs((~rows) @ np.arange(7.0) - 9) - rows[:, 6], 7)
+    best, value = swap_search(ledger, coalition[None], most=50)
+    assert value == max(ledger.known(5)[1]) and (~best).sum() == 2
+    assert ledger.n_asked <= 50
+
+
+def test_the_search_improves_on_where_it_starts(texted):
+    model, stack, fit, tokens = texted
+    game = RepairedGame(model, stack, fit, tokens, REPAIRS["both"])
+    starts = windows(N_LAYERS, N_LAYERS - 2)[1:2]
+    ledger = Ledger(game, floor=10.0)
+    before = ledger.value(starts)[0]
+    _, value = swap_search(ledger, starts, most=6)
+    assert value >= before and ledger.n_asked <= 6
