@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from coterie.verbs.after_cut.heal_request import HealRequest
     from coterie.verbs.after_cut.quantize import quantize
     from coterie.verbs.after_cut.quantize_request import QuantizeRequest
+    from coterie.verbs.after_cut.repair_request import RepairRequest
     from coterie.verbs.checkpoint_requests import (
         CutRequest,
         ExportRequest,
@@ -57,6 +58,7 @@ _HOME = {
     "PruneRequest": "coterie.verbs.prune.request",
     "PushRequest": "coterie.verbs.checkpoint_requests",
     "QuantizeRequest": "coterie.verbs.after_cut.quantize_request",
+    "RepairRequest": "coterie.verbs.after_cut.repair_request",
     "Result": "coterie.verbs.shared.result",
     "SparsifyRequest": "coterie.verbs.sparsify.request",
     "UserError": "coterie.errors",
@@ -88,6 +90,7 @@ __all__ = [
     "PruneRequest",
     "PushRequest",
     "QuantizeRequest",
+    "RepairRequest",
     "Result",
     "SparsifyRequest",
     "UserError",

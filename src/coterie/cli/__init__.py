@@ -21,6 +21,7 @@ from coterie.cli import (
     prune,
     push,
     quantize,
+    repair,
     sparsify,
     values,
 )
@@ -39,6 +40,7 @@ _VERBS = (
     push,
     export,
     quantize,
+    repair,
     heal,
     sparsify,
 )

@@ -78,7 +78,7 @@ def _disk_name(source: Source, stack: Stack, disk: DiskStack, name: str) -> str:
     if found is None or name.startswith(f"{stack.path}."):
         raise RepairError(
             f"{source.name!r} does not hold {name} as plain floating-point numbers, so that it"
-            " cannot be repaired: repair before quantising, or leave it (--repair none)"
+            " cannot be repaired: repair before quantizing, or leave it (--repair none)"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""What healing and quantizing did, as parts of `coterie.json`."""
+"""What repair, healing and quantizing did, as parts of `coterie.json`."""
 
 from dataclasses import dataclass
 
@@ -53,12 +53,29 @@ class ReloadPart(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RepairPart(Part):
+    """How the cut checkpoint was refitted."""
+
+    name: str
+    """The repair that is applied; `none` where none lowers the loss on the selection texts."""
+    selection_sequences: int
+    as_cut: float
+    """Loss on the selection texts without any repair, nats per token."""
+    tried: dict[str, float]
+    """The same with every repair that was tried."""
+    changed: int
+    """Tensors that are not those of the full model."""
+    seconds: float
+    remarks: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class AfterPart(Part):
     """One thing that was done to a checkpoint after the cut, and what it did on held-out text."""
 
     # What was done, and by which command.
     what: str
-    """`heal` or `quantize`."""
+    """`heal`, `quantize` or `repair`."""
     command: str
     settings: dict[str, Json]
     text: TextPart | None = None
@@ -74,6 +91,7 @@ class AfterPart(Part):
     """Share of the loss that the cut had cost."""
     # Only of healing.
     learning: LearningPart | None = None
+    repair: RepairPart | None = None
     reloaded: ReloadPart | None = None
     # Only of quantizing.
     group: int | None = None

@@ -1,4 +1,4 @@
-"""What healing and quantizing did, as tables on a terminal."""
+"""What repair, healing and quantizing did, as tables on a terminal."""
 
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +18,7 @@ def print_after(part: AfterPart, console: Console | None = None) -> None:
     # The rows are shared with the model card.
     for row in _rows(part):
         table.add_row(*row)
-    title = {"heal": "Healing", "quantize": "Quantization"}[part.what]
+    title = {"heal": "Healing", "quantize": "Quantization", "repair": "Repair"}[part.what]
     out.print(f"\n[bold]{title}[/bold]")
     out.print(table)
 
@@ -42,6 +42,17 @@ def _rows(part: AfterPart) -> list[tuple[str, str]]:
         ]
         if (cache := learning.cache) is not None:
             rows.append(("teacher", _cache(cache)))
+    elif (repair := part.repair) is not None:
+        tried = ", ".join(f"{name} {loss:.4f}" for name, loss in repair.tried.items())
+        rows += [
+            ("repair", f"{repair.name}: {repair.changed} tensors in {w.seconds(repair.seconds)}"),
+            (
+                "selected",
+                f"as cut {repair.as_cut:.4f}, {tried or 'nothing else'} nats per token on"
+                f" {repair.selection_sequences} sequences",
+            ),
+            *(("remark", remark) for remark in repair.remarks),
+        ]
     else:
         group = f", scales for {part.group} inputs each" if part.group is not None else ""
         rows.append(("scheme", f"{part.settings['scheme']}{group}"))

@@ -1,1 +1,1 @@
-"""`heal` and `quantize`: what is done to a checkpoint after the cut."""
+"""`repair`, `heal` and `quantize`: what is done to a checkpoint after the cut."""

@@ -11,20 +11,20 @@ from coterie.game.coalitions import Vector
 from coterie.healing.checkpoint import Checkpoint
 from coterie.healing.distill import Learned, TrainingPlan, learn
 from coterie.healing.modes import MODES
-from coterie.healing.origin import HealError, kept_players
+from coterie.healing.origin import kept_players
 from coterie.healing.students import Student
 from coterie.healing.write import check_written, write_healed
 from coterie.models.families.fields import text_config
-from coterie.models.files.sources import REFERENCE, Source
+from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_model, load_tokenizer, pick_device, resolve
 from coterie.quantization.checkpoint import check_plain
 from coterie.report.schema.after_cut import AfterPart, LearningPart
-from coterie.report.schema.record import CheckpointRecord
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import Tokens
 from coterie.verbs.after_cut.heal_job import HealJob
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.record import Parts, ended_with, remember
+from coterie.verbs.after_cut.teacher import teacher_of
 from coterie.verbs.after_cut.teaching import (
     TeacherAndStudent,
     check_cache,
@@ -98,7 +98,7 @@ def _admit(request: HealRequest, progress: Progress) -> HealJob:
     check_plain(cut)
     record = read_record(cut.folder)
     # The teacher is read from the record only where no other is named.
-    teacher, revision = _teacher(request, record, cut)
+    teacher, revision = teacher_of(request.teacher, request.revision, record, cut)
     full = resolve(teacher, revision, trust_remote_code=request.trust_remote_code)
     kept = kept_players(cut, full)
     progress.say(f"reading texts for {cut.name}")
@@ -122,26 +122,6 @@ def _admit(request: HealRequest, progress: Progress) -> HealJob:
         training=training,
         held_out=held_out,
     )
-
-
-def _teacher(
-    request: HealRequest, record: CheckpointRecord | None, cut: Source
-) -> tuple[str, str | None]:
-    """Name and revision of the model the checkpoint was cut from."""
-    if request.teacher is not None:
-        return request.teacher, request.revision
-    if record is not None and record.model is not None:
-        named = record.model
-        if named.hub_id is not None:
-            return named.hub_id, named.revision
-        if named.name == REFERENCE:
-            return REFERENCE, None
-        # A local folder is recorded by the last part of its path, so it cannot be found again.
-        raise HealError(
-            f"{cut.name!r} was cut from a local folder {named.name!r}: say where it is with"
-            " --teacher DIR"
-        )
-    raise HealError(f"{cut.name!r} does not say what it was cut from: name it with --teacher MODEL")
 
 
 def _heal(

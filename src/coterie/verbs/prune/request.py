@@ -42,10 +42,26 @@ class Following(Options):
         ),
     ] = None
 
+    repair: Annotated[
+        str | None,
+        Option(
+            "--repair",
+            "NAME",
+            "Then repair, as `coterie repair` does, by a method of it or `auto`.",
+            recorded=False,
+        ),
+    ] = None
+
+    @property
+    def repair_asked(self) -> str | None:
+        """The repair that follows the cut; None where none does."""
+        return None if self.repair == "none" else self.repair
+
     @property
     def has_more_stages(self) -> bool:
         """Whether anything is done beside the cut."""
-        return self.quantize is not None or self.quantize_first or self.heal is not None
+        stages = (self.quantize, self.heal, self.repair_asked)
+        return self.quantize_first or any(one is not None for one in stages)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +93,7 @@ class PruneRequest(Following, TargetOptions, Request):
         target_speedup: How many times faster a forward pass over the calibration texts becomes.
         quantize: A scheme to quantize in after the cut, or before it with ``quantize_first``.
         heal: Steps of healing after the cut.
+        repair: Name of a repair after the cut, ``"auto"`` or ``"none"``.
 
     >>> request = PruneRequest("reference", remove=4, budget=512)
     >>> request.command()
@@ -114,4 +131,4 @@ class PruneRequest(Following, TargetOptions, Request):
     def cut_alone(self) -> "PruneRequest":
         """The same cut, with nothing before or after it."""
         # What follows is recorded by its own stages, not by that of the cut.
-        return replace(self, quantize=None, quantize_first=False, heal=None)
+        return replace(self, quantize=None, quantize_first=False, heal=None, repair=None)

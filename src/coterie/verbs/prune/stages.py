@@ -1,4 +1,4 @@
-"""`prune --quantize … --heal …`: cut, healing and quantization as one run with one report.
+"""`prune --repair … --heal … --quantize …`: a cut and what follows it, one run with one report.
 
 Every stage is one of the verbs, with a folder of its own beside the output, so that a run that was
 stopped goes on from its last whole stage. Quantized first, the game is played on the quantized
@@ -15,6 +15,7 @@ from coterie.errors import StudyMismatch, UserError
 from coterie.models.files.sources import REFERENCE
 from coterie.plain import Json
 from coterie.quantization.schemes import ELSEWHERE, SchemeError
+from coterie.repair.errors import RepairError
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal import heal
@@ -22,6 +23,8 @@ from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.quantize import quantize
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.record import Parts
+from coterie.verbs.after_cut.repair import repair
+from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.cut import cut
 from coterie.verbs.prune.request import PruneRequest
@@ -43,12 +46,14 @@ class After:
         quantize_first: The game is played on the quantized model.
         heal_steps: Steps of healing, or None.
         text: To heal with, and to calibrate what needs that; None is the default of `heal`.
+        repair: Which repair, ``"auto"``, or None.
     """
 
     scheme: str | None = None
     quantize_first: bool = False
     heal_steps: int | None = None
     text: str | None = None
+    repair: str | None = None
 
     def check(self, request: PruneRequest) -> None:
         """Refuse what needs no model to be refused.
@@ -66,6 +71,8 @@ class After:
                 f"--device {request.device} names several devices, and --quantize and --heal use"
                 " one: name one of them"
             )
+        if self.repair is not None:
+            self._check_repair(request, self.repair)
         if self.quantize_first and self.scheme is None:
             raise SchemeError("--quantize-first does not say how: add --quantize int8")
         if self.scheme is not None:
@@ -77,6 +84,20 @@ class After:
                 )
         if self.heal_steps is not None:
             HealRequest(request.model, steps=self.heal_steps).check()
+
+    def _check_repair(self, request: PruneRequest, method: str) -> None:
+        RepairRequest(request.model, method=method).check()
+        if request.players != "layer":
+            raise RepairError(
+                f"--repair {method} refits layers around layers that went, and --players"
+                f" {request.players} cuts blocks: leave out one of the two"
+            )
+        if self.heal_steps is not None or self.quantize_first:
+            other = "--quantize-first" if self.quantize_first else f"--heal {self.heal_steps}"
+            raise RepairError(
+                f"--repair {method} and {other} both start from the layers as the full model has"
+                " them: leave out one of the two"
+            )
 
 
 @dataclass(frozen=True)
@@ -117,6 +138,22 @@ class _Run:
         cut(CutRequest(model, layers=gone, revision=revision), output=output)
         # The record of the search goes along: it says why these layers were chosen.
         shutil.copyfile(chosen / RECORD, output / RECORD)
+
+    def repair(self, model: Path, output: Path, method: str) -> Parts:
+        """The cut checkpoint refitted to stand in for what the full model has."""
+        request = RepairRequest(
+            str(model),
+            method=method,
+            teacher=self.request.model,
+            revision=self.request.revision,
+            text=self.after.text or self.request.calibration,
+            calibration=self.calibration,
+            held_out=self.request.held_out,
+            seed=self.request.seed,
+            device=self.request.device,
+            trust_remote_code=self.request.trust_remote_code,
+        )
+        return repair(request, output=output, progress=self.progress)
 
     def heal(self, model: Path, output: Path, steps: int) -> Parts:
         """The cut checkpoint healed by the plain full model."""
@@ -233,6 +270,9 @@ def _through(run: _Run) -> Path:
     after, stages = run.after, run.stages
     last = stages / "cut"
     run.cut(last)
+    if after.repair is not None:
+        run.repair(last, stages / "repaired", after.repair)
+        last = stages / "repaired"
     if after.heal_steps is not None:
         # Layers were chosen on the quantized model, whose weights healing cannot move.
         if after.quantize_first:
@@ -261,6 +301,7 @@ def _identity(request: PruneRequest, after: After, progress: Progress) -> dict[s
         "scheme": after.scheme,
         "quantise_first": after.quantize_first,
         "heal_steps": after.heal_steps,
+        **({} if after.repair is None else {"repair": after.repair}),
         "text": bare(after.text),
         "text_sha256": text,
     }
@@ -289,6 +330,8 @@ def command(request: PruneRequest, after: After, output: Path) -> str:
         output: Folder for the last checkpoint.
     """
     words = [request.command(output)]
+    if after.repair is not None:
+        words.append(f"--repair {after.repair}")
     if after.scheme is not None:
         words.append(f"--quantize {after.scheme}")
     if after.quantize_first:

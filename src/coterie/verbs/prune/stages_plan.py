@@ -6,6 +6,7 @@ from coterie.report.schema.part import known
 from coterie.report.schema.plan import PlanPart, StagePart
 from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal_request import HealRequest
+from coterie.verbs.after_cut.repair import LEAST_SEQUENCES
 from coterie.verbs.prune.plan import plan_layers
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import After, command
@@ -79,6 +80,12 @@ def stages(part: PlanPart, after: After, n_players: int, length: int) -> list[St
     if after.quantize_first:
         detail = f"{after.scheme}, before the cut; the game is played on it"
         found.append(stage("quantize", detail, 2 * n_players * judging, whole))
+    if after.repair is not None:
+        # Once through both models, and once more for every refit, at most two a layer.
+        fitting = LEAST_SEQUENCES * length * (n_players + 3 * keep)
+        detail = f"{after.repair}, fitted on {LEAST_SEQUENCES} × {length} tokens or more"
+        layer_tokens = fitting + judging * (2 * keep + n_players)
+        found.append(stage("repair", detail, layer_tokens, part.disk_bytes))
     if after.heal_steps is not None:
         steps, batch = after.heal_steps, HealRequest(".").batch
         # The teacher runs all layers forward once; the student learns with those it keeps.

@@ -97,4 +97,6 @@ def prune_plan(
 
 def _after(request: PruneRequest) -> After:
     # Without a text of its own, healing takes its default one.
-    return After(request.quantize, request.quantize_first, request.heal)
+    return After(
+        request.quantize, request.quantize_first, request.heal, repair=request.repair_asked
+    )

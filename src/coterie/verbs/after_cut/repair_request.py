@@ -1,0 +1,99 @@
+"""What `repair` is asked for."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from coterie.errors import UserError
+from coterie.plain import Json
+from coterie.verbs.after_cut.judging import JUDGED_AS_THE_CUT, judges_as_json
+from coterie.verbs.options.declare import Option, Options
+from coterie.verbs.options.machine import Device
+from coterie.verbs.options.search import Seed
+from coterie.verbs.options.source import Model, Trust
+from coterie.verbs.options.texts import JudgingOptions, Lesson
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refitting(Options):
+    """How the layers that stay are refitted, and towards which model."""
+
+    method: Annotated[
+        str,
+        Option(
+            "--method",
+            "NAME",
+            "`scalar`, `map`, `down`, `both`, `progressive`, or `auto`: the one of the lowest loss "
+            "on texts set aside. One that does not lower it is not applied.",
+        ),
+    ] = "auto"
+    teacher: Annotated[
+        str | None,
+        Option(
+            "--teacher",
+            "MODEL",
+            "The model DIR was cut from. Default: what its coterie.json names.",
+            path=True,
+        ),
+    ] = None
+    revision: Annotated[
+        str | None, Option("--revision", "NAME", "Branch, tag or commit of that model on the Hub.")
+    ] = None
+    sequences: Annotated[
+        int | None,
+        Option(
+            "--sequences",
+            "N",
+            "Sequences to fit on. Default: 256, or eight tokens for every column that is fitted.",
+            above=0,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairRequest(Trust, Device, Seed, JudgingOptions, Lesson, Refitting, Model):
+    """How to repair a checkpoint.
+
+    Args:
+        model: Folder of the cut checkpoint.
+        method: Name of a repair, or ``"auto"``: the one of the lowest loss on texts set aside.
+        teacher: The model it was cut from; None is what its `coterie.json` names.
+        revision: Branch, tag or commit of that model on the Hub.
+        text: Text to fit on; None is what would heal the model.
+        calibration: Text that chose the cut; without ``held_out``, part of it judges.
+        held_out: Text that judges; None is what judged the cut.
+        sequences: Sequences to fit on; None is enough for the widest fit.
+
+    >>> RepairRequest("small", method="down").as_json()["method"]
+    'down'
+    """
+
+    VERB = "repair"
+    HELP: ClassVar = {
+        **JUDGED_AS_THE_CUT,
+        "text": "Text to fit on, as in `prune --calibration`. Default: C4; for `reference` the "
+        "library modules it was trained on. Documents that also judge are left out.",
+    }
+    TOLD: ClassVar = frozenset({"method", "device"})
+
+    def check(self) -> None:
+        """Refuse what can be refused before anything is loaded.
+
+        Raises:
+            RepairError: one clear line about the first thing that is wrong.
+        """
+        from coterie.repair.choose import names_of
+        from coterie.repair.errors import RepairError
+
+        super().check()
+        if not names_of(self.method):
+            raise RepairError("--method none repairs nothing: name a repair, or leave it out")
+
+    def refusal(self) -> type[UserError]:
+        """The kind of error that a value is refused with."""
+        from coterie.repair.errors import RepairError
+
+        return RepairError
+
+    def as_json(self) -> dict[str, Json]:
+        """The same as plain JSON; paths are reduced to their last part."""
+        return judges_as_json(super().as_json())

@@ -1,0 +1,79 @@
+"""`coterie repair`: a cut checkpoint refitted, proved and judged, alone or with its cut."""
+
+import json
+
+import pytest
+import torch
+from tests.after_cut.conftest import KEPT
+from transformers import AutoModelForCausalLM
+
+from coterie.cli import main
+from coterie.healing.origin import HealError
+from coterie.models.files.sources import resolve
+from coterie.repair.errors import RepairError
+from coterie.verbs.after_cut.repair import repair, sequences_for
+from coterie.verbs.after_cut.repair_request import RepairRequest
+from coterie.verbs.shared.output import read_record
+
+
+def asked(cut, whole, text, **settings):
+    text = str(text)
+    return RepairRequest(
+        str(cut), teacher=str(whole), text=text, calibration=text, device="cpu", **settings
+    )
+
+
+def test_a_repaired_checkpoint_is_plain_and_remembered(cut, whole, text, tmp_path):
+    request = asked(cut, whole, text, method="down")
+    done = repair(request, output=tmp_path / "out")
+    part, found = done.part, done.part.repair
+    assert part.what == "repair" and part.full is not None and set(found.tried) == {"down"}
+    assert found.name in ("down", "none")
+    assert (found.name == "none") == (found.tried["down"] >= found.as_cut)
+    if found.name == "none":
+        assert part.difference.nll == pytest.approx(0, abs=1e-6)
+    sizes = [(tmp_path / "out" / "config.json").read_text(), (cut / "config.json").read_text()]
+    assert json.loads(sizes[0]) == json.loads(sizes[1])
+    old, new = resolve(str(cut)), resolve(str(tmp_path / "out"))
+    assert [(e.name, e.shape, e.dtype) for e in old.entries] == [
+        (e.name, e.shape, e.dtype) for e in new.entries
+    ]
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    assert model.config.num_hidden_layers == len(KEPT)
+    record = read_record(tmp_path / "out")
+    assert record.after[-1].repair.tried == found.tried
+    assert "## Repair" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    again = repair(request, output=tmp_path / "out")
+    assert again.part.as_json() == part.as_json()
+
+
+def test_what_is_wrong_is_told_before_anything_is_loaded(cut, whole, text, tmp_path):
+    with pytest.raises(RepairError, match="'sideways' is unknown"):
+        RepairRequest(str(cut), method="sideways").check()
+    with pytest.raises(RepairError, match="--method none repairs nothing"):
+        RepairRequest(str(cut), method="none").check()
+    with pytest.raises(HealError, match=r"nothing to heal|is no layer"):
+        repair(asked(whole, whole, text), output=tmp_path / "out")
+    with pytest.raises(RepairError, match="tokens are too few to refit the 64 columns"):
+        repair(asked(cut, whole, text, method="down", sequences=1), output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_texts_grow_with_the_columns():
+    class Config:
+        hidden_size, intermediate_size = 4096, 11008
+
+    assert sequences_for(Config(), 128) == 944
+    assert sequences_for(type("Small", (), {"hidden_size": 64})(), 128) == 256
+
+
+def test_prune_repairs_in_one_run(whole, text, tmp_path, capsys):
+    words = ["prune", str(whole), "--remove", "2", "--calibration", str(text), "--sequences", "4"]
+    words += ["--repair", "auto", "--device", "cpu", "--store", str(tmp_path / "store.sqlite")]
+    assert main([*words, "--output", str(tmp_path / "out")]) == 0
+    assert "Repair" in capsys.readouterr().out
+    record = read_record(tmp_path / "out")
+    assert record.after[-1].what == "repair" and "--repair auto" in record.command
+    bad = [*words[:-4], "--heal", "3", "--output", str(tmp_path / "other")]
+    assert main(bad) == 2
+    assert "leave out one of the two" in capsys.readouterr().err
