@@ -382,7 +382,7 @@ def test_a_checkpoint_that_is_not_what_was_measured_exits_1_and_is_gone(home, ca
     def differ(*_, **__):
         raise VerificationError("the reloaded model's loss is 1.00e+00 nats per token away")
 
-    monkeypatch.setattr("coterie.verbs.prune.run.verify", differ)
+    monkeypatch.setattr("coterie.engine.proof.verify", differ)
     assert main(arguments(home, "wrong", "--seed", "3")) == 1
     assert "nats per token away" in one_line(capsys)
     assert not (home / "wrong").exists() and not list(home.glob(".*partial*"))
@@ -394,6 +394,6 @@ def test_python_does_the_same_in_five_lines(home):
     request = PruneRequest(str(home / "model"), **asked)
     result = prune(request, output=home / "from-python", store=home / "python.sqlite")
     assert result.removed == record_of(home, "out")["cut"]["removed"]
-    assert result.record["command"].startswith("coterie prune model --remove 2 --method paper")
+    assert result.record.command.startswith("coterie prune model --remove 2 --method paper")
     estimated = values(ValuesRequest(request.model, **asked), store=home / "python.sqlite")
     assert estimated.contributions == result.contributions

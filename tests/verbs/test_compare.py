@@ -11,7 +11,7 @@ from tests.tiny import save_llama, save_text
 from coterie.errors import UserError
 from coterie.report.schema.compare import Comparison
 from coterie.report.terminal.compare import as_csv, markdown, verdict
-from coterie.verbs.compare import run as module
+from coterie.verbs.compare import playing as module
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.run import compare
 from coterie.verbs.shared.progress import NoProgress
