@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from coterie import PruneRequest, ValuesRequest, VerificationError, prune, values
 from coterie.cli import main
-from coterie.verbs.shared.output import written_aside
+from coterie.verbs.shared.place import OutputFolder
 
 QUICK = ["--length", "16", "--sequences", "6", "--budget", "40", "--method", "paper"]
 
@@ -340,7 +340,7 @@ def test_what_was_there_comes_back_when_the_exchange_fails(tmp_path, monkeypatch
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(KeyboardInterrupt), written_aside(output) as folder:
+    with pytest.raises(KeyboardInterrupt), OutputFolder(output, overwrite=True).written() as folder:
         (folder / "config.json").write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (output / "config.json").read_text() == "old"
@@ -350,7 +350,7 @@ def test_a_run_killed_within_the_exchange_is_mended_by_the_next(tmp_path):
     (tmp_path / ".out.old").mkdir()
     (tmp_path / ".out.old" / "config.json").write_text("old")
     (tmp_path / ".out.partial-999999999").mkdir()
-    with pytest.raises(RuntimeError), written_aside(tmp_path / "out"):
+    with pytest.raises(RuntimeError), OutputFolder(tmp_path / "out", overwrite=True).written():
         raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "config.json").read_text() == "old"

@@ -11,6 +11,7 @@ from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.run import compare
 from coterie.verbs.shared.finished import FinishedRun, same_outcome
+from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.sparsify.request import SparsifyRequest
 from coterie.verbs.sparsify.run import sparsify
@@ -108,8 +109,8 @@ def test_the_type_of_the_device_decides_and_old_records_are_read():
 def test_a_folder_is_checked_before_and_after(tmp_path):
     (tmp_path / "file.txt").touch()
     with pytest.raises(UserError, match="not empty"):
-        FinishedRun(tmp_path, overwrite=False, ended=lambda _: None)
-    there = FinishedRun(tmp_path, overwrite=False, ended=lambda _: ("report", {"a": 1}))
+        FinishedRun(OutputFolder(tmp_path), ended=lambda _: None)
+    there = FinishedRun(OutputFolder(tmp_path), ended=lambda _: ("report", {"a": 1}))
     assert there.same({"a": 1}, NoProgress()) == "report"
     with pytest.raises(UserError, match="not empty"):
         there.same({"a": 2}, NoProgress())

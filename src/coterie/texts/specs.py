@@ -174,6 +174,16 @@ def _local(spec: str) -> tuple[Path, str | None] | None:
     return None
 
 
+def path_of(spec: str) -> Path | None:
+    """The file or folder on this machine that a spec names; None where it names something else.
+
+    >>> path_of("stdlib") is None
+    True
+    """
+    local = _local(spec)
+    return None if local is None else local[0]
+
+
 def _looks_like_a_path(spec: str) -> bool:
     path = Path(spec.partition(":")[0])
     # A misspelt file name must not be looked up on the Hub.

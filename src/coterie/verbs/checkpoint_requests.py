@@ -57,7 +57,12 @@ class CutRequest(InspectRequest):
     ] = None
     mergekit: Annotated[
         Path | None,
-        Option("--mergekit", "FILE", "Also write the cut as a mergekit passthrough YAML."),
+        Option(
+            "--mergekit",
+            "FILE",
+            "Also write the cut as a mergekit passthrough YAML.",
+            written=True,
+        ),
     ] = None
 
     # A cut must name its layers, which `inspect` only may.

@@ -17,9 +17,12 @@ from coterie.models.loaded.stack import find_stack
 from coterie.report.schema.record import CutRecord
 from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.inspect import complement
-from coterie.verbs.shared.output import check_output, write_record, written_aside
+from coterie.verbs.shared.output import write_record
+from coterie.verbs.shared.output_file import OutputFile
+from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import versions
+from coterie.verbs.shared.reads import model_read, reads_of
 from coterie.verbs.shared.record import cut_part, named_part
 
 
@@ -71,10 +74,14 @@ def cut(
     """
     request.check()
     output, progress = Path(output), progress or NoProgress()
-    check_output(output, overwrite=overwrite)
+    place = OutputFolder(output, request, overwrite=overwrite)
+    place.check()
     trust = request.trust_remote_code
     source = resolve(request.model, request.revision, trust_remote_code=trust)
     # The names of the tensors on disk tell the layers: no weight is loaded to count them.
+    place.add(source.folder)
+    place.check()
+    mergekit = _mergekit_file(request, source)
     n_players = find_disk_stack(source.entries, source.config()).n_players
     gone = _named_layers(request, n_players)
     kept = complement(gone, n_players)
@@ -82,16 +89,25 @@ def cut(
     def step(done: int, total: int) -> None:
         progress.step(f"writing {output.name}", done, total)
 
-    with written_aside(output) as folder:
+    with place.written() as folder:
         written = write_cut(source, kept, folder, progress=step)
         done = Cut(gone, kept, written, _check(source, kept, folder))
         # The record names the layers themselves: the list file may change or be lost.
         asked = replace(request, model=source.name, layers=gone, list_file=None, mergekit=None)
         write_record(folder, _record(source, done, asked.command(output)))
-    if request.mergekit is not None:
-        config = passthrough_yaml(request.model, done.kept, "bfloat16")
-        request.mergekit.write_text(config, encoding="utf-8")
+    if mergekit is not None:
+        mergekit.write(passthrough_yaml(request.model, done.kept, "bfloat16"))
     return done
+
+
+def _mergekit_file(request: CutRequest, source: Source) -> OutputFile | None:
+    """The file for mergekit, if one is asked for; refused where it is one that is read."""
+    if request.mergekit is None:
+        return None
+    reads = [*reads_of(request), model_read(source.folder)]
+    file = OutputFile(request.mergekit, "--mergekit", reads)
+    file.check()
+    return file
 
 
 def _named_layers(request: CutRequest, n_players: int) -> tuple[int, ...]:

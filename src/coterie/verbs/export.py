@@ -10,6 +10,8 @@ from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
 from coterie.verbs.checkpoint_requests import RUNTIMES, ExportRequest
 from coterie.verbs.shared.output import read_record
+from coterie.verbs.shared.output_file import OutputFile
+from coterie.verbs.shared.reads import reads_of
 
 # Names of classes in config.json, in alphabetical order; extend when a runtime learns one.
 _BOTH = """
@@ -77,7 +79,8 @@ def export(request: ExportRequest, *, output: Path | None = None) -> Export:
     if not folder.is_dir():
         raise ExportError(f"there is no folder '{folder.name}': name that of a checkpoint")
     if to == "mergekit":
-        return _mergekit(folder, output, request.base)
+        file = None if output is None else OutputFile(output, "--output", reads_of(request))
+        return _mergekit(folder, file, request.base)
     if output is not None:
         raise ExportError("--output and --base go with --to mergekit")
     source = resolve(str(folder), trust_remote_code=request.trust_remote_code)
@@ -93,7 +96,7 @@ def export(request: ExportRequest, *, output: Path | None = None) -> Export:
     return Export(to, checks, None, _command(to, folder.name))
 
 
-def _mergekit(folder: Path, output: Path | None, base: str | None) -> Export:
+def _mergekit(folder: Path, output: OutputFile | None, base: str | None) -> Export:
     record = read_record(folder)
     if record is None or record.cut is None or record.model is None:
         raise ExportError(
@@ -120,10 +123,8 @@ def _mergekit(folder: Path, output: Path | None, base: str | None) -> Export:
     text = passthrough_yaml(base or model.hub_id or model.name, kept, dtype)
     if output is not None:
         # Written aside and renamed, so that an interrupted run leaves no half config.
-        aside = output.with_name(f".{output.name}.partial")
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(output)
-    name = output.name if output is not None else "cut.yml"
+        output.write(text)
+    name = output.path.name if output is not None else "cut.yml"
     checks = (f"{len(kept)} layers in the files, as coterie.json keeps",)
     return Export("mergekit", checks, text, f"mergekit-yaml {name} MERGED")
 

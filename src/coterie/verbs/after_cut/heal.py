@@ -32,12 +32,17 @@ from coterie.verbs.after_cut.teaching import (
     open_student_and_teacher,
 )
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
+from coterie.verbs.shared.exchange import beside
 from coterie.verbs.shared.finished import FinishedRun
-from coterie.verbs.shared.output import as_read, read_record, written_aside
+from coterie.verbs.shared.output import as_read, read_record
+from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import machine, versions
 from coterie.verbs.shared.verdict import difference, n_bytes, perplexity, recovered
+
+STATE = "healing.safetensors"
+"""What has been learned so far, beside the output."""
 
 _WIDTH = 160
 """Width of the reference model: rates fall with the width beyond it."""
@@ -72,22 +77,24 @@ def heal(
     """
     request.check()
     progress, output = progress or NoProgress(), Path(output)
-    place = FinishedRun(output, overwrite=overwrite, ended=ended_with)
+    place = OutputFolder(output, request, overwrite=overwrite, working=(STATE,))
+    before = FinishedRun(place, ended=ended_with)
 
     # What is healed, and from what: known before a weight is loaded.
     job = _admit(request, progress)
     identity = as_read(job.identity())
 
     # Done already: the checkpoint that is there answers.
-    if done := place.same(identity, progress, source=job.cut.folder):
+    place.add(job.full.folder, "the teacher")
+    if done := before.same(identity, progress, source=job.cut.folder):
         return done
 
     # What has been learned lies beside the output, so that a stopped run finds it again.
-    state = output.resolve().parent / f".{output.resolve().name}.healing.safetensors"
+    state = beside(place.place, STATE)
     checkpoint = Checkpoint(state, identity)
     checkpoint.check()
     check_cache(job, output)
-    part = _heal(job, output, checkpoint, progress, overwrite=overwrite)
+    part = _heal(job, place, checkpoint, progress)
     # Only now: until the output is in place, this file is all there is.
     state.unlink(missing_ok=True)
     return part
@@ -126,20 +133,18 @@ def _admit(request: HealRequest, progress: Progress) -> HealJob:
 
 def _heal(
     job: HealJob,
-    output: Path,
+    place: OutputFolder,
     checkpoint: Checkpoint,
     progress: Progress,
-    *,
-    overwrite: bool,
 ) -> Parts:
-    request = job.request
+    request, output = job.request, place.path
     device = pick_device(request.device)
     dtype, tokens = healing_dtype(job, device), job.held_out.tokens
     # The cut model is judged and freed before student and teacher are loaded.
     losses = {"before": _judged(job.cut, dtype, device, tokens)}
     learned = _learned(job, device, checkpoint, progress)
     losses["full"] = learned.full
-    with written_aside(output, overwrite=overwrite) as folder:
+    with place.written() as folder:
         progress.say(f"writing {output.name}")
         write_healed(job.cut, learned.weights, learned.path, learned.kept, folder)
         healed = Source(output.name, folder, None, request.trust_remote_code)

@@ -20,7 +20,8 @@ from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.record import Parts, ended_with, remember
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
 from coterie.verbs.shared.finished import FinishedRun
-from coterie.verbs.shared.output import as_read, read_record, written_aside
+from coterie.verbs.shared.output import as_read, read_record
+from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import machine, versions
@@ -80,7 +81,8 @@ def quantize(
     """
     progress, output = progress or NoProgress(), Path(output)
     maker = request.maker()
-    place = FinishedRun(output, overwrite=overwrite, ended=ended_with)
+    place = OutputFolder(output, request, overwrite=overwrite)
+    before = FinishedRun(place, ended=ended_with)
 
     # What is quantized, and on which texts: known before a weight is loaded.
     source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
@@ -91,11 +93,11 @@ def quantize(
 
     # Done already: the checkpoint that is there answers.
     identity = as_read(_identity(request, source, texts, maker))
-    if done := place.same(identity, progress, source=source.folder):
+    if done := before.same(identity, progress, source=source.folder):
         return done
 
     # Written beside the output, which appears only when the reload has agreed.
-    with written_aside(output, overwrite=overwrite) as folder:
+    with place.written() as folder:
         made = _quantized(request, source, texts, maker, folder=folder, progress=progress)
         written = Source(output.name, folder, None, request.trust_remote_code)
         part = _part(request, (source, written), texts, made, output)

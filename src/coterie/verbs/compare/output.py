@@ -3,40 +3,13 @@
 import json
 from pathlib import Path
 
-from coterie.errors import UserError
 from coterie.plain import Json
 from coterie.report.figure.compare import draw_comparison
 from coterie.report.schema.compare import Comparison
 from coterie.report.terminal.compare import as_csv, markdown
-from coterie.verbs.shared.output import check_output, written_aside
+from coterie.verbs.shared.place import Content, OutputFolder
 
 NAME = "comparison"
-
-
-def check_place(output: Path, *, overwrite: bool, source: Path | None = None) -> None:
-    """Refuse a folder that holds something else, or cannot be written.
-
-    Args:
-        output: The folder.
-        overwrite: Another comparison that is there is replaced.
-        source: Folder of the model that is read.
-
-    Raises:
-        UserError: one clear line; nothing was changed.
-    """
-    if ended_comparison(output) is not None:
-        if not overwrite:
-            raise UserError(
-                f"--output {output} holds another comparison: name another folder, or add"
-                " --overwrite"
-            )
-        return
-    if overwrite and output.is_dir() and any(output.iterdir()):
-        raise UserError(
-            f"--output {output} holds no comparison, so --overwrite does not replace it: name"
-            " another folder"
-        )
-    check_output(output, overwrite=False, source=source)
 
 
 def ended_comparison(output: Path) -> tuple[Comparison, Json] | None:
@@ -51,10 +24,15 @@ def ended_comparison(output: Path) -> tuple[Comparison, Json] | None:
     return comparison, comparison.identity
 
 
-def write_comparison(found: Comparison, output: Path) -> None:
+COMPARISON = Content(
+    "comparison", lambda folder: ended_comparison(folder) is not None, "holds another comparison"
+)
+
+
+def write_comparison(found: Comparison, place: OutputFolder) -> None:
     """Write JSON, Markdown, CSV and the figure."""
     # Beside its place and renamed: a reader finds all four files, or none.
-    with written_aside(output) as folder:
+    with place.written() as folder:
         text = json.dumps(found.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
         (folder / f"{NAME}.json").write_text(text + "\n", encoding="utf-8")
         (folder / f"{NAME}.md").write_text(markdown(found), encoding="utf-8")

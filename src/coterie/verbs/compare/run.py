@@ -21,12 +21,13 @@ from coterie.texts.sets import TextSet
 from coterie.verbs.compare.cells import Cell
 from coterie.verbs.compare.evaluator import Evaluator
 from coterie.verbs.compare.methods import methods, ranks
-from coterie.verbs.compare.output import check_place, ended_comparison, write_comparison
+from coterie.verbs.compare.output import COMPARISON, ended_comparison, write_comparison
 from coterie.verbs.compare.playing import ComparisonRun
 from coterie.verbs.compare.record import Asked, assemble
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.texts import judging_texts
 from coterie.verbs.shared.finished import FinishedRun
+from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import Prepared, divided, prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.request import SEQUENCES
@@ -67,10 +68,10 @@ def compare(
     request.check()
     progress = progress or NoProgress()
     # Where it is written is checked before anything is loaded.
-    folder = None if output is None else Path(output)
-    place = None
-    if folder is not None:
-        place = FinishedRun(folder, overwrite=overwrite, ended=ended_comparison, check=check_place)
+    place = before = None
+    if output is not None:
+        place = OutputFolder(output, request, overwrite=overwrite, store=store, content=COMPARISON)
+        before = FinishedRun(place, ended=ended_comparison)
 
     # What all are judged on, decided once for every method.
     prepared = prepare(request.opening(), progress=progress)
@@ -79,14 +80,14 @@ def compare(
     identity = _identity(request, prepared, texts, groups)
 
     # Done already: the comparison that is there answers.
-    if place and (done := place.same(identity, progress, source=prepared.source.folder)):
+    if before and (done := before.same(identity, progress, source=prepared.source.folder)):
         return done
 
     # Play, judge, write.
     evaluator = Evaluator(texts, groups, request.limit, request.rounds)
     found = _run(request, prepared, evaluator, identity=identity, store=store, progress=progress)
-    if folder is not None:
-        write_comparison(found, folder)
+    if place is not None:
+        write_comparison(found, place)
     return found
 
 

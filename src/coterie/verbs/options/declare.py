@@ -29,6 +29,7 @@ class Option:
         least: Its value is at least this, and finite.
         path: It may be a path, of which records keep the last part alone.
         recorded: Part of what a record says was asked.
+        written: It is a file that the run writes, not one that it reads.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Option:
     least: float | None = None
     path: bool = False
     recorded: bool = True
+    written: bool = False
 
     @property
     def told(self) -> str:

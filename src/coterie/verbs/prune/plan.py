@@ -13,7 +13,7 @@ from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.by_utility import planned
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.utilities import tasks_of
-from coterie.verbs.shared.output import check_output
+from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import opening_record
@@ -48,9 +48,11 @@ def plan_layers(
     request.check()
     progress = progress or NoProgress()
     output = Path(output)
-    check_output(output, overwrite=overwrite)
+    place = OutputFolder(output, request, overwrite=overwrite, store=store)
+    place.check()
     prepared = prepare(request, progress=progress)
-    check_output(output, overwrite=overwrite, source=prepared.source.folder)
+    place.add(prepared.source.folder)
+    place.check()
     with open_workspace(prepared, store=store, progress=progress, read_only=True) as workspace:
         record = opening_record("plan", workspace, output=output)
         part = _part(workspace)

@@ -31,7 +31,8 @@ from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.utilities import items_asked, tasks_of
 from coterie.verbs.shared.finished import FinishedRun, ended_as
 from coterie.verbs.shared.licence import licence_of
-from coterie.verbs.shared.output import write_record, written_aside
+from coterie.verbs.shared.output import write_record
+from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import Prepared, prepare, text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import cut_part
@@ -81,17 +82,18 @@ def prune_alone(
     request.check()
     progress = progress or NoProgress()
     output = Path(output)
-    place = FinishedRun(output, overwrite=overwrite, ended=ended_as(Record))
+    place = OutputFolder(output, request, overwrite=overwrite, store=store)
+    before = FinishedRun(place, ended=ended_as(Record))
     tasks = {} if request.utility is None else tasks_of(request)
     prepared = prepare(request, progress=progress)
     identity = {**prepared.identity(), **items_asked(request, tasks)}
-    if done := place.same(identity, progress, source=prepared.source.folder):
+    if done := before.same(identity, progress, source=prepared.source.folder):
         return Result(done)
     # The model leaves memory here: the written one is loaded for the check.
     judged = _judge(prepared, tasks, output, store, progress)
     judged.record.identity = identity
     began = time.monotonic()
-    with written_aside(output, overwrite=overwrite) as folder:
+    with place.written() as folder:
         progress.say(f"writing {output.name}")
         record = judged.record
         record.verification = _write(judged, folder)

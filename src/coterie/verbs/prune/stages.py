@@ -30,11 +30,16 @@ from coterie.verbs.cut import cut
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune_alone
 from coterie.verbs.search.utilities import items_asked, tasks_of
+from coterie.verbs.shared.exchange import beside
 from coterie.verbs.shared.finished import FinishedRun
 from coterie.verbs.shared.output import RECORD, read_record, write_record
-from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.place import OutputFolder
+from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import bare
+
+STAGES = "stages"
+"""The folder of the stages, beside the output."""
 
 
 @dataclass(frozen=True)
@@ -217,33 +222,51 @@ def prune_and_after(
     request.check()
     after.check(request)
     output = Path(output)
-    place = FinishedRun(output, overwrite=overwrite, ended=_ended)
+    place = place_of(request, after, output, overwrite=overwrite, store=store)
+    before = FinishedRun(place, ended=_ended)
     # What decides the outcome: if a run with the same is finished, it is reported again.
-    asked = _identity(request, after, progress)
-    if done := place.same(asked, progress):
+    prepared = prepare(request, progress=progress)
+    asked = _identity(request, after, prepared)
+    if done := before.same(asked, progress, source=prepared.source.folder):
         return done
     # A folder beside the output, so that the last stage is renamed and not copied.
-    stages = output.resolve().parent / f".{output.resolve().name}.stages"
+    stages = beside(place.place, STAGES)
     begun = stages.is_dir()
     try:
         _begin(stages, command(request, after, output))
         run = _Run(request, after, stages, store, progress)
         last = _through(run)
         record = _whole(run, last, output, asked)
+        place.take(last)
     except UserError:
         if not begun:  # what an earlier run has done stays
             shutil.rmtree(stages, ignore_errors=True)
         raise
-    _take_place(last, output, stages)
+    # The last stage has taken the output's place; the others have done their work.
+    shutil.rmtree(stages, ignore_errors=True)
     return record
 
 
-def _take_place(last: Path, output: Path, stages: Path) -> None:
-    """Make the folder of the last stage the output; the other stages are deleted."""
-    if output.exists():
-        shutil.rmtree(output)
-    last.rename(output)
-    shutil.rmtree(stages, ignore_errors=True)
+def place_of(
+    request: PruneRequest,
+    after: After,
+    output: Path | str,
+    *,
+    overwrite: bool,
+    store: Path | str | None,
+) -> OutputFolder:
+    """Where the run ends, beside all that any of its stages reads.
+
+    Args:
+        request: What is cut.
+        after: What follows the cut.
+        output: Folder for the last checkpoint.
+        overwrite: Replace what is there.
+        store: SQLite file of observations; None is the user's cache.
+    """
+    place = OutputFolder(output, request, overwrite=overwrite, store=store, working=(STAGES,))
+    place.also(HealRequest(request.model, text=after.text))
+    return place
 
 
 def _ended(folder: Path) -> tuple[Record, Json] | None:
@@ -286,10 +309,9 @@ def _through(run: _Run) -> Path:
     return last
 
 
-def _identity(request: PruneRequest, after: After, progress: Progress) -> dict[str, Json]:
+def _identity(request: PruneRequest, after: After, prepared: Prepared) -> dict[str, Json]:
     """What decides the answer of the whole run; what cannot be cut is refused on the way."""
     tasks = {} if request.utility is None else tasks_of(request)
-    prepared = prepare(request, progress=progress)
     text = None
     if after.text is not None and Path(after.text).is_file():
         # A file may change under its name; its content decides.

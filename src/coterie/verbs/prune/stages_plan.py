@@ -9,8 +9,7 @@ from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.repair import LEAST_SEQUENCES
 from coterie.verbs.prune.plan import plan_layers
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.stages import After, command
-from coterie.verbs.shared.output import check_output
+from coterie.verbs.prune.stages import After, command, place_of
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.request import HELD_OUT_SEQUENCES
 
@@ -43,7 +42,7 @@ def plan_and_after(
     request.check()
     after.check(request)
     output = Path(output)
-    check_output(output, overwrite=overwrite)
+    place_of(request, after, output, overwrite=overwrite, store=store).check()
     # Before anything is written there is only the plain model, so the cut is planned on it.
     record = plan_layers(
         request, output=output, overwrite=overwrite, store=store, progress=progress

@@ -8,11 +8,12 @@ the model is known too.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from coterie.plain import Json
 from coterie.report.schema.record import CheckpointRecord
-from coterie.verbs.shared.output import as_read, check_output, read_record
+from coterie.verbs.shared.output import as_read, read_record
+from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.progress import Progress
 
 Report = TypeVar("Report")
@@ -23,39 +24,23 @@ Ended = Callable[[Path], tuple[Report, Json] | None]
 """Reads a folder: the report of the run that ended there and what decided its outcome, or None."""
 
 
-class CheckFolder(Protocol):
-    """Refuses a folder that is taken, or that cannot be written."""
-
-    def __call__(self, output: Path, *, overwrite: bool, source: Path | None = None) -> None:
-        """Raise `UserError` if nothing can be written there."""
-
-
 class FinishedRun(Generic[Report]):
     """The run that ended in a folder, if one did, beside the one that is to begin.
 
     Args:
-        output: The folder.
-        overwrite: What is there is replaced, whatever it is.
+        place: The folder, and all that the run reads.
         ended: Reads the report that a run of this verb leaves, and its identity.
-        check: Refuses a folder that cannot be used.
 
     Raises:
         UserError: no run of this verb ended there, and the folder cannot be used.
     """
 
-    def __init__(
-        self,
-        output: Path,
-        *,
-        overwrite: bool,
-        ended: Ended[Report],
-        check: CheckFolder = check_output,
-    ) -> None:
-        self._output, self._overwrite, self._check = output, overwrite, check
+    def __init__(self, place: OutputFolder, *, ended: Ended[Report]) -> None:
+        self._place = place
         # With --overwrite nothing is recognised: the user wants it done again.
-        self._there = None if overwrite else ended(output)
+        self._there = None if place.overwrite else ended(place.path)
         if self._there is None:
-            check(output, overwrite=overwrite)
+            place.check()
 
     def same(
         self, identity: Mapping[str, Json], progress: Progress, *, source: Path | None = None
@@ -71,10 +56,11 @@ class FinishedRun(Generic[Report]):
             UserError: it was not this one, and the folder cannot be used.
         """
         if self._there is not None and same_outcome(self._there[1], identity):
-            progress.say(f"{self._output.name} holds the finished run of this very request")
+            progress.say(f"{self._place.path.name} holds the finished run of this very request")
             return self._there[0]
         # Now with the model's folder known: output must not be that.
-        self._check(self._output, overwrite=self._overwrite, source=source)
+        self._place.add(source)
+        self._place.check()
         return None
 
 

@@ -16,7 +16,7 @@ from coterie.report.schema.sparsify_plan import (
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.search import SHARE
 from coterie.sparsity.units import Units
-from coterie.verbs.shared.output import check_output
+from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import prepare, text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import model_part
@@ -58,12 +58,14 @@ def sparsify_plan(
     """
     request.check()
     progress, output = progress or NoProgress(), Path(output)
-    check_output(output, overwrite=overwrite)
+    place = OutputFolder(output, request, overwrite=overwrite, store=store)
+    place.check()
     # Files and texts alone: what can be refused without weights is refused here.
     prepared = prepare(request.opening(), progress=progress, choosing=False)
     check_contributions(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
-    check_output(output, overwrite=overwrite, source=prepared.source.folder)
+    place.add(prepared.source.folder)
+    place.check()
     # Read only: a dry run leaves no observation behind.
     with open_workspace(prepared, store=store, progress=progress, read_only=True) as workspace:
         refuse_unless_possible(workspace, request)

@@ -22,7 +22,8 @@ from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.write import SparseWriter
 from coterie.verbs.shared.finished import FinishedRun, ended_as
 from coterie.verbs.shared.licence import licence_of
-from coterie.verbs.shared.output import write_record, written_aside
+from coterie.verbs.shared.output import write_record
+from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.verdict import verdict_part
@@ -111,19 +112,20 @@ def sparsify(
     """
     request.check()
     progress, output = progress or NoProgress(), Path(output)
-    place = FinishedRun(output, overwrite=overwrite, ended=ended_as(SparsityRecord))
+    place = OutputFolder(output, request, overwrite=overwrite, store=store)
+    before = FinishedRun(place, ended=ended_as(SparsityRecord))
     prepared = prepare(request.opening(), progress=progress, choosing=False)
     check_contributions(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
     # What decides the outcome: a finished run with the same identity is not repeated.
     identity = {**prepared.identity(request.as_json()), "verb": "sparsify"}
     identity["pruning_sha256"] = prepared.pruning.sha256 if prepared.pruning else None
-    if done := place.same(identity, progress, source=prepared.source.folder):
+    if done := before.same(identity, progress, source=prepared.source.folder):
         return done
     with ExitStack() as ending:
 
         def begin() -> Path:
-            return ending.enter_context(written_aside(output, overwrite=overwrite))
+            return ending.enter_context(place.written())
 
         asked = _Asked(prepared, request, identity, output, progress)
         # Two acts, so that the full model is out of memory before another one is loaded.

@@ -1,0 +1,54 @@
+"""A single file that a run writes, kept apart from all that it reads."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from coterie.errors import UserError
+from coterie.verbs.shared.exchange import beside
+from coterie.verbs.shared.reads import Read, holds, resolved
+
+
+class OutputFile:
+    """A single file that a run writes beside its checkpoint, or instead of one.
+
+    Args:
+        path: The file as the user named it.
+        told: The option that names it.
+        reads: What the run reads.
+    """
+
+    def __init__(self, path: Path, told: str, reads: Iterable[Read]) -> None:
+        self.path, self._told, self._reads = path, told, tuple(reads)
+
+    def check(self) -> None:
+        """Refuse a folder, and a file that the run reads.
+
+        Raises:
+            UserError: one clear line; nothing was changed.
+        """
+        place = resolved(self.path, self._told)
+        if place.is_dir():
+            raise UserError(f"{self._told} {self.path} is a folder: name a file")
+        for read in self._reads:
+            # A new file inside a folder that is read takes nothing away.
+            if place.exists() and any(holds(one, place) for one in read.places):
+                raise UserError(
+                    f"{self._told} {self.path} would replace a file that is read: name another"
+                )
+
+    def write(self, text: str) -> None:
+        """Write it aside and rename it, so that it is whole or as it was.
+
+        Raises:
+            UserError: it is read, or cannot be written.
+        """
+        self.check()
+        place = resolved(self.path, self._told)
+        aside = beside(place, "partial")
+        try:
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(place)
+        except OSError as error:
+            raise UserError(
+                f"{self._told} {self.path} cannot be written ({error.strerror}): name another file"
+            ) from error
