@@ -25,21 +25,24 @@ SPARSIFY = ["sparsify", "{full}", "--sparsity", "0.5", "--allocation", "uniform"
 SPARSIFY += ["--pruner", "magnitude", *GAME]
 HEAL = ["heal", "{cut}", "--teacher", "{full}", "--text", "{text}", "--held-out", "{judges}"]
 HEAL += ["--mode", "full", "--steps", "1", "--batch", "2", "--device", "cpu"]
+REPAIR = [*HEAL[: HEAL.index("--mode")], "--sequences", "4", "--device", "cpu"]
+REPAIR[0] = "repair"
 COMPARE = ["compare", "{full}", "--remove", "1", "--methods", "one-shot", "--seeds", "1"]
 COMPARE += ["--rounds", "0", *GAME]
 VERBS = {
     "cut": ["cut", "{full}", "--layers", "1"],
     "prune": PRUNE,
-    "composed": [*PRUNE, "--heal", "1"],
+    "composed": [*PRUNE, "--quantize", "int8"],
     "sparsify": SPARSIFY,
     "heal": HEAL,
+    "repair": REPAIR,
     "quantize": ["quantize", "{full}", "--held-out", "{judges}", "--device", "cpu"],
     "compare": COMPARE,
     "prune --dry-run": [*PRUNE, "--dry-run"],
-    "composed --dry-run": [*PRUNE, "--heal", "1", "--dry-run"],
+    "composed --dry-run": [*PRUNE, "--quantize", "int8", "--dry-run"],
     "sparsify --dry-run": [*SPARSIFY, "--dry-run"],
 }
-SOURCES = {name: "cut" if name == "heal" else "full" for name in VERBS}
+SOURCES = {name: "cut" if name in ("heal", "repair") else "full" for name in VERBS}
 
 # What the output is, in terms of the folder of the source.
 OVERLAPS = {
@@ -105,7 +108,7 @@ def one_line(capsys):
 @pytest.mark.parametrize("overlap", OVERLAPS)
 @pytest.mark.parametrize("verb", VERBS)
 def test_nothing_that_is_read_is_replaced(verb, overlap, home, capsys):
-    if verb == "quantize":
+    if verb.startswith(("quantize", "composed")):
         pytest.importorskip("torchao")
     if verb == "cut" and "texts" in overlap:
         pytest.skip("a cut reads no text")
@@ -120,7 +123,7 @@ def test_nothing_that_is_read_is_replaced(verb, overlap, home, capsys):
 
 @pytest.mark.parametrize("verb", [name for name in VERBS if "dry" not in name])
 def test_a_folder_filled_meanwhile_is_left_alone(verb, home, tmp_path, capsys, monkeypatch):
-    if verb == "quantize":
+    if verb.startswith(("quantize", "composed")):
         pytest.importorskip("torchao")
     output, real = tmp_path / "out", exchanging.exchange
 
@@ -247,5 +250,5 @@ def test_no_verb_moves_or_deletes_folders_by_itself():
         if file.name not in allowed:
             text = file.read_text(encoding="utf-8")
             assert not re.search(r"rmtree|\.rename\(|os\.(rename|replace)|rmdir\(\)", text) or (
-                file.name in ("place.py", "judge.py")
+                file.name in ("place.py", "evaluator.py")
             ), file

@@ -34,7 +34,8 @@ from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.after_cut.teacher import teacher_of
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
 from coterie.verbs.shared.finished import FinishedRun
-from coterie.verbs.shared.output import as_read, read_record, written_aside
+from coterie.verbs.shared.output import as_read, read_record
+from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import machine, versions
@@ -113,13 +114,15 @@ def repair(
     """
     request.check()
     progress, output = progress or NoProgress(), Path(output)
-    place = FinishedRun(output, overwrite=overwrite, ended=ended_with)
+    place = OutputFolder(output, request, overwrite=overwrite)
+    before = FinishedRun(place, ended=ended_with)
     job = _admit(request, progress)
     identity = as_read(job.identity())
-    if done := place.same(identity, progress, source=job.cut.folder):
+    place.add(job.full.folder, "the teacher")
+    if done := before.same(identity, progress, source=job.cut.folder):
         return done
     made = _made(job, progress)
-    with written_aside(output, overwrite=overwrite) as folder:
+    with place.written() as folder:
         progress.say(f"writing {output.name}")
         write_repaired(job.full, made.stack, job.kept, folder, made.repair.weights)
         verify(made.expected, folder, trust_remote_code=request.trust_remote_code)
