@@ -29,7 +29,6 @@ import torch
 from coterie.game.utilities import clustered_mean
 from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model, load_tokenizer
-from coterie.models.loaded.quiet import quiet
 from coterie.models.loaded.stack import find_stack
 from coterie.repair.choose import cut_loss, refit
 from coterie.repair.errors import RepairError
@@ -214,7 +213,6 @@ def main() -> None:
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     done = {row["key"]: row for row in map(json.loads, lines)}
     bench: Bench | None = None
-    quiet()
     for cell in cells(options, specs):
         if cell.key in done:
             continue
