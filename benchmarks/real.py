@@ -26,12 +26,12 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from coterie.errors import RepairError
 from coterie.game.utilities import clustered_mean
 from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model, load_tokenizer
 from coterie.models.loaded.stack import find_stack
-from coterie.repair.choose import cut_loss, refit
-from coterie.repair.errors import RepairError
+from coterie.repair.choose import cut_loss, repaired_weights
 from coterie.repair.table import REPAIRS
 from coterie.texts.recipe import TextRecipe
 from coterie.texts.sets import TextSet
@@ -164,7 +164,9 @@ class Bench:
         own = self.texts[cell.fitted_on]
         try:
             if cell.repair != "none":
-                weights, _ = refit(self.model, self.stack, kept, own.fit, REPAIRS[cell.repair])
+                weights, _ = repaired_weights(
+                    self.model, self.stack, kept, own.fit, REPAIRS[cell.repair]
+                )
         except RepairError as error:
             note = str(error)
         seconds = perf_counter() - began

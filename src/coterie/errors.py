@@ -40,6 +40,10 @@ class CutError(UserError):
     """A cut that cannot be made: a bad index, a locked layer, more layers than there are."""
 
 
+class RepairError(UserError):
+    """A cut checkpoint that cannot be repaired so; the message says why and what to do."""
+
+
 class StudyMismatch(UserError):
     """A study resumed under other settings than it was begun with."""
 

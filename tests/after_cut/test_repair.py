@@ -8,9 +8,9 @@ from tests.after_cut.conftest import KEPT
 from transformers import AutoModelForCausalLM
 
 from coterie.cli import main
+from coterie.errors import RepairError
 from coterie.healing.origin import HealError
 from coterie.models.files.sources import resolve
-from coterie.repair.errors import RepairError
 from coterie.verbs.after_cut.repair import repair, sequences_for
 from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.shared.output import read_record

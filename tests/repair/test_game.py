@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from tests.repair.laws import N_LAYERS, made, texts
 
+from coterie.errors import RepairError
 from coterie.game.coalitions import observe_all
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import windows
-from coterie.repair.choose import cut_loss, refit
-from coterie.repair.errors import RepairError
+from coterie.repair.choose import cut_loss, repaired_weights
 from coterie.repair.game import RepairedGame
-from coterie.repair.search import neighbours, swap_search
+from coterie.repair.search import swap_search, swapped
 from coterie.repair.table import REPAIRS
 
 
@@ -28,7 +28,7 @@ def test_a_coalition_is_worth_its_repaired_loss(texted, name):
     seen = observe_all(game, rows)
     for row, nll in zip(rows, seen.nll, strict=True):
         kept = np.flatnonzero(row).tolist()
-        weights, _ = refit(model, stack, kept, fit, REPAIRS[name])
+        weights, _ = repaired_weights(model, stack, kept, fit, REPAIRS[name])
         np.testing.assert_allclose(nll, cut_loss(model, stack, kept, tokens, weights), atol=1e-4)
     assert np.allclose(seen.kl[3], 0, atol=1e-5) and seen.top1[3].min() == 1
 
@@ -54,9 +54,9 @@ def test_a_repair_that_comes_back_is_refused(texted):
 
 def test_swaps_move_the_ends_of_gaps_and_find_the_best_run():
     coalition = np.array([1, 1, 0, 0, 1, 1, 1], bool)
-    near = neighbours(coalition)
+    near = swapped(coalition)
     assert {tuple(np.flatnonzero(~row)) for row in near} == {(1, 2), (1, 3), (2, 4), (3, 4)}
-    assert all(row[1] for row in neighbours(coalition, locked=(1,)))
+    assert all(row[1] for row in swapped(coalition, locked=(1,)))
     # Least lost when 4 and 5 go; the start is two moves away.
     ledger = Ledger.of(lambda rows: -np.abs((~rows) @ np.arange(7.0) - 9) - rows[:, 6], 7)
     best, value = swap_search(ledger, coalition[None], most=50)

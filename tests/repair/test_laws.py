@@ -8,6 +8,7 @@ import torch
 from tests.repair.laws import N_LAYERS, made, texts, with_linear_gap
 from transformers import AutoModelForCausalLM
 
+from coterie.errors import RepairError
 from coterie.models.cutting.write import write_cut
 from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model
@@ -16,8 +17,7 @@ from coterie.models.loaded.stack import find_stack
 from coterie.repair import place as place_module
 from coterie.repair import walk as walk_module
 from coterie.repair.changes import applied
-from coterie.repair.choose import cut_loss, refit, repaired
-from coterie.repair.errors import RepairError
+from coterie.repair.choose import cut_loss, repaired, repaired_weights
 from coterie.repair.table import REPAIRS
 from coterie.repair.write import as_stored, write_repaired
 
@@ -29,7 +29,7 @@ CUT = (0, 1, 3, 4)
 @pytest.mark.parametrize("name", REPAIRS)
 def test_where_nothing_is_cut_nothing_changes(name):
     model, stack = made("llama")
-    weights, refitted = refit(model, stack, EVERYONE, texts(model, 8), REPAIRS[name])
+    weights, refitted = repaired_weights(model, stack, EVERYONE, texts(model, 8), REPAIRS[name])
     assert weights == {} and refitted == ()
 
 
@@ -56,7 +56,7 @@ def test_the_model_is_left_as_it_was(name):
 def test_families_of_every_build_come_nearer_to_the_full_model(kind):
     model, stack = made(kind)
     fit, select = texts(model, 64), texts(model, 8, seed=1)
-    weights, refitted = refit(model, stack, CUT, fit, REPAIRS["progressive"])
+    weights, refitted = repaired_weights(model, stack, CUT, fit, REPAIRS["progressive"])
     assert any(one.explained > 0.02 for one in refitted)
     assert all(one.tokens == fit.size for one in refitted)
     full = _states(model, stack, EVERYONE, select, {})
@@ -95,9 +95,9 @@ def test_a_repair_that_harms_is_refused(monkeypatch):
 def test_texts_in_small_batches_give_the_same_weights(monkeypatch):
     model, stack = made("llama")
     fit = texts(model, 32)
-    once, _ = refit(model, stack, CUT, fit, REPAIRS["progressive"])
+    once, _ = repaired_weights(model, stack, CUT, fit, REPAIRS["progressive"])
     monkeypatch.setattr(walk_module, "TOKENS_AT_ONCE", 5 * fit.shape[1])
-    batched, _ = refit(model, stack, CUT, fit, REPAIRS["progressive"])
+    batched, _ = repaired_weights(model, stack, CUT, fit, REPAIRS["progressive"])
     assert once.keys() == batched.keys() and once
     for name, value in once.items():
         torch.testing.assert_close(batched[name], value, rtol=1e-3, atol=1e-4)
@@ -124,7 +124,7 @@ def test_a_repaired_checkpoint_does_what_was_measured(kind, name, tmp_path):
     source = resolve(str(tmp_path / "whole"))
     model = load_model(source, dtype=torch.float32, device="cpu")
     stack, fit = find_stack(model), texts(model, 48)
-    weights, _ = refit(model, stack, CUT, fit, REPAIRS[name])
+    weights, _ = repaired_weights(model, stack, CUT, fit, REPAIRS[name])
     assert weights
     weights = as_stored(source, stack, weights)
     (tmp_path / "repaired").mkdir()
@@ -173,14 +173,14 @@ def test_what_cannot_be_repaired_is_said_in_one_line():
     model, stack = made("llama")
     few = texts(model, 2)
     with pytest.raises(RepairError, match=r"48 tokens are too few to refit the 64 columns of"):
-        refit(model, stack, CUT, few, REPAIRS["down"])
+        repaired_weights(model, stack, CUT, few, REPAIRS["down"])
     with pytest.raises(RepairError, match="'upward' is unknown: choose one of auto, none, scalar"):
         repaired(model, stack, CUT, (few, few), "upward")
     fit = texts(model, 32)
     mixture, its = made("mixtral")
     with pytest.raises(RepairError, match="layer 1 does not end in one linear map"):
-        refit(mixture, its, CUT, fit, REPAIRS["down"])
+        repaired_weights(mixture, its, CUT, fit, REPAIRS["down"])
     with torch.no_grad():
         stack.layers[1].mlp.up_proj.weight[0, 0] = torch.nan
     with pytest.raises(RepairError, match=r"layer 1 hands on is not finite in torch\.float32"):
-        refit(model, stack, CUT, fit, REPAIRS["down"])
+        repaired_weights(model, stack, CUT, fit, REPAIRS["down"])

@@ -51,7 +51,7 @@ def run_job(folder: Path) -> None:
     model = load(job["model"], job)
     # Judged here, because only this environment can load what it will have written.
     found = {"before": losses(model, texts["judges"])}
-    group = quantize(model, texts["calibration"], job)
+    group = apply_recipe(model, texts["calibration"], job)
     # llm-compressor may have moved parts of the model while it calibrated.
     nn.Module.to(model, job["device"])
     found["saved"] = logits(model, texts["checked"])
@@ -69,7 +69,7 @@ def run_job(folder: Path) -> None:
     (folder / "made").rename(folder / "result.safetensors")
 
 
-def quantize(model: PreTrainedModel, calibration: Tensor, job: QuantizationJob) -> int | None:
+def apply_recipe(model: PreTrainedModel, calibration: Tensor, job: QuantizationJob) -> int | None:
     """Quantize in place; returns how many inputs share a scale.
 
     Args:

@@ -11,10 +11,10 @@ is fitted once more, alone, on what enters it now.
 """
 
 from coterie.repair.interface import Repair
-from coterie.repair.place import Place
+from coterie.repair.place import KeptLayer
 
 
-def at(place: Place) -> None:
+def refit_both(place: KeptLayer) -> None:
     """Refit both maps before a gap."""
     if place.gap:
         wanted = place.beyond()
@@ -23,4 +23,4 @@ def at(place: Place) -> None:
             place.run(part)
 
 
-BOTH = Repair("both", "the maps of both blocks before a gap are refitted", None, at)
+BOTH = Repair("both", "the maps of both blocks before a gap are refitted", None, refit_both)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from coterie.repair.errors import RepairError
+from coterie.errors import RepairError
 
 NewWeights = dict[str, Tensor]
 """Changed parameters by their names in the full model; shapes and dtypes are what they were."""

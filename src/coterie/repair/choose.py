@@ -1,16 +1,16 @@
 """A cut repaired, and held against the cut as it was: what does not help is not applied."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from transformers import PreTrainedModel
 
+from coterie.errors import RepairError
 from coterie.game.coalitions import Vector
 from coterie.models.loaded.routing import input_device, routed
 from coterie.models.loaded.stack import Stack
 from coterie.repair.changes import NewWeights, applied
-from coterie.repair.errors import RepairError
 from coterie.repair.interface import Repair
 from coterie.repair.refitted import Refitted
 from coterie.repair.table import REPAIRS
@@ -38,9 +38,9 @@ class Repaired:
     name: str
     weights: NewWeights
     loss: Vector
-    losses: dict[str, Vector]
-    refitted: tuple[Refitted, ...]
-    remarks: tuple[str, ...]
+    losses: dict[str, Vector] = field(default_factory=dict)
+    refitted: tuple[Refitted, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def gain(self) -> float:
@@ -65,7 +65,7 @@ def names_of(asked: str) -> tuple[str, ...]:
     return (asked,)
 
 
-def refit(
+def repaired_weights(
     model: PreTrainedModel, stack: Stack, kept: Sequence[int], tokens: Tokens, repair: Repair
 ) -> tuple[NewWeights, tuple[Refitted, ...]]:
     """The weights of one repair; the model is left as it was.
@@ -109,12 +109,12 @@ def repaired(
     """
     fit, select = texts
     loss = cut_loss(model, stack, kept, select, {})
-    best = Repaired("none", {}, loss, {}, (), ())
+    best = Repaired("none", {}, loss)
     losses: dict[str, Vector] = {}
     remarks: list[str] = []
     for name in names_of(asked):
         try:
-            weights, refitted = refit(model, stack, kept, fit, REPAIRS[name])
+            weights, refitted = repaired_weights(model, stack, kept, fit, REPAIRS[name])
         except RepairError as error:
             if asked != "auto":
                 raise
@@ -123,14 +123,14 @@ def repaired(
         losses[name] = cut_loss(model, stack, kept, select, weights)
         lowest = losses[best.name] if best.weights else loss
         if losses[name].mean() < lowest.mean():
-            best = Repaired(name, weights, loss, losses, refitted, ())
+            best = Repaired(name, weights, loss, refitted=refitted)
         else:
             than = f"{best.name}" if best.weights else "the cut as it is"
             remarks.append(
                 f"{name} is not applied: on the selection texts it loses"
                 f" {losses[name].mean() - lowest.mean():.4f} nats per token more than {than}"
             )
-    return Repaired(best.name, best.weights, loss, losses, best.refitted, tuple(remarks))
+    return replace(best, losses=losses, remarks=tuple(remarks))
 
 
 def cut_loss(
@@ -140,7 +140,15 @@ def cut_loss(
     tokens: Tokens,
     weights: NewWeights,
 ) -> Vector:
-    """Loss of each text under the kept layers with some weights changed, nats per token."""
+    """Loss of each text under the kept layers with some weights changed, nats per token.
+
+    Args:
+        model: The full model, in evaluation mode; it is left as it was.
+        stack: Its whole layers.
+        kept: The layers that stay.
+        tokens: The texts, ``(n_sequences, length)``.
+        weights: Changed parameters by their names in the full model; none where empty.
+    """
     coalition = [layer in kept for layer in range(stack.n_players)]
     with applied(model, weights), routed(model, stack, coalition):
         return floored_losses(model, tokens)[0]

@@ -8,10 +8,10 @@ and W becomes W + Δ.
 """
 
 from coterie.repair.interface import Repair
-from coterie.repair.place import Place
+from coterie.repair.place import KeptLayer
 
 
-def at(place: Place) -> None:
+def refit_down(place: KeptLayer) -> None:
     """Refit the last map before a gap."""
     if place.gap:
         wanted = place.beyond()
@@ -19,4 +19,4 @@ def at(place: Place) -> None:
         place.refit([place.last], wanted)
 
 
-DOWN = Repair("down", "the last map before a gap is refitted", None, at)
+DOWN = Repair("down", "the last map before a gap is refitted", None, refit_down)

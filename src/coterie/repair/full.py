@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from coterie.repair.parts import Part
+from coterie.repair.parts import LayerPiece
 
 Through = Callable[[int, Tensor], Tensor]
 """Applies a layer, as it is now, to the states of all texts."""
@@ -21,7 +21,7 @@ class FullStates(Protocol):
         """The states ``(n_sequences, length, width)`` before a layer."""
         ...
 
-    def through(self, parts: Sequence[Part]) -> list[Tensor]:
+    def through(self, parts: Sequence[LayerPiece]) -> list[Tensor]:
         """The states after each part of the layer it stands before."""
         ...
 
@@ -46,7 +46,7 @@ class PassingStates:
             self.layer += 1
         return self.states
 
-    def through(self, parts: Sequence[Part]) -> list[Tensor]:
+    def through(self, parts: Sequence[LayerPiece]) -> list[Tensor]:
         """The states after each part of the layer it stands before."""
         found = []
         for part in parts:
@@ -79,7 +79,7 @@ class RememberedStates:
         """The states before a layer, any layer."""
         return self.before[layer]
 
-    def through(self, parts: Sequence[Part]) -> list[Tensor]:
+    def through(self, parts: Sequence[LayerPiece]) -> list[Tensor]:
         """The states after each part of the layer it stands before."""
         found, states = [], self.before[self.layer]
         for part in parts[:-1]:

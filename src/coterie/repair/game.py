@@ -17,15 +17,15 @@ from transformers import PreTrainedModel
 from coterie.engine.parts.head import TailNotFound, find_head
 from coterie.engine.parts.readings import FullModel, observations, read_full, read_states
 from coterie.engine.question import question
+from coterie.errors import RepairError
 from coterie.game.coalitions import Block, Coalition, Coalitions, Indices, Observations
 from coterie.models.loaded.routing import input_device
 from coterie.models.loaded.stack import Stack
 from coterie.repair.changes import NewWeights, applied
-from coterie.repair.errors import RepairError
 from coterie.repair.full import RememberedStates
 from coterie.repair.gaps import Turn, turns
 from coterie.repair.interface import Repair
-from coterie.repair.place import Place
+from coterie.repair.place import KeptLayer
 from coterie.repair.walk import Walk
 from coterie.texts.sets import Tokens
 
@@ -160,7 +160,7 @@ class RepairedGame:
                 return self._walk.through(turn.layer, states)
         self._walk.kept = states
         self._full.layer = turn.layer
-        place = Place(self._walk, turn)
+        place = KeptLayer(self._walk, turn)
         try:
             self.repair.at(place)
             place.leave()

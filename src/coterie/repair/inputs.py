@@ -34,7 +34,7 @@ def watched(writers: Sequence[Writer]) -> Iterator[Seen]:
             handle.remove()
 
 
-def design(writer: Writer, given: Tensor, output: Tensor, states: Tensor) -> Tensor:
+def input_columns(writer: Writer, given: Tensor, output: Tensor, states: Tensor) -> Tensor:
     """The inputs x of a map as columns ``(n, length, columns)``, a constant one for its bias.
 
     Behind a root-mean-square norm each token is divided by the size of the output, as the norm
@@ -52,8 +52,15 @@ def design(writer: Writer, given: Tensor, output: Tensor, states: Tensor) -> Ten
     return x if writer.norm is None else x * _divided_by(output.view_as(states))
 
 
-def output_design(writer: Writer, given: Tensor, output: Tensor, states: Tensor) -> Tensor:
-    """The outputs of a map as columns ``(n, length, width)``; arguments as for `design`."""
+def output_columns(writer: Writer, given: Tensor, output: Tensor, states: Tensor) -> Tensor:
+    """The outputs of a map as columns ``(n, length, width)``, as `input_columns` has its inputs.
+
+    Args:
+        writer: The map.
+        given: Its inputs in a run; not needed here.
+        output: What it gave, ``(.., width)``.
+        states: States after it, ``(n, length, width)``.
+    """
     z = output.view_as(states)
     return z.float() if writer.norm is None else z.float() * _divided_by(z)
 
@@ -85,7 +92,7 @@ def token_weights(wanted: Tensor) -> Tensor:
     return wanted.float().square().mean(dim=-1).clamp_min(1e-12).reciprocal()
 
 
-def unit(output: Tensor) -> Tensor:
+def normed_direction(output: Tensor) -> Tensor:
     """What a root-mean-square norm multiplies its gains with."""
     return unit_rms(output.float())
 

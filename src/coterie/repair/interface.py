@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from coterie.repair.place import Place
+    from coterie.repair.place import KeptLayer
     from coterie.repair.walk import Walk
 
 
@@ -25,7 +25,7 @@ class Repair:
     name: str
     title: str
     paper: str | None
-    at: "Callable[[Place], None]"
+    at: "Callable[[KeptLayer], None]"
     finish: "Callable[[Walk], None] | None" = None
 
     def refit(self, walk: "Walk") -> None:

@@ -10,10 +10,10 @@ text than `down`, and gives less back.
 """
 
 from coterie.repair.interface import Repair
-from coterie.repair.place import Place
+from coterie.repair.place import KeptLayer
 
 
-def at(place: Place) -> None:
+def refit_map(place: KeptLayer) -> None:
     """Put a matrix behind the last map before a gap."""
     if place.gap:
         wanted = place.beyond()
@@ -21,4 +21,4 @@ def at(place: Place) -> None:
         place.refit_output(place.last, wanted)
 
 
-MAP = Repair("map", "a matrix on the output of the block before a gap", "2505.02819", at)
+MAP = Repair("map", "a matrix on the output of the block before a gap", "2505.02819", refit_map)

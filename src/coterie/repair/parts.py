@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from coterie.engine.parts.layers import leading
-from coterie.errors import ModelError
+from coterie.errors import ModelError, RepairError
 from coterie.models.loaded.blocks import blocks_of
 from coterie.models.loaded.routing import Forward, patched, zero_output
-from coterie.repair.errors import RepairError
 
 Run = Callable[[Tensor], Tensor]
 """Applies a layer to the states of a few texts."""
@@ -59,7 +58,7 @@ class Writer:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class LayerPiece:
     """A layer, or one of its blocks with the other one silent.
 
     Attributes:
@@ -80,7 +79,7 @@ class Part:
 
 
 @torch.no_grad()
-def parts_of(layer: nn.Module, number: int, run: Run, states: Tensor) -> tuple[Part, ...]:
+def parts_of(layer: nn.Module, number: int, run: Run, states: Tensor) -> tuple[LayerPiece, ...]:
     """The parts of a layer in the order they run.
 
     Args:
@@ -102,7 +101,7 @@ def parts_of(layer: nn.Module, number: int, run: Run, states: Tensor) -> tuple[P
     parts, entering = [], states
     for modules in silent:
         with patched({module: zero_output(module) for module in modules}):
-            parts.append(Part(number, modules, _writers(layer, run, entering)))
+            parts.append(LayerPiece(number, modules, _writers(layer, run, entering)))
             entering = run(entering.clone())
     return tuple(parts)
 

@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from coterie.repair.errors import RepairError
+from coterie.errors import RepairError
 from coterie.repair.gaps import Turn
 from coterie.repair.inputs import (
     Columns,
-    design,
-    output_design,
+    input_columns,
+    normed_direction,
+    output_columns,
     scaled_norm,
     size_of_change,
     token_weights,
-    unit,
     watched,
 )
 from coterie.repair.least_squares import HELD_OUT, Fit, Sums, best_fit
-from coterie.repair.parts import Part, Writer
+from coterie.repair.parts import LayerPiece, Writer
 from coterie.repair.refitted import Refitted, check_sums
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ ROUNDS_BEHIND_A_NORM = 3
 """Times a map is refitted whose output a norm divides by its size, which the refit changes."""
 
 
-class Place:
+class KeptLayer:
     """A kept layer whose turn it is.
 
     Args:
@@ -55,12 +55,12 @@ class Place:
         return self.turn.behind
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[LayerPiece, ...]:
         """The parts of the layer."""
         return self.walk.parts(self.turn.layer)
 
     @property
-    def last(self) -> Part:
+    def last(self) -> LayerPiece:
         """Its last part.
 
         Raises:
@@ -94,7 +94,11 @@ class Place:
             self.run(part)
 
     def refit(
-        self, parts: Sequence[Part], toward: Tensor, *, change: Sequence[Part] | None = None
+        self,
+        parts: Sequence[LayerPiece],
+        toward: Tensor,
+        *,
+        change: Sequence[LayerPiece] | None = None,
     ) -> None:
         """Refit what some parts write, so that the states after them come close to others.
 
@@ -112,7 +116,7 @@ class Place:
             return
         normed = [writer for writer in changing if writer.norm is not None]
         for _ in range(ROUNDS_BEHIND_A_NORM if normed else 1):
-            fit = self._fit(parts, writers, toward, design)
+            fit = self._fit(parts, writers, toward, input_columns)
             if fit is None:
                 break
             at = 0
@@ -123,14 +127,14 @@ class Place:
             for writer in normed:
                 self._refit_gains(parts, writer, toward)
 
-    def refit_output(self, part: Part, toward: Tensor) -> None:
+    def refit_output(self, part: LayerPiece, toward: Tensor) -> None:
         """Put a matrix behind the map that a part writes with, folded into it.
 
         Raises:
             RepairError: Too little text, or sums that are no numbers.
         """
         writer = part.writers[-1]
-        fit = self._fit([part], [writer], toward, output_design)
+        fit = self._fit([part], [writer], toward, output_columns)
         if fit is None:
             return
         more = fit.change.cpu() / size_of_change(writer).cpu().double()
@@ -140,7 +144,7 @@ class Place:
         if bias is not None:
             self.put(f"{writer.name}.bias", _wide(bias) + _wide(bias) @ more)
 
-    def run(self, part: Part) -> None:
+    def run(self, part: LayerPiece) -> None:
         """Let the kept states go through the next part."""
         with part.alone():
             self.walk.kept = self.walk.through(part.layer, self.walk.kept)
@@ -187,7 +191,11 @@ class Place:
             self.put(f"{writer.name}.{name}", _wide(value) * factor)
 
     def _fit(
-        self, parts: Sequence[Part], writers: Sequence[Writer], toward: Tensor, columns: Columns
+        self,
+        parts: Sequence[LayerPiece],
+        writers: Sequence[Writer],
+        toward: Tensor,
+        columns: Columns,
     ) -> Fit | None:
         fitted, held = Sums(), Sums()
         for rows in self.walk.fitting():
@@ -207,14 +215,14 @@ class Place:
         self.walk.refitted.append(Refitted(self.turn.layer, maps, ridge, explained, tokens))
         return fit
 
-    def _refit_gains(self, parts: Sequence[Part], writer: Writer, toward: Tensor) -> None:
+    def _refit_gains(self, parts: Sequence[LayerPiece], writer: Writer, toward: Tensor) -> None:
         """The gains of a norm: per channel, Δg = Σ ω u r / Σ ω u², u what the norm scales."""
         crossed = torch.zeros(writer.width, dtype=torch.float64)
         power = torch.zeros_like(crossed)
         for rows in self.walk.fitting():
             with watched([writer]) as seen:
                 states = self._through(parts, rows)
-            u = unit(seen[writer][1]).view_as(states) * writer.factor
+            u = normed_direction(seen[writer][1]).view_as(states) * writer.factor
             r, weights = toward[rows].float() - states.float(), token_weights(toward[rows])
             crossed += (weights[..., None] * u * r).sum((0, 1)).cpu()
             power += (weights[..., None] * u * u).sum((0, 1)).cpu()
@@ -223,7 +231,7 @@ class Place:
         more = crossed / power.clamp_min(1e-12 * float(power.max()))
         self.put(f"{writer.norm_name}.weight", _wide(gains) + more)
 
-    def _through(self, parts: Sequence[Part], rows: slice) -> Tensor:
+    def _through(self, parts: Sequence[LayerPiece], rows: slice) -> Tensor:
         states = self.walk.kept[rows]
         for part in parts:
             with part.alone():

@@ -5,15 +5,15 @@ perfect: the maps of each kept layer are refitted, block by block, so that the s
 comes close to the full model's after the same block, on states as the repaired model makes them.
 """
 
-from coterie.repair import both
+from coterie.repair.both import refit_both
 from coterie.repair.interface import Repair
-from coterie.repair.place import Place
+from coterie.repair.place import KeptLayer
 
 
-def at(place: Place) -> None:
+def refit_progressive(place: KeptLayer) -> None:
     """Refit the maps before a gap, and those of a kept layer behind one."""
     if place.gap:
-        both.at(place)
+        refit_both(place)
     elif place.behind:
         for part, wanted in zip(place.parts, place.after_parts(), strict=True):
             place.refit([part], wanted)
@@ -21,5 +21,8 @@ def at(place: Place) -> None:
 
 
 PROGRESSIVE = Repair(
-    "progressive", "the maps before a gap and of all layers behind it are refitted", None, at
+    "progressive",
+    "the maps before a gap and of all layers behind it are refitted",
+    None,
+    refit_progressive,
 )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from coterie.repair.errors import RepairError
+from coterie.errors import RepairError
 from coterie.repair.least_squares import HELD_OUT, Sums
 
 

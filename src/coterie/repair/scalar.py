@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from coterie.engine.parts.head import find_head
-from coterie.repair.errors import RepairError
+from coterie.errors import RepairError
 from coterie.repair.inputs import scaled_norm
 from coterie.repair.interface import Repair
-from coterie.repair.place import Place
+from coterie.repair.place import KeptLayer
 from coterie.repair.walk import Walk
 
 
-def at(place: Place) -> None:
+def refit_scalar(place: KeptLayer) -> None:
     """Rescale what has written before a gap.
 
     Raises:
@@ -49,7 +49,7 @@ def _size(states: Tensor) -> Tensor:
     return states.float().square().mean(dim=-1).sqrt().mean()
 
 
-def _check(place: Place) -> None:
+def _check(place: KeptLayer) -> None:
     if not all(part.writers for part in place.parts):
         raise RepairError(
             f"layer {place.turn.layer} writes to the state with more than linear maps, which cannot"
@@ -81,4 +81,6 @@ def _rescale_ends(walk: Walk, factor: float) -> None:
         )
 
 
-SCALAR = Repair("scalar", "what writes before a gap is rescaled", "2507.18212", at, finish)
+SCALAR = Repair(
+    "scalar", "what writes before a gap is rescaled", "2507.18212", refit_scalar, finish
+)

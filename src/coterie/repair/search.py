@@ -26,7 +26,7 @@ def swap_search(
     ledger.value(starts)
     best, value = ledger.best(size)
     while True:
-        near = neighbours(best, locked)
+        near = swapped(best, locked)
         near = near[~ledger.asked(near)][: max(0, most - ledger.n_asked)]
         if not len(near):
             return best, value
@@ -37,7 +37,7 @@ def swap_search(
         best, value = found, lowest
 
 
-def neighbours(coalition: Coalition, locked: tuple[int, ...] = ()) -> Coalitions:
+def swapped(coalition: Coalition, locked: tuple[int, ...] = ()) -> Coalitions:
     """Coalitions with one layer of an end of a gap back and one layer beside a gap gone.
 
     ``(n, n_players)``, those that move an end by one place first; no player of `locked` goes.

@@ -13,13 +13,13 @@ from transformers import PreTrainedModel
 
 from coterie.engine.parts.layers import LayerStack, NotReplayable
 from coterie.engine.parts.replay import replayed
+from coterie.errors import RepairError
 from coterie.models.loaded.stack import Stack
 from coterie.repair.changes import Changes, shared_layers
-from coterie.repair.errors import RepairError
 from coterie.repair.full import FullStates, PassingStates
 from coterie.repair.gaps import Turn, turns
-from coterie.repair.parts import Part, parts_of
-from coterie.repair.place import Place
+from coterie.repair.parts import LayerPiece, parts_of
+from coterie.repair.place import KeptLayer
 from coterie.repair.refitted import Refitted
 
 TOKENS_AT_ONCE = 2048
@@ -65,19 +65,19 @@ class Walk:
         self.layers = _layers(model, stack, tokens)
         self.prelude = self.layers.prelude(tokens)
         self.changes = Changes(model)
-        self.passed: list[Place] = []
+        self.passed: list[KeptLayer] = []
         self.refitted: list[Refitted] = []
         self.rescaled = 1.0
         self._kept = self.prelude.embedded
-        self._waiting: list[Place] = []
+        self._waiting: list[KeptLayer] = []
         self.full: FullStates = PassingStates(self.through, self.prelude.embedded)
         self._fitted = len(tokens) if fitted is None else fitted
         self._rows = max(1, TOKENS_AT_ONCE // tokens.shape[1])
 
-    def places(self) -> Iterator[Place]:
+    def places(self) -> Iterator[KeptLayer]:
         """The kept layers in turn."""
         for turn in self.turns:
-            self.passed.append(Place(self, turn))
+            self.passed.append(KeptLayer(self, turn))
             yield self.passed[-1]
             self._waiting.append(self.passed[-1])
 
@@ -101,7 +101,13 @@ class Walk:
 
     @torch.no_grad()
     def run(self, layer: int, states: Tensor, rows: slice) -> Tensor:
-        """Apply a layer, as it is now, to the states of some texts."""
+        """Apply a layer, as it is now, to the states of some texts.
+
+        Args:
+            layer: Its number in the full model.
+            states: What enters it, ``(n_rows, length, width)``.
+            rows: Which texts these are, for their positions and masks.
+        """
         # A copy, for some layers add to their input in place.
         return self.layers.run(self.prelude, layer, states.clone(), rows.start, 1)
 
@@ -115,7 +121,7 @@ class Walk:
         """Whether the kept states after a layer are the full model's, which is not past them."""
         return not turn.behind and not self.changes and self.full.layer <= turn.layer + 1
 
-    def parts(self, layer: int) -> tuple[Part, ...]:
+    def parts(self, layer: int) -> tuple[LayerPiece, ...]:
         """The parts of a layer, tried on the first texts as they are kept."""
         rows = slice(0, min(2, len(self.tokens)))
         module = self.stack.layers[layer]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from coterie.errors import RepairError
 from coterie.models.cutting.layer_names import DiskStack, find_disk_stack
 from coterie.models.cutting.write import Written
 from coterie.models.files.shards import DTYPES, Progress
@@ -12,7 +13,6 @@ from coterie.models.files.sources import Source
 from coterie.models.files.tensors import Entry
 from coterie.models.loaded.stack import Stack
 from coterie.repair.changes import NewWeights
-from coterie.repair.errors import RepairError
 from coterie.rivals._rewriting import write_changed
 
 
@@ -44,6 +44,11 @@ def write_repaired(
 def as_stored(source: Source, stack: Stack, weights: NewWeights) -> NewWeights:
     """The same weights, each rounded to the dtype it will have on disk.
 
+    Args:
+        source: The full model's files.
+        stack: Its whole layers.
+        weights: Changed parameters by their names in the full model.
+
     Raises:
         RepairError: A changed weight is not a plain tensor of the source.
     """
@@ -57,6 +62,11 @@ def as_stored(source: Source, stack: Stack, weights: NewWeights) -> NewWeights:
 
 def on_disk(source: Source, stack: Stack, weights: NewWeights) -> dict[str, Tensor]:
     """Changed weights by their names in the source's files.
+
+    Args:
+        source: The full model's files.
+        stack: Its whole layers.
+        weights: Changed parameters by their names in the full model.
 
     Raises:
         RepairError: A changed weight is not a plain tensor of the source.

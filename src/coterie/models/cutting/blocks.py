@@ -83,12 +83,12 @@ def write_block_cut(
     pieces = _pieces(source, stack, kept, attention, mlp)
     names = write_shards(grouped(pieces, max_shard_bytes), output, {"format": "pt"}, progress)
     written = Written(
-        names,
-        sum(piece.entry.n_bytes for piece in pieces),
-        sum(piece.entry.n_values for piece in pieces),
-        carried,
-        left,
-        {name: fields[name] for name in fields if raw.get(name) != fields[name]},
+        files=names,
+        n_bytes=sum(piece.entry.n_bytes for piece in pieces),
+        n_parameters=sum(piece.entry.n_values for piece in pieces),
+        carried=carried,
+        left=left,
+        config_changes={name: fields[name] for name in fields if raw.get(name) != fields[name]},
     )
     return BlockCut(written, kept, _runtimes(int(fields["intermediate_size"])))  # type: ignore
 

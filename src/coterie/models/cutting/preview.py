@@ -95,4 +95,12 @@ def inspect_config(
         for number, layer in enumerate(stack.layers)
     )
     name = type(whole).__name__
-    return Inspection(config.model_type, name, stack.path, players, total, changes, after)
+    return Inspection(
+        model_type=config.model_type,
+        architecture=name,
+        path=stack.path,
+        players=players,
+        n_parameters=total,
+        changes=changes,
+        n_parameters_after=after,
+    )

@@ -20,7 +20,7 @@ from coterie.models.cutting.quantization import renumber_quantization
 from coterie.models.cutting.structure import compare_structure
 from coterie.models.families.family import Read
 from coterie.models.families.fields import text_config
-from coterie.models.families.registry import Family, check_kept, family_of
+from coterie.models.families.registry import check_kept, family_of
 from coterie.models.files.carried import carried_files
 from coterie.models.files.fit import check_file_size, meta_model
 from coterie.models.files.json_files import Fields
@@ -94,7 +94,14 @@ def write_cut(
     n_values = sum(piece.entry.n_values for piece in pieces)
     n_bytes = sum(piece.entry.n_bytes for piece in pieces)
     changes = differences(source.raw_config(), new.fields)
-    return Written(names, n_bytes, n_values, carried, left, changes)
+    return Written(
+        files=names,
+        n_bytes=n_bytes,
+        n_parameters=n_values,
+        carried=carried,
+        left=left,
+        config_changes=changes,
+    )
 
 
 @dataclass(frozen=True)
@@ -183,21 +190,15 @@ def _pieces(
         if name is None:
             continue
         if family.rewritten and re.search(family.rewritten, entry.name):
-            pieces.append(_rewritten(entry, name, family, read, config, kept))
+            new = family.tensor_rule(entry.name, read, config, kept)
+            pieces.append(_rewritten(entry, name, new))
         else:
             pieces.append(Piece(entry, name))
     return pieces
 
 
-def _rewritten(
-    entry: Entry,
-    name: str,
-    family: Family,
-    read: Read,
-    config: PretrainedConfig,
-    kept: tuple[int, ...],
-) -> Piece:
-    new = family.tensor_rule(entry.name, read, config, kept).contiguous()
+def _rewritten(entry: Entry, name: str, tensor: torch.Tensor) -> Piece:
+    new = tensor.contiguous()
     data = new.reshape(-1).view(torch.uint8).numpy().tobytes()
     return Piece(replace(entry, shape=tuple(new.shape), stop=entry.start + len(data)), name, data)
 

@@ -157,7 +157,14 @@ def _header_text(file: Path, stream: BinaryIO, size: int) -> bytes:
 
 def _entry(name: str, file: Path, offset: int, field: "_Field") -> Entry:
     start, stop = field["data_offsets"]
-    return Entry(name, file, field["dtype"], tuple(field["shape"]), offset + start, offset + stop)
+    return Entry(
+        name=name,
+        file=file,
+        dtype=field["dtype"],
+        shape=tuple(field["shape"]),
+        start=offset + start,
+        stop=offset + stop,
+    )
 
 
 def _broken(file: Path, what: str) -> ModelError:

@@ -24,7 +24,31 @@ def print_after(part: AfterPart, console: Console | None = None) -> None:
 
 
 def _rows(part: AfterPart) -> list[tuple[str, str]]:
-    rows = []
+    rows = _how_rows(part)
+    if part.text is not None:
+        rows.append(("from", _text(part.text)))
+    rows.append(("held-out", _text(part.held_out)))
+    # A model is only there if it was judged: the full one costs a pass of its own.
+    models = [
+        ("full model", part.full),
+        ("before", part.before),
+        ("after", part.after),
+    ]
+    rows += [(name, _loss(one)) for name, one in models if one is not None]
+    change, error = part.difference.nll, part.difference.error
+    rows.append(("change", f"{change:+.4f} ± {w.or_dash(error, '{:.4f}')} nats per token, paired"))
+    if (share := part.recovered) is not None:
+        rows.append(("recovered", f"{share:.0%} of the loss that the cut had cost"))
+    rows.append(("on disk", f"{w.size(part.bytes_before)} to {w.size(part.bytes_after)}"))
+    if part.reloaded is not None:
+        gap = part.reloaded.max_logit_difference
+        rows.append(("reloaded", f"logits within {gap:.1e} of the model in memory"))
+    return rows
+
+
+def _how_rows(part: AfterPart) -> list[tuple[str, str]]:
+    """What was done: learning, a repair, or a quantization scheme."""
+    rows: list[tuple[str, str]] = []
     # Learning tells how it learned, quantizing by which scheme.
     if (learning := part.learning) is not None:
         how = f"rank {learning.rank}" if learning.rank else "every weight that is kept"
@@ -56,24 +80,6 @@ def _rows(part: AfterPart) -> list[tuple[str, str]]:
     else:
         group = f", scales for {part.group} inputs each" if part.group is not None else ""
         rows.append(("scheme", f"{part.settings['scheme']}{group}"))
-    if part.text is not None:
-        rows.append(("from", _text(part.text)))
-    rows.append(("held-out", _text(part.held_out)))
-    # A model is only there if it was judged: the full one costs a pass of its own.
-    models = [
-        ("full model", part.full),
-        ("before", part.before),
-        ("after", part.after),
-    ]
-    rows += [(name, _loss(one)) for name, one in models if one is not None]
-    change, error = part.difference.nll, part.difference.error
-    rows.append(("change", f"{change:+.4f} ± {w.or_dash(error, '{:.4f}')} nats per token, paired"))
-    if (share := part.recovered) is not None:
-        rows.append(("recovered", f"{share:.0%} of the loss that the cut had cost"))
-    rows.append(("on disk", f"{w.size(part.bytes_before)} to {w.size(part.bytes_after)}"))
-    if part.reloaded is not None:
-        gap = part.reloaded.max_logit_difference
-        rows.append(("reloaded", f"logits within {gap:.1e} of the model in memory"))
     return rows
 
 

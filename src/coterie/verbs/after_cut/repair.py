@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
+from coterie.errors import RepairError
 from coterie.healing.origin import kept_players
 from coterie.models.cutting.verify import Expectation, expect, verify
 from coterie.models.families.fields import text_config
@@ -24,7 +25,6 @@ from coterie.plain import Json
 from coterie.quantization.checkpoint import check_plain
 from coterie.repair.changes import applied
 from coterie.repair.choose import Repaired, cut_loss, repaired
-from coterie.repair.errors import RepairError
 from coterie.repair.write import as_stored, write_repaired
 from coterie.report.schema.after_cut import AfterPart, RepairPart
 from coterie.report.schema.record import CheckpointRecord
@@ -159,7 +159,16 @@ def _admit(request: RepairRequest, progress: Progress) -> _Job:
         )
     rows = np.arange(texts.n_sequences)
     fit, select = texts.some(rows[:-aside][:wanted]), texts.some(rows[-aside:])
-    return _Job(request, cut, full, kept, record, fit, select, judges)
+    return _Job(
+        request=request,
+        cut=cut,
+        full=full,
+        kept=kept,
+        record=record,
+        fit=fit,
+        select=select,
+        judges=judges,
+    )
 
 
 def sequences_for(config: PretrainedConfig, length: int) -> int:
@@ -192,7 +201,14 @@ def _made(job: _Job, progress: Progress) -> _Made:
     with applied(model, weights):
         expected = expect(model, stack, coalition, few)
     bare_stack = Stack(stack.path, (), stack.locks)
-    return _Made(bare_stack, found, losses, expected, monotonic() - began, str(device))
+    return _Made(
+        stack=bare_stack,
+        repair=found,
+        losses=losses,
+        expected=expected,
+        seconds=monotonic() - began,
+        device=str(device),
+    )
 
 
 def _part(job: _Job, made: _Made, written: Source, output: Path) -> AfterPart:

@@ -81,8 +81,8 @@ class RepairRequest(Trust, Device, Seed, JudgingOptions, Lesson, Refitting, Mode
         Raises:
             RepairError: one clear line about the first thing that is wrong.
         """
+        from coterie.errors import RepairError
         from coterie.repair.choose import names_of
-        from coterie.repair.errors import RepairError
 
         super().check()
         if not names_of(self.method):
@@ -90,7 +90,7 @@ class RepairRequest(Trust, Device, Seed, JudgingOptions, Lesson, Refitting, Mode
 
     def refusal(self) -> type[UserError]:
         """The kind of error that a value is refused with."""
-        from coterie.repair.errors import RepairError
+        from coterie.errors import RepairError
 
         return RepairError
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from coterie.errors import StudyMismatch, UserError
+from coterie.errors import RepairError, StudyMismatch, UserError
 from coterie.models.files.sources import REFERENCE
 from coterie.plain import Json
 from coterie.quantization.schemes import ELSEWHERE, SchemeError
-from coterie.repair.errors import RepairError
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal import heal

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -123,10 +124,7 @@ def sparsify(
     if done := before.same(identity, progress, source=prepared.source.folder):
         return done
     with ExitStack() as ending:
-
-        def begin() -> Path:
-            return ending.enter_context(place.written())
-
+        begin = partial(ending.enter_context, place.written())
         asked = _Asked(prepared, request, identity, output, progress)
         # Two acts, so that the full model is out of memory before another one is loaded.
         found = run_and_collect(lambda: _found(asked, store, begin))
