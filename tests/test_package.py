@@ -20,6 +20,7 @@ PUBLIC = [
     "PruneRequest",
     "PushRequest",
     "QuantizeRequest",
+    "RepairRequest",
     "Result",
     "SparsifyRequest",
     "UserError",
@@ -123,7 +124,8 @@ def test_every_option_is_spelt_once_and_reaches_its_verb():
     from coterie.cli import make_app
 
     commands = get_command(make_app()).commands
-    assert sorted(commands) == sorted(set(PUBLIC) & set(commands))
+    # `coterie.repair` is the folder of repairs, so that verb has its request at the top only.
+    assert set(commands) - {"repair"} == set(PUBLIC) & set(commands)
     for command in commands.values():
         names = [name for option in command.params for name in option.opts]
         assert len(names) == len(set(names)) and "--json" in names and "--verbose" in names

@@ -31,14 +31,15 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("mixed")
     save_llama(home / "model", n_layers=N_LAYERS, dtype=torch.float32)
     save_text(home / "text.txt")
-    (home / "sums.jsonl").write_text("\n".join(json.dumps(row) for row in ROWS))
+    (home / "tasks").mkdir()
+    (home / "tasks" / "sums.jsonl").write_text("\n".join(json.dumps(row) for row in ROWS))
     return home
 
 
 def prune(home, capsys, output, *more, code=0, model="model"):
     texts = ["--calibration", str(home / "text.txt"), "--store", str(home / "s.sqlite")]
     quick = ["--length", "16", "--sequences", "4", "--dtype", "float32", "--json"]
-    where = ["--tasks-dir", str(home), "--output", str(home / output)]
+    where = ["--tasks-dir", str(home / "tasks"), "--output", str(home / output)]
     capsys.readouterr()
     assert main(["prune", str(home / model), *texts, *quick, *where, *more]) == code
     told = capsys.readouterr()
@@ -50,7 +51,7 @@ def margins(home):
     """Mean margin of every coalition of three layers, and the game it was asked of."""
     model = AutoModelForCausalLM.from_pretrained(home / "model", dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(home / "model")
-    task = load_tasks(["sums"], home)["sums"]
+    task = load_tasks(["sums"], home / "tasks")["sums"]
     game = TaskGame(
         "sums", task, model, tokenizer, find_stack(model), settings=TaskSettings(limit=ITEMS)
     )
@@ -67,7 +68,7 @@ def test_the_cut_is_the_best_of_all_by_the_task(home, capsys, margins):
     # The checkpoint answers as the coalition did, and held-out text judges as ever.
     cut = AutoModelForCausalLM.from_pretrained(home / "task", dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(home / "task")
-    (scores,) = score_tasks(load_tasks(["sums"], home), cut, tokenizer)
+    (scores,) = score_tasks(load_tasks(["sums"], home / "tasks"), cut, tokenizer)
     np.testing.assert_allclose(scores.scores["margin"].mean(), part["cut"], atol=1e-4)
     assert record["verdict"]["after"]["perplexity"] > 0 and "summary" in record["verification"]
 
@@ -100,7 +101,7 @@ def test_a_finished_run_is_told_again_until_the_items_change(home, capsys, monke
         none.setattr(TaskGame, "observe", lambda *_: pytest.fail("asked again"))
         assert prune(home, capsys, "again", *asked) == first
         assert prune(home, capsys, "twin", *asked)["cut"] == first["cut"]  # the store answers
-    file = home / "sums.jsonl"
+    file = home / "tasks" / "sums.jsonl"
     before = file.read_text()
     try:
         file.write_text(before.replace("badabo", "fefi"))
