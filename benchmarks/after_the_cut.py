@@ -20,7 +20,6 @@ import torch
 from coterie.game.utilities import clustered_mean
 from coterie.models.files.sources import REFERENCE
 from coterie.models.loaded.load import load_tokenizer, resolve
-from coterie.models.loaded.quiet import quiet
 from coterie.quantization.checkpoint import load_quantized
 from coterie.scores.sequence_losses import floored_losses
 from coterie.scores.speed import Load, measure_speed
@@ -46,7 +45,6 @@ ROWS = ("dense", "cut", "healed", "cut-q", "q-cut", "healed-q", "q-cut-healed-q"
 def main() -> None:
     """Make the missing checkpoints, measure the missing rows, print the table."""
     options = _options()
-    quiet()
     options.work.mkdir(parents=True, exist_ok=True)
     make("cut", options)  # it decides which texts are left to judge on, for the dense model too
     for row in ROWS[: options.rows]:
