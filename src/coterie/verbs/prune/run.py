@@ -23,12 +23,12 @@ from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.verdict import VerdictPart
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.search.by_utility import chosen_by_mix
+from coterie.verbs.search.by_utility import tell_mix
 from coterie.verbs.search.choose import Search, choose
 from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
 from coterie.verbs.search.targets import target_of
-from coterie.verbs.search.utilities import items_asked, tasks_of
+from coterie.verbs.search.utilities import items_asked, mixed, tasks_of
 from coterie.verbs.shared.finished import FinishedRun, ended_as
 from coterie.verbs.shared.licence import licence_of
 from coterie.verbs.shared.output import write_record
@@ -133,10 +133,7 @@ def _judge(
 ) -> _Judged:
     """Search, decide, judge on held-out text; then the model leaves memory."""
     with open_workspace(prepared, store=store, progress=progress) as workspace:
-        if prepared.request.utility is None:
-            coalition, record = _chosen(workspace, output, progress)
-        else:
-            coalition, record = chosen_by_mix(workspace, tasks, output, progress)
+        coalition, record = _chosen(workspace, tasks, output, progress)
         began = time.monotonic()
         # The choice is made; only now is anything observed on the held-out texts.
         held_out = workspace.play_held_out()
@@ -149,7 +146,9 @@ def _judge(
         return _Judged(record, prepared.source, coalition, proof)
 
 
-def _chosen(workspace: Workspace, output: Path, progress: Progress) -> tuple[Coalition, Record]:
+def _chosen(
+    workspace: Workspace, tasks: Mapping[str, "Task"], output: Path, progress: Progress
+) -> tuple[Coalition, Record]:
     """The coalition that stays, and the record so far."""
     request, target = workspace.request, target_of(workspace)
     kind = request.player_kind()
@@ -158,17 +157,23 @@ def _chosen(workspace: Workspace, output: Path, progress: Progress) -> tuple[Coa
         # A target may be met at several sizes: all that can meet it are searched.
         keeps = target.keeps(workspace.locked, kind)
     allowed = None if target is None or len(keeps) == 1 else target.allowed
-    found = choose(workspace, replace(Search.of(request, keeps), allowed=allowed), progress)
-    coalition = found.best.winner.coalition
+    mix = None if request.utility is None else mixed(workspace, tasks, progress)
+    search = replace(Search.of(request, keeps), allowed=allowed)
+    found = choose(workspace, search, progress, mix)
     if found.searched is None:
+        coalition = found.best.winner.coalition
         near = contributions_near(workspace, found, progress)
         record = chosen_record("prune", workspace, found, output, near)
         record.cut = cut_part(coalition, None, kind)
     else:
-        if target is not None:  # a ranking is cut to the first size that meets the target
-            coalition = next(c for k in keeps if target.allowed((c := found.keep(k))[None])[0])
+        study = found.searched.study
+        # A ranking is cut to the first size that meets the target.
+        cuts = map(study.keep, keeps)
+        coalition = next(one for one in cuts if allowed is None or allowed(one[None])[0])
         record = searched_record("prune", workspace, found.searched, output)
-        record.cut = cut_part(coalition, found.searched.study.contributions.estimate, kind)
+        record.cut = cut_part(coalition, study.contributions.estimate, kind)
+    if mix is not None:
+        tell_mix(record, mix, found, coalition, progress)
     if target is not None:
         record.target = target.part(coalition)
     return coalition, record

@@ -8,18 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.errors import CutError, UserError
-from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, distinct, sizes, to_text
+from coterie.game.coalitions import Coalition, Coalitions, Indices, distinct, to_text
 from coterie.game.search.decide import Decision, decide
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.methods import SEARCH_METHODS, SearchMethod
 from coterie.game.search.methods.guided import CLOSE, MOST_COALITIONS
 from coterie.game.search.plain import Answer
+from coterie.game.search.race import in_full
 from coterie.game.search.task import Finalists, SearchTask, tenth_of_paper
-from coterie.game.utilities import floor_nll
+from coterie.verbs.search.game import SearchedGame
 from coterie.verbs.search.paper import PaperStudy, paper_study
 from coterie.verbs.search.timed import ConcatenatedGame, OutOfTime, TimedGame
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.request import Request
+from coterie.verbs.shared.settings import task_of
 from coterie.verbs.shared.workspace import TextGame, Workspace
 
 FINALISTS = 4 + CLOSE
@@ -34,14 +36,16 @@ class SearchResult:
     # Eager and frozen: the verbs read one result in several places.
     """What a method found on a model, how its finalists stand, and what it asked."""
 
+    played: SearchedGame
+    """What was searched: the calibration texts, or a mix of utilities."""
     decisions: list[Decision]
     """One per size, largest first."""
     finalists: list[Answer]
     """Who was decided between, in the order of the decisions' standings."""
     ledger: Ledger
-    """The account of the search, on the calibration texts."""
+    """The account of the search."""
     union: Ledger
-    """The account of the decision, on the calibration texts and the second texts together."""
+    """The account of the decision: on texts, the calibration and the second texts together."""
     documents: Indices
     """The document of each of the union's sequences."""
     second: TextGame | None
@@ -104,7 +108,9 @@ class Search:
         return cls(request.method, keeps, request.budget, request.time, seed=request.seed)
 
 
-def choose(workspace: Workspace, search: Search, progress: Progress) -> SearchResult:
+def choose(
+    workspace: Workspace, search: Search, progress: Progress, mix: SearchedGame | None = None
+) -> SearchResult:
     """Play a method on an opened model and decide between what it found.
 
     Guided search and evolution ask about a tenth of the layer-tokens that the paper's method asks,
@@ -116,6 +122,7 @@ def choose(workspace: Workspace, search: Search, progress: Progress) -> SearchRe
         workspace: The opened model and its texts.
         search: The method, the sizes and the bounds.
         progress: Shows what goes on.
+        mix: What is searched instead of the calibration texts: a mix of utilities.
 
     Raises:
         UserError: the time ended before anything of an asked size was known, or nothing that is
@@ -123,32 +130,29 @@ def choose(workspace: Workspace, search: Search, progress: Progress) -> SearchRe
     """
     method = SEARCH_METHODS[search.method]
     # Act one: what is asked, within which bounds.
-    began, played = time.monotonic(), workspace.calibration
+    began, played = time.monotonic(), workspace.calibration if mix is None else mix
     known = played.known_coalitions()
-    task = _task(workspace, search, progress)
+    task = _task(workspace, played, search, progress)
     clock = _clock(played, task, method, progress)
-    ledger = Ledger(clock, floor=floor_nll(played.engine.vocabulary))
+    ledger = Ledger(clock, floor=played.floor)
     found, out_of_time = Finalists(), False
     # Act two: the method plays. Out of time, what the ledger holds still answers.
     try:
-        found = method.play(ledger, task)
+        found = played.play(method, ledger, task)
     except OutOfTime:
         out_of_time = True
     # A ranking is finished here: it needs no second texts and has no finalists.
     if found.study is not None:
-        studied = paper_study(workspace, found.study, known)
+        studied = paper_study(workspace, played, found.study, known)
         return _ranked(search.method, played, ledger, found, studied=studied, began=began)
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
     # Act three: the finalists are decided on texts that did not find them.
-    finalists = admitted(ledger, search, found.answers)
-    progress.say("deciding between the finalists on more text")
-    decided = _decided(workspace, ledger, finalists)
-    asked, _ = ledger.seen()
+    finalists = _admitted(ledger, search, found.answers)
+    decided = _decided(workspace, played, ledger, finalists, progress)
     return replace(
         decided,
         method=search.method,
-        asked=asked,
-        known=sum(to_text(row) in known for row in asked),
+        known=sum(to_text(row) in known for row in decided.asked),
         out_of_time=out_of_time,
         seconds_observing=clock.spent,
         seconds_choosing=time.monotonic() - began,
@@ -156,46 +160,60 @@ def choose(workspace: Workspace, search: Search, progress: Progress) -> SearchRe
     )
 
 
-def _decided(workspace: Workspace, ledger: Ledger, finalists: list[Answer]) -> SearchResult:
-    """The finalists decided on the calibration texts and the second ones together."""
-    played, second = workspace.calibration, workspace.second()
-    game: Game = played.game if second is None else ConcatenatedGame(played.game, second.game)
-    # The same floor as the search, so that a breakdown is worth the same in both.
-    union, documents = Ledger(game, floor=ledger.floor), _documents(played, second)
+def _decided(
+    workspace: Workspace,
+    played: SearchedGame,
+    ledger: Ledger,
+    finalists: list[Answer],
+    progress: Progress,
+) -> SearchResult:
+    """The finalists decided: texts together with the second ones, a mix by what it has seen."""
+    union, documents, second = ledger, played.documents, None
+    if not played.in_full:
+        progress.say("deciding between the finalists on more text")
+        second = workspace.second()
+        game = played.game if second is None else ConcatenatedGame(played.game, second.game)
+        # The same floor as the search, so that a breakdown is worth the same in both.
+        union, documents = Ledger(game, floor=ledger.floor), _documents(played, second)
     decisions = decide(union, finalists, documents)
     # The full model is asked last: what the choice costs is measured against it.
     grand = np.ones((1, ledger.n_players), dtype=bool)
     union.losses(grand), ledger.losses(grand)
-    n_second = 0 if second is None else second.texts.n_sequences
-    layer_sequences = ledger.layer_sequences + int(sizes(union.seen()[0]).sum()) * n_second
+    asked, layer_tokens = played.account(ledger)
+    if second is not None:
+        layer_tokens += second.layer_tokens_asked(union.seen()[0])
     return SearchResult(
+        played=played,
         decisions=decisions,
-        finalists=ordered(finalists),
+        finalists=_ordered(finalists),
         ledger=ledger,
         union=union,
         documents=documents,
         second=second,
-        layer_tokens_asked=layer_sequences * played.texts.length,
-        not_finite=max(ledger.not_finite, union.not_finite),
+        layer_tokens_asked=layer_tokens,
+        not_finite=max(ledger.not_finite, union.not_finite) + played.not_finite,
+        asked=asked,
     )
 
 
-def _task(workspace: Workspace, search: Search, progress: Progress) -> SearchTask:
-    """The task of a method, on the calibration texts alone."""
-    played, keeps = workspace.calibration, tuple(sorted(set(search.keeps), reverse=True))
-    return SearchTask(
-        workspace.stack.n_players,
-        keeps,
-        tuple(workspace.locked),
+def _task(
+    workspace: Workspace, played: SearchedGame, search: Search, progress: Progress
+) -> SearchTask:
+    """The task of a method, on what chooses alone."""
+    keeps = tuple(sorted(set(search.keeps), reverse=True))
+    task = replace(
+        task_of(workspace.request, workspace.stack.n_players, workspace.locked, keeps),
         budget=search.budget,
-        most_layer_sequences=_limit(workspace, search, keeps),
         seconds=search.seconds,
         seed=search.seed,
-        documents=played.texts.documents,
-        vocabulary=played.engine.vocabulary,
-        surrogate=workspace.request.surrogate,
+        documents=played.documents,
+        vocabulary=workspace.engine.vocabulary,
         step=progress.step,
     )
+    if not played.in_full:
+        return replace(task, most_layer_sequences=_limit(workspace, search, keeps))
+    # Layer-tokens are no measure of answers to tasks, so coalitions alone are bounded.
+    return replace(task, judge=in_full, budget=SEARCH_METHODS[search.method].most(task))
 
 
 def _limit(workspace: Workspace, search: Search, keeps: Sequence[int]) -> float:
@@ -214,23 +232,23 @@ def _limit(workspace: Workspace, search: Search, keeps: Sequence[int]) -> float:
 
 
 def _clock(
-    played: TextGame, task: SearchTask, method: SearchMethod, progress: Progress
+    played: SearchedGame, task: SearchTask, method: SearchMethod, progress: Progress
 ) -> TimedGame:
     """The game within the task's seconds, unless the method keeps to them by itself."""
     # The paper's design is fixed beforehand: stopped halfway it would estimate nothing.
     if method.keeps_time:
         return TimedGame(played.game, tell=lambda _: None)
     # Each term of the total is an upper bound: the display may end early, never run over.
-    most = (task.budget or MOST_COALITIONS) * max(task.keeps) * played.texts.n_sequences
+    most = (task.budget or MOST_COALITIONS) * max(task.keeps) * played.game.n_sequences
     total = int(min(task.most_layer_sequences, most))
 
     def tell(done: int) -> None:
-        progress.step("searching, layer-sequences", min(done, total), total)
+        progress.step(played.stage, min(done, total), total)
 
     return TimedGame(played.game, seconds=task.seconds, tell=tell)
 
 
-def admitted(ledger: Ledger, search: Search, finalists: Sequence[Answer]) -> list[Answer]:
+def _admitted(ledger: Ledger, search: Search, finalists: Sequence[Answer]) -> list[Answer]:
     """Finalists that may be chosen; where time ended or a limit binds, the best known join them.
 
     Args:
@@ -269,18 +287,19 @@ def admitted(ledger: Ledger, search: Search, finalists: Sequence[Answer]) -> lis
 
 def _ranked(
     method: str,
-    played: TextGame,
+    played: SearchedGame,
     ledger: Ledger,
     found: Finalists,
     studied: PaperStudy,
     began: float,
 ) -> SearchResult:
     """The result of a ranking: one study for all sizes; nothing is left to decide."""
-    study, documents = studied.study, played.texts.documents
+    study, documents = studied.study, played.documents
     return SearchResult(
+        played=played,
         method=method,
         decisions=decide(ledger, found.answers, documents),
-        finalists=ordered(found.answers),
+        finalists=_ordered(found.answers),
         ledger=ledger,
         union=ledger,
         documents=documents,
@@ -297,14 +316,14 @@ def _ranked(
     )
 
 
-def _documents(played: TextGame, second: TextGame | None) -> Indices:
-    first = played.texts.documents
+def _documents(played: SearchedGame, second: TextGame | None) -> Indices:
+    first = played.documents
     if second is None:
         return first
     # Numbers of the second's documents follow the first's, so that no two share one.
-    return np.concatenate([first, second.texts.documents + len(played.texts.document_names)])
+    return np.concatenate([first, second.documents + int(first.max()) + 1])
 
 
-def ordered(finalists: Sequence[Answer]) -> list[Answer]:
+def _ordered(finalists: Sequence[Answer]) -> list[Answer]:
     """Largest size first, as `decide` has them."""
     return sorted(finalists, key=lambda answer: -int(answer.coalition.sum()))

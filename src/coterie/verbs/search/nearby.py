@@ -51,8 +51,9 @@ def contributions_near(
         progress: Shows what goes on.
     """
     progress.say("estimating contributions around what was chosen")
-    locked = np.array(workspace.locked, dtype=np.intp)
-    return around(found, workspace.calibration.texts.documents, locked, seed=workspace.request.seed)
+    locked, played = np.array(workspace.locked, dtype=np.intp), found.played
+    seed = workspace.request.seed
+    return around(found, played.documents, locked, seed=seed, formula=played.formula)
 
 
 def around(

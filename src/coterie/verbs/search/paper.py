@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from coterie.engine.cost import plan
 from coterie.game.coalitions import to_text
 from coterie.game.study import Study, study_for
 from coterie.report.schema.search import BudgetPart
+from coterie.verbs.search.game import SearchedGame
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.settings import task_of
 from coterie.verbs.shared.workspace import Workspace
@@ -40,30 +40,31 @@ def search(workspace: Workspace, keep: int | None, progress: Progress) -> PaperS
         vocabulary=played.engine.vocabulary,
         step=progress.step,
     )
-    return paper_study(workspace, study_for(played.game, task), known)
+    return paper_study(workspace, played, study_for(played.game, task), known)
 
 
-def paper_study(workspace: Workspace, study: Study, known: set[str]) -> PaperStudy:
-    """A finished study of the calibration texts, and what it cost.
+def paper_study(
+    workspace: Workspace, played: SearchedGame, study: Study, known: set[str]
+) -> PaperStudy:
+    """A finished study of a game, and what it cost.
 
     Args:
         workspace: The model it was made on.
+        played: The calibration texts, or the mix of utilities.
         study: What was drawn, seen and concluded.
         known: Coalitions the store knew on every text before, in their text form.
     """
-    played = workspace.calibration
     # A design may draw a coalition twice; its cost is counted once.
     asked = np.unique(study.asked, axis=0)
-    work = plan(asked, played.texts.n_sequences, played.texts.length)
     # Executed is what the engine ran here, after the store's answers.
-    spent = played.engine.spent
+    spent = workspace.calibration.engine.spent
     budget = BudgetPart(
         distinct=len(asked),
         known=sum(to_text(row) in known for row in asked),
-        layer_tokens_asked=work.layer_tokens_asked,
+        layer_tokens_asked=played.layer_tokens_asked(asked),
         layer_tokens_executed=spent.layer_tokens,
         head_tokens=spent.head_tokens,
-        not_finite=study.not_finite,
+        not_finite=study.not_finite + played.not_finite,
         seconds={"observing": study.seconds_observing, "estimating": study.seconds_estimating},
     )
     return PaperStudy(study, budget)

@@ -3,27 +3,30 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from coterie.engine.cost import plan
 from coterie.errors import UserError
-from coterie.game.coalitions import Coalitions, Matrix, Observations, to_text
+from coterie.game.coalitions import Coalitions, Indices, Matrix, Observations
+from coterie.game.search.ledger import Ledger
+from coterie.game.search.methods import SearchMethod
+from coterie.game.search.plain import absences
+from coterie.game.search.task import Finalists, SearchTask, Step
 from coterie.game.study import Study, run_study
-from coterie.game.utilities import read
+from coterie.game.utilities import Formula, log_loss, read
 from coterie.models.loaded.load import load_tokenizer
 from coterie.plain import Json
 from coterie.report.schema.contributions import ContributionsPart
 from coterie.report.schema.record import Record
-from coterie.report.schema.search import BudgetPart, UtilityPart
+from coterie.report.schema.search import UtilityPart
 from coterie.report.schema.utilities import UtilityReport
 from coterie.scores.task_definitions import load_tasks
 from coterie.scores.task_game import Measure, MixedGame, Scaled, TaskGame, WeightedUtility
 from coterie.scores.tasks import TaskSettings, task_fingerprint
 from coterie.store.stored_game import StoredGame
 from coterie.verbs.evaluate.run import tokenizer_identity
-from coterie.verbs.search.paper import PaperStudy
+from coterie.verbs.search.paper import paper_study
 from coterie.verbs.search.record import searched_record
 from coterie.verbs.shared.defaults import context_of, name_of
 from coterie.verbs.shared.prepared import prepare
@@ -55,20 +58,81 @@ _TEXTS: dict[str, tuple[_Quantity, float, str]] = {
 
 @dataclass(frozen=True, eq=False)
 class Mix:
-    """The utilities that were asked for, opened on a model, as one game."""
+    """The utilities that were asked for, opened on a model: a game that `choose` plays."""
 
+    workspace: Workspace
     parts: list[Scaled]
     game: MixedGame
     known: set[str]
     """Coalitions the store knew all observations of before, in their text form."""
+    replicates: int | None = None
+    """Refits behind each error of a study; the usual number by default."""
 
-    def layer_tokens_asked(self, workspace: Workspace, asked: Coalitions) -> int:
+    # How `choose` plays it: see `coterie.verbs.search.game`.
+    stage: ClassVar[str] = "searching by utility"
+    in_full: ClassVar[bool] = True
+    floor: ClassVar[float] = np.inf  # a mix is finite, whatever its parts have seen
+
+    def alone(self, scaled: Scaled) -> "Mix":
+        """One part as a mix of its own, so that its contributions mix with no other's."""
+        return replace(self, parts=[scaled], game=MixedGame([scaled]), replicates=PART_REPLICATES)
+
+    @property
+    def formula(self) -> Formula:
+        """Contributions are in the unit of the mix itself."""
+        return log_loss
+
+    @property
+    def documents(self) -> Indices:
+        """The item or document of each unit, ``(n_units,)``."""
+        return self.game.clusters
+
+    @property
+    def not_finite(self) -> int:
+        """Likelihoods and losses that were read as the worst there is."""
+        return self.game.not_finite
+
+    def known_coalitions(self) -> set[str]:
+        """Coalitions the store knew all observations of before."""
+        return self.known
+
+    def play(self, method: SearchMethod, ledger: Ledger, task: SearchTask) -> Finalists:
+        """What a method finds on the mix; a ranking is a study, and its cut is asked later.
+
+        Args:
+            method: The search method.
+            ledger: The account that asks the game.
+            task: Sizes and bounds.
+        """
+        return Finalists(study=self.study(task.step)) if method.ranks else method.play(ledger, task)
+
+    def layer_tokens_asked(self, coalitions: Coalitions) -> int:
         """Of the calibration texts, where any part is about these; tasks are not counted."""
-        played = workspace.calibration
         # Tasks have lengths of their own and are counted as answers, not as layer-tokens.
-        if not any(scaled.part.game is played.game for scaled in self.parts):
-            return 0
-        return plan(asked, played.texts.n_sequences, played.texts.length).layer_tokens_asked
+        texts = self.workspace.calibration
+        used = any(scaled.part.game is texts.game for scaled in self.parts)
+        return texts.layer_tokens_asked(coalitions) if used else 0
+
+    def account(self, ledger: Ledger) -> tuple[Coalitions, int]:
+        """Every distinct coalition asked: the search's, and those the utilities were weighed by."""
+        weighed = absences(ledger.n_players, locked=np.array(self.workspace.locked, dtype=np.intp))
+        asked = np.unique(np.concatenate([weighed, ledger.seen()[0]]), axis=0)
+        return asked, self.layer_tokens_asked(asked)
+
+    def study(self, step: Step) -> Study:
+        """The paper's study of the mix, through a surrogate that knows no bounds."""
+        request, stack, locked = self.workspace.request, self.workspace.stack, self.workspace.locked
+        # The size matters for fidelity alone: contributions do not depend on it.
+        keep = size_asked(request, stack.n_players, locked)
+        settings = settings_for(request, stack.n_players, locked, keep)
+        settings = replace(settings, utility="log-loss")
+        if settings.surrogate == "paper":
+            # The paper's network ends in a sigmoid, for values from 0 to 1; these lie below 0.
+            settings = replace(settings, surrogate="pairwise")
+        if self.replicates is not None:
+            settings = replace(settings, replicates=self.replicates)
+        vocabulary, rng = self.workspace.engine.vocabulary, generator(request)
+        return run_study(self.game, settings, self.documents, vocabulary, rng=rng, step=step)
 
 
 def tasks_of(request: Request) -> dict[str, "Task"]:
@@ -131,7 +195,7 @@ def mixed(workspace: Workspace, tasks: Mapping[str, "Task"], progress: Progress)
         known.append(known_of(part.game))
         parts.append(Scaled.of(part, free))
     # Known in full only where all parts are.
-    return Mix(parts, MixedGame(parts), set.intersection(*known))
+    return Mix(workspace, parts, MixedGame(parts), set.intersection(*known))
 
 
 def utility_values(
@@ -154,13 +218,14 @@ def utility_values(
     prepared = prepare(request, progress=progress)
     with open_workspace(prepared, store=store, progress=progress) as workspace:
         mix = mixed(workspace, tasks, progress)
-        study = study_of(workspace, mix.game, progress)
-        record = searched_record(
-            "values", workspace, PaperStudy(study, budget_of(workspace, study, mix))
-        )
+        study = mix.study(progress.step)
+        searched = paper_study(workspace, mix, study, mix.known)
+        record = searched_record("values", workspace, searched)
         of_mix(record, request)
         # The study above left every observation in the store: these ask nothing new.
-        single = [single_part(workspace, scaled, progress) for scaled in mix.parts]
+        single = [
+            utility_part(one, studied_part(mix.alone(one), progress.step)) for one in mix.parts
+        ]
         return UtilityReport(record=record, unit=UNIT, items=request.task_items, parts=single)
 
 
@@ -238,51 +303,10 @@ def _task_part(name: str, measure: Measure, weight: float, game: StoredGame) -> 
     return WeightedUtility(name, weight, game, scores, np.arange(len(inner.items)), measure=unit)
 
 
-def study_of(
-    workspace: Workspace, game: MixedGame, progress: Progress, replicates: int | None = None
-) -> Study:
-    """The paper's study of a game of utilities, through a surrogate that knows no bounds.
-
-    Args:
-        workspace: The opened model and its texts.
-        game: The mix as one game.
-        progress: Shows what goes on.
-        replicates: Refits per source of error; the usual number by default.
-    """
-    n_players = workspace.stack.n_players
-    # The size matters for fidelity alone: contributions do not depend on it.
-    keep = size_asked(workspace.request, n_players, workspace.locked)
-    settings = replace(
-        settings_for(workspace.request, n_players, workspace.locked, keep), utility="log-loss"
-    )
-    if settings.surrogate == "paper":
-        # The paper's network ends in a sigmoid, for values from 0 to 1; these lie below 0.
-        settings = replace(settings, surrogate="pairwise")
-    if replicates is not None:
-        settings = replace(settings, replicates=replicates)
-    return run_study(
-        game,
-        settings,
-        game.clusters,
-        workspace.calibration.engine.vocabulary,
-        rng=generator(workspace.request),
-        step=progress.step,
-    )
-
-
-def single_part(workspace: Workspace, scaled: Scaled, progress: Progress) -> UtilityPart:
-    """What the players contribute to one part alone; nothing more is observed.
-
-    Args:
-        workspace: The opened model and its texts.
-        scaled: The part, weighed.
-        progress: Shows what goes on.
-    """
-    found = study_of(workspace, MixedGame([scaled]), progress, PART_REPLICATES).contributions
-    kind = workspace.request.player_kind()
-    return utility_part(
-        scaled, contributions_part(found.estimate, UNIT, found.replicates, found.n_base, kind)
-    )
+def studied_part(alone: Mix, step: Step) -> ContributionsPart:
+    """What the players contribute to one part alone, by a study; nothing more is observed."""
+    found, kind = alone.study(step).contributions, alone.workspace.request.player_kind()
+    return contributions_part(found.estimate, UNIT, found.replicates, found.n_base, kind)
 
 
 def utility_part(scaled: Scaled, contributions: ContributionsPart | None) -> UtilityPart:
@@ -302,25 +326,3 @@ def known_of(game: object) -> set[str]:
     """Coalitions the store knows all observations of, in their text form."""
     assert isinstance(game, StoredGame)
     return game.store.whole(game.number, game.n_sequences)
-
-
-def budget_of(workspace: Workspace, study: Study, mix: Mix) -> BudgetPart:
-    """The cost of the texts as always; that of the tasks as coalitions asked.
-
-    Args:
-        workspace: The opened model and its texts.
-        study: What was drawn and seen.
-        mix: The utilities as one game.
-    """
-    # A design may draw a coalition twice; its cost is counted once.
-    asked = np.unique(study.asked, axis=0)
-    spent = workspace.calibration.engine.spent
-    return BudgetPart(
-        distinct=len(asked),
-        known=sum(to_text(row) in mix.known for row in asked),
-        layer_tokens_asked=mix.layer_tokens_asked(workspace, asked),
-        layer_tokens_executed=spent.layer_tokens,
-        head_tokens=spent.head_tokens,
-        not_finite=mix.game.not_finite,
-        seconds={"observing": study.seconds_observing, "estimating": study.seconds_estimating},
-    )

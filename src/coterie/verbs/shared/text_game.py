@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from transformers import PreTrainedModel
 
+from coterie.engine.cost import plan
 from coterie.engine.interface import Engine
+from coterie.game.coalitions import Coalitions, Indices
+from coterie.game.search.ledger import Ledger
+from coterie.game.search.methods import SearchMethod
+from coterie.game.search.task import Finalists, SearchTask
+from coterie.game.utilities import Formula, floor_nll, perplexity_ratio
 from coterie.models.loaded.load import attention_of
 from coterie.models.loaded.stack import Stack
 from coterie.plain import Json
@@ -35,6 +42,44 @@ class TextGame:
     engine: Engine
     game: StoredGame
     n_opening_remarks: int = 0
+
+    # How `choose` plays it: see `coterie.verbs.search.game`.
+    stage: ClassVar[str] = "searching, layer-sequences"
+    in_full: ClassVar[bool] = False
+    not_finite: ClassVar[int] = 0
+
+    @property
+    def formula(self) -> Formula:
+        """Contributions are in shares of the full model's perplexity."""
+        return perplexity_ratio
+
+    @property
+    def documents(self) -> Indices:
+        """The document of each sequence, ``(n_sequences,)``."""
+        return self.texts.documents
+
+    @property
+    def floor(self) -> float:
+        """What a loss that is not finite is read as."""
+        return floor_nll(self.engine.vocabulary)
+
+    def play(self, method: SearchMethod, ledger: Ledger, task: SearchTask) -> Finalists:
+        """What a method finds on the texts.
+
+        Args:
+            method: The search method.
+            ledger: The account that asks the game.
+            task: Sizes and bounds.
+        """
+        return method.play(ledger, task)
+
+    def layer_tokens_asked(self, coalitions: Coalitions) -> int:
+        """Layer-tokens that distinct coalitions ask for on all sequences."""
+        return plan(coalitions, self.texts.n_sequences, self.texts.length).layer_tokens_asked
+
+    def account(self, ledger: Ledger) -> tuple[Coalitions, int]:
+        """Every distinct coalition asked in a search, and the layer-tokens these took."""
+        return ledger.seen()[0], ledger.layer_sequences * self.texts.length
 
     def known_coalitions(self) -> set[str]:
         """Coalitions the store knows on every sequence, in their text form."""
