@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.errors import CutError, UserError
-from coterie.game.coalitions import Coalition, Coalitions, Indices, distinct, to_text
+from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, distinct, to_text
 from coterie.game.search.decide import Decision, decide
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.methods import SEARCH_METHODS, SearchMethod
@@ -172,7 +172,9 @@ def _decided(
     if not played.in_full:
         progress.say("deciding between the finalists on more text")
         second = workspace.second()
-        game = played.game if second is None else ConcatenatedGame(played.game, second.game)
+        game: Game = played.game
+        if second is not None:
+            game = ConcatenatedGame(game, second.game)
         # The same floor as the search, so that a breakdown is worth the same in both.
         union, documents = Ledger(game, floor=ledger.floor), _documents(played, second)
     decisions = decide(union, finalists, documents)
