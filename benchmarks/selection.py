@@ -41,7 +41,8 @@ from coterie.game.study import run_study
 from coterie.game.study_design import Settings
 from coterie.game.utilities import clustered_mean, floor_nll
 from coterie.texts.sets import TextSet
-from coterie.verbs.search.choose import Search, choose
+from coterie.verbs.search.choose import choose
+from coterie.verbs.search.result import Search
 from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import versions

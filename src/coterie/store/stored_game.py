@@ -47,6 +47,11 @@ class StoredGame:
         """Number of texts of the inner game."""
         return self.inner.n_sequences
 
+    def known_coalitions(self) -> set[str]:
+        """Coalitions the store knows on every sequence, in their text form."""
+        # Only coalitions known on all sequences: half-known ones still have to be asked.
+        return self.store.whole(self.number, self.n_sequences)
+
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Yield what is known, with the seconds it once took, then what is new."""
         texts = [to_text(coalition) for coalition in coalitions]

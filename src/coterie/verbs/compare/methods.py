@@ -17,7 +17,8 @@ from coterie.game.utilities import floor_nll
 from coterie.models.loaded.stack import Stack
 from coterie.rivals import RIVALS, Cost, Outcome, Selection, Task
 from coterie.store.stored_game import StoredGame
-from coterie.verbs.search.choose import Search, SearchResult, choose
+from coterie.verbs.search.choose import choose
+from coterie.verbs.search.result import Search, SearchResult
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace
 

@@ -12,7 +12,7 @@ from coterie.report.schema.record import Record
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.by_utility import planned
 from coterie.verbs.search.targets import target_of
-from coterie.verbs.search.utilities import tasks_of
+from coterie.verbs.search.task_utilities import tasks_of
 from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress

@@ -24,11 +24,13 @@ from coterie.report.schema.record import Record
 from coterie.report.schema.verdict import VerdictPart
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.by_utility import tell_mix
-from coterie.verbs.search.choose import Search, choose
+from coterie.verbs.search.choose import choose
+from coterie.verbs.search.mix import mixed
 from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
+from coterie.verbs.search.result import Search
 from coterie.verbs.search.targets import target_of
-from coterie.verbs.search.utilities import items_asked, mixed, tasks_of
+from coterie.verbs.search.task_utilities import items_asked, tasks_of
 from coterie.verbs.shared.finished import FinishedRun, ended_as
 from coterie.verbs.shared.licence import licence_of
 from coterie.verbs.shared.output import write_record

@@ -28,7 +28,7 @@ from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.cut import cut
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune_alone
-from coterie.verbs.search.utilities import items_asked, tasks_of
+from coterie.verbs.search.task_utilities import items_asked, tasks_of
 from coterie.verbs.shared.exchange import beside
 from coterie.verbs.shared.finished import FinishedRun
 from coterie.verbs.shared.output import RECORD, read_record, write_record

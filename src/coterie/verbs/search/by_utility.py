@@ -15,18 +15,10 @@ from coterie.report.schema.contributions import ContributionsPart
 from coterie.report.schema.plan import PlanPart
 from coterie.report.schema.record import Record
 from coterie.report.schema.search import MixPart
-from coterie.verbs.search.choose import SearchResult
+from coterie.verbs.search.mix import UNIT, Mix, of_mix, studied_part, utility_part
 from coterie.verbs.search.nearby import around
-from coterie.verbs.search.utilities import (
-    UNIT,
-    Mix,
-    game_of_task,
-    known_of,
-    mixes_texts,
-    of_mix,
-    studied_part,
-    utility_part,
-)
+from coterie.verbs.search.result import SearchResult
+from coterie.verbs.search.task_utilities import game_of_task, mixes_texts
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.record import contributions_part
 from coterie.verbs.shared.settings import task_of
@@ -98,7 +90,7 @@ def planned(
         observe_all(game.inner, grand)
     seconds = time.perf_counter() - began
     texts = mixes_texts(request)
-    stored = [known_of(game) for game in games]
+    stored = [game.known_coalitions() for game in games]
     stored += [workspace.calibration.known_coalitions()] if texts else []
     distinct = part.distinct
     method = SEARCH_METHODS[request.method]

@@ -1,15 +1,14 @@
 """Choose the coalition of each size by any method, finalists decided on a second set of texts."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coterie.errors import CutError, UserError
-from coterie.game.coalitions import Coalition, Coalitions, Game, Indices, distinct, to_text
-from coterie.game.search.decide import Decision, decide
+from coterie.game.coalitions import Game, Indices, distinct, to_text
+from coterie.game.search.decide import decide
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.methods import SEARCH_METHODS, SearchMethod
 from coterie.game.search.methods.guided import CLOSE, MOST_COALITIONS
@@ -18,94 +17,14 @@ from coterie.game.search.race import in_full
 from coterie.game.search.task import Finalists, SearchTask, tenth_of_paper
 from coterie.verbs.search.game import SearchedGame
 from coterie.verbs.search.paper import PaperStudy, paper_study
+from coterie.verbs.search.result import Search, SearchResult
 from coterie.verbs.search.timed import ConcatenatedGame, OutOfTime, TimedGame
 from coterie.verbs.shared.progress import Progress
-from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.settings import task_of
 from coterie.verbs.shared.workspace import TextGame, Workspace
 
 FINALISTS = 4 + CLOSE
 """Greedy, one-shot, contiguous, ranked, guided's: layer-tokens are set aside to decide them."""
-
-Allowed = Callable[[Coalitions], NDArray[np.bool_]]
-"""Says which coalitions may be chosen at all, ``(n_coalitions,)``."""
-
-
-@dataclass(frozen=True, eq=False)
-class SearchResult:
-    # Eager and frozen: the verbs read one result in several places.
-    """What a method found on a model, how its finalists stand, and what it asked."""
-
-    played: SearchedGame
-    """What was searched: the calibration texts, or a mix of utilities."""
-    decisions: list[Decision]
-    """One per size, largest first."""
-    finalists: list[Answer]
-    """Who was decided between, in the order of the decisions' standings."""
-    ledger: Ledger
-    """The account of the search."""
-    union: Ledger
-    """The account of the decision: on texts, the calibration and the second texts together."""
-    documents: Indices
-    """The document of each of the union's sequences."""
-    second: TextGame | None
-    """The second texts; None where the calibration texts alone decide."""
-    layer_tokens_asked: int
-    not_finite: int
-    """Observations that were read as the floor."""
-    method: str = ""
-    asked: Coalitions = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
-    """Every distinct coalition asked."""
-    known: int = 0
-    """How many of these the store knew on every calibration text before."""
-    out_of_time: bool = False
-    seconds_observing: float = 0.0
-    seconds_choosing: float = 0.0
-    searched: PaperStudy | None = None
-    """The study behind it, where the method is the paper's."""
-    remark: str | None = None
-    """What the limit was too low for, in one sentence."""
-
-    def keep(self, size: int) -> Coalition:
-        """The coalition chosen at this size."""
-        # Sizes are few, so a scan does.
-        for decision in self.decisions:
-            if int(decision.winner.coalition.sum()) == size:
-                return decision.winner.coalition
-        raise KeyError(size)
-
-    @property
-    def best(self) -> Decision:
-        """The decision whose winner has the lowest loss of all sizes."""
-        return max(self.decisions, key=lambda decision: decision.winner.value)
-
-
-@dataclass(frozen=True, eq=False)
-class Search:
-    """What to look for on an opened model, and within which bounds.
-
-    Attributes:
-        method: A name of `coterie.game.search.methods.SEARCH_METHODS`.
-        keeps: Sizes to choose a coalition of.
-        budget: Most distinct coalitions that the search asks for.
-        seconds: Most seconds the search spends observing.
-        most_layer_tokens: Most layer-tokens that search and decision ask for.
-        seed: Decides every draw.
-        allowed: Which coalitions may win; all by default.
-    """
-
-    method: str
-    keeps: Sequence[int]
-    budget: int | None = None
-    seconds: float | None = None
-    most_layer_tokens: float | None = None
-    seed: int = 0
-    allowed: Allowed | None = None
-
-    @classmethod
-    def of(cls, request: Request, keeps: Sequence[int]) -> "Search":
-        """The search that a request asks for."""
-        return cls(request.method, keeps, request.budget, request.time, seed=request.seed)
 
 
 def choose(

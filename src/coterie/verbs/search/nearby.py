@@ -17,7 +17,7 @@ from coterie.game.surrogates.fidelity import Fidelity
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.process import Process
 from coterie.game.utilities import Formula, perplexity_ratio
-from coterie.verbs.search.choose import SearchResult
+from coterie.verbs.search.result import SearchResult
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace
 

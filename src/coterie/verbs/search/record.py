@@ -12,9 +12,9 @@ from coterie.report.schema.contributions import StratumPart
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.search import BudgetPart, ChoicePart, FinalistPart, SizeChoicePart
-from coterie.verbs.search.choose import SearchResult
 from coterie.verbs.search.nearby import LocalContributions
 from coterie.verbs.search.paper import PaperStudy
+from coterie.verbs.search.result import SearchResult
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.record import contributions_part, fidelity_part, opening_record
 from coterie.verbs.shared.text_game import stream_part

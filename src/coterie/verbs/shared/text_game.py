@@ -83,8 +83,7 @@ class TextGame:
 
     def known_coalitions(self) -> set[str]:
         """Coalitions the store knows on every sequence, in their text form."""
-        # Only coalitions known on all sequences: half-known ones still have to be asked.
-        return self.game.store.whole(self.game.number, self.texts.n_sequences)
+        return self.game.known_coalitions()
 
     @property
     def later_remarks(self) -> list[str]:

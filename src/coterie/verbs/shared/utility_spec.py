@@ -1,12 +1,21 @@
 """What a mix of utilities asks for, read from its text: names, measures, weights. No model."""
 
 import re
-from typing import Literal, cast
+from typing import Literal
 
 from coterie.errors import UserError
 
 ITEMS = 100
 """Items of a task that are asked; each is asked of every coalition."""
+
+Quantity = Literal["nll", "kl", "top1"]
+# The sign turns each into a value: higher is better, always.
+TEXT_MEASURES: dict[str, tuple[Quantity, float, str]] = {
+    "kl": ("kl", -1.0, "minus KL to the full model, nats per token"),
+    "log-loss": ("nll", -1.0, "log-likelihood, nats per token"),
+    "top1": ("top1", 1.0, "share of tokens predicted as the full model does"),
+}
+"""Utilities about the calibration text: what is read, its sign, and what it is called."""
 
 Named = tuple[str, Literal["margin", "acc"]]
 """A utility's name, and how a task is scored; of a text the measure says nothing."""
@@ -39,7 +48,7 @@ def weights_of(spec: str) -> dict[Named, float]:
         # A ratio of means is no mean over items, and a mix averages items.
         if match[1] == "ppl-ratio":
             raise UserError("ppl-ratio is no mean over texts: in a mix take log-loss or kl")
-        key = cast("Named", (match[1], match[2] or "margin"))
+        key: Named = (match[1], "acc" if match[2] == "acc" else "margin")
         if key in found:
             raise UserError(f"--utility names {match[1]} twice: give it once, with its weight")
         found[key] = number

@@ -8,8 +8,9 @@ from coterie.game.coalitions import Coalition, Vector
 from coterie.game.stability import cut_overlaps, rank_overlaps
 from coterie.plain import finite
 from coterie.report.schema.contributions import OverlapPart, StabilityPart
-from coterie.verbs.search.choose import Search, choose
+from coterie.verbs.search.choose import choose
 from coterie.verbs.search.nearby import contributions_near
+from coterie.verbs.search.result import Search
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace

@@ -10,16 +10,17 @@ from coterie.game.estimation.estimators import ESTIMATORS
 from coterie.game.search.baselines import plain_cost
 from coterie.game.search.guided import front_sizes
 from coterie.report.schema.record import Record
-from coterie.verbs.search.choose import Search, choose
+from coterie.verbs.search.choose import choose
 from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.paper import search
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
-from coterie.verbs.search.utilities import utility_values
+from coterie.verbs.search.result import Search
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.result import Result
 from coterie.verbs.shared.settings import size_asked, sketch
 from coterie.verbs.shared.workspace import Workspace, open_workspace
+from coterie.verbs.values.by_utility import utility_values
 from coterie.verbs.values.estimators import estimate_true
 from coterie.verbs.values.record import estimated_record, interactions_part
 from coterie.verbs.values.repeats import stability
