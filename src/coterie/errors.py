@@ -14,7 +14,9 @@
     │   ├── DoesNotApply         a published method that is not for this model (rivals)
     │   ├── CutError             a cut that cannot be made: bad index, locked layer, too many layers
     │   └── StudyMismatch        a study resumed under other settings than it was begun with
-    └── VerificationError        what we wrote is not what we measured: exit code 1
+    ├── VerificationError        what we wrote is not what we measured: exit code 1
+    ├── MachineError             memory, the disk or a file gave out: exit code 1
+    └── FaultError               a library, or ours, failed as nobody foresaw: exit code 1
 
 An error names the thing, the value it had, the rule, and the way out.
 """
@@ -50,3 +52,11 @@ class StudyMismatch(UserError):
 
 class VerificationError(CoterieError):
     """What was written is not what was measured; the command line exits with 1."""
+
+
+class MachineError(CoterieError):
+    """Memory, the disk or a file gave out; the command line exits with 1."""
+
+
+class FaultError(CoterieError):
+    """A library, or this one, failed where that was not foreseen; the command line exits with 1."""

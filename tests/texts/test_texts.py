@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from coterie.errors import TextError
-from coterie.texts.files import split_text
+from coterie.texts.plain_text import split_text
 from coterie.texts.specs import parse_mixture, read_documents
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}{% endfor %}"

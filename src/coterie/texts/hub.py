@@ -5,13 +5,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from coterie.errors import TextError
-from coterie.texts.rows import NamedText, row_text
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from coterie.texts.rows import NamedText, RowReader
 
 SHUFFLE_BUFFER = 1_000
 """Rows held while streaming in random order; the order of the shards is shuffled as well."""
@@ -65,28 +61,28 @@ def find_revision(where: HubText) -> str | None:
 
 
 def read_hub(
-    where: HubText, revision: str | None, tokenizer: "PreTrainedTokenizerBase", *, seed: int
+    where: HubText, revision: str | None, rows: RowReader, *, seed: int
 ) -> Iterator[NamedText]:
     """Stream the documents in an order that the seed decides; WikiText's articles in their own.
 
     Args:
         where: The data set.
         revision: The commit to read; None is the newest.
-        tokenizer: Renders chat messages through its template.
+        rows: Turns a row into a text.
         seed: Decides the order.
 
     Raises:
         TextError: `datasets` is not installed; the Hub cannot be reached; it has no such config,
             split or column.
     """
-    rows = _rows(where, revision, seed)
+    stream = _rows(where, revision, seed)
     if where.is_articles_by_line:
-        texts = (row_text(row, where.column, tokenizer, f"'{where.name}'") for row in rows)
-        yield from _articles(texts)
+        lines = (rows.text(row, f"'{where.name}'") for row in stream)
+        yield from _articles(line for line in lines if line is not None)
         return
-    for place, row in enumerate(rows):
+    for place, row in enumerate(stream):
         label = f"{where.name}:{where.split}[{place}]"
-        yield label, row_text(row, where.column, tokenizer, f"'{where.name}', row {place}")
+        yield from rows.named(label, row, f"'{where.name}', row {place}")
 
 
 def _rows(where: HubText, revision: str | None, seed: int) -> Iterator[Mapping[str, object]]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.errors import TextError
+from coterie.foreign import foreign
 from coterie.texts.specs import Document, TextSource
 
 if TYPE_CHECKING:
@@ -241,8 +242,10 @@ def _stretches(text: str, characters: int) -> list[str]:
 
 def encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     """Token ids of a text, with nothing put before or after it."""
-    # `verbose=False` silences the warning that a document is longer than the model's context.
-    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]  # type: ignore[return-value]
+    refused = f"the model's tokenizer refuses the text that begins {text[:40]!r}"
+    with foreign(refused, way_out="take that document out, or correct it", kind=TextError):
+        # `verbose=False` silences the warning that a document is longer than the model's context.
+        return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]  # type: ignore[return-value]
 
 
 def _joint_name(names: list[str]) -> str:

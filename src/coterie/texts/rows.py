@@ -1,9 +1,11 @@
 """One row of a table, or one chat, as one text."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coterie.errors import TextError
+from coterie.foreign import foreign
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,35 +39,69 @@ def pick_column(columns: list[str], asked: str | None, where: str) -> str:
     )
 
 
-def row_text(
-    row: object, asked: str | None, tokenizer: "PreTrainedTokenizerBase", where: str
-) -> str:
-    """The text of one row: a string as it is, or the text column of an object.
+@dataclass(eq=False)
+class RowReader:
+    """Turns rows of one source into texts; rows that hold null are left out and counted.
 
-    Args:
-        row: A text, or an object with a text column.
-        asked: The column that was asked for, if any.
+    Attributes:
         tokenizer: Renders chat messages through its template.
-        where: Which row it is, for the message.
-
-    Raises:
-        TextError: the column is missing, or holds neither a text nor chat messages.
+        column: The column that was asked for; None looks for it.
+        nulls: Rows left out so far.
     """
-    if isinstance(row, str):
-        return row
-    if not isinstance(row, Mapping):
-        raise TextError(f"{where} is {_kind(row)}; a row is a text or an object with a text column")
-    column = pick_column(list(row), asked, where)
-    value = row[column]
-    if isinstance(value, str):
-        return value
-    # A list in the text column is a conversation.
-    if isinstance(value, list) and value:
-        return chat_text(value, tokenizer, f"{where}, column '{column}'")
-    raise TextError(
-        f"{where}, column '{column}' is {_kind(value)}; it must be a text or a list of messages: "
-        "name another column after a colon, as in 'DATA:COLUMN'"
-    )
+
+    tokenizer: "PreTrainedTokenizerBase"
+    column: str | None = None
+    nulls: int = 0
+    first_null: str = ""
+
+    def named(self, name: str, row: object, where: str) -> Iterator[NamedText]:
+        """The text of a row under a name; nothing where it is null.
+
+        Args:
+            name: Of the document.
+            row: A text, or an object with a text column.
+            where: Which row it is, for messages.
+
+        Raises:
+            TextError: the column is missing, or holds neither a text nor chat messages.
+        """
+        text = self.text(row, where)
+        if text is not None:
+            yield name, text
+
+    def text(self, row: object, where: str) -> str | None:
+        """The text of one row: a string as it is, or the text column of an object.
+
+        Args:
+            row: A text, or an object with a text column.
+            where: Which row it is, for messages.
+
+        Raises:
+            TextError: as `named`.
+        """
+        if row is None:
+            return self._left_out(f"{where} is null; a row is a text")
+        if isinstance(row, str):
+            return _whole(row, where)
+        if not isinstance(row, Mapping):
+            raise TextError(
+                f"{where} is {_kind(row)}; a row is a text or an object with a text column"
+            )
+        column = pick_column(list(row), self.column, where)
+        value, place = row[column], f"{where}, column '{column}'"
+        if isinstance(value, str):
+            return _whole(value, place)
+        # A list in the text column is a conversation.
+        if isinstance(value, list) and value:
+            return _whole(chat_text(value, self.tokenizer, place), place)
+        expected = f"{place} is {_kind(value)}; it must be a text or a list of messages"
+        if value is None:
+            return self._left_out(expected)
+        raise TextError(f"{expected}: name another column after a colon, as in 'DATA:COLUMN'")
+
+    def _left_out(self, why: str) -> None:
+        self.nulls += 1
+        self.first_null = self.first_null or why
 
 
 def chat_text(messages: list[object], tokenizer: "PreTrainedTokenizerBase", where: str) -> str:
@@ -77,7 +113,8 @@ def chat_text(messages: list[object], tokenizer: "PreTrainedTokenizerBase", wher
         where: Where the messages are, for the message of an error.
 
     Raises:
-        TextError: the tokenizer has no template, or a message lacks a role or a content.
+        TextError: the tokenizer has no template, or a message lacks a role or a content, or the
+            template refuses the conversation.
     """
     # Checked first: a template fails with a message about itself, not about the row.
     for message in messages:
@@ -92,10 +129,25 @@ def chat_text(messages: list[object], tokenizer: "PreTrainedTokenizerBase", wher
             f"{where} holds chat messages, and this model's tokenizer has no chat template: "
             "name a column of plain text, or use the tokenizer of the chat model"
         )
-    rendered = str(tokenizer.apply_chat_template(messages, tokenize=False))  # type: ignore[arg-type]
+    refused = f"{where} does not go through the chat template of this model's tokenizer"
+    way_out = "change or take out such rows, or name a column of plain text"
+    with foreign(refused, way_out=way_out, kind=TextError):
+        rendered = str(tokenizer.apply_chat_template(messages, tokenize=False))  # type: ignore[arg-type]
     # Templates spell BOS out; packing decides about it, so it must not stand inside a document.
     bos = tokenizer.bos_token
     return rendered.removeprefix(bos) if isinstance(bos, str) else rendered
+
+
+def _whole(text: str, where: str) -> str:
+    """The text, refused where it holds half of a character: no tokenizer reads that."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise TextError(
+            f"{where} holds half of a character (\\u{ord(text[error.start]):04x} at place"
+            f" {error.start}, as of an emoji that was cut in two): correct or take out that row"
+        ) from error
+    return text
 
 
 def _kind(value: object) -> str:

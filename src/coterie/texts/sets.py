@@ -7,6 +7,7 @@ both.
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from coterie.errors import TextError
 from coterie.texts.packing import Packer, SequenceFormat, deal
+from coterie.texts.plain_text import split_text
 from coterie.texts.specs import Document, TextSource
 
 log = logging.getLogger("coterie.texts")
@@ -81,6 +83,7 @@ def split_documents(
     Raises:
         TextError: a source has fewer than two different documents.
     """
+    documents = _cut_where_alone(documents)
     held_out: set[str] = set()
     for source in dict.fromkeys(document.source for document in documents):
         # By content, so that a document that is there twice counts as one and stays on one side.
@@ -94,6 +97,24 @@ def split_documents(
     for document in documents:
         sides[document.key in held_out].append(document)
     return sides
+
+
+def _cut_where_alone(documents: Sequence[Document]) -> list[Document]:
+    """A source of a single document is cut as a text file alone is: a table may hold one book."""
+    counts = Counter(document.source for document in documents)
+    found: list[Document] = []
+    for document in documents:
+        parts = [document.text]
+        if counts[document.source] == 1:
+            parts = split_text(document.text, alone=True)
+        if len(parts) == 1:
+            found.append(document)
+            continue
+        found += [
+            replace(document, name=f"{document.name}#{place}", text=part)
+            for place, part in enumerate(parts)
+        ]
+    return found
 
 
 def without(

@@ -13,7 +13,7 @@ import heapq
 import logging
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +22,10 @@ import numpy as np
 
 from coterie.errors import TextError
 from coterie.models.reference.text import Half, stdlib_documents
-from coterie.texts.files import TABLE_SUFFIXES, TEXT_SUFFIXES, files_sha256, find_files, read_files
+from coterie.texts.files import files_sha256, find_files, read_files
+from coterie.texts.formats import is_text_name
 from coterie.texts.hub import HubText, find_revision, parse_hub, read_hub
-from coterie.texts.rows import NamedText
+from coterie.texts.rows import NamedText, RowReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,9 +46,13 @@ class TextSource:
     """Share of the sequences this source gives in a mixture; the shares sum to 1."""
     sha256: str | None = None
     """Hash of the file, or of all files of the folder, where there is one."""
+    nulls: int = 0
+    """Rows that were left out because they hold no text but null."""
 
     def __str__(self) -> str:
-        return f"{self.name} (sha256 {self.sha256[:12]})" if self.sha256 else self.name
+        told = f"{self.name} (sha256 {self.sha256[:12]})" if self.sha256 else self.name
+        rows = "row that is" if self.nulls == 1 else "rows that are"
+        return f"{told}, less {self.nulls} {rows} null" if self.nulls else told
 
 
 @dataclass(frozen=True)
@@ -88,10 +93,19 @@ def read_documents(
     """
     documents = []
     for part, share in parse_mixture(spec):
-        source, texts = _open_source(part, share, tokenizer, half, rng)
+        rows = RowReader(tokenizer)
+        source, texts = _open_source(part, share, rows, half, rng)
         if sequences is not None:
             texts = _sample(texts, sequences, length, rng, in_random_order=_is_hub(part))
         found = [Document(name, text, source) for name, text in texts if text.strip()]
+        if rows.nulls:  # known when all is read: told wherever the source is
+            source = replace(source, nulls=rows.nulls)
+            found = [replace(document, source=source) for document in found]
+        if not found and rows.nulls:
+            raise TextError(
+                f"{rows.first_null}, and no other row of '{source.name}' holds one: name another"
+                " column after a colon, as in 'DATA:COLUMN'"
+            )
         if not found:
             raise TextError(
                 f"text '{source.name}' is empty: it holds no document with a word in it"
@@ -136,7 +150,7 @@ def parse_mixture(spec: str) -> list[tuple[str, float]]:
 def _open_source(
     spec: str,
     share: float,
-    tokenizer: "PreTrainedTokenizerBase",
+    rows: RowReader,
     half: Half,
     rng: np.random.Generator,
 ) -> tuple[TextSource, Iterable[NamedText]]:
@@ -146,9 +160,9 @@ def _open_source(
     # What is on this machine comes before a data set of the same name.
     local = _local(spec)
     if local is not None:
-        path, column = local
+        path, rows.column = local
         files = find_files(path)
-        texts = read_files(path, files, column, tokenizer)
+        texts = read_files(path, files, rows)
         return TextSource(path.resolve().name, share, files_sha256(files)), texts
     hub = parse_hub(spec)
     if hub is None or _looks_like_a_path(spec):
@@ -157,7 +171,8 @@ def _open_source(
             "NAME:CONFIG:SPLIT:COLUMN, or 'stdlib'"
         )
     revision = find_revision(hub)
-    texts = read_hub(hub, revision, tokenizer, seed=int(rng.integers(2**31)))
+    rows.column = hub.column
+    texts = read_hub(hub, revision, rows, seed=int(rng.integers(2**31)))
     return TextSource(_hub_name(hub, revision), share), texts
 
 
@@ -185,9 +200,8 @@ def path_of(spec: str) -> Path | None:
 
 
 def _looks_like_a_path(spec: str) -> bool:
-    path = Path(spec.partition(":")[0])
     # A misspelt file name must not be looked up on the Hub.
-    known = path.suffix.lower() in TEXT_SUFFIXES + TABLE_SUFFIXES + (".md", ".gz", ".zst", ".csv")
+    known = is_text_name(spec.partition(":")[0])
     return known or spec.startswith((".", "/", "~")) or "\\" in spec
 
 

@@ -21,7 +21,7 @@ class JudgingOptions(Options):
         Option(
             "--calibration",
             "TEXT",
-            "Text that decides: a .txt, .jsonl or .parquet FILE[:COLUMN], a Hub data set "
+            "Text that decides: a .txt, .jsonl, .csv or .parquet FILE[:COLUMN], a Hub data set "
             "`name[:config[:split[:column]]]`, a mixture `a=0.7,b=0.3`, or `stdlib`. Default: C4 "
             "for Hub models, `stdlib` for `reference`.",
             path=True,
@@ -88,6 +88,7 @@ class Texts(Bos, JudgingOptions):
             "--length",
             "TOKENS",
             "Tokens of every sequence. Default: 128, or the model's context where that is shorter.",
+            least=2,
         ),
     ] = None
 

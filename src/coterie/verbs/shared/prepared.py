@@ -138,7 +138,7 @@ def recipe_of(request: Request, source: Source) -> TextRecipe:
         request.held_out,
         sequences=request.sequences_asked(),
         held_out_sequences=HELD_OUT_SEQUENCES,
-        length=request.length or min(LENGTH, context or LENGTH),
+        length=min(LENGTH, context or LENGTH) if request.length is None else request.length,
         seed=(request.seed, 1),
         bos=request.bos_policy(),
         context=context,

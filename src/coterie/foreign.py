@@ -1,0 +1,129 @@
+"""Where code of other libraries runs: whatever it raises becomes one line of ours.
+
+A library raises what it likes, and other versions of it raise other things; so no list of types is
+kept. Where a mistake in a file or a text can make it raise, its code runs inside `foreign`, which
+says what was being done and what helps. What still escapes is told by `told` at the two gates that
+every run passes: the verbs of the package, and the command line.
+"""
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import walk_tb
+
+from coterie.errors import CoterieError, FaultError, MachineError, UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OURS = Path(__file__).parent.name
+
+
+@contextmanager
+def foreign(
+    doing: str, *, way_out: str, kind: type[CoterieError] = UserError, library: str = ""
+) -> Iterator[None]:
+    """Inside this block another library works; whatever it raises becomes an error of ours.
+
+    >>> with foreign("'a.jsonl', line 3 does not render", way_out="change that row"):
+    ...     raise KeyError("role")
+    Traceback (most recent call last):
+    coterie.errors.UserError: 'a.jsonl', line 3 does not render (KeyError: role): change that row
+
+    Args:
+        doing: What failed, with its file: the beginning of the message.
+        way_out: What helps: the end of the message.
+        kind: The error that is raised.
+        library: Who raised it, where that says more.
+
+    Raises:
+        CoterieError: of the kind, with the reason that the library gave.
+        MachineError: memory or the disk is at its end, which no file is to blame for.
+    """
+    try:
+        yield
+    except CoterieError:
+        raise
+    except BaseException as error:
+        if not _is_told(error):
+            raise
+        if is_of_machine(error):
+            raise told(error) from error
+        by = f"{library}: " if library else ""
+        raise kind(f"{doing} ({by}{reason(error)}): {way_out}") from error
+
+
+def reason(error: BaseException) -> str:
+    """Why a library refused, in one line: its own words, with their kind where they say little.
+
+    >>> reason(KeyError("role")), reason(ValueError("no such split\\nsee above"))
+    ('KeyError: role', 'no such split')
+    """
+    words = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    first = next((line.strip() for line in words.splitlines() if line.strip()), "").rstrip(".:")
+    # A key or a single word is no reason by itself.
+    if isinstance(error, LookupError) or " " not in first:
+        return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return first
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Whether memory or the disk is at its end: nothing that was asked is wrong in itself."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return _is_of_memory(error)
+
+
+def told(error: BaseException) -> CoterieError:
+    """Any error as one of ours: what happened, to whom, and what helps.
+
+    Args:
+        error: Whatever was raised; one of ours comes back as it is.
+    """
+    if isinstance(error, CoterieError):
+        return error
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return MachineError(f"the disk is full ({error.strerror}): nothing half-written was left")
+    if _is_of_memory(error):
+        return MachineError(
+            f"memory ran out ({reason(error)}): --stream reads a model layer by layer,"
+            " --state-memory bounds the rest, --dtype bfloat16 halves the weights"
+        )
+    if isinstance(error, OSError):
+        name = Path(str(error.filename)).name if error.filename is not None else ""
+        where = f"{name}: " if name else ""
+        return MachineError(
+            f"{where}{error.strerror or reason(error)} ({type(error).__name__}): is it there, and"
+            " may it be read and written?"
+        )
+    if isinstance(error, sqlite3.Error):
+        return MachineError(
+            f"the store cannot be used ({reason(error)}): name another file with --store"
+        )
+    who = _raised_by(error)
+    return FaultError(
+        f"{who} failed where that was not foreseen ({type(error).__name__}: {reason(error)});"
+        " nothing half-written was left: --verbose shows where, and a report of it helps"
+    )
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    # Of torch by its name: this module is read where torch is not.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in words or "can't allocate memory" in words
+    )
+
+
+def _is_told(error: BaseException) -> bool:
+    # A panic of a library in Rust is no Exception, and no wish of the user's either.
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def _raised_by(error: BaseException) -> str:
+    """The library in whose code an error came up."""
+    names = [str(frame.f_globals.get("__name__", "")) for frame, _ in walk_tb(error.__traceback__)]
+    last = names[-1].partition(".")[0] if names else ""
+    return last if last not in ("", "__main__") else _OURS
