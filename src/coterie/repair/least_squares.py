@@ -78,9 +78,12 @@ class Sums:
     def solve(self, ridge: float) -> Tensor:
         """Δ at one λ."""
         assert self.gram is not None and self.crossed is not None
-        size = ridge * float(self.gram.diagonal().mean())
-        damped = self.gram + size * torch.eye(len(self.gram)).to(self.gram)
-        return torch.linalg.solve(damped, self.crossed)
+        damped = self.gram.clone()
+        damped.diagonal().add_(ridge * self.gram.diagonal().mean())
+        lower, failed = torch.linalg.cholesky_ex(damped)
+        if failed:  # a Gram matrix of too few directions, at a tiny λ
+            return torch.linalg.lstsq(damped.cpu(), self.crossed.cpu()).solution.to(damped)
+        return torch.cholesky_solve(self.crossed, lower)
 
     def explains(self, change: Tensor) -> float:
         """Share of Σ ω ‖r‖² that goes when Δ is applied; below zero where it adds to it."""

@@ -137,12 +137,13 @@ class KeptLayer:
         fit = self._fit([part], [writer], toward, output_columns)
         if fit is None:
             return
-        more = fit.change.cpu() / size_of_change(writer).cpu().double()
-        weight, bias = _wide(writer.module.weight), writer.module.bias
+        more = fit.change / size_of_change(writer).to(fit.change)
+        weight, bias = _wide(writer.module.weight).to(more), writer.module.bias
         folded = weight @ more if isinstance(writer.module, Conv1D) else more.T @ weight
         self.put(f"{writer.name}.weight", weight + folded)
         if bias is not None:
-            self.put(f"{writer.name}.bias", _wide(bias) + _wide(bias) @ more)
+            wide = _wide(bias).to(more)
+            self.put(f"{writer.name}.bias", wide + wide @ more)
 
     def run(self, part: LayerPiece) -> None:
         """Let the kept states go through the next part."""
@@ -169,13 +170,13 @@ class KeptLayer:
         With x its inputs, the state after it becomes what it was plus x times the change, at the
         size that a norm behind it gives its output now.
         """
-        change = change.cpu() / size_of_change(writer).cpu().double()
+        change = change / size_of_change(writer).to(change)
         bias = writer.module.bias
         inputs = change if bias is None else change[:-1]
         inputs = inputs if isinstance(writer.module, Conv1D) else inputs.T
-        self.put(f"{writer.name}.weight", _wide(writer.module.weight) + inputs)
+        self.put(f"{writer.name}.weight", _wide(writer.module.weight).to(inputs) + inputs)
         if bias is not None:
-            self.put(f"{writer.name}.bias", _wide(bias) + change[-1])
+            self.put(f"{writer.name}.bias", _wide(bias).to(change) + change[-1])
 
     def put(self, name: str, value: Tensor) -> None:
         """Change a parameter of this layer."""
@@ -217,7 +218,7 @@ class KeptLayer:
 
     def _refit_gains(self, parts: Sequence[LayerPiece], writer: Writer, toward: Tensor) -> None:
         """The gains of a norm: per channel, Δg = Σ ω u r / Σ ω u², u what the norm scales."""
-        crossed = torch.zeros(writer.width, dtype=torch.float64)
+        crossed = torch.zeros(writer.width, dtype=torch.float64)  # few numbers: on the CPU
         power = torch.zeros_like(crossed)
         for rows in self.walk.fitting():
             with watched([writer]) as seen:
@@ -229,7 +230,7 @@ class KeptLayer:
         assert writer.norm is not None
         gains = writer.norm.get_parameter("weight")
         more = crossed / power.clamp_min(1e-12 * float(power.max()))
-        self.put(f"{writer.norm_name}.weight", _wide(gains) + more)
+        self.put(f"{writer.norm_name}.weight", _wide(gains).cpu() + more)
 
     def _through(self, parts: Sequence[LayerPiece], rows: slice) -> Tensor:
         states = self.walk.kept[rows]
@@ -240,5 +241,6 @@ class KeptLayer:
 
 
 def _wide(weight: Tensor) -> Tensor:
-    # On the CPU: there are devices without float64.
-    return weight.detach().cpu().double()
+    # MPS has no float64.
+    weight = weight.detach()
+    return (weight.cpu() if weight.device.type == "mps" else weight).double()

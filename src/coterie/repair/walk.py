@@ -23,7 +23,10 @@ from coterie.repair.place import KeptLayer
 from coterie.repair.refitted import Refitted
 
 TOKENS_AT_ONCE = 2048
-"""Tokens of one call of a layer."""
+"""Tokens of one call of a layer on a CPU."""
+
+TOKENS_AT_ONCE_ON_A_GPU = 16384
+"""The same on a GPU, which smaller calls leave waiting."""
 
 
 class Walk:
@@ -72,7 +75,9 @@ class Walk:
         self._waiting: list[KeptLayer] = []
         self.full: FullStates = PassingStates(self.through, self.prelude.embedded)
         self._fitted = len(tokens) if fitted is None else fitted
-        self._rows = max(1, TOKENS_AT_ONCE // tokens.shape[1])
+        at_once = TOKENS_AT_ONCE if tokens.device.type == "cpu" else TOKENS_AT_ONCE_ON_A_GPU
+        self._rows = max(1, at_once // tokens.shape[1])
+        self._parts: dict[int, tuple[LayerPiece, ...]] = {}
 
     def places(self) -> Iterator[KeptLayer]:
         """The kept layers in turn."""
@@ -122,10 +127,13 @@ class Walk:
         return not turn.behind and not self.changes and self.full.layer <= turn.layer + 1
 
     def parts(self, layer: int) -> tuple[LayerPiece, ...]:
-        """The parts of a layer, tried on the first texts as they are kept."""
-        rows = slice(0, min(2, len(self.tokens)))
-        module = self.stack.layers[layer]
-        return parts_of(module, layer, lambda some: self.run(layer, some, rows), self.kept[rows])
+        """The parts of a layer, tried once, on the first texts as they are kept then."""
+        if layer not in self._parts:
+            rows, module = slice(0, min(2, len(self.tokens))), self.stack.layers[layer]
+            self._parts[layer] = parts_of(
+                module, layer, lambda some: self.run(layer, some, rows), self.kept[rows]
+            )
+        return self._parts[layer]
 
 
 def _layers(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> LayerStack:
