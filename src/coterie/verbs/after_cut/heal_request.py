@@ -6,13 +6,12 @@ from importlib.util import find_spec
 from typing import Annotated, ClassVar
 
 from coterie.errors import UserError
-from coterie.plain import Json
-from coterie.verbs.after_cut.judging import JUDGED_AS_THE_CUT, judges_as_json
+from coterie.verbs.after_cut.judging import JudgedAsTheCut, OriginOptions
 from coterie.verbs.options.declare import Option, Options
 from coterie.verbs.options.machine import Device
 from coterie.verbs.options.search import Seed
 from coterie.verbs.options.source import Model, Trust
-from coterie.verbs.options.texts import JudgingOptions, Lesson
+from coterie.verbs.options.texts import Lesson
 
 
 def _modes() -> Iterable[str]:
@@ -23,18 +22,9 @@ def _modes() -> Iterable[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherOptions(Options):
-    """Who teaches."""
+class TeacherOptions(OriginOptions):
+    """Who teaches, and what is kept of it."""
 
-    teacher: Annotated[
-        str | None,
-        Option(
-            "--teacher",
-            "MODEL",
-            "The model DIR was cut from. Default: what its coterie.json names.",
-            path=True,
-        ),
-    ] = None
     teacher_cache: Annotated[
         str | None,
         Option(
@@ -55,9 +45,6 @@ class TeacherOptions(Options):
             "in 2 KB per token.",
             above=0,
         ),
-    ] = None
-    revision: Annotated[
-        str | None, Option("--revision", "NAME", "Branch, tag or commit of a teacher on the Hub.")
     ] = None
 
 
@@ -110,7 +97,7 @@ class LearningOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class HealRequest(
-    Trust, Device, Seed, JudgingOptions, LearningOptions, Lesson, TeacherOptions, Model
+    Trust, Device, Seed, JudgedAsTheCut, LearningOptions, Lesson, TeacherOptions, Model
 ):
     """How to heal a checkpoint.
 
@@ -120,7 +107,7 @@ class HealRequest(
         teacher_cache: Folder for what the teacher predicts, made if it is not there: it is asked
             once, and only the cut model is in memory while that learns. None asks it every step.
         teacher_top: Most likely tokens that are kept of every prediction; None is 256.
-        revision: Branch, tag or commit of a teacher on the Hub.
+        revision: Branch, tag or commit of that model on the Hub.
         text: Text to learn from; None is the reference model's training text, for others C4.
         calibration: Text that chose the cut; without ``held_out``, part of it judges.
         held_out: Text that judges; None is what judged the cut.
@@ -134,7 +121,6 @@ class HealRequest(
     """
 
     VERB = "heal"
-    HELP: ClassVar = JUDGED_AS_THE_CUT
     # Said in the command that a report shows, even where they have their default values.
     TOLD: ClassVar = frozenset({"mode", "rank", "steps", "batch", "device"})
 
@@ -154,10 +140,6 @@ class HealRequest(
         from coterie.healing.origin import HealError
 
         return HealError
-
-    def as_json(self) -> dict[str, Json]:
-        """The same as plain JSON; paths are reduced to their last part."""
-        return judges_as_json(super().as_json())
 
 
 def check_teacher(teacher: TeacherOptions, gaps: float) -> None:

@@ -1,6 +1,6 @@
 """`quantize`: write a checkpoint in fewer bits, read it back, and judge what that cost."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -16,16 +16,15 @@ from coterie.report.schema.after_cut import AfterPart, ReloadPart
 from coterie.report.schema.record import CheckpointRecord
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import TextSet
+from coterie.verbs.after_cut.part import after_part
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.record import Parts, ended_with, remember
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
 from coterie.verbs.shared.finished import FinishedRun
 from coterie.verbs.shared.output import as_read, read_record
 from coterie.verbs.shared.place import OutputFolder
-from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
-from coterie.verbs.shared.provenance import machine, versions
-from coterie.verbs.shared.verdict import difference, n_bytes, perplexity
+from coterie.verbs.shared.provenance import versions
 
 CALIBRATING = 128
 """Sequences that calibrate a scheme which needs any; as many as GPTQ's authors read."""
@@ -100,8 +99,15 @@ def quantize(
     with place.written() as folder:
         made = _quantized(request, source, texts, maker, folder=folder, progress=progress)
         written = Source(output.name, folder, None, request.trust_remote_code)
-        part = _part(request, (source, written), texts, made, output)
-        return remember(folder, source.folder, record, part, identity)
+        part = after_part(
+            request,
+            {"before": made.before, "after": made.after},
+            sources=(source, written),
+            texts=(texts.calibration, texts.held_out),
+            output=output,
+            device=str(pick_device(request.device)),
+        )
+        return remember(folder, source.folder, record, _as_made(part, made), identity)
 
 
 def _texts(
@@ -179,33 +185,15 @@ def _here(
     return _Made(before, after, reloaded)
 
 
-def _part(
-    request: QuantizeRequest,
-    sources: tuple[Source, Source],
-    texts: _Texts,
-    made: _Made,
-    output: Path,
-) -> AfterPart:
-    held_out, device = texts.held_out, pick_device(request.device)
-    (before, bad_before), (after, bad_after) = made.before, made.after
-    return AfterPart(
-        what="quantize",
-        command=request.command(output),
-        settings=request.as_json(),
-        text=None if texts.calibration is None else text_part(texts.calibration),
-        held_out=text_part(held_out),
-        before=perplexity(before, held_out.documents),
-        after=perplexity(after, held_out.documents),
-        difference=difference(before, after, held_out),
+def _as_made(part: AfterPart, made: _Made) -> AfterPart:
+    """The part, with what a quantized checkpoint alone has to say."""
+    return replace(
+        part,
         reloaded=ReloadPart(
             max_logit_difference=made.reloaded.max_logit_difference,
             largest_logit=made.reloaded.largest_logit,
         ),
-        bytes_before=n_bytes(sources[0]),
-        bytes_after=n_bytes(sources[1]),
-        not_finite=bad_before + bad_after,
         # The other Python has its own torch and transformers: those are the ones that count.
-        versions={**versions(), **made.versions},
-        machine=machine(torch.get_num_threads(), str(device)),
+        versions={**part.versions, **made.versions},
         group=made.group,
     )

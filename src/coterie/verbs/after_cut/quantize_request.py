@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from coterie.plain import Json
-from coterie.verbs.after_cut.judging import JUDGED_AS_THE_CUT, judges_as_json
+from coterie.verbs.after_cut.judging import JudgedAsTheCut
 from coterie.verbs.options.declare import Option, Options
 from coterie.verbs.options.machine import Device
 from coterie.verbs.options.source import Model, Revision, Trust
-from coterie.verbs.options.texts import JudgingOptions, Lesson
+from coterie.verbs.options.texts import Lesson
 
 if TYPE_CHECKING:
     from coterie.quantization.environment import Environment
@@ -42,7 +41,7 @@ class SchemeOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizeRequest(Lesson, Revision, Trust, Device, JudgingOptions, SchemeOptions, Model):
+class QuantizeRequest(Lesson, Revision, Trust, Device, JudgedAsTheCut, SchemeOptions, Model):
     """Which checkpoint, in which scheme, judged on which text.
 
     Args:
@@ -60,7 +59,6 @@ class QuantizeRequest(Lesson, Revision, Trust, Device, JudgingOptions, SchemeOpt
 
     VERB = "quantize"
     HELP: ClassVar = {
-        **JUDGED_AS_THE_CUT,
         "text": "For `gptq` and `awq`: text that calibrates, as in `heal --text`. Documents that "
         "also judge are left out.",
     }
@@ -89,7 +87,3 @@ class QuantizeRequest(Lesson, Revision, Trust, Device, JudgingOptions, SchemeOpt
                     f"--{name} is for {' and '.join(ELSEWHERE)}: leave it out for {self.scheme}"
                 )
         return scheme
-
-    def as_json(self) -> dict[str, Json]:
-        """The same as plain JSON; paths are reduced to their last part."""
-        return judges_as_json(super().as_json())

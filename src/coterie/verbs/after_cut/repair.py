@@ -1,6 +1,6 @@
 """`repair`: what stays of a cut model is refitted in closed form to stand in for what went."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
@@ -13,33 +13,23 @@ from coterie.healing.origin import kept_players
 from coterie.models.cutting.verify import Expectation, expect, verify
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
-from coterie.models.loaded.load import (
-    default_dtype,
-    load_model,
-    load_tokenizer,
-    pick_device,
-    resolve,
-)
+from coterie.models.loaded.load import default_dtype, load_model, load_tokenizer, pick_device
 from coterie.models.loaded.stack import Stack, find_stack
-from coterie.plain import Json
 from coterie.quantization.checkpoint import check_plain
 from coterie.repair.changes import applied
 from coterie.repair.choose import Repaired, cut_loss, repaired
 from coterie.repair.write import as_stored, write_repaired
-from coterie.report.schema.after_cut import AfterPart, RepairPart
-from coterie.report.schema.record import CheckpointRecord
-from coterie.texts.sets import TextSet
+from coterie.report.schema.after_cut import RepairPart
+from coterie.verbs.after_cut.job import RepairJob
+from coterie.verbs.after_cut.part import Losses, after_part
 from coterie.verbs.after_cut.record import Parts, ended_with, remember
 from coterie.verbs.after_cut.repair_request import RepairRequest
-from coterie.verbs.after_cut.teacher import teacher_of
+from coterie.verbs.after_cut.teacher import origin_of
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
 from coterie.verbs.shared.finished import FinishedRun
-from coterie.verbs.shared.output import as_read, read_record
+from coterie.verbs.shared.output import as_read
 from coterie.verbs.shared.place import OutputFolder
-from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
-from coterie.verbs.shared.provenance import machine, versions
-from coterie.verbs.shared.verdict import difference, n_bytes, perplexity, recovered
 
 LEAST_SEQUENCES = 256
 """Sequences to fit on where the maps have few columns."""
@@ -55,39 +45,12 @@ VERIFIED = 2
 
 
 @dataclass(frozen=True, eq=False)
-class _Job:
-    """Everything about a repair that is known before a weight is loaded."""
-
-    request: RepairRequest
-    cut: Source
-    full: Source
-    kept: tuple[int, ...]
-    record: CheckpointRecord | None
-    fit: TextSet
-    select: TextSet
-    judges: TextSet
-
-    def identity(self) -> dict[str, Json]:
-        """What decides the outcome."""
-        return {
-            **self.request.as_json(),
-            "device": pick_device(self.request.device).type,
-            "cut": self.cut.fingerprint(),
-            "full": self.full.fingerprint(),
-            "text_sha256": self.fit.sha256,
-            "selection_sha256": self.select.sha256,
-            "held_out_sha256": self.judges.sha256,
-            "coterie": versions()["coterie"],
-        }
-
-
-@dataclass(frozen=True, eq=False)
 class _Made:
     """What is left of the full model when it is out of memory."""
 
     stack: Stack
     repair: Repaired
-    losses: dict[str, np.ndarray]
+    losses: Losses
     expected: Expectation
     seconds: float
     device: str
@@ -127,16 +90,21 @@ def repair(
         write_repaired(job.full, made.stack, job.kept, folder, made.repair.weights)
         verify(made.expected, folder, trust_remote_code=request.trust_remote_code)
         written = Source(output.name, folder, None, request.trust_remote_code)
-        part = _part(job, made, written, output)
+        part = after_part(
+            request,
+            made.losses,
+            sources=(job.cut, written),
+            texts=(job.training, job.held_out),
+            output=output,
+            device=made.device,
+        )
+        part = replace(part, repair=_repair_part(job, made))
         return remember(folder, job.cut.folder, job.record, part, identity)
 
 
-def _admit(request: RepairRequest, progress: Progress) -> _Job:
-    cut = resolve(request.model, trust_remote_code=request.trust_remote_code)
-    check_plain(cut)
-    record = read_record(cut.folder)
-    teacher, revision = teacher_of(request.teacher, request.revision, record, cut)
-    full = resolve(teacher, revision, trust_remote_code=request.trust_remote_code)
+def _admit(request: RepairRequest, progress: Progress) -> RepairJob:
+    origin = origin_of(request)
+    cut, full, record = origin.cut, origin.full, origin.record
     check_plain(full)
     kept = kept_players(cut, full)
     progress.say(f"reading texts for {cut.name}")
@@ -159,15 +127,15 @@ def _admit(request: RepairRequest, progress: Progress) -> _Job:
         )
     rows = np.arange(texts.n_sequences)
     fit, select = texts.some(rows[:-aside][:wanted]), texts.some(rows[-aside:])
-    return _Job(
+    return RepairJob(
         request=request,
         cut=cut,
         full=full,
         kept=kept,
         record=record,
-        fit=fit,
-        select=select,
-        judges=judges,
+        training=fit,
+        selection=select,
+        held_out=judges,
     )
 
 
@@ -178,65 +146,49 @@ def sequences_for(config: PretrainedConfig, length: int) -> int:
     return max(LEAST_SEQUENCES, -(-TOKENS_PER_COLUMN * (width + inner) // length))
 
 
-def _made(job: _Job, progress: Progress) -> _Made:
+def _made(job: RepairJob, progress: Progress) -> _Made:
     request, began = job.request, monotonic()
     device = pick_device(request.device)
     progress.say(f"repairing {job.cut.name}")
     model = load_model(job.full, dtype=default_dtype(device)[0], device=device)
     stack = find_stack(model)
-    found = repaired(model, stack, job.kept, (job.fit.tokens, job.select.tokens), request.method)
+    found = repaired(
+        model, stack, job.kept, (job.training.tokens, job.selection.tokens), request.method
+    )
     for remark in found.remarks:
         progress.say(remark)
     weights = as_stored(job.full, stack, found.weights)
     found.weights.clear()
     found.weights.update(weights)
-    everyone, tokens = range(stack.n_players), job.judges.tokens
+    everyone, tokens = range(stack.n_players), job.held_out.tokens
     losses = {
         "full": cut_loss(model, stack, everyone, tokens, {}),
         "before": cut_loss(model, stack, job.kept, tokens, {}),
         "after": cut_loss(model, stack, job.kept, tokens, weights),
     }
     coalition = [layer in job.kept for layer in everyone]
-    few = torch.from_numpy(job.fit.tokens[:VERIFIED])
+    few = torch.from_numpy(job.training.tokens[:VERIFIED])
     with applied(model, weights):
         expected = expect(model, stack, coalition, few)
     bare_stack = Stack(stack.path, (), stack.locks)
     return _Made(
         stack=bare_stack,
         repair=found,
-        losses=losses,
+        losses={name: (loss, 0) for name, loss in losses.items()},
         expected=expected,
         seconds=monotonic() - began,
         device=str(device),
     )
 
 
-def _part(job: _Job, made: _Made, written: Source, output: Path) -> AfterPart:
-    full, before, after = (made.losses[name] for name in ("full", "before", "after"))
-    documents, found = job.judges.documents, made.repair
-    return AfterPart(
-        what="repair",
-        command=job.request.command(output),
-        settings=job.request.as_json(),
-        text=text_part(job.fit),
-        held_out=text_part(job.judges),
-        full=perplexity(full, documents),
-        before=perplexity(before, documents),
-        after=perplexity(after, documents),
-        difference=difference(before, after, job.judges),
-        recovered=recovered(full, before, after),
-        repair=RepairPart(
-            name=found.name,
-            selection_sequences=job.select.n_sequences,
-            as_cut=float(found.loss.mean()),
-            tried={name: float(losses.mean()) for name, losses in found.losses.items()},
-            changed=len(found.weights),
-            seconds=made.seconds,
-            remarks=list(found.remarks),
-        ),
-        bytes_before=n_bytes(job.cut),
-        bytes_after=n_bytes(written),
-        not_finite=0,
-        versions=versions(),
-        machine=machine(torch.get_num_threads(), made.device),
+def _repair_part(job: RepairJob, made: _Made) -> RepairPart:
+    found = made.repair
+    return RepairPart(
+        name=found.name,
+        selection_sequences=job.selection.n_sequences,
+        as_cut=float(found.loss.mean()),
+        tried={name: float(losses.mean()) for name, losses in found.losses.items()},
+        changed=len(found.weights),
+        seconds=made.seconds,
+        remarks=list(found.remarks),
     )

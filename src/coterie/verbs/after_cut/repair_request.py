@@ -4,18 +4,17 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from coterie.errors import UserError
-from coterie.plain import Json
-from coterie.verbs.after_cut.judging import JUDGED_AS_THE_CUT, judges_as_json
+from coterie.verbs.after_cut.judging import JudgedAsTheCut, OriginOptions
 from coterie.verbs.options.declare import Option, Options
 from coterie.verbs.options.machine import Device
 from coterie.verbs.options.search import Seed
 from coterie.verbs.options.source import Model, Trust
-from coterie.verbs.options.texts import JudgingOptions, Lesson
+from coterie.verbs.options.texts import Lesson
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refitting(Options):
-    """How the layers that stay are refitted, and towards which model."""
+    """How the layers that stay are refitted."""
 
     method: Annotated[
         str,
@@ -26,18 +25,6 @@ class Refitting(Options):
             "on texts set aside. One that does not lower it is not applied.",
         ),
     ] = "auto"
-    teacher: Annotated[
-        str | None,
-        Option(
-            "--teacher",
-            "MODEL",
-            "The model DIR was cut from. Default: what its coterie.json names.",
-            path=True,
-        ),
-    ] = None
-    revision: Annotated[
-        str | None, Option("--revision", "NAME", "Branch, tag or commit of that model on the Hub.")
-    ] = None
     sequences: Annotated[
         int | None,
         Option(
@@ -50,7 +37,7 @@ class Refitting(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepairRequest(Trust, Device, Seed, JudgingOptions, Lesson, Refitting, Model):
+class RepairRequest(Trust, Device, Seed, JudgedAsTheCut, Lesson, OriginOptions, Refitting, Model):
     """How to repair a checkpoint.
 
     Args:
@@ -69,7 +56,6 @@ class RepairRequest(Trust, Device, Seed, JudgingOptions, Lesson, Refitting, Mode
 
     VERB = "repair"
     HELP: ClassVar = {
-        **JUDGED_AS_THE_CUT,
         "text": "Text to fit on, as in `prune --calibration`. Default: C4; for `reference` the "
         "library modules it was trained on. Documents that also judge are left out.",
     }
@@ -93,7 +79,3 @@ class RepairRequest(Trust, Device, Seed, JudgingOptions, Lesson, Refitting, Mode
         from coterie.errors import RepairError
 
         return RepairError
-
-    def as_json(self) -> dict[str, Json]:
-        """The same as plain JSON; paths are reduced to their last part."""
-        return judges_as_json(super().as_json())

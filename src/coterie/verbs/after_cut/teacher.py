@@ -1,8 +1,39 @@
 """Which model a checkpoint was cut from: named by the user, or by the record of the cut."""
 
+from dataclasses import dataclass
+
 from coterie.healing.origin import HealError
 from coterie.models.files.sources import REFERENCE, Source
+from coterie.models.loaded.load import resolve
+from coterie.quantization.checkpoint import check_plain
 from coterie.report.schema.record import CheckpointRecord
+from coterie.verbs.after_cut.heal_request import HealRequest
+from coterie.verbs.after_cut.repair_request import RepairRequest
+from coterie.verbs.shared.output import read_record
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A cut checkpoint with its record, where it has one, and the model it was cut from."""
+
+    cut: Source
+    full: Source
+    record: CheckpointRecord | None
+
+
+def origin_of(request: HealRequest | RepairRequest) -> Origin:
+    """The checkpoint that is asked about, and the model it was cut from; no weight is loaded.
+
+    Raises:
+        UserError: one of them is not there, or the checkpoint is quantized.
+    """
+    trust = request.trust_remote_code
+    cut = resolve(request.model, trust_remote_code=trust)
+    check_plain(cut)
+    record = read_record(cut.folder)
+    # The teacher is read from the record only where no other is named.
+    teacher, revision = teacher_of(request.teacher, request.revision, record, cut)
+    return Origin(cut, resolve(teacher, revision, trust_remote_code=trust), record)
 
 
 def teacher_of(

@@ -17,7 +17,7 @@ from coterie.models.loaded.load import default_dtype, load_model, pick_device
 from coterie.models.loaded.stack import find_stack
 from coterie.report.schema.after_cut import CachePart
 from coterie.scores.sequence_losses import floored_losses
-from coterie.verbs.after_cut.heal_job import HealJob
+from coterie.verbs.after_cut.job import HealJob
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import versions
 

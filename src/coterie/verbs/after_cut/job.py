@@ -1,0 +1,66 @@
+"""A repair or a healing that is about to begin: what is known of it before a weight is loaded."""
+
+from dataclasses import dataclass
+
+from coterie.models.files.sources import Source
+from coterie.models.loaded.load import pick_device
+from coterie.plain import Json
+from coterie.report.schema.record import CheckpointRecord
+from coterie.texts.sets import TextSet
+from coterie.verbs.after_cut.heal_request import HealRequest
+from coterie.verbs.after_cut.repair_request import RepairRequest
+from coterie.verbs.shared.provenance import versions
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Job:
+    """A cut checkpoint, the model it was cut from, and the texts that teach and that judge.
+
+    Attributes:
+        kept: Players of the full model that the cut one has, 0-based.
+        record: The `coterie.json` of the cut checkpoint; None where it has none.
+    """
+
+    request: HealRequest | RepairRequest
+    cut: Source
+    full: Source
+    kept: tuple[int, ...]
+    record: CheckpointRecord | None
+    training: TextSet
+    held_out: TextSet
+
+    def identity(self) -> dict[str, Json]:
+        """What decides the outcome."""
+        return {
+            # Texts and weights by their digests: a name may come to mean something else.
+            **self.request.as_json(),
+            "device": pick_device(self.request.device).type,
+            "cut": self.cut.fingerprint(),
+            "full": self.full.fingerprint(),
+            "text_sha256": self.training.sha256,
+            "held_out_sha256": self.held_out.sha256,
+            "coterie": versions()["coterie"],
+        }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HealJob(Job):
+    """A healing that is about to begin."""
+
+    request: HealRequest
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RepairJob(Job):
+    """A repair that is about to begin.
+
+    Attributes:
+        selection: The texts that say which repair is applied; none of them is fitted on.
+    """
+
+    request: RepairRequest
+    selection: TextSet
+
+    def identity(self) -> dict[str, Json]:
+        """What decides the outcome."""
+        return {**super().identity(), "selection_sha256": self.selection.sha256}

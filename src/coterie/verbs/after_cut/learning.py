@@ -1,0 +1,115 @@
+"""A student learns from its teacher; both leave memory, and what was learned stays."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from coterie.game.coalitions import Vector
+from coterie.healing.checkpoint import Checkpoint
+from coterie.healing.distill import Learned, TrainingPlan, learn
+from coterie.healing.modes import MODES
+from coterie.healing.students import Student
+from coterie.models.families.fields import text_config
+from coterie.report.schema.after_cut import LearningPart
+from coterie.scores.sequence_losses import floored_losses
+from coterie.texts.sets import Tokens
+from coterie.verbs.after_cut.heal_request import HealRequest
+from coterie.verbs.after_cut.job import HealJob
+from coterie.verbs.after_cut.teaching import TeacherAndStudent, open_student_and_teacher
+from coterie.verbs.shared.progress import Progress
+
+_WIDTH = 160
+"""Width of the reference model: rates fall with the width beyond it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Distilled:
+    """What is left of a student and its teacher when both are out of memory.
+
+    Attributes:
+        weights: What was learned, by name in the model that learned.
+        path: The stack of that model, and the players of it that make the healed one.
+        in_memory: Mean loss of the student on what judges, nats per token.
+        full: Losses of the full model, and how many were no number.
+    """
+
+    weights: dict[str, Tensor]
+    path: str
+    kept: tuple[int, ...]
+    in_memory: float
+    full: tuple[Vector, int]
+    part: LearningPart
+
+
+def distilled(
+    job: HealJob,
+    device: torch.device,
+    checkpoint: Checkpoint,
+    progress: Progress,
+) -> Distilled:
+    """Teach the student all steps that are left, and let both models go.
+
+    Args:
+        job: What is healed.
+        device: Device that both models run on.
+        checkpoint: What has been learned so far.
+        progress: Shows how far it has come.
+    """
+    pair, plan = open_student_and_teacher(job, device, progress), _plan(job)
+    student = pair.student
+
+    def step(done: int, total: int) -> None:
+        progress.step("healing", done, total)
+
+    tokens = job.training.tokens
+    learned = learn(student, pair.teacher, tokens, plan, checkpoint=checkpoint, step=step)
+    return Distilled(
+        weights=student.merged(),
+        path=student.stack.path,
+        kept=student.kept,
+        in_memory=_in_memory(student, job.held_out.tokens),
+        full=pair.full,
+        part=_learning(job.request, plan, learned, pair),
+    )
+
+
+def _plan(job: HealJob) -> TrainingPlan:
+    request = job.request
+    # Rates are measured at one width; wider models take less (as in arXiv:2203.03466).
+    width = int(getattr(text_config(job.full.config()), "hidden_size", _WIDTH))
+    rate = request.learning_rate or MODES[request.mode].learning_rate * min(1.0, _WIDTH / width)
+    return TrainingPlan(
+        steps=request.steps,
+        batch=request.batch,
+        learning_rate=rate,
+        gaps=request.seams,
+        minutes=request.minutes,
+        seed=request.seed,
+    )
+
+
+def _in_memory(student: Student, tokens: Tokens) -> float:
+    """Mean loss of the student as it stands, nats per token."""
+    with student.alone():
+        return float(floored_losses(student.model, tokens, predict=student.predict)[0].mean())
+
+
+def _learning(
+    request: HealRequest, plan: TrainingPlan, learned: Learned, pair: TeacherAndStudent
+) -> LearningPart:
+    return LearningPart(
+        mode=request.mode,
+        rank=request.rank if MODES[request.mode].adapters else None,
+        learning_rate=plan.learning_rate,
+        seams=plan.gaps,
+        batch=plan.batch,
+        steps=learned.steps,
+        steps_asked=plan.steps,
+        tokens=learned.tokens,
+        seconds=learned.seconds,
+        trained_parameters=sum(one.numel() for one in pair.student.trained.values()),
+        kl_first=learned.kl[0],
+        kl_last=learned.kl[1],
+        cache=pair.cache,
+    )
