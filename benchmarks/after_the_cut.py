@@ -32,9 +32,10 @@ from coterie.verbs.after_cut.quantize import quantize
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.texts import held_out_texts
 from coterie.verbs.options.texts import JudgingOptions
+from coterie.verbs.prune.after import After
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune_alone
-from coterie.verbs.prune.stages import After, prune_and_after
+from coterie.verbs.prune.stages import prune_and_after
 from coterie.verbs.shared.output import read_record
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import versions

@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM
 from coterie.cli import main
 from coterie.errors import UserError
 from coterie.verbs.prune import stages as heal_compose
+from coterie.verbs.prune.after import After
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.stages import After, prune_and_after
+from coterie.verbs.prune.stages import prune_and_after
 from coterie.verbs.prune.stages_plan import plan_and_after
 from coterie.verbs.shared.progress import NoProgress
 
@@ -38,7 +39,7 @@ def test_either_order_ends_in_one_quantized_checkpoint(
         "store": tmp_path / "store.sqlite",
         "progress": NoProgress(),
     }
-    planned = plan_and_after(request, after, **place).plan.stages
+    planned = plan_and_after(request, after, **place).record.plan.stages
     assert not (tmp_path / "out").exists()
     record = prune_and_after(request, after, **place).as_json()
     done = [part["what"] for part in record["after"]]

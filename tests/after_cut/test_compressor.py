@@ -16,8 +16,8 @@ from coterie.quantization.environment import INTERPRETER, find_environment
 from coterie.quantization.schemes import SchemeError
 from coterie.verbs.after_cut.quantize import quantize
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
+from coterie.verbs.prune.after import After
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.stages import After
 
 LLMCOMPRESSOR = """
 import os

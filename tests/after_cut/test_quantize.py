@@ -9,8 +9,8 @@ from coterie.quantization import checkpoint as quantized
 from coterie.quantization.schemes import SCHEMES, SchemeError, find_scheme
 from coterie.verbs.after_cut.quantize import quantize
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
+from coterie.verbs.prune.after import After
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.stages import After
 
 
 def asked(model, text, scheme="int8"):

@@ -147,7 +147,7 @@ def test_other_methods_choose_streamed_what_they_choose_in_memory(method, reques
 
 def test_the_plan_says_what_every_question_reads(request_, home, tmp_path):
     where = {"output": tmp_path / "out", "store": tmp_path / "s.sqlite"}
-    plan = plan_layers(streamed(request_), **where).plan
+    plan = plan_layers(streamed(request_), **where).record.plan
     layers = [e for e in resolve(str(home / "model")).entries if ".layers." in e.name]
     assert plan.pass_bytes == sum(entry.n_bytes for entry in layers)
     assert not (tmp_path / "out").exists()

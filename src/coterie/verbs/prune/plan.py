@@ -8,7 +8,6 @@ from coterie.engine.cost import plan
 from coterie.game.coalitions import Coalitions, to_text
 from coterie.game.search.methods import SEARCH_METHODS
 from coterie.report.schema.plan import PlanPart
-from coterie.report.schema.record import Record
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.by_utility import planned
 from coterie.verbs.search.targets import target_of
@@ -17,6 +16,7 @@ from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import opening_record
+from coterie.verbs.shared.result import Result
 from coterie.verbs.shared.settings import size_asked, task_of
 from coterie.verbs.shared.workspace import Workspace, open_workspace
 
@@ -28,7 +28,7 @@ def plan_layers(
     overwrite: bool = False,
     store: Path | str | None = None,
     progress: Progress | None = None,
-) -> Record:
+) -> Result:
     """State coalitions, work, memory, disk and estimated seconds; observe nothing that is kept.
 
     The estimate times the full model and the empty coalition once on the calibration texts: their
@@ -63,7 +63,7 @@ def plan_layers(
         record.plan = part
         if (pass_bytes := workspace.engine.pass_bytes) > 0:
             part.pass_bytes = pass_bytes
-        return record
+        return Result(record)
 
 
 def _part(workspace: Workspace) -> PlanPart:

@@ -7,189 +7,28 @@ and quantizes again what was healed.
 """
 
 import shutil
-from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from coterie.errors import RepairError, StudyMismatch, UserError
-from coterie.models.files.sources import REFERENCE
+from coterie.errors import StudyMismatch, UserError
 from coterie.plain import Json
-from coterie.quantization.schemes import ELSEWHERE, SchemeError
-from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
-from coterie.verbs.after_cut.heal import heal
 from coterie.verbs.after_cut.heal_request import HealRequest
-from coterie.verbs.after_cut.quantize import quantize
-from coterie.verbs.after_cut.quantize_request import QuantizeRequest
-from coterie.verbs.after_cut.record import Parts
-from coterie.verbs.after_cut.repair import repair
-from coterie.verbs.after_cut.repair_request import RepairRequest
-from coterie.verbs.checkpoint_requests import CutRequest
-from coterie.verbs.cut import cut
+from coterie.verbs.prune.after import After
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.run import prune_alone
+from coterie.verbs.prune.staged_run import StagedRun
 from coterie.verbs.search.task_utilities import items_asked, tasks_of
 from coterie.verbs.shared.exchange import beside
 from coterie.verbs.shared.finished import FinishedRun
-from coterie.verbs.shared.output import RECORD, read_record, write_record
+from coterie.verbs.shared.output import read_record, write_record
 from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import bare
+from coterie.verbs.shared.result import Result
 
 STAGES = "stages"
 """The folder of the stages, beside the output."""
-
-
-@dataclass(frozen=True)
-class After:
-    """What follows the cut.
-
-    Attributes:
-        scheme: To quantize in, or None.
-        quantize_first: The game is played on the quantized model.
-        heal_steps: Steps of healing, or None.
-        text: To heal with, and to calibrate what needs that; None is the default of `heal`.
-        repair: Which repair, ``"auto"``, or None.
-    """
-
-    scheme: str | None = None
-    quantize_first: bool = False
-    heal_steps: int | None = None
-    text: str | None = None
-    repair: str | None = None
-
-    def check(self, request: PruneRequest) -> None:
-        """Refuse what needs no model to be refused.
-
-        Raises:
-            UserError: one line.
-        """
-        if request.stream:
-            raise UserError(
-                "--stream never holds a whole model, as --quantize and --heal do: cut first, then "
-                "give the folder to `coterie quantize` or `coterie heal`"
-            )
-        if request.names_several:
-            raise UserError(
-                f"--device {request.device} names several devices, and --quantize and --heal use"
-                " one: name one of them"
-            )
-        if self.repair is not None:
-            self._check_repair(request, self.repair)
-        if self.quantize_first and self.scheme is None:
-            raise SchemeError("--quantize-first does not say how: add --quantize int8")
-        if self.scheme is not None:
-            QuantizeRequest(request.model, scheme=self.scheme, device=request.device).maker()
-            if self.quantize_first and self.scheme in ELSEWHERE:
-                raise SchemeError(
-                    f"--quantize-first plays the game on the quantized model, and {self.scheme} is"
-                    " loaded by the environment of llm-compressor alone: quantize after the cut"
-                )
-        if self.heal_steps is not None:
-            HealRequest(request.model, steps=self.heal_steps).check()
-
-    def _check_repair(self, request: PruneRequest, method: str) -> None:
-        RepairRequest(request.model, method=method).check()
-        if request.players != "layer":
-            raise RepairError(
-                f"--repair {method} refits layers around layers that went, and --players"
-                f" {request.players} cuts blocks: leave out one of the two"
-            )
-        if self.heal_steps is not None or self.quantize_first:
-            other = "--quantize-first" if self.quantize_first else f"--heal {self.heal_steps}"
-            raise RepairError(
-                f"--repair {method} and {other} both start from the layers as the full model has"
-                " them: leave out one of the two"
-            )
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A run under way: what is asked for, and the folder that holds its stages."""
-
-    request: PruneRequest
-    after: After
-    stages: Path
-    store: Path | str | None
-    progress: Progress
-
-    @property
-    def calibration(self) -> str | None:
-        """The text that chose, of which part judges where no other is named."""
-        default = "stdlib" if self.request.model == REFERENCE else None
-        return self.request.calibration or default
-
-    def cut(self, output: Path) -> None:
-        """The cut, played on the plain model or on the quantized one."""
-        request = self.request
-        if self.after.quantize_first:
-            first = self.stages / f"{Path(request.model).name}-{self.after.scheme}"
-            self.quantize(request.model, first)
-            request = replace(
-                request, model=str(first), revision=None, calibration=self.calibration
-            )
-        prune_alone(request, output=output, store=self.store, progress=self.progress)
-
-    def plain_again(self, chosen: Path, output: Path) -> None:
-        """The layers that were chosen on the quantized model, taken out of the plain one."""
-        record = read_record(chosen)
-        if record is None or read_record(output) == record:
-            return
-        shutil.rmtree(output, ignore_errors=True)
-        model, revision = self.request.model, self.request.revision
-        gone = tuple(known(record.cut).removed)
-        cut(CutRequest(model, layers=gone, revision=revision), output=output)
-        # The record of the search goes along: it says why these layers were chosen.
-        shutil.copyfile(chosen / RECORD, output / RECORD)
-
-    def repair(self, model: Path, output: Path, method: str) -> Parts:
-        """The cut checkpoint refitted to stand in for what the full model has."""
-        request = RepairRequest(
-            str(model),
-            method=method,
-            teacher=self.request.model,
-            revision=self.request.revision,
-            text=self.after.text or self.request.calibration,
-            calibration=self.calibration,
-            held_out=self.request.held_out,
-            seed=self.request.seed,
-            device=self.request.device,
-            trust_remote_code=self.request.trust_remote_code,
-        )
-        return repair(request, output=output, progress=self.progress)
-
-    def heal(self, model: Path, output: Path, steps: int) -> Parts:
-        """The cut checkpoint healed by the plain full model."""
-        request = HealRequest(
-            str(model),
-            teacher=self.request.model,
-            revision=self.request.revision,
-            text=self.after.text,
-            calibration=self.calibration,
-            held_out=self.request.held_out,
-            steps=steps,
-            seed=self.request.seed,
-            device=self.request.device,
-            trust_remote_code=self.request.trust_remote_code,
-        )
-        return heal(request, output=output, progress=self.progress)
-
-    def quantize(self, model: Path | str, output: Path) -> Parts:
-        """A checkpoint quantized."""
-        # Only the schemes of llm-compressor measure texts; the others look at weights alone.
-        asked, calibrates = self.request, self.after.scheme in ELSEWHERE
-        request = QuantizeRequest(
-            str(model),
-            scheme=str(self.after.scheme),
-            calibration=self.calibration,
-            held_out=asked.held_out,
-            device=asked.device,
-            trust_remote_code=asked.trust_remote_code,
-            revision=asked.revision if model == asked.model else None,
-            text=self.after.text if calibrates else None,
-        )
-        return quantize(request, output=output, progress=self.progress)
 
 
 def prune_and_after(
@@ -200,7 +39,7 @@ def prune_and_after(
     overwrite: bool,
     store: Path | str | None,
     progress: Progress,
-) -> Record:
+) -> Result:
     """Cut, heal and quantize in one run; the record of the cut, with the parts that followed.
 
     A run that has finished in ``output`` with the same request, weights and texts is reported again
@@ -227,22 +66,26 @@ def prune_and_after(
     prepared = prepare(request, progress=progress)
     asked = _identity(request, after, prepared)
     if done := before.same(asked, progress, source=prepared.source.folder):
-        return done
+        return Result(done)
     # A folder beside the output, so that the last stage is renamed and not copied.
-    stages = beside(place.place, STAGES)
-    begun = stages.is_dir()
+    run = StagedRun(request, after, beside(place.place, STAGES), store, progress)
+    return Result(_done(run, place, asked))
+
+
+def _done(run: StagedRun, place: OutputFolder, asked: dict[str, Json]) -> Record:
+    """All stages in a folder of their own; the last of them then takes the output's place."""
+    begun = run.stages.is_dir()
     try:
-        _begin(stages, command(request, after, output))
-        run = _Run(request, after, stages, store, progress)
+        _begin(run.stages, command(run.request, run.after, place.path))
         last = _through(run)
-        record = _whole(run, last, output, asked)
+        record = _whole(run, last, place.path, asked)
         place.take(last)
     except UserError:
         if not begun:  # what an earlier run has done stays
-            shutil.rmtree(stages, ignore_errors=True)
+            shutil.rmtree(run.stages, ignore_errors=True)
         raise
     # The last stage has taken the output's place; the others have done their work.
-    shutil.rmtree(stages, ignore_errors=True)
+    shutil.rmtree(run.stages, ignore_errors=True)
     return record
 
 
@@ -287,7 +130,7 @@ def _begin(stages: Path, asked: str) -> None:
     note.write_text(asked, encoding="utf-8")
 
 
-def _through(run: _Run) -> Path:
+def _through(run: StagedRun) -> Path:
     """All stages, in order; returns the folder of the last."""
     after, stages = run.after, run.stages
     last = stages / "cut"
@@ -328,7 +171,7 @@ def _identity(request: PruneRequest, after: After, prepared: Prepared) -> dict[s
     }
 
 
-def _whole(run: _Run, last: Path, output: Path, asked: dict[str, Json]) -> Record:
+def _whole(run: StagedRun, last: Path, output: Path, asked: dict[str, Json]) -> Record:
     """The one report of the run, written where the last stage lies."""
     whole = read_record(last)
     assert isinstance(whole, Record)  # every stage hands on the record of the cut

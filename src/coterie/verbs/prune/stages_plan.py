@@ -4,14 +4,15 @@ from pathlib import Path
 
 from coterie.report.schema.part import known
 from coterie.report.schema.plan import PlanPart, StagePart
-from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.repair import LEAST_SEQUENCES
+from coterie.verbs.prune.after import After
 from coterie.verbs.prune.plan import plan_layers
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.stages import After, command, place_of
+from coterie.verbs.prune.stages import command, place_of
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.request import HELD_OUT_SEQUENCES
+from coterie.verbs.shared.result import Result
 
 FORWARD_AND_BACK = 3
 """Forward passes that one step of learning costs: the backward pass is twice the forward one."""
@@ -25,7 +26,7 @@ def plan_and_after(
     overwrite: bool,
     store: Path | str | None,
     progress: Progress,
-) -> Record:
+) -> Result:
     """The plan of the cut, played on the plain model, and the work of every stage around it.
 
     Args:
@@ -44,13 +45,14 @@ def plan_and_after(
     output = Path(output)
     place_of(request, after, output, overwrite=overwrite, store=store).check()
     # Before anything is written there is only the plain model, so the cut is planned on it.
-    record = plan_layers(
+    planned = plan_layers(
         request, output=output, overwrite=overwrite, store=store, progress=progress
     )
+    record = planned.record
     record.command = command(request, after, output)
     part, length = known(record.plan), record.calibration.length
     part.stages = stages(part, after, record.model.players, length)
-    return record
+    return planned
 
 
 def stages(part: PlanPart, after: After, n_players: int, length: int) -> list[StagePart]:

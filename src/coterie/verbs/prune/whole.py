@@ -1,12 +1,24 @@
 """`prune` as it is asked for: the cut alone, or with what is done before and after it."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypedDict
 
-from coterie.verbs.prune import plan, run, stages, stages_plan
+from coterie.verbs.prune.after import After
+from coterie.verbs.prune.plan import plan_layers
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.stages import After
+from coterie.verbs.prune.run import prune_alone
+from coterie.verbs.prune.stages import prune_and_after
+from coterie.verbs.prune.stages_plan import plan_and_after
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.result import Result
+
+
+class _Where(TypedDict):
+    output: Path | str
+    overwrite: bool
+    store: Path | str | None
+    progress: Progress
 
 
 def prune(
@@ -39,21 +51,10 @@ def prune(
         UserError: something asked cannot be done, in one line; nothing was written.
         VerificationError: the reloaded checkpoint is not the model that was measured.
     """
-    progress = progress or NoProgress()
-    if not request.has_more_stages:
-        return run.prune_alone(
-            request, output=output, overwrite=overwrite, store=store, progress=progress
-        )
-    # The stages ask for the cut by a request that has no stages itself.
-    record = stages.prune_and_after(
-        request.cut_alone(),
-        _after(request),
-        output=output,
-        overwrite=overwrite,
-        store=store,
-        progress=progress,
+    where = _Where(
+        output=output, overwrite=overwrite, store=store, progress=progress or NoProgress()
     )
-    return Result(record)
+    return _in_stages(request, where, prune_alone, prune_and_after)
 
 
 def prune_plan(
@@ -76,27 +77,19 @@ def prune_plan(
     Raises:
         UserError: something asked cannot be done, in one line.
     """
-    progress = progress or NoProgress()
+    where = _Where(
+        output=output, overwrite=overwrite, store=store, progress=progress or NoProgress()
+    )
+    return _in_stages(request, where, plan_layers, plan_and_after)
+
+
+def _in_stages(
+    request: PruneRequest,
+    where: _Where,
+    alone: Callable[..., Result],
+    composed: Callable[..., Result],
+) -> Result:
     if not request.has_more_stages:
-        return Result(
-            plan.plan_layers(
-                request, output=output, overwrite=overwrite, store=store, progress=progress
-            )
-        )
-    # The plan of the cut first; the work of the other stages is added to it.
-    record = stages_plan.plan_and_after(
-        request.cut_alone(),
-        _after(request),
-        output=output,
-        overwrite=overwrite,
-        store=store,
-        progress=progress,
-    )
-    return Result(record)
-
-
-def _after(request: PruneRequest) -> After:
-    # Without a text of its own, healing takes its default one.
-    return After(
-        request.quantize, request.quantize_first, request.heal, repair=request.repair_asked
-    )
+        return alone(request, **where)
+    # The stages ask for the cut by a request that has no stages itself.
+    return composed(request.cut_alone(), After.of(request), **where)

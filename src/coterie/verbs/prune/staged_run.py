@@ -1,0 +1,111 @@
+"""Every stage of a run of several, asked of its verb: cut, repair, heal, quantize."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from coterie.models.files.sources import REFERENCE
+from coterie.quantization.schemes import ELSEWHERE
+from coterie.report.schema.part import known
+from coterie.verbs.after_cut.heal import heal
+from coterie.verbs.after_cut.heal_request import HealRequest
+from coterie.verbs.after_cut.quantize import quantize
+from coterie.verbs.after_cut.quantize_request import QuantizeRequest
+from coterie.verbs.after_cut.record import Parts
+from coterie.verbs.after_cut.repair import repair
+from coterie.verbs.after_cut.repair_request import RepairRequest
+from coterie.verbs.checkpoint_requests import CutRequest
+from coterie.verbs.cut import cut
+from coterie.verbs.prune.after import After
+from coterie.verbs.prune.request import PruneRequest
+from coterie.verbs.prune.run import prune_alone
+from coterie.verbs.shared.output import RECORD, read_record
+from coterie.verbs.shared.progress import Progress
+
+
+@dataclass(frozen=True)
+class StagedRun:
+    """A run under way: what is asked for, the folder of its stages, and each of them as a verb."""
+
+    request: PruneRequest
+    after: After
+    stages: Path
+    store: Path | str | None
+    progress: Progress
+
+    @property
+    def calibration(self) -> str | None:
+        """The text that chose, of which part judges where no other is named."""
+        default = "stdlib" if self.request.model == REFERENCE else None
+        return self.request.calibration or default
+
+    def cut(self, output: Path) -> None:
+        """The cut, played on the plain model or on the quantized one."""
+        request = self.request
+        if self.after.quantize_first:
+            first = self.stages / f"{Path(request.model).name}-{self.after.scheme}"
+            self.quantize(request.model, first)
+            request = replace(
+                request, model=str(first), revision=None, calibration=self.calibration
+            )
+        prune_alone(request, output=output, store=self.store, progress=self.progress)
+
+    def plain_again(self, chosen: Path, output: Path) -> None:
+        """The layers that were chosen on the quantized model, taken out of the plain one."""
+        record = read_record(chosen)
+        if record is None or read_record(output) == record:
+            return
+        shutil.rmtree(output, ignore_errors=True)
+        model, revision = self.request.model, self.request.revision
+        gone = tuple(known(record.cut).removed)
+        cut(CutRequest(model, layers=gone, revision=revision), output=output)
+        # The record of the search goes along: it says why these layers were chosen.
+        shutil.copyfile(chosen / RECORD, output / RECORD)
+
+    def repair(self, model: Path, output: Path, method: str) -> Parts:
+        """The cut checkpoint refitted to stand in for what the full model has."""
+        request = RepairRequest(
+            str(model),
+            method=method,
+            teacher=self.request.model,
+            revision=self.request.revision,
+            text=self.after.text or self.request.calibration,
+            calibration=self.calibration,
+            held_out=self.request.held_out,
+            seed=self.request.seed,
+            device=self.request.device,
+            trust_remote_code=self.request.trust_remote_code,
+        )
+        return repair(request, output=output, progress=self.progress)
+
+    def heal(self, model: Path, output: Path, steps: int) -> Parts:
+        """The cut checkpoint healed by the plain full model."""
+        request = HealRequest(
+            str(model),
+            teacher=self.request.model,
+            revision=self.request.revision,
+            text=self.after.text,
+            calibration=self.calibration,
+            held_out=self.request.held_out,
+            steps=steps,
+            seed=self.request.seed,
+            device=self.request.device,
+            trust_remote_code=self.request.trust_remote_code,
+        )
+        return heal(request, output=output, progress=self.progress)
+
+    def quantize(self, model: Path | str, output: Path) -> Parts:
+        """A checkpoint quantized."""
+        # Only the schemes of llm-compressor measure texts; the others look at weights alone.
+        asked, calibrates = self.request, self.after.scheme in ELSEWHERE
+        request = QuantizeRequest(
+            str(model),
+            scheme=str(self.after.scheme),
+            calibration=self.calibration,
+            held_out=asked.held_out,
+            device=asked.device,
+            trust_remote_code=asked.trust_remote_code,
+            revision=asked.revision if model == asked.model else None,
+            text=self.after.text if calibrates else None,
+        )
+        return quantize(request, output=output, progress=self.progress)
