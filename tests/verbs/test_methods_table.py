@@ -10,13 +10,13 @@ from tests.tiny import N_LAYERS, save_llama, save_text
 
 from coterie.cli import main
 from coterie.errors import CoterieError
-from coterie.game.search.methods import SEARCH_METHODS, SearchMethod, register
+from coterie.game.search.methods import SEARCH_METHODS, SearchMethod
 from coterie.game.search.plain import answers_of
 from coterie.game.search.task import Finalists
 
 HELPED = """
 import sys
-from coterie.game.search.methods import SearchMethod, register
+from coterie.game.search.methods import SEARCH_METHODS, SearchMethod
 
 
 class Shallowest(SearchMethod):
@@ -25,7 +25,7 @@ class Shallowest(SearchMethod):
     least = play = lambda self, *asked: None
 
 
-register(Shallowest())
+SEARCH_METHODS.register(Shallowest())
 from coterie.cli import main
 sys.exit(main([sys.argv[1], "--help"]) or "numpy" in sys.modules)
 """
@@ -48,7 +48,7 @@ class Shallowest(SearchMethod):
 
 @pytest.fixture
 def toy():
-    register(Shallowest())
+    SEARCH_METHODS.register(Shallowest())
     yield Shallowest.name
     del SEARCH_METHODS[Shallowest.name]
 
@@ -71,7 +71,7 @@ def run(home, capsys, verb, *more):
 
 def test_a_method_of_a_taken_name_is_refused(toy):
     with pytest.raises(CoterieError, match="named 'shallowest'"):
-        register(Shallowest())
+        SEARCH_METHODS.register(Shallowest())
 
 
 def test_a_registered_method_prunes(home, capsys, toy):

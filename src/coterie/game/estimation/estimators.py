@@ -3,14 +3,14 @@
     estimate = ESTIMATORS["kernel"].estimate(value, task)
 
 Command lines, checks and `values` read the table. To add an estimator, write one class with a name,
-a title, a summary and `estimate`, and `register` an object of it. Nothing here imports numpy before
-an estimator is asked: a command line can name them all in an instant.
+a title, a summary and `estimate`, and `ESTIMATORS.register` an object of it. Nothing here imports
+numpy before an estimator is asked: a command line can name them all in an instant.
 """
 
 from typing import TYPE_CHECKING, ClassVar
 
-from coterie.errors import CoterieError
 from coterie.game.estimation.estimator import EstimationTask, Estimator
+from coterie.game.named import NamedTable
 
 if TYPE_CHECKING:
     from coterie.game.coalitions import ValueFunction
@@ -192,22 +192,8 @@ class ControlVariate(Estimator):
 
 
 # The order decides the default and how reports list them.
-ESTIMATORS: dict[str, Estimator] = {}
-"""Every estimator by its name; the first is the default."""
-
-
-def register(estimator: Estimator) -> None:
-    """Add an estimator to the table, last.
-
-    Raises:
-        CoterieError: There is one of this name.
-    """
-    if estimator.name in ESTIMATORS:
-        raise CoterieError(f"there is an estimator named {estimator.name!r}: choose another name")
-    ESTIMATORS[estimator.name] = estimator
-
-
-for _estimator in (
+ESTIMATORS: NamedTable[Estimator] = NamedTable(
+    "an estimator",
     ThroughSurrogate(),
     KernelRegression(),
     Permutations(),
@@ -215,5 +201,5 @@ for _estimator in (
     ExactShapley(),
     SlidingWindow(),
     ControlVariate(),
-):
-    register(_estimator)
+)
+"""Every estimator by its name; the first is the default."""
