@@ -4,7 +4,7 @@ import pytest
 from tests.rivals.tasks import llama, make_task
 from transformers import LlamaForCausalLM
 
-from coterie.rivals import Task
+from coterie.rivals.interface import Task
 
 
 @pytest.fixture(scope="package")

@@ -13,7 +13,7 @@ from coterie.engine.model_game import ModelGame
 from coterie.game.designs import NO_ONE
 from coterie.game.utilities import floor_nll
 from coterie.models.loaded.stack import Stack, find_stack
-from coterie.rivals import Task
+from coterie.rivals.interface import Task
 
 
 def llama(n_layers: int = 8, **fields: int) -> LlamaForCausalLM:

@@ -5,7 +5,8 @@ import torch
 from tests.rivals.tasks import gpt2, llama, make_task
 
 from coterie.models.tolerance import tolerance
-from coterie.rivals import RIVALS, DoesNotApply
+from coterie.rivals import RIVALS
+from coterie.rivals.interface import DoesNotApply
 from coterie.rivals.replace import _is_sum
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from tests.rivals.tasks import again, llama, make_task
 
-from coterie.rivals import RIVALS, DoesNotApply, Meter, Rewrite, Selection
+from coterie.rivals import RIVALS
+from coterie.rivals.interface import DoesNotApply, Meter, Rewrite, Selection
 
 
 @pytest.fixture(scope="module")

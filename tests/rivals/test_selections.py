@@ -12,12 +12,13 @@ from coterie.game.coalitions import from_text
 from coterie.game.designs import enumerate_all
 from coterie.game.estimation.semivalues import banzhaf, exact
 from coterie.models.loaded.routing import routed
-from coterie.rivals import RIVALS, Meter
+from coterie.rivals import RIVALS
 from coterie.rivals import clp as clp_module
 from coterie.rivals import entropy as entropy_module
 from coterie.rivals import shortened as shortened_module
 from coterie.rivals._states import states_of
 from coterie.rivals.gtap import power
+from coterie.rivals.interface import Meter
 from coterie.rivals.random import DRAWS
 from coterie.rivals.shortgpt import block_influence
 

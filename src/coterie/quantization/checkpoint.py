@@ -47,6 +47,7 @@ def write_quantized(source: Source, scheme: Scheme, device: torch.device, folder
         VerificationError: what was read back gives other logits.
     """
     check_plain(source)
+    assert scheme.config is not None  # what another Python does never comes here
     options: dict[str, object] = {"quantization_config": scheme.config()}
     try:
         model = _load(source.folder, device, source.trust_remote_code, options)

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-
-from transformers import BitsAndBytesConfig, TorchAoConfig
-from transformers.utils.quantization_config import QuantizationConfigMixin
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from coterie.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers.utils.quantization_config import QuantizationConfigMixin
 
 
 class SchemeError(UserError):
@@ -23,50 +25,64 @@ class Scheme:
         what: What becomes of the weights, in a few words.
         library: The package that does it, and must be there to load the result.
         devices: Kinds of device it runs on.
-        config: Makes what `from_pretrained` takes as its ``quantization_config``.
+        config: Makes what `from_pretrained` takes as its ``quantization_config``; None where the
+            library does it in an environment of its own.
     """
 
     name: str
     what: str
     library: str
     devices: tuple[str, ...]
-    config: Callable[[], QuantizationConfigMixin]
+    config: "Callable[[], QuantizationConfigMixin] | None" = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another Python does it (`coterie.quantization.environment`)."""
+        return self.config is None
 
 
-def _int8() -> QuantizationConfigMixin:
-    # Imported when asked for: the table is read where no library is installed.
+# Libraries are imported when asked for: the table is read where none of them is installed.
+def _int8() -> "QuantizationConfigMixin":
     from torchao.quantization import Int8WeightOnlyConfig
+    from transformers import TorchAoConfig
 
     return TorchAoConfig(Int8WeightOnlyConfig())
 
 
-def _int8_dynamic() -> QuantizationConfigMixin:
+def _int8_dynamic() -> "QuantizationConfigMixin":
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig
+    from transformers import TorchAoConfig
 
     return TorchAoConfig(Int8DynamicActivationInt8WeightConfig())
 
 
-def _fp8() -> QuantizationConfigMixin:
+def _fp8() -> "QuantizationConfigMixin":
     from torchao.quantization import Float8WeightOnlyConfig
+    from transformers import TorchAoConfig
 
     return TorchAoConfig(Float8WeightOnlyConfig())
 
 
-def _int4() -> QuantizationConfigMixin:
+def _int4() -> "QuantizationConfigMixin":
     from torchao.quantization import Int4WeightOnlyConfig
+    from transformers import TorchAoConfig
 
     return TorchAoConfig(Int4WeightOnlyConfig())
 
 
-def _llm_int8() -> QuantizationConfigMixin:
+def _llm_int8() -> "QuantizationConfigMixin":
+    from transformers import BitsAndBytesConfig
+
     return BitsAndBytesConfig(load_in_8bit=True)
 
 
-def _nf4() -> QuantizationConfigMixin:
+def _nf4() -> "QuantizationConfigMixin":
+    from transformers import BitsAndBytesConfig
+
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
 
 
-_AO, _BNB, _BOTH = "torchao", "bitsandbytes", ("cpu", "cuda")
+_AO, _BNB, _COMPRESSOR, _BOTH = "torchao", "bitsandbytes", "llm-compressor", ("cpu", "cuda")
 
 SCHEMES = {
     scheme.name: scheme
@@ -79,28 +95,27 @@ SCHEMES = {
         # bitsandbytes: a scheme is its published method.
         Scheme("llm-int8", "LLM.int8, arXiv:2208.07339", _BNB, _BOTH, _llm_int8),
         Scheme("nf4", "4-bit normal floats, arXiv:2305.14314", _BNB, _BOTH, _nf4),
+        # llm-compressor: it needs another transformers, so an environment of its own does it.
+        Scheme("gptq", "4-bit weights by GPTQ, arXiv:2210.17323", _COMPRESSOR, ()),
+        Scheme("awq", "4-bit weights by AWQ, arXiv:2306.00978", _COMPRESSOR, ()),
     )
 }
-"""Every scheme by its name."""
-
-ELSEWHERE = {
-    "gptq": "4-bit weights by GPTQ, arXiv:2210.17323",
-    "awq": "4-bit weights by AWQ, arXiv:2306.00978",
-}
-"""What llm-compressor does in an environment of its own (`compressor`), by name."""
+"""Every scheme by its name; those of one library stand together."""
 
 
 def find_scheme(name: str, device: str) -> Scheme:
     """The scheme of this name, if it runs on this kind of device and its library is there.
+
+    What another Python does is found whatever is here.
 
     Raises:
         SchemeError: with the schemes that would do.
     """
     scheme = SCHEMES.get(name)
     if scheme is None:
-        raise SchemeError(
-            f"--scheme {name} is unknown: there is {', '.join([*SCHEMES, *ELSEWHERE])}"
-        )
+        raise SchemeError(f"--scheme {name} is unknown: there is {', '.join(SCHEMES)}")
+    if scheme.elsewhere:
+        return scheme
     if device not in scheme.devices:
         raise SchemeError(
             f"--scheme {name} does not run on {device}, only on {', '.join(scheme.devices)}:"
@@ -116,3 +131,17 @@ def find_scheme(name: str, device: str) -> Scheme:
 
 def _running(device: str) -> list[str]:
     return [name for name, scheme in SCHEMES.items() if device in scheme.devices]
+
+
+def told_schemes() -> str:
+    """Every scheme with its library, as a help text says it.
+
+    >>> told_schemes()
+    '`int8`, `int8-dynamic`, `fp8`, `int4` (CUDA) by torchao; `llm-int8`, `nf4` by ...'
+    """
+    by = groupby(SCHEMES.values(), lambda scheme: scheme.library)
+    return "; ".join(f"{', '.join(map(_told, schemes))} by {library}" for library, schemes in by)
+
+
+def _told(scheme: Scheme) -> str:
+    return f"`{scheme.name}`" + (" (CUDA)" if scheme.devices == ("cuda",) else "")

@@ -9,31 +9,10 @@ The table below names them without importing any: a rival's module is loaded whe
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from coterie.rivals._interface import (
-    Chosen,
-    Cost,
-    DoesNotApply,
-    Meter,
-    Outcome,
-    Rewrite,
-    Selection,
-    Task,
-)
-
-__all__ = [
-    "RIVALS",
-    "Chosen",
-    "Cost",
-    "DoesNotApply",
-    "Meter",
-    "Outcome",
-    "Rewrite",
-    "Rival",
-    "Selection",
-    "Task",
-]
+if TYPE_CHECKING:
+    from coterie.rivals.interface import Chosen, Outcome, Task
 
 
 @dataclass(frozen=True)
@@ -58,14 +37,16 @@ class Rival:
     chancy: bool = False
     rule: str = "choose"
 
-    def play(self, task: Task) -> Outcome:
+    def play(self, task: "Task") -> "Outcome":
         """Run the method.
 
         Raises:
             DoesNotApply: It cannot be used on this model; one line says why.
         """
+        # Loaded only now: rivals import numpy and torch, and a help text needs none of them.
+        from coterie.rivals.interface import Meter, Outcome
+
         meter = Meter(task)
-        # Loaded only now: several rivals import torch, and a help text needs none of them.
         choose = getattr(import_module(f"{__name__}.{self.module}"), self.rule)
         chosen: Chosen = choose(task, meter)
         return Outcome(chosen, meter.cost(), tuple(meter.remarks))

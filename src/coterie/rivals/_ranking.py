@@ -6,7 +6,7 @@ import numpy as np
 
 from coterie.game.coalitions import Coalitions, Indices, Vector
 from coterie.game.search.plain import cut_lowest, windows
-from coterie.rivals._interface import Chosen, Meter, Selection, Task
+from coterie.rivals.interface import Chosen, Meter, Selection, Task
 
 
 def lowest_first(task: Task, meter: Meter, scores: Vector, kept: Indices) -> Chosen:

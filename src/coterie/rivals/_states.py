@@ -8,7 +8,7 @@ from torch import Tensor
 
 from coterie.engine.parts.layers import leading
 from coterie.models.loaded.routing import Forward, carried_leaves, input_device, patched
-from coterie.rivals._interface import DoesNotApply, Meter, Task
+from coterie.rivals.interface import DoesNotApply, Meter, Task
 
 BATCH = 8
 """Texts run at once."""

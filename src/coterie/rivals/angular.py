@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from coterie.rivals._interface import Chosen, Meter, Task
 from coterie.rivals._ranking import best_windows
 from coterie.rivals._states import states_of
+from coterie.rivals.interface import Chosen, Meter, Task
 
 
 def choose(task: Task, meter: Meter) -> Chosen:

@@ -12,8 +12,8 @@ from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import greedy
 from coterie.models.loaded.blocks import find_players
 from coterie.models.loaded.stack import Stack
-from coterie.rivals._interface import Chosen, DoesNotApply, Meter, Selection, Task
 from coterie.rivals._ranking import out_of_reach
+from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Selection, Task
 
 
 def choose(task: Task, meter: Meter) -> Chosen:

@@ -19,9 +19,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from coterie.game.coalitions import Coalitions
 from coterie.models.loaded.routing import Carried, Forward, carried_leaves, patched
-from coterie.rivals._interface import Chosen, Meter, Task
 from coterie.rivals._ranking import by_window, starts
 from coterie.rivals._states import batches
+from coterie.rivals.interface import Chosen, Meter, Task
 
 STEPS = 48
 TEXTS_AT_ONCE = 2

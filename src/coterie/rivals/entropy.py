@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from coterie.game.coalitions import Indices, Vector
-from coterie.rivals._interface import Chosen, Meter, Task
 from coterie.rivals._ranking import lowest_first
 from coterie.rivals._states import states_of
+from coterie.rivals.interface import Chosen, Meter, Task
 
 BUCKETS = 20
 

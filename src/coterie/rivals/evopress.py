@@ -5,7 +5,7 @@ full model; survivors are chosen in two stages, few texts first. See `game/searc
 """
 
 from coterie.game.search.evolve import evolve
-from coterie.rivals._interface import Chosen, Meter, Selection, Task
+from coterie.rivals.interface import Chosen, Meter, Selection, Task
 
 
 def choose(task: Task, meter: Meter) -> Chosen:

@@ -1,7 +1,7 @@
 """Every coalition of a size: the ceiling, where there are few layers."""
 
 from coterie.game.search.plain import exhaustive
-from coterie.rivals._interface import Chosen, DoesNotApply, Meter, Selection, Task
+from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Selection, Task
 
 MOST_PLAYERS = 20
 

@@ -9,8 +9,8 @@ those without it, which is its Banzhaf index (for the estimator see arXiv:2205.1
 import numpy as np
 
 from coterie.game.coalitions import Coalitions, Indices, Vector
-from coterie.rivals._interface import Chosen, Meter, Task
 from coterie.rivals._ranking import lowest_first
+from coterie.rivals.interface import Chosen, Meter, Task
 
 DRAWS = 512
 

@@ -29,9 +29,9 @@ from coterie.models.cutting.write import Written
 from coterie.models.files.shards import Progress
 from coterie.models.files.sources import Source
 from coterie.models.loaded.routing import routed
-from coterie.rivals._interface import Chosen, DoesNotApply, Meter, Rewrite, Task
 from coterie.rivals._rewriting import ReadTensor, reader, write_changed
 from coterie.rivals._states import batches
+from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Rewrite, Task
 
 MERGED = 4
 """Layers that become one, at most."""

@@ -1,7 +1,7 @@
 """Layers drawn by chance: the floor below which no method may fall."""
 
 from coterie.game.designs import draw_distinct
-from coterie.rivals._interface import Chosen, Meter, Selection, Task
+from coterie.rivals.interface import Chosen, Meter, Selection, Task
 
 DRAWS = 10
 """Coalitions per size, or all of them where there are fewer; the method is their mean."""

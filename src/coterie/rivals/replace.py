@@ -28,9 +28,9 @@ from coterie.models.files.sources import Source
 from coterie.models.loaded.blocks import find_players
 from coterie.models.loaded.routing import patched, zero_output
 from coterie.models.tolerance import tolerance
-from coterie.rivals._interface import Chosen, DoesNotApply, Meter, Rewrite, Task
 from coterie.rivals._rewriting import reader, write_changed
 from coterie.rivals._states import batches, layer_states, states_of
+from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Rewrite, Task
 
 RIDGE = 1e-6
 """Relative to the mean diagonal of MᵀM: directions the texts never take are left alone."""

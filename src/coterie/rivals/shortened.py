@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 
 from coterie.game.coalitions import Vector
 from coterie.game.search.plain import one_shot
-from coterie.rivals._interface import Chosen, DoesNotApply, Meter, Selection, Task
 from coterie.rivals._ranking import lowest_first, with_ends
 from coterie.rivals._states import batches
+from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Selection, Task
 
 FIRST, LAST = 4, 2
 """Layers at either end that the two weight rankings keep."""

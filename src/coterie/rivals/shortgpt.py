@@ -7,9 +7,9 @@ import numpy as np
 from torch.nn.functional import cosine_similarity
 
 from coterie.game.coalitions import Vector
-from coterie.rivals._interface import Chosen, Meter, Task
 from coterie.rivals._ranking import lowest_first
 from coterie.rivals._states import states_of
+from coterie.rivals.interface import Chosen, Meter, Task
 
 
 def block_influence(task: Task, meter: Meter) -> Vector:

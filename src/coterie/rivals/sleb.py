@@ -4,8 +4,8 @@ The first and the last layer stay; every candidate is observed on every text.
 """
 
 from coterie.game.search.plain import greedy
-from coterie.rivals._interface import Chosen, Meter, Selection, Task
 from coterie.rivals._ranking import out_of_reach, with_ends
+from coterie.rivals.interface import Chosen, Meter, Selection, Task
 
 
 def choose(task: Task, meter: Meter) -> Chosen:

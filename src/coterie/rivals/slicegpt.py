@@ -28,9 +28,9 @@ from coterie.models.files.shards import DTYPES, Progress
 from coterie.models.files.sources import Source
 from coterie.models.files.weights import INDEX, plain_names
 from coterie.rivals import _sliced as sliced
-from coterie.rivals._interface import Chosen, DoesNotApply, Meter, Rewrite, Task
 from coterie.rivals._rewriting import reader
 from coterie.rivals._states import batches, layer_states
+from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Rewrite, Task
 
 DAMPING = 0.01
 """Added to the diagonal of a covariance, relative to its mean: the published code's."""

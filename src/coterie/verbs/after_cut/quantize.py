@@ -11,7 +11,7 @@ from coterie.models.loaded.load import load_tokenizer, pick_device, resolve
 from coterie.plain import Json
 from coterie.quantization.checkpoint import Reloaded, check_plain, load_quantized, write_quantized
 from coterie.quantization.environment import Environment, write_compressed
-from coterie.quantization.schemes import ELSEWHERE, Scheme
+from coterie.quantization.schemes import SCHEMES, Scheme
 from coterie.report.schema.after_cut import AfterPart, ReloadPart
 from coterie.report.schema.record import CheckpointRecord
 from coterie.scores.sequence_losses import floored_losses
@@ -159,7 +159,7 @@ def _quantized(
         progress.say(f"quantizing {source.name} as {maker.name} ({maker.what})")
         return _here(source, maker, folder, texts.held_out, device)
     assert texts.calibration is not None  # read for every scheme of another Python
-    what = ELSEWHERE[request.scheme]
+    what = SCHEMES[request.scheme].what
     progress.say(f"llm-compressor {maker.version} quantizes {source.name} ({what})")
     found = write_compressed(
         source,

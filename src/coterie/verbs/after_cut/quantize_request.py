@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from coterie.quantization.schemes import Scheme
 
 
+def _told_scheme() -> str:
+    # Imported when a help text is read, as all of that package.
+    from coterie.quantization.schemes import told_schemes
+
+    return (
+        f"{told_schemes()}. Those of torchao and bitsandbytes need the extra `quant`, those of"
+        " llm-compressor --environment."
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class SchemeOptions(Options):
     """In which scheme, and by whom."""
@@ -23,9 +33,7 @@ class SchemeOptions(Options):
         Option(
             "--scheme",
             "NAME",
-            "`int8` (weights alone), `int8-dynamic` (activations too), `fp8`, `int4` (CUDA) by "
-            "torchao; `llm-int8`, `nf4` by bitsandbytes. They need the extra `quant`. `gptq`, "
-            "`awq` (4 bits) by llm-compressor, see --environment.",
+            _told_scheme,
         ),
     ] = "int8"
     environment: Annotated[
@@ -46,10 +54,10 @@ class QuantizeRequest(Lesson, Revision, Trust, Device, JudgedAsTheCut, SchemeOpt
 
     Args:
         model: Hub id, local folder or ``"reference"``; cut or whole.
-        scheme: A name of `coterie.quantization.schemes`: of ``SCHEMES``, or of ``ELSEWHERE``.
-        environment: The Python that has llm-compressor, for ``ELSEWHERE``; None is what the
+        scheme: A name of `coterie.quantization.schemes.SCHEMES`.
+        environment: The Python that has llm-compressor, for its schemes; None is what the
             environment variable names.
-        text: Text that calibrates a scheme of ``ELSEWHERE``; None is what would heal the model.
+        text: Text that calibrates a scheme of llm-compressor; None is what would heal the model.
         calibration: Text that chose the cut; without ``held_out``, part of it judges.
         held_out: Text that judges; None is what judged the cut.
 
@@ -74,16 +82,14 @@ class QuantizeRequest(Lesson, Revision, Trust, Device, JudgedAsTheCut, SchemeOpt
         # Imported when asked for: they load torch, and a help text needs none of it.
         from coterie.models.loaded.load import pick_device
         from coterie.quantization.environment import find_environment
-        from coterie.quantization.schemes import ELSEWHERE, SchemeError, find_scheme
+        from coterie.quantization.schemes import SCHEMES, SchemeError, find_scheme
 
-        device = pick_device(self.device).type
-        if self.scheme in ELSEWHERE:
+        scheme = find_scheme(self.scheme, pick_device(self.device).type)
+        if scheme.elsewhere:
             return find_environment(self.environment, self.scheme)
-        scheme = find_scheme(self.scheme, device)
         # What would have no effect is refused, so that nobody believes it had one.
         for name, value in (("text", self.text), ("environment", self.environment)):
             if value is not None:
-                raise SchemeError(
-                    f"--{name} is for {' and '.join(ELSEWHERE)}: leave it out for {self.scheme}"
-                )
+                others = " and ".join(one.name for one in SCHEMES.values() if one.elsewhere)
+                raise SchemeError(f"--{name} is for {others}: leave it out for {self.scheme}")
         return scheme

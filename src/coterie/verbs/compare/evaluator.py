@@ -22,7 +22,7 @@ from coterie.models.loaded.load import load_model, load_tokenizer
 from coterie.models.loaded.routing import routed
 from coterie.models.loaded.stack import Players
 from coterie.plain import Json
-from coterie.rivals import Rewrite
+from coterie.rivals.interface import Rewrite
 from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.speed import Load, measure_speed
 from coterie.scores.tasks import TaskSettings, score_tasks

@@ -15,7 +15,8 @@ from coterie.game.coalitions import Game
 from coterie.game.search.methods import SEARCH_METHODS
 from coterie.game.utilities import floor_nll
 from coterie.models.loaded.stack import Stack
-from coterie.rivals import RIVALS, Cost, Outcome, Selection, Task
+from coterie.rivals import RIVALS
+from coterie.rivals.interface import Cost, Outcome, Selection, Task
 from coterie.store.stored_game import StoredGame
 from coterie.verbs.search.choose import choose
 from coterie.verbs.search.result import Search, SearchResult

@@ -7,7 +7,7 @@ from coterie.errors import UserError
 from coterie.game.coalitions import from_text, to_text
 from coterie.models.loaded.stack import Players
 from coterie.plain import Json
-from coterie.rivals import Outcome, Rewrite, Selection
+from coterie.rivals.interface import Outcome, Rewrite, Selection
 from coterie.scores.speed import peak_memory
 from coterie.store.observations import Notes
 from coterie.verbs.compare.cells import Cell, Where

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from coterie.errors import RepairError, UserError
-from coterie.quantization.schemes import ELSEWHERE, SchemeError
+from coterie.quantization.schemes import SCHEMES, SchemeError
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.repair_request import RepairRequest
@@ -58,7 +58,7 @@ class After:
             raise SchemeError("--quantize-first does not say how: add --quantize int8")
         if self.scheme is not None:
             QuantizeRequest(request.model, scheme=self.scheme, device=request.device).maker()
-            if self.quantize_first and self.scheme in ELSEWHERE:
+            if self.quantize_first and SCHEMES[self.scheme].elsewhere:
                 raise SchemeError(
                     f"--quantize-first plays the game on the quantized model, and {self.scheme} is"
                     " loaded by the environment of llm-compressor alone: quantize after the cut"

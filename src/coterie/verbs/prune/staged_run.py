@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coterie.models.files.sources import REFERENCE
-from coterie.quantization.schemes import ELSEWHERE
+from coterie.quantization.schemes import SCHEMES
 from coterie.report.schema.part import known
 from coterie.verbs.after_cut.heal import heal
 from coterie.verbs.after_cut.heal_request import HealRequest
@@ -97,15 +97,15 @@ class StagedRun:
     def quantize(self, model: Path | str, output: Path) -> Parts:
         """A checkpoint quantized."""
         # Only the schemes of llm-compressor measure texts; the others look at weights alone.
-        asked, calibrates = self.request, self.after.scheme in ELSEWHERE
+        asked, scheme = self.request, str(self.after.scheme)
         request = QuantizeRequest(
             str(model),
-            scheme=str(self.after.scheme),
+            scheme=scheme,
             calibration=self.calibration,
             held_out=asked.held_out,
             device=asked.device,
             trust_remote_code=asked.trust_remote_code,
             revision=asked.revision if model == asked.model else None,
-            text=self.after.text if calibrates else None,
+            text=self.after.text if SCHEMES[scheme].elsewhere else None,
         )
         return quantize(request, output=output, progress=self.progress)
