@@ -1,4 +1,8 @@
-"""`cut`: write the checkpoint without some named layers, shard by shard, and check it."""
+"""`cut`: write the checkpoint without some named layers, shard by shard, and check it.
+
+It does not report a finished run again, as other verbs do (`FinishedRun`): it searches and trains
+nothing, so a run that is recognised would spare a user little but the writing that was asked for.
+"""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

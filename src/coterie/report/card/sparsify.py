@@ -4,7 +4,7 @@ from coterie.report import words as w
 from coterie.report.card.metadata import metadata
 from coterie.report.schema.part import known
 from coterie.report.schema.sparsify import SparsityRecord
-from coterie.report.terminal.sparsify import RUNTIMES, _asked, _inputs, _text
+from coterie.report.wording.sparsify import RUNTIMES, judged_on, sequences_of, sparsity_asked
 
 
 def sparsity_card(record: SparsityRecord, licence: dict[str, str]) -> str:
@@ -25,7 +25,7 @@ def sparsity_card(record: SparsityRecord, licence: dict[str, str]) -> str:
     return f"""---
 {metadata(model, licence, ["pruned", "sparse"])}---
 
-# {model.name}, {_asked(sparse)}
+# {model.name}, {sparsity_asked(sparse)}
 
 An ordinary checkpoint: `AutoModelForCausalLM.from_pretrained` loads it as it is. Of
 {sparse.weights:,} weights in its linear maps {sparse.zeros:,} are zero, pruned by
@@ -38,7 +38,7 @@ An ordinary checkpoint: `AutoModelForCausalLM.from_pretrained` loads it as it is
 | held-out perplexity | {before.perplexity:.3f} ± {w.or_dash(before.error)} | \
 {after.perplexity:.3f} ± {w.or_dash(after.error)} |
 
-Held-out: {_text(record.held_out)}, {record.dtype}. The loss per token changes by
+Held-out: {sequences_of(record.held_out)}, {record.dtype}. The loss per token changes by
 {change.nll:+.4f} ± {w.or_dash(change.error, "{:.4f}")} nats (paired over documents).
 
 ## Sparsity of each unit
@@ -49,9 +49,9 @@ Held-out: {_text(record.held_out)}, {record.dtype}. The loss per token changes b
 
 ## How it was made
 
-- calibration: {_text(record.calibration)}
+- calibration: {sequences_of(record.calibration)}
 - contributions: {sparse.contributions or "none were needed"}
-- pruning: {_inputs(sparse)}{_measured(record)}
+- pruning: {judged_on(sparse)}{_measured(record)}
 - command: `{record.command}`
 
 Everything else is in `coterie.json` beside this card. Licence and notices of the source model
@@ -64,4 +64,4 @@ def _measured(record: SparsityRecord) -> str:
     # Nothing is measured where a pruner looks at weights alone.
     if pruning is None or record.sparsity.judged_on is None:
         return ""
-    return f" ({_text(pruning)})"
+    return f" ({sequences_of(pruning)})"

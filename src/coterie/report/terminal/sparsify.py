@@ -4,22 +4,10 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.report import words as w
-from coterie.report.schema.basics import TextPart
 from coterie.report.schema.part import known
-from coterie.report.schema.sparsify import SparsityPart, SparsityRecord
+from coterie.report.schema.sparsify import SparsityRecord
 from coterie.report.terminal.prune import streamed
-
-RUNTIMES = (
-    "Zeros in scattered places save no time on ordinary hardware: dense kernels multiply them too. "
-    "2:4 patterns profit from NVIDIA's sparse tensor cores (Ampere and later), any zeros from "
-    "CPU engines for sparse weights such as DeepSparse, and from compressed storage."
-)
-"""Who profits from zeros; said wherever a user chooses them."""
-
-
-NAMED = 4
-"""Maps that no input reached, named on a terminal; all are in the record."""
-
+from coterie.report.wording.sparsify import RUNTIMES, judged_on, sequences_of, sparsity_asked
 
 _BAR = 24
 
@@ -29,7 +17,7 @@ def print_sparsity(record: SparsityRecord, console: Console | None = None) -> No
     out = console or Console(highlight=False)
     sparse, model = record.sparsity, record.model
     out.print(
-        f"\n[bold]{model.name}[/bold] ({model.architecture}), {_asked(sparse)}, "
+        f"\n[bold]{model.name}[/bold] ({model.architecture}), {sparsity_asked(sparse)}, "
         f"{sparse.allocation}, {sparse.pruner}, {record.dtype}"
     )
     if sparse.contributions:
@@ -67,7 +55,7 @@ def _verdict(record: SparsityRecord, out: Console) -> None:
     sparse, verdict = record.sparsity, known(record.verdict)
     before, after, change = verdict.before, verdict.after, verdict.difference
     out.print("\n[bold]Verdict[/bold]")
-    out.print(f"held-out: {_text(record.held_out)}")
+    out.print(f"held-out: {sequences_of(record.held_out)}")
     out.print(
         f"perplexity {before.perplexity:.3f} ± {w.or_dash(before.error)} before, "
         f"{after.perplexity:.3f} ± {w.or_dash(after.error)} after (×{verdict.ratio:.3f})"
@@ -83,33 +71,6 @@ def _verdict(record: SparsityRecord, out: Console) -> None:
     if sparse.damping is not None:
         out.print(f"Hessians damped by up to {sparse.damping:g} of their mean diagonal")
     if (pruning := record.pruning) is not None and sparse.judged_on is not None:
-        out.print(f"measured on: {_text(pruning)}")
-    out.print(_inputs(sparse))
+        out.print(f"measured on: {sequences_of(pruning)}")
+    out.print(judged_on(sparse))
     out.print(f"reloaded: {known(record.verification)['summary']}")
-
-
-def _inputs(sparse: SparsityPart) -> str:
-    """On how many inputs maps were judged, and which of them on none."""
-    # Weights alone: said, so that nobody looks for a text.
-    if sparse.judged_on is None:
-        return f"{sparse.pruner} looks at weights alone: no text was read for pruning"
-    fewest, most = sparse.judged_on
-    rows = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
-    told = f"maps were judged on {rows} calibration inputs each"
-    if unseen := sparse.unseen:
-        # A few names; the record has them all.
-        named = ", ".join(unseen[:NAMED]) + (", …" if len(unseen) > NAMED else "")
-        told += (
-            f"; none reached {len(unseen)} of them, in which weights alone decided ({named}): "
-            "more --pruning-sequences would reach more"
-        )
-    return told
-
-
-def _asked(sparse: SparsityPart) -> str:
-    return f"{sparse.pattern or format(sparse.target, '.0%')} sparse"
-
-
-def _text(text: TextPart) -> str:
-    bos = "BOS first" if text.bos else "no BOS"
-    return f"{text.description}, {text.sequences} × {text.length} tokens, {bos}"

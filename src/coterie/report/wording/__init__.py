@@ -1,0 +1,1 @@
+"""Rows and sentences that terminal and model card both show."""
