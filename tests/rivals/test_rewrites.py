@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM
 from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model
 from coterie.rivals import RIVALS
+from coterie.rivals._merging import Merged, last, summed
 from coterie.rivals.interface import DoesNotApply, Meter
-from coterie.rivals.laco import Merged, last, summed
 from coterie.rivals.replace import fitted, mean_cosines
 from coterie.rivals.slicegpt import principal_axes, width_at, write
 

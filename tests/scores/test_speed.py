@@ -5,12 +5,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
+from coterie.scores.peak_memory import peak_memory
 from coterie.scores.speed import (
     Load,
     SpeedError,
     Timing,
     measure_speed,
-    peak_memory,
     random_tokens,
     weight_bytes,
 )

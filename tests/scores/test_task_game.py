@@ -16,8 +16,10 @@ from coterie.game.coalitions import Observations, observe_all
 from coterie.models.cutting.in_memory import cut_model
 from coterie.models.loaded.routing import routed
 from coterie.models.loaded.stack import find_stack
-from coterie.scores.task_definitions import TaskError, load_tasks
-from coterie.scores.task_game import MixedGame, Scaled, TaskGame, WeightedUtility
+from coterie.scores.errors import TaskError
+from coterie.scores.mixed_game import MixedGame, Scaled, WeightedUtility
+from coterie.scores.task_definitions import load_tasks
+from coterie.scores.task_game import TaskGame
 from coterie.scores.tasks import TaskSettings, score_tasks
 
 ROWS = [

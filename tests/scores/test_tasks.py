@@ -11,15 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 pytest.importorskip("lm_eval", reason="tasks need lm-evaluation-harness: the extra `eval`")
 
-from coterie.scores.task_definitions import PAPER_TASKS, TaskError, load_tasks
-from coterie.scores.tasks import (
-    MeanScore,
-    TaskScores,
-    TaskSettings,
-    average,
-    paired_difference,
-    score_tasks,
-)
+from coterie.scores.errors import TaskError
+from coterie.scores.task_definitions import PAPER_TASKS, load_tasks
+from coterie.scores.task_scores import MeanScore, TaskScores, average, paired_difference
+from coterie.scores.tasks import TaskSettings, score_tasks
 
 PAIRS = [
     {"query": f"The sum of {i} and 1 is", "choices": [str(i + 1), "unknown"], "gold": i % 2}

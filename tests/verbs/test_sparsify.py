@@ -32,7 +32,8 @@ from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.sparsify import apply as sparsify_apply
 from coterie.verbs.sparsify import texts as sparsify_texts
-from coterie.verbs.sparsify.contributions import asked_by, contribution_method
+from coterie.verbs.sparsify.contribution_methods import contribution_method
+from coterie.verbs.sparsify.contributions import asked_by
 from coterie.verbs.sparsify.judging import Judging
 from coterie.verbs.sparsify.request import SparsifyRequest
 from coterie.verbs.sparsify.run import sparsify

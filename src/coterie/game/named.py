@@ -1,5 +1,6 @@
 """A table of things by their names, in the order in which help texts and reports list them."""
 
+from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 from coterie.errors import CoterieError
@@ -23,7 +24,7 @@ class NamedTable(dict[str, Entry]):
         entries: Those that ship with the package.
     """
 
-    def __init__(self, what: str, *entries: Entry) -> None:
+    def __init__(self, what: str, entries: Iterable[Entry]) -> None:
         super().__init__()
         self.what = what
         for entry in entries:

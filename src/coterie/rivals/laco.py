@@ -11,9 +11,8 @@ that it took in under its own norms. Both are here, as two rivals: the sum as wr
 and `as_released`.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,12 +22,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cosine_similarity
 
-from coterie.game.coalitions import Matrix
 from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.cutting.write import Written
 from coterie.models.files.shards import Progress
 from coterie.models.files.sources import Source
 from coterie.models.loaded.routing import routed
+from coterie.rivals._merging import Merge, Merged, last, summed
 from coterie.rivals._rewriting import ReadTensor, reader, write_changed
 from coterie.rivals._states import batches
 from coterie.rivals.interface import Chosen, DoesNotApply, Meter, Rewrite, Task
@@ -42,87 +41,6 @@ LOWEST = 1
 TEXTS = 10
 """Calibration texts the cosine is taken on: the published number of sentences."""
 THRESHOLDS = (*np.arange(0.95, 0.0, -0.05).round(2).tolist(), -1.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Merged:
-    """Layers as sums of the full model's.
-
-    Attributes:
-        matrices: ``(n_left, n_layers)``: the matrices of each layer left are Σ matrices[·, j] θ_j.
-        vectors: The same sums for its norms and biases.
-        places: The layer each of them was.
-    """
-
-    matrices: Matrix
-    vectors: Matrix
-    places: tuple[int, ...]
-
-    @classmethod
-    def none(cls, n_layers: int) -> "Merged":
-        """Every layer its own."""
-        unit = np.eye(n_layers)
-        return cls(unit, unit, tuple(range(n_layers)))
-
-    def without(self, at: int, taken: int, matrices: Matrix, vectors: Matrix) -> "Merged":
-        """These sums, less the rows of the ``taken`` layers after number ``at``.
-
-        Args:
-            at: The layer that took the others in, by its number among those left.
-            taken: How many layers it took in.
-            matrices: ``(n_left, n_layers)``, before the rows are dropped.
-            vectors: The same for norms and biases.
-        """
-        gone = range(at + 1, at + 1 + taken)
-        places = tuple(place for i, place in enumerate(self.places) if i not in gone)
-        return Merged(np.delete(matrices, gone, 0), np.delete(vectors, gone, 0), places)
-
-    def changed(self) -> list[tuple[int, int]]:
-        """The layers that are no longer their own: number among those left, and place."""
-        # Only these are summed and written anew: the bytes of all other layers are copied.
-        unit = np.eye(self.matrices.shape[1])[list(self.places)]
-        same = (self.matrices == unit).all(axis=1) & (self.vectors == unit).all(axis=1)
-        return [(i, self.places[i]) for i in np.flatnonzero(~same).tolist()]
-
-    def row(self, number: int, ndim: int) -> np.ndarray:
-        """How a tensor of so many dimensions is summed, ``(n_layers,)``."""
-        return (self.vectors if ndim < 2 else self.matrices)[number]
-
-
-Merge = Callable[[Merged, int, int], Merged]
-"""Layer number ``at`` takes in the ``taken`` layers after it."""
-
-
-def summed(merged: Merged, at: int, taken: int) -> Merged:
-    """θ_l ← θ_l + Σ_k (θ_{l+k} − θ_l), as published.
-
-    Args:
-        merged: The layers so far.
-        at: The layer that takes others in, by its number among those left.
-        taken: How many of the layers after it are taken in.
-    """
-    after = slice(at + 1, at + 1 + taken)
-    sums = []
-    for old in (merged.matrices, merged.vectors):
-        rows = old.copy()
-        # old[after] - old[at]: the differences of the published sum, each from the layer at hand.
-        rows[at] += (old[after] - old[at]).sum(axis=0)
-        sums.append(rows)
-    return merged.without(at, taken, *sums)
-
-
-def last(merged: Merged, at: int, taken: int) -> Merged:
-    """θ_l ← θ_{l+K} for the matrices alone: what the released code comes to.
-
-    Args:
-        merged: The layers so far.
-        at: The layer that takes others in, by its number among those left.
-        taken: How many of the layers after it are taken in.
-    """
-    # Norms and biases stay those of layer l: the released code changes matrices alone.
-    rows = merged.matrices.copy()
-    rows[at] = rows[at + taken]
-    return merged.without(at, taken, rows, merged.vectors)
 
 
 def choose(task: Task, meter: Meter) -> Chosen:

@@ -5,15 +5,11 @@ them; a speed-up is the median of the ratios within a round. Times depend on the
 and hardly on its text, so the tokens are random (an expert model may route real text otherwise).
 """
 
-import ctypes
-import gc
 import statistics
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -22,6 +18,7 @@ import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from coterie.errors import UserError
+from coterie.scores.peak_memory import peak_memory, synchronize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -233,54 +230,6 @@ def _one_round(
     # The first step holds the prefill; the others are single tokens with the cache.
     steps = np.diff([start, *watch.times])
     return prefill, float(steps[0]), float(np.median(steps[1:]))
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was asked."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
-@contextmanager
-def peak_memory(device: torch.device) -> Iterator[Callable[[], int | None]]:
-    """Measure the peak of a block above its start, bytes; None where the system does not report it.
-
-    On CUDA the allocator counts; on the CPU Linux does, as resident memory of the process.
-    """
-    before: int | None = None
-    peak: int | None = None
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-    elif device.type == "cpu":
-        before = _restart_resident_peak()
-    # The peak is read when the block has ended, so what is given is a function.
-    yield lambda: None if before is None or peak is None else max(0, peak - before)
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
-
-
-def _restart_resident_peak() -> int | None:
-    """Set the kernel's high-water mark back to what is resident now, and return that."""
-    gc.collect()
-    # What an earlier model freed must go back first, or this one would use it without a trace.
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return None
-    return _status("VmRSS")
-
-
-def _status(field: str) -> int | None:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), None)
 
 
 def _check_context(name: str, model: "PreTrainedModel", load: Load) -> None:

@@ -13,14 +13,14 @@ A folder of tasks may hold, side by side,
 import contextlib
 import difflib
 import io
-import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coterie.errors import UserError
+from coterie.scores.errors import TaskError
+from coterie.scores.local_rows import _shapes, on_local_rows
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -36,37 +36,6 @@ _USUAL = (
     "super_glue/boolq", "piqa", "hellaswag", "winogrande", "arc", "openbookqa", "anli",
     "lambada", "sciq", "swag", "race",
 )  # fmt: skip
-
-_ACCURACY: list[dict[str, object]] = [
-    {"metric": "acc", "aggregation": "mean", "higher_is_better": True},
-    {"metric": "acc_norm", "aggregation": "mean", "higher_is_better": True},
-]
-_SHAPES: dict[tuple[str, ...], dict[str, object]] = {
-    ("query", "choices", "gold"): {
-        "output_type": "multiple_choice",
-        "doc_to_text": "{{query}}",
-        "doc_to_choice": "{{choices}}",
-        "doc_to_target": "{{gold}}",
-        "metric_list": _ACCURACY,
-    },
-    ("context_options", "continuation", "gold"): {
-        "output_type": "multiple_choice",
-        "doc_to_text": "{{gold}}",  # lm-eval's convention where the contexts are the choices
-        "doc_to_choice": "{{context_options}}",
-        "doc_to_target": "{{continuation}}",
-        "metric_list": _ACCURACY[:1],
-    },
-    ("context", "continuation"): {
-        "output_type": "loglikelihood",
-        "doc_to_text": "{{context}}",
-        "doc_to_target": "{{continuation}}",
-        "metric_list": _ACCURACY[:1],
-    },
-}
-
-
-class TaskError(UserError):
-    """A task that is not known, cannot be read, or cannot be scored."""
 
 
 def load_tasks(names: Sequence[str], tasks_dir: Path | None = None) -> dict[str, "Task"]:
@@ -102,34 +71,6 @@ def load_groups(
         for spec in _members(name, harness, tasks_dir):
             groups[name].update(_load(spec, harness, local))
     return groups
-
-
-def read_rows(path: Path) -> list[dict[str, object]]:
-    """The rows of a JSON-lines file.
-
-    Raises:
-        TaskError: not UTF-8, a line that is not a JSON object, or no row at all.
-    """
-    rows: list[dict[str, object]] = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise TaskError(
-            f"'{path.name}' is not UTF-8: byte {error.start}; save it as UTF-8"
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TaskError(f"'{path.name}', line {number} is not JSON: {error.msg}") from error
-        if not isinstance(row, dict):
-            raise TaskError(f"'{path.name}', line {number} is not an object with named columns")
-        rows.append(row)
-    if not rows:
-        raise TaskError(f"task file '{path.name}' is empty: a task needs at least one row")
-    return rows
 
 
 def _harness(names: Sequence[str], tasks_dir: Path | None) -> "TaskManager":
@@ -179,7 +120,7 @@ def _load(name: str, harness: "TaskManager", local: Path | None) -> dict[str, "T
     on_rows = rows_at is not None and rows_at.is_file()
     spec: str | dict[str, object] = name
     if rows_at is not None and on_rows:
-        spec = _on_local_rows(name, harness, rows_at)
+        spec = on_local_rows(name, harness, rows_at)
     elif name in harness.task_index:
         spec = _beside(name, harness)
     try:
@@ -193,59 +134,6 @@ def _load(name: str, harness: "TaskManager", local: Path | None) -> dict[str, "T
             else f"offline, put its rows into {name}.jsonl in a folder and give --tasks-dir"
         )
         raise TaskError(f"task '{name}' cannot be loaded: {reason}; {way_out}") from error
-
-
-def _on_local_rows(name: str, harness: "TaskManager", path: Path) -> dict[str, object]:
-    """A definition whose data are the rows of a file."""
-    rows = read_rows(path)
-    # The columns decide: one of our own shapes, or else the definition of the harness.
-    definition = _shape(rows)
-    if definition is None:
-        entry = harness.task_index.get(name)
-        if entry is None or entry.yaml_path is None:
-            raise TaskError(
-                f"'{path.name}' has the columns {', '.join(rows[0])}, and '{name}' is not a task "
-                f"of lm-eval: give every row {_shapes()}"
-            )
-        from lm_eval.tasks._yaml_loader import load_yaml
-
-        definition = load_yaml(entry.yaml_path)
-    splits = ("training_split", "validation_split", "test_split", "fewshot_split")
-    # Every split that the definition may ask for holds the same rows.
-    parts = {str(definition[split]) for split in splits if definition.get(split)}
-    return {
-        **definition,
-        "task": name,
-        "dataset_path": "json",
-        "dataset_name": None,
-        "dataset_kwargs": None,
-        "custom_dataset": _Rows(rows, tuple(sorted(parts))),
-    }
-
-
-class _Rows:
-    """A data set of fixed rows, the same in every split."""
-
-    def __init__(self, rows: list[dict[str, object]], splits: tuple[str, ...]) -> None:
-        self.rows = rows
-        self.splits = splits
-
-    def __call__(self, **_metadata: object) -> Mapping[str, object]:
-        import datasets
-
-        table = datasets.Dataset.from_list(self.rows)
-        return datasets.DatasetDict(dict.fromkeys(self.splits, table))
-
-
-def _shape(rows: list[dict[str, object]]) -> dict[str, object] | None:
-    for columns, definition in _SHAPES.items():
-        if all(set(columns) <= set(row) for row in rows):
-            return {"test_split": "test", "metadata": {"version": "local"}, **definition}
-    return None
-
-
-def _shapes() -> str:
-    return " or ".join(", ".join(columns) for columns in _SHAPES)
 
 
 def _beside(name: str, harness: "TaskManager") -> str | dict[str, object]:

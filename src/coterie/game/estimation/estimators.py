@@ -194,12 +194,14 @@ class ControlVariate(Estimator):
 # The order decides the default and how reports list them.
 ESTIMATORS: NamedTable[Estimator] = NamedTable(
     "an estimator",
-    ThroughSurrogate(),
-    KernelRegression(),
-    Permutations(),
-    SampledBanzhaf(),
-    ExactShapley(),
-    SlidingWindow(),
-    ControlVariate(),
+    (
+        ThroughSurrogate(),
+        KernelRegression(),
+        Permutations(),
+        SampledBanzhaf(),
+        ExactShapley(),
+        SlidingWindow(),
+        ControlVariate(),
+    ),
 )
 """Every estimator by its name; the first is the default."""

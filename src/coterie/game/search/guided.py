@@ -22,7 +22,8 @@ from coterie.game.search.decide import close_to_best
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import Answer, cut_lowest, neighbours
 from coterie.game.search.race import Judge, in_full
-from coterie.game.surrogates.process import Prior, ProcessPredictor, best_prior, condition
+from coterie.game.surrogates.prior import Prior
+from coterie.game.surrogates.process import ProcessPredictor, best_prior, condition
 
 POOL = 2_500  # a size with no more coalitions than this is looked at whole
 DRAWS = 12  # posterior draws that propose, per size and round

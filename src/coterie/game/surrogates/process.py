@@ -19,32 +19,18 @@ from scipy import linalg, optimize
 from coterie.game.coalitions import Coalitions, Indices, Matrix, Vector
 from coterie.game.surrogates import switched_marginals
 from coterie.game.surrogates.pairwise import pair_features
-
-DECAYS = (0.5, 0.8, 1.0)  # r: how fast pair effects fade with distance
-LENGTHS = (2.0, 6.0)  # ℓ: how many switches make the rest another
-JITTER = 1e-8
-
-
-@dataclass(frozen=True)
-class Prior:
-    """Variances of the parts, in squared units of the standardised targets, and their shapes."""
-
-    single: float = 1.0
-    pair: float = 0.3
-    rest: float = 0.05
-    noise: float = 1e-4
-    decay: float = 0.8
-    length: float = 6.0
-
-    @property
-    def logs(self) -> Vector:
-        """The four variances as the optimiser sees them."""
-        return np.log([self.single, self.pair, self.rest, self.noise])
-
-    def having(self, logs: Vector) -> "Prior":
-        """The same shapes with other variances."""
-        single, pair, rest, noise = (float(v) for v in np.exp(logs))
-        return Prior(single, pair, rest, noise, decay=self.decay, length=self.length)
+from coterie.game.surrogates.prior import (
+    CONSTANT,
+    DECAYS,
+    JITTER,
+    LENGTHS,
+    Prior,
+    covariance_of,
+    prior_of_features,
+    rest_of,
+    similarities,
+    variance_of,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +51,7 @@ class ProcessPredictor:
     def predict(self, coalitions: Coalitions) -> Vector:
         """Posterior means, ``(n_coalitions,)``."""
         # k(z, z′) of the module's formula, between new coalitions and seen ones.
-        cross = _covariance(self.prior, coalitions, self.coalitions)
+        cross = covariance_of(self.prior, coalitions, self.coalitions)
         return self.mean + self.scale * (cross @ self.weights)
 
     def marginals(self, base: Coalitions) -> Matrix:
@@ -74,10 +60,10 @@ class ProcessPredictor:
 
     def deviation(self, coalitions: Coalitions) -> Vector:
         """Posterior standard deviations of the value, noise left out, ``(n_coalitions,)``."""
-        cross = _covariance(self.prior, coalitions, self.coalitions)
+        cross = covariance_of(self.prior, coalitions, self.coalitions)
         # Solved through the factor: the covariance is never inverted.
         half = linalg.solve_triangular(self.factor, cross.T, lower=True, check_finite=False)
-        own = _variance(self.prior, coalitions)
+        own = variance_of(self.prior, coalitions)
         return self.scale * np.sqrt(np.maximum(own - (half**2).sum(axis=0), 0))
 
     def samples(self, coalitions: Coalitions, n: int, *, rng: np.random.Generator) -> Matrix:
@@ -88,9 +74,9 @@ class ProcessPredictor:
             n: How many draws.
             rng: Draws them.
         """
-        cross = _covariance(self.prior, coalitions, self.coalitions)
+        cross = covariance_of(self.prior, coalitions, self.coalitions)
         half = linalg.solve_triangular(self.factor, cross.T, lower=True, check_finite=False)
-        spread = _covariance(self.prior, coalitions, coalitions) - half.T @ half
+        spread = covariance_of(self.prior, coalitions, coalitions) - half.T @ half
         # A little more on the diagonal: rounding may have made it indefinite.
         spread[np.diag_indices_from(spread)] += JITTER + 1e-6 * np.abs(spread).max()
         root = linalg.cholesky(spread, lower=True, check_finite=False)
@@ -104,10 +90,10 @@ class ProcessPredictor:
         symmetric ones of pairs. By Matheron's rule: draw from the prior, then correct by the data.
         """
         n_players = self.coalitions.shape[1]
-        spread = _prior_of_features(self.prior, n_players)
+        spread = prior_of_features(self.prior, n_players)
         # Matheron's rule, first half: effects as the prior would have them.
         drawn = rng.normal(size=(n, len(spread))) * np.sqrt(spread)
-        rest = _rest(self.prior, self.coalitions, self.coalitions)
+        rest = rest_of(self.prior, self.coalitions, self.coalitions)
         rest[np.diag_indices_from(rest)] += self.prior.noise + JITTER
         root = linalg.cholesky(rest, lower=True, check_finite=False)
         seen = drawn @ self.features.T + rng.normal(size=(n, len(rest))) @ root.T
@@ -178,7 +164,7 @@ def condition(
     """
     mean, scale = _standard(targets)
     residuals = (targets - mean) / scale
-    covariance = _covariance(prior, coalitions, coalitions)
+    covariance = covariance_of(prior, coalitions, coalitions)
     own = 0.0 if errors is None else (errors / scale) ** 2
     # Noise of the model, and errors known from elsewhere, such as texts not read.
     covariance[np.diag_indices_from(covariance)] += prior.noise + own + JITTER
@@ -225,8 +211,8 @@ def _likeliest(
     prior: Prior, coalitions: Coalitions, residuals: Vector, own: Vector
 ) -> tuple[float, Prior]:
     unit = Prior(1, 1, 1, 1, decay=prior.decay, length=prior.length)
-    single, pair = _parts(unit, coalitions, coalitions)
-    parts = np.stack([single, pair, _rest(unit, coalitions, coalitions), np.eye(len(residuals))])
+    single, pair = similarities(unit, coalitions, coalitions)
+    parts = np.stack([single, pair, rest_of(unit, coalitions, coalitions), np.eye(len(residuals))])
 
     # The negative log marginal likelihood and its slope, by the logs of the variances.
     def surprise(logs: Vector) -> tuple[float, Vector]:
@@ -248,49 +234,6 @@ def _likeliest(
         surprise, prior.logs, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 30}
     )
     return float(done.fun), prior.having(done.x)
-
-
-CONSTANT = 10.0  # variance of the level, which the data fix at once
-
-
-def _covariance(prior: Prior, some: Coalitions, others: Coalitions) -> Matrix:
-    single, pair = _parts(prior, some, others)
-    total = prior.single * single
-    total += prior.pair * pair
-    total += _rest(prior, some, others)
-    total += CONSTANT
-    return total
-
-
-def _parts(prior: Prior, some: Coalitions, others: Coalitions) -> tuple[Matrix, Matrix]:
-    """Similarities by single cuts and by pairs cut, at unit variance."""
-    mine, theirs = (~some).astype(np.float64), (~others).astype(np.float64)
-    single = mine @ theirs.T
-    # Without decay all pairs weigh alike, and their number has a closed form.
-    if prior.decay == 1:
-        return single, single * (single - 1) / 2
-    n_players = some.shape[1]
-    weights = _prior_of_features(Prior(1, 1, decay=prior.decay), n_players)[n_players:]
-    mine, theirs = pair_features(some)[:, n_players:], pair_features(others)[:, n_players:]
-    return single, (mine * weights) @ theirs.T
-
-
-def _rest(prior: Prior, some: Coalitions, others: Coalitions) -> Matrix:
-    mine, theirs = (~some).astype(np.float64), (~others).astype(np.float64)
-    # Hamming distance of the cut sets.
-    apart = mine.sum(axis=1)[:, None] + theirs.sum(axis=1) - 2 * mine @ theirs.T
-    return prior.rest * np.exp(-apart / prior.length)
-
-
-def _variance(prior: Prior, coalitions: Coalitions) -> Vector:
-    features = pair_features(coalitions)
-    return CONSTANT + prior.rest + features @ _prior_of_features(prior, coalitions.shape[1])
-
-
-def _prior_of_features(prior: Prior, n_players: int) -> Vector:
-    first, second = np.triu_indices(n_players, 1)
-    pairs = prior.pair * prior.decay ** (second - first)
-    return np.concatenate([np.full(n_players, prior.single), pairs])
 
 
 def _standard(targets: Vector) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from coterie.report import words as w
 from coterie.report.card.metadata import metadata
 from coterie.report.schema.part import known
 from coterie.report.schema.sparsify import SparsityRecord
-from coterie.report.wording.sparsify import RUNTIMES, judged_on, sequences_of, sparsity_asked
+from coterie.report.wording.sparsify import RUNTIMES, inputs_judged, sequences_of, sparsity_asked
 
 
 def sparsity_card(record: SparsityRecord, licence: dict[str, str]) -> str:
@@ -51,7 +51,7 @@ Held-out: {sequences_of(record.held_out)}, {record.dtype}. The loss per token ch
 
 - calibration: {sequences_of(record.calibration)}
 - contributions: {sparse.contributions or "none were needed"}
-- pruning: {judged_on(sparse)}{_measured(record)}
+- pruning: {inputs_judged(sparse)}{_measured(record)}
 - command: `{record.command}`
 
 Everything else is in `coterie.json` beside this card. Licence and notices of the source model

@@ -7,7 +7,7 @@ from coterie.report import words as w
 from coterie.report.schema.part import known
 from coterie.report.schema.sparsify import SparsityRecord
 from coterie.report.terminal.prune import streamed
-from coterie.report.wording.sparsify import RUNTIMES, judged_on, sequences_of, sparsity_asked
+from coterie.report.wording.sparsify import RUNTIMES, inputs_judged, sequences_of, sparsity_asked
 
 _BAR = 24
 
@@ -72,5 +72,5 @@ def _verdict(record: SparsityRecord, out: Console) -> None:
         out.print(f"Hessians damped by up to {sparse.damping:g} of their mean diagonal")
     if (pruning := record.pruning) is not None and sparse.judged_on is not None:
         out.print(f"measured on: {sequences_of(pruning)}")
-    out.print(judged_on(sparse))
+    out.print(inputs_judged(sparse))
     out.print(f"reloaded: {known(record.verification)['summary']}")

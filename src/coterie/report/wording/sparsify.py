@@ -14,7 +14,7 @@ NAMED = 4
 """Maps that no input reached, named on a terminal; all are in the record."""
 
 
-def judged_on(sparse: SparsityPart) -> str:
+def inputs_judged(sparse: SparsityPart) -> str:
     """On how many inputs maps were judged, and which of them on none."""
     # Weights alone: said, so that nobody looks for a text.
     if sparse.judged_on is None:

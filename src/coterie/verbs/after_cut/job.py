@@ -13,7 +13,7 @@ from coterie.verbs.shared.provenance import versions
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Job:
+class CutJob:
     """A cut checkpoint, the model it was cut from, and the texts that teach and that judge.
 
     Attributes:
@@ -44,14 +44,14 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class HealJob(Job):
+class HealJob(CutJob):
     """A healing that is about to begin."""
 
     request: HealRequest
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class RepairJob(Job):
+class RepairJob(CutJob):
     """A repair that is about to begin.
 
     Attributes:

@@ -99,15 +99,8 @@ def quantize(
     with place.written() as folder:
         made = _quantized(request, source, texts, maker, folder=folder, progress=progress)
         written = Source(output.name, folder, None, request.trust_remote_code)
-        part = after_part(
-            request,
-            {"before": made.before, "after": made.after},
-            sources=(source, written),
-            texts=(texts.calibration, texts.held_out),
-            output=output,
-            device=str(pick_device(request.device)),
-        )
-        return remember(folder, source.folder, record, _as_made(part, made), identity)
+        part = _part(request, (source, written), texts, made, output)
+        return remember(folder, source.folder, record, part, identity)
 
 
 def _texts(
@@ -185,8 +178,21 @@ def _here(
     return _Made(before, after, reloaded)
 
 
-def _as_made(part: AfterPart, made: _Made) -> AfterPart:
-    """The part, with what a quantized checkpoint alone has to say."""
+def _part(
+    request: QuantizeRequest,
+    sources: tuple[Source, Source],
+    texts: _Texts,
+    made: _Made,
+    output: Path,
+) -> AfterPart:
+    part = after_part(
+        request,
+        {"before": made.before, "after": made.after},
+        sources=sources,
+        texts=(texts.calibration, texts.held_out),
+        output=output,
+        device=str(pick_device(request.device)),
+    )
     return replace(
         part,
         reloaded=ReloadPart(

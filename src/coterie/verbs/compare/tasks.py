@@ -7,7 +7,7 @@ import numpy as np
 from coterie.game.coalitions import Vector
 from coterie.plain import Json
 from coterie.report.schema.compare import MeanPart
-from coterie.scores.tasks import TaskScores
+from coterie.scores.task_scores import TaskScores
 
 
 def accuracies(

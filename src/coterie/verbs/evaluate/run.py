@@ -4,11 +4,7 @@ Every score is kept in the store under the weights, the tokens or items, and all
 so it is measured once and can never answer for another model.
 """
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,18 +13,20 @@ import torch
 
 from coterie.game.coalitions import Vector
 from coterie.models.files.sources import REFERENCE, Source, resolve
-from coterie.models.loaded.load import load_model, load_tokenizer, pick_device
+from coterie.models.loaded.load import pick_device
 from coterie.plain import Json
 from coterie.report.schema.evaluate import Judgement
 from coterie.scores.perplexity import PRESETS, running_windows
 from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.task_definitions import PAPER_TASKS, load_groups
-from coterie.scores.tasks import TaskScores, TaskSettings, score_tasks, task_fingerprint
+from coterie.scores.task_scores import TaskScores
+from coterie.scores.tasks import TaskSettings, score_tasks, task_fingerprint
 from coterie.store.observations import Store, default_path
 from coterie.texts.packing import SequenceFormat, check_length
 from coterie.texts.sets import TextSet
 from coterie.texts.specs import read_documents
 from coterie.verbs.evaluate.request import EvaluateRequest
+from coterie.verbs.evaluate.subject import Subject
 from coterie.verbs.evaluate.table import judgement
 from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
 from coterie.verbs.shared.output import read_record
@@ -37,51 +35,7 @@ from coterie.verbs.shared.provenance import bare, machine, versions
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-@dataclass(eq=False)
-class Subject:
-    """One of the models: its weights are loaded when the first score is not known yet."""
-
-    source: Source
-    dtype: torch.dtype
-    device: torch.device
-    progress: Progress
-    losses: dict[str, tuple[TextSet, Vector]] = field(default_factory=dict)
-    tasks: dict[str, list[TaskScores]] = field(default_factory=dict)
-
-    @cached_property
-    def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The model's tokenizer."""
-        return load_tokenizer(self.source)
-
-    @cached_property
-    def model(self) -> "PreTrainedModel":
-        """The model, loaded."""
-        self.progress.say(f"loading {self.source.name} in {name_of(self.dtype)} on {self.device}")
-        return load_model(self.source, dtype=self.dtype, device=self.device)
-
-    @cached_property
-    def tokenizer_identity(self) -> str:
-        """Of the tokenizer as it came: scoring changes how it pads."""
-        return tokenizer_identity(self.tokenizer)
-
-    def release(self) -> None:
-        """Free the model."""
-        # A cached property is gone with its entry, and would be loaded anew if asked.
-        self.__dict__.pop("model", None)
-
-    def identity(self) -> dict[str, Json]:
-        """What every score of this model depends on."""
-        # Only the versions that can change a number.
-        known = versions()
-        return {
-            "weights": self.source.fingerprint(),
-            "dtype": name_of(self.dtype),
-            "device": self.device.type,
-            "versions": {name: known[name] for name in ("torch", "transformers")},
-        }
+    from transformers import PreTrainedTokenizerBase
 
 
 def evaluate(
@@ -230,13 +184,6 @@ def _on_task(
         known = book.write_note(number, "scores", found.as_json())
     assert isinstance(known, Mapping)
     return TaskScores.from_json(known)
-
-
-def tokenizer_identity(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """SHA-256 of all that a tokenizer is."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    text = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab())
-    return sha256(text.encode()).hexdigest()
 
 
 def _spelled(tasks: tuple[str, ...]) -> list[str]:

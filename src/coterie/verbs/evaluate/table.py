@@ -10,7 +10,7 @@ from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
 from coterie.plain import finite
 from coterie.report.schema.evaluate import EstimatePart, ModelRow, PerplexityRow, TaskRow
-from coterie.scores.tasks import MeanScore, TaskScores, average, paired_difference
+from coterie.scores.task_scores import MeanScore, TaskScores, average, paired_difference
 from coterie.texts.sets import TextSet
 
 Losses = Mapping[str, tuple[TextSet, Vector]]

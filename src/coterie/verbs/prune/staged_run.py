@@ -63,7 +63,13 @@ class StagedRun:
         shutil.copyfile(chosen / RECORD, output / RECORD)
 
     def repair(self, model: Path, output: Path, method: str) -> Parts:
-        """The cut checkpoint refitted to stand in for what the full model has."""
+        """The cut checkpoint refitted to stand in for what the full model has.
+
+        Args:
+            model: Folder of the checkpoint.
+            output: Folder for the new one.
+            method: Name of the repair.
+        """
         request = RepairRequest(
             str(model),
             method=method,
@@ -79,7 +85,13 @@ class StagedRun:
         return repair(request, output=output, progress=self.progress)
 
     def heal(self, model: Path, output: Path, steps: int) -> Parts:
-        """The cut checkpoint healed by the plain full model."""
+        """The cut checkpoint healed by the plain full model.
+
+        Args:
+            model: Folder of the checkpoint.
+            output: Folder for the new one.
+            steps: Steps of learning.
+        """
         request = HealRequest(
             str(model),
             teacher=self.request.model,

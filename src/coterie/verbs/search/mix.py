@@ -16,7 +16,8 @@ from coterie.game.utilities import Formula, log_loss, read
 from coterie.report.schema.contributions import ContributionsPart
 from coterie.report.schema.record import Record
 from coterie.report.schema.search import UtilityPart
-from coterie.scores.task_game import Measure, MixedGame, Scaled, TaskGame, WeightedUtility
+from coterie.scores.mixed_game import MixedGame, Scaled, WeightedUtility
+from coterie.scores.task_game import Measure, TaskGame
 from coterie.store.stored_game import StoredGame
 from coterie.verbs.search.task_utilities import game_of_task
 from coterie.verbs.shared.progress import Progress

@@ -11,7 +11,7 @@ from coterie.scores.task_definitions import load_tasks
 from coterie.scores.task_game import TaskGame
 from coterie.scores.tasks import TaskSettings, task_fingerprint
 from coterie.store.stored_game import StoredGame
-from coterie.verbs.evaluate.run import tokenizer_identity
+from coterie.verbs.evaluate.subject import tokenizer_identity
 from coterie.verbs.shared.defaults import context_of, name_of
 from coterie.verbs.shared.provenance import versions
 from coterie.verbs.shared.request import Request

@@ -21,11 +21,8 @@ from coterie.verbs.shared.prepared import prepare, text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import model_part
 from coterie.verbs.shared.workspace import Workspace, open_workspace
-from coterie.verbs.sparsify.contributions import (
-    ContributionPlan,
-    check_contributions,
-    plan_contributions,
-)
+from coterie.verbs.sparsify.contribution_methods import check_contributions
+from coterie.verbs.sparsify.contributions import ContributionPlan, plan_contributions
 from coterie.verbs.sparsify.memory import peak_bytes
 from coterie.verbs.sparsify.request import SparsifyRequest
 from coterie.verbs.sparsify.rules._interface import RuleTask

@@ -42,7 +42,7 @@ from coterie.verbs.sparsify.apply import (
     run_and_collect,
 )
 from coterie.verbs.sparsify.apply_streamed import applied_streamed, streaming_part
-from coterie.verbs.sparsify.contributions import check_contributions
+from coterie.verbs.sparsify.contribution_methods import check_contributions
 from coterie.verbs.sparsify.record import opening_part, sparsity_part
 from coterie.verbs.sparsify.request import SparsifyRequest
 from coterie.verbs.sparsify.texts import with_pruning_texts

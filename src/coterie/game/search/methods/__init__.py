@@ -23,11 +23,13 @@ __all__ = ["SEARCH_METHODS", "SearchMethod"]
 # The order decides the default, and how reports and help texts list them.
 SEARCH_METHODS: NamedTable[SearchMethod] = NamedTable(
     "a search method",
-    GuidedSearch(),
-    PaperRanking(),
-    GreedyDescent(),
-    OneShot(),
-    ContiguousRun(),
-    Evolution(),
+    (
+        GuidedSearch(),
+        PaperRanking(),
+        GreedyDescent(),
+        OneShot(),
+        ContiguousRun(),
+        Evolution(),
+    ),
 )
 """Every search method by its name; the first is the default."""

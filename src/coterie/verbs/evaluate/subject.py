@@ -1,0 +1,73 @@
+"""A checkpoint that is scored: its model and its tokenizer, loaded when they are asked for."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import torch
+
+from coterie.game.coalitions import Vector
+from coterie.models.files.sources import Source
+from coterie.models.loaded.load import load_model, load_tokenizer
+from coterie.plain import Json
+from coterie.scores.task_scores import TaskScores
+from coterie.texts.sets import TextSet
+from coterie.verbs.shared.defaults import name_of
+from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.provenance import versions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(eq=False)
+class Subject:
+    """One of the models: its weights are loaded when the first score is not known yet."""
+
+    source: Source
+    dtype: torch.dtype
+    device: torch.device
+    progress: Progress
+    losses: dict[str, tuple[TextSet, Vector]] = field(default_factory=dict)
+    tasks: dict[str, list[TaskScores]] = field(default_factory=dict)
+
+    @cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The model's tokenizer."""
+        return load_tokenizer(self.source)
+
+    @cached_property
+    def model(self) -> "PreTrainedModel":
+        """The model, loaded."""
+        self.progress.say(f"loading {self.source.name} in {name_of(self.dtype)} on {self.device}")
+        return load_model(self.source, dtype=self.dtype, device=self.device)
+
+    @cached_property
+    def tokenizer_identity(self) -> str:
+        """Of the tokenizer as it came: scoring changes how it pads."""
+        return tokenizer_identity(self.tokenizer)
+
+    def release(self) -> None:
+        """Free the model."""
+        # A cached property is gone with its entry, and would be loaded anew if asked.
+        self.__dict__.pop("model", None)
+
+    def identity(self) -> dict[str, Json]:
+        """What every score of this model depends on."""
+        # Only the versions that can change a number.
+        known = versions()
+        return {
+            "weights": self.source.fingerprint(),
+            "dtype": name_of(self.dtype),
+            "device": self.device.type,
+            "versions": {name: known[name] for name in ("torch", "transformers")},
+        }
+
+
+def tokenizer_identity(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """SHA-256 of all that a tokenizer is."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab())
+    return sha256(text.encode()).hexdigest()
