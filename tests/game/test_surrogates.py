@@ -12,8 +12,9 @@ from coterie.game.surrogates.ensemble import Ensemble
 from coterie.game.surrogates.explained import ShapleyRegression
 from coterie.game.surrogates.fidelity import deal_folds, held_out_fidelity
 from coterie.game.surrogates.pairwise import Pairwise
-from coterie.game.surrogates.paper import PaperNetwork, _initial, _slopes
+from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.surrogates.process import Process, condition
+from coterie.game.surrogates.training import Lessons, Schedule, Weights, write_slopes
 
 QUICK = PaperNetwork(epochs=20, batch=32)
 EVERY = [QUICK, Pairwise(), Process(), ShapleyRegression(), Ensemble(Pairwise(), 3)]
@@ -51,16 +52,55 @@ def test_the_network_learns_a_smooth_game(rng):
 
 
 def test_slopes_are_those_of_torch(rng):
-    weights = _initial(5, rng.spawn(2))
-    inputs = (rng.random((2, 7, 5)) < 0.6).astype(np.float32)
+    inputs = np.concatenate([rng.random((2, 7, 5)) < 0.6, np.ones((2, 7, 1))], axis=2)
+    inputs = inputs.astype(np.float32)
     targets = rng.random((2, 7)).astype(np.float32)
-    ours = _slopes(weights, inputs, targets)
-    theirs = [torch.tensor(weight, requires_grad=True) for weight in weights]
-    hidden = torch.celu(torch.tensor(inputs) @ theirs[0] + theirs[1])
-    output = torch.sigmoid(hidden @ theirs[2] + theirs[3])[..., 0]
+    known = np.zeros((1, 5), dtype=bool)
+    lessons = Lessons.of(known, np.zeros((2, 1)), [[0], [0]], rng.spawn(2), Schedule(1, 1, 1, 0))
+    weights, ours = lessons.start(), Weights.empty(2, 5)
+    write_slopes(weights, inputs, targets, ours)
+    theirs = Weights.over(torch.tensor(weights.flat, requires_grad=True), 5)
+    hidden = torch.celu(torch.tensor(inputs) @ theirs.inner.transpose(1, 2))
+    output = torch.sigmoid((hidden @ theirs.outer[:, :, None])[..., 0] + theirs.outer_bias)
     ((output - torch.tensor(targets)) ** 2).mean(dim=1).sum().backward()
-    for mine, weight in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(mine, weight.grad.numpy(), atol=1e-6)
+    np.testing.assert_allclose(ours.flat, theirs.flat.grad.numpy(), atol=1e-6)
+
+
+def test_networks_trained_together_are_those_trained_one_by_one_by_torch(rng):
+    known = some_coalitions(7, 90, rng)
+    targets = rng.random((4, len(known)))
+    rows = [rng.permutation(len(known))[:70] for _ in range(4)]
+    network = PaperNetwork(epochs=30, batch=32, rate=0.05)
+    seeds = [np.random.default_rng(k) for k in range(4)]
+    together = network.refit(known, targets, rows, rngs=seeds)
+    for k, fitted in enumerate(together):
+        alone = by_torch(network, known, targets[k], rows[k], np.random.default_rng(k))
+        np.testing.assert_allclose(fitted.predict(known), alone, atol=1e-5)
+
+
+def by_torch(network, known, targets, rows, rng):
+    """The public code's training of one network, from the same start and in the same order."""
+    n = known.shape[1]
+    net = torch.nn.Sequential(
+        torch.nn.Linear(n, 2 * n), torch.nn.CELU(), torch.nn.Linear(2 * n, 1), torch.nn.Sigmoid()
+    )
+    with torch.no_grad():
+        for weight, bias in ((net[0].weight, net[0].bias), (net[2].weight, net[2].bias)):
+            scale = weight.shape[1] ** -0.5
+            drawn = rng.uniform(-1, 1, size=weight.shape[::-1]) * scale
+            weight.copy_(torch.tensor(drawn.T))
+            bias.copy_(torch.tensor(rng.uniform(-1, 1, size=len(bias)) * scale))
+    inputs, wanted = torch.tensor(known).float(), torch.tensor(targets).float()
+    descent = torch.optim.SGD(net.parameters(), lr=network.rate, momentum=network.momentum)
+    thirds = torch.optim.lr_scheduler.StepLR(descent, network.epochs // 3)
+    for _ in range(network.epochs):
+        for step in torch.tensor(rows[rng.permutation(len(rows))]).split(network.batch):
+            descent.zero_grad()
+            torch.nn.functional.mse_loss(net(inputs[step])[:, 0], wanted[step]).backward()
+            descent.step()
+        thirds.step()
+    with torch.no_grad():
+        return net(inputs)[:, 0].numpy()
 
 
 @ALL

@@ -19,7 +19,12 @@ import numpy as np
 
 from coterie.game.coalitions import Coalition, Game, Indices, Observations, Vector, observe_all
 from coterie.game.designs import NO_ONE, Stratum, draw_strata, paper_draws, published_sizes
-from coterie.game.estimation.contributions import Contributions, SemivaluePlan, contributions
+from coterie.game.estimation.contributions import (
+    REPLICATES,
+    Contributions,
+    SemivaluePlan,
+    contributions,
+)
 from coterie.game.estimation.refits import Sample
 from coterie.game.search.plain import cut_lowest
 from coterie.game.surrogates import Surrogate
@@ -48,7 +53,7 @@ def published_method(
     *,
     locked: Indices = NO_ONE,
     surrogate: Surrogate | None = None,
-    replicates: int = 24,
+    replicates: int = REPLICATES,
     rng: np.random.Generator,
 ) -> Published:
     """Play the published method on any game.

@@ -225,6 +225,7 @@ def _surrogate(settings: Settings, sample: Sample, rng: np.random.Generator) -> 
     coalitions, targets = sample.coalitions, sample.targets
     # As many steps as published, however few coalitions there are.
     network = PaperNetwork.as_long_as_published(len(coalitions), settings.draws)
+    network = replace(network, trainer=settings.trainer)
     known: dict[str, Surrogate] = {"paper": network, **SURROGATES}
     if settings.surrogate != "auto":
         return known[settings.surrogate]

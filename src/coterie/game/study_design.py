@@ -1,15 +1,16 @@
 """What a study draws: its settings, its strata, and the coalitions that check the surrogate."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from coterie.errors import CutError
 from coterie.game.coalitions import Coalitions
 from coterie.game.designs import Stratum, draw_distinct, draw_strata, paper_draws, published_sizes
-from coterie.game.estimation.contributions import BASE_DRAWS, SemivaluePlan
+from coterie.game.estimation.contributions import BASE_DRAWS, REPLICATES, SemivaluePlan
 from coterie.game.search.task import SearchTask
+from coterie.game.surrogates.training import Trainer, trained
 from coterie.plain import Json
 
 CHECKS = 64
@@ -31,10 +32,12 @@ class Settings:
     """The size the fidelity is asked at; None where nothing is to be cut."""
     utility: str = "ppl-ratio"
     base_draws: int = BASE_DRAWS
-    replicates: int = 24
+    replicates: int = REPLICATES
     seed: int = 0
     surrogate: str = "paper"
     """A name of `SURROGATES`, or ``"auto"``: whichever has the highest held-out fidelity."""
+    trainer: Trainer = field(default=trained, compare=False, repr=False)
+    """Where the paper's network is trained; it changes nothing but rounding."""
 
     @classmethod
     def published(cls, n_players: int, locked: Sequence[int] = ()) -> "Settings":
@@ -55,7 +58,8 @@ class Settings:
 
     def as_json(self) -> dict[str, Json]:
         """The settings as plain JSON."""
-        return {**asdict(self), "sizes": list(self.sizes), "locked": list(self.locked)}
+        told = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
+        return {**told, "sizes": list(self.sizes), "locked": list(self.locked)}
 
 
 def settings_of(task: SearchTask) -> Settings:
@@ -68,6 +72,7 @@ def settings_of(task: SearchTask) -> Settings:
         keep=task.keeps[0] if len(task.keeps) == 1 else None,
         seed=task.seed,
         surrogate=task.surrogate,
+        trainer=task.trainer,
     )
 
 

@@ -10,6 +10,7 @@ from coterie.game.coalitions import Indices
 from coterie.game.designs import draw_strata, paper_draws, published_sizes
 from coterie.game.search.plain import Answer
 from coterie.game.search.race import Judge, by_race
+from coterie.game.surrogates.training import Trainer, trained
 
 if TYPE_CHECKING:
     from coterie.game.study import Study
@@ -39,6 +40,7 @@ class SearchTask:
         documents: Document of each of the game's sequences, ``(n_sequences,)``; None: each its own.
         vocabulary: Tokens of the model's vocabulary; sets what a loss that is not finite counts as.
         surrogate: A name of `coterie.game.study.SURROGATES`, for a method that fits one.
+        trainer: Trains the networks of such a method; on the cores of this machine by default.
         step: Called as the work goes on.
     """
 
@@ -53,6 +55,7 @@ class SearchTask:
     documents: Indices | None = None
     vocabulary: int = 2
     surrogate: str = "paper"
+    trainer: Trainer = trained
     step: Step = _say_nothing
 
     @property

@@ -5,6 +5,7 @@ call (folds of a cross-validation, bootstrap resamples) is part of the protocol,
 fidelity need tens of refits and some surrogates fit them together far faster than one by one.
 
     paper       the paper's two-layer network
+    training    many small networks trained side by side
     pairwise    ridge on single players and pairs, closed form
     process     a Gaussian process: pairs, a rest, and predictive deviations
     ensemble    many members of one surrogate, mean and spread

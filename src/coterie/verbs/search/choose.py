@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from coterie.engine.training import trainer_on
 from coterie.errors import CutError, UserError
 from coterie.game.coalitions import Game, Indices, distinct, to_text
 from coterie.game.search.decide import decide
@@ -129,6 +130,7 @@ def _task(
         seed=search.seed,
         documents=played.documents,
         vocabulary=workspace.engine.vocabulary,
+        trainer=trainer_on(workspace.prepared.device),
         step=progress.step,
     )
     if not played.in_full:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from coterie.engine.training import trainer_on
 from coterie.game.coalitions import to_text
 from coterie.game.study import Study, study_for
 from coterie.report.schema.search import BudgetPart
@@ -38,6 +39,7 @@ def search(workspace: Workspace, keep: int | None, progress: Progress) -> PaperS
         asked,
         documents=played.texts.documents,
         vocabulary=played.engine.vocabulary,
+        trainer=trainer_on(workspace.prepared.device),
         step=progress.step,
     )
     return paper_study(workspace, played, study_for(played.game, task), known)
