@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coterie.engine.memory import is_out_of_memory
 from coterie.engine.parts.blocks import Steps
@@ -19,6 +19,12 @@ Width = TypeVar("Width", int, tuple[int, int])
 
 LONG_ENOUGH = 0.5
 """Seconds of one call beyond which a wider batch is not tried: the device is busy already."""
+
+BUSY = 0.03
+"""The same on a GPU, which is busy with a call of some hundredths of a second."""
+
+LAYER_SHARE = 1 / 16
+"""Share of a GPU's memory that one call of a layer may take, its own weights aside."""
 
 TURNS, PATIENCE = 9, 1.0
 """Times each width is tried, and the seconds after which two times are enough."""
@@ -70,7 +76,9 @@ def _probe_rows(layers: Steps, prelude: Prelude) -> int:
     # is small; a GPU is offered as many as it can hold.
     device = prelude.embedded.device
     on_cpu = device.type == "cpu"
-    least, most = (max(1, 512 // length), max(1, 4096 // length)) if on_cpu else (1, 4096)
+    least, most = (max(1, 512 // length), max(1, 4096 // length))
+    if not on_cpu:
+        least, most = max(1, 1024 // length), _rows_that_fit(layers, length, device)
 
     def call(rows: int) -> None:
         copies = max(rows // 2, 1)
@@ -80,8 +88,29 @@ def _probe_rows(layers: Steps, prelude: Prelude) -> int:
             torch.cuda.synchronize(device)
 
     widths = [2**power for power in range(13) if least <= 2**power <= most] or [most]
-    seconds = _fastest({rows: partial(call, rows) for rows in widths})
+    calls = {rows: partial(call, rows) for rows in widths}
+    seconds = _fastest(calls) if on_cpu else _fastest(calls, BUSY, warm=True)
     return _narrowest({rows: took / rows for rows, took in seconds.items()}, 1)
+
+
+def _rows_that_fit(layers: Steps, length: int, device: torch.device) -> int:
+    """Rows that one layer may take on a GPU: its working memory is a small share of the card's."""
+    total = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else 2**36
+    middle = layers.stack.layers[len(layers.stack.layers) // 2]
+    return max(1, int(LAYER_SHARE * total / (length * bytes_per_token(middle))))
+
+
+def bytes_per_token(layer: nn.Module) -> int:
+    """Most bytes that one token takes while a layer runs, counted from its weights.
+
+    Every matrix writes what it makes, the widest of these twice more in between, and norms work on
+    copies in float32.
+    """
+    matrices = [p for p in layer.parameters() if p.dim() == 2]
+    widths = [max(p.shape) * p.element_size() for p in matrices]
+    made = sum(p.shape[0] * p.element_size() for p in matrices)
+    narrow = min((min(p.shape) for p in matrices), default=1024)
+    return made + 2 * max(widths, default=4096) + 16 * narrow
 
 
 def _probe_head(head: ProjectionHead, embedded: Tensor) -> tuple[int, int]:
@@ -111,10 +140,17 @@ def _narrowest(costs: dict[Width, float], smallest: Width) -> Width:
     return min((width for width, cost in costs.items() if cost <= 1.02 * best), default=smallest)
 
 
-def _fastest(calls: dict[Width, Callable[[], object]]) -> dict[Width, float]:
+def _fastest(
+    calls: dict[Width, Callable[[], object]], enough: float = LONG_ENOUGH, *, warm: bool = False
+) -> dict[Width, float]:
     """The shortest time of each call, in seconds; one too long, or too large, ends the trial.
 
     The calls take turns, so that whatever else disturbs the machine disturbs all of them alike.
+
+    Args:
+        calls: What to time, by width, the narrowest first.
+        enough: Seconds of one call beyond which nothing wider is tried.
+        warm: Whether the first call of a width, which loads kernels on a GPU, is not timed.
     """
     best: dict[Width, float] = {}
     began = perf_counter()
@@ -123,11 +159,13 @@ def _fastest(calls: dict[Width, Callable[[], object]]) -> dict[Width, float]:
             if turn and width not in best:
                 continue
             took = _seconds(call)
+            if warm and turn == 0 and took is not None:
+                took = _seconds(call)
             if took is None:
                 best.pop(width, None)
                 break
             best[width] = min(took, best.get(width, took))
-            if turn == 0 and took > LONG_ENOUGH:
+            if turn == 0 and took > enough:
                 break
         if turn and perf_counter() - began > PATIENCE:
             break

@@ -13,9 +13,16 @@ from coterie.engine.memory import is_out_of_memory
 from coterie.engine.parts.blocks import Steps
 from coterie.engine.parts.head import ProjectionHead
 from coterie.engine.parts.layers import Prelude
+from coterie.engine.parts.one_pass import RowsRead, read_in_one_pass
 from coterie.engine.parts.readings import FullModel, Reading, read_full, read_states
 
 Read = TypeVar("Read")
+
+READ_TOGETHER = 16
+"""States read by one call in one pass: the full model's logits are made once for all of them."""
+
+ROWS_FOR_ONE = 4
+"""Rows of logits made at once in one pass, for each row that is made with copies in float32."""
 
 
 class Batches:
@@ -29,12 +36,29 @@ class Batches:
 
     Attributes:
         shape: The shape in use: halved, and kept so, whenever memory ran out.
+        rows_read: What reads ready logits in one pass; None reads them by `read_states`.
     """
 
     def __init__(
         self, layers: Steps, head: ProjectionHead, shape: BatchShape, device: torch.device
     ) -> None:
         self.layers, self.head, self.shape, self.device = layers, head, shape, device
+        self.rows_read: RowsRead | None = None
+
+    @property
+    def reading_device(self) -> torch.device:
+        """Where final states are read."""
+        return self.head.device or self.device
+
+    def read_together(self, predicted: int) -> int:
+        """Number of states of the same texts that are read by one call.
+
+        Args:
+            predicted: Places that are predicted in these texts.
+        """
+        if self.rows_read is not None:
+            return READ_TOGETHER
+        return max(4, self.shape.head_tokens // predicted)
 
     def apply(self, prelude: Prelude, layer: int, state: Tensor, first: int, copies: int) -> Tensor:
         """Run a layer on ``copies`` states of the same sequences, from ``first`` on.
@@ -99,23 +123,22 @@ class Batches:
             full: What the full model predicts on them.
         """
         # The token at place t + 1 is what the state at place t predicts.
-        targets = tokens[:, 1:].to(self.head.device or self.device)
+        targets = tokens[:, 1:].to(self.reading_device)
         flat = full.each(lambda field: field.flatten(0, 1))
         with torch.no_grad():
             # The last place predicts nothing that can be checked: it is dropped.
             ends = torch.stack([self.head.normed(s)[:, :-1].flatten(0, 1) for s in states])
             ends = ends.to(targets.device)
-            read = self._halving(
-                lambda: read_states(
-                    self.head,
-                    ends,
-                    targets.flatten(),
-                    flat,
-                    tokens=self.shape.head_tokens,
-                    block=self.shape.head_block,
-                )
-            )
+            read = self._halving(lambda: self._read(ends, targets.flatten(), flat))
         return Reading(*(part.unflatten(1, targets.shape) for part in vars(read).values()))
+
+    def _read(self, ends: Tensor, targets: Tensor, full: FullModel) -> Reading:
+        tokens, block = self.shape.head_tokens, self.shape.head_block
+        if self.rows_read is None:
+            return read_states(self.head, ends, targets, full, tokens=tokens, block=block)
+        # Logits take a quarter of what they take with their copies in float32.
+        rows = ROWS_FOR_ONE * tokens
+        return read_in_one_pass(self.head, ends, targets, full, rows=rows, rows_read=self.rows_read)
 
     def read_full(self, state: Tensor, tokens: Tensor, *, kl: bool) -> FullModel:
         """Read the full model's final state on some texts: ``(n_sequences, n_predicted)``.
@@ -125,7 +148,7 @@ class Batches:
             tokens: The texts, ``(n_sequences, length)``.
             kl: Whether KL to this prediction will be asked for.
         """
-        targets = tokens[:, 1:].to(self.head.device or self.device)
+        targets = tokens[:, 1:].to(self.reading_device)
         with torch.no_grad():
             ends = self.head.normed(state)[:, :-1].flatten(0, 1).to(targets.device)
             read = self._halving(

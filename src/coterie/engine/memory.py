@@ -19,7 +19,9 @@ def memory_for_states(asked: int | None, device: torch.device) -> int:
 def free_bytes(device: torch.device) -> int:
     """Bytes that can still be allocated on ``device``, as the system reports it."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # What torch keeps for itself and does not use is as free as what nobody has.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     return free_main_memory()
 
 

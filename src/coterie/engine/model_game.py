@@ -1,7 +1,7 @@
 """A language model as a game: many coalitions observed at once, each prefix computed once."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from coterie.engine.accelerated import accelerate, parts_asked
 from coterie.engine.batch_shape import BatchShape, probe_shape
 from coterie.engine.breakdown import Breakdowns, broken_layer
 from coterie.engine.cost import Spent
@@ -28,6 +29,7 @@ from coterie.engine.question import Question
 from coterie.engine.walk import Walker
 from coterie.game.coalitions import Block, Coalition, Coalitions, Game, Indices, observe_all
 from coterie.models.cutting.verify import expect
+from coterie.models.loaded.routing import input_device
 from coterie.models.loaded.stack import Stack, find_stack
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ class ModelGame(PlayedTexts):
         state_memory: Bytes that live states may take; by default half of what is free.
         shape: Batch shape of an earlier run, to be kept; by default a short probe chooses it.
         kl: Whether to observe KL to the full model; without it those entries are NaN.
+        accelerated: What to try to be faster, of `accelerated.PARTS`; by default what the
+            environment names, or what is usual on the device.
 
     Attributes:
         mode: How coalitions are evaluated: ``"shared prefixes"``, or one at a time and why.
@@ -70,12 +74,15 @@ class ModelGame(PlayedTexts):
         state_memory: int | None = None,
         shape: BatchShape | None = None,
         kl: bool = True,
+        accelerated: Sequence[str] | None = None,
     ) -> None:
         started = perf_counter()
         model.eval()
         super().__init__(model, find_stack(model) if stack is None else stack, tokens)
         self.kl = kl
         self._state_memory = state_memory
+        device = input_device(model)
+        self._accelerated = parts_asked(device) if accelerated is None else tuple(accelerated)
         self.walker: Walker | None = None
         self._plain = PlainWalk(self, shape, kl=kl)
         # The plain way is measured first: it is what the shared walk is checked against.
@@ -205,6 +212,9 @@ class ModelGame(PlayedTexts):
         if shape is None:
             walker.shape = probe_shape(layers, head, layers.prelude(few))
             log.info("the probe chose %s", walker.shape)
+        self.remarks += accelerate(
+            walker, few, losses.coalitions, self._accelerated, self.model.dtype
+        )
         return walker
 
     def _shared(self, asked: Question) -> Iterator[Block]:

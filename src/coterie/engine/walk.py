@@ -1,5 +1,6 @@
 """Carry the states of texts through the trie of prefixes, and read them off at the end."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,10 +16,11 @@ from coterie.engine.disk.spill import Spill, Spilled
 from coterie.engine.parts.blocks import Steps
 from coterie.engine.parts.head import ProjectionHead
 from coterie.engine.parts.layers import Prelude
-from coterie.engine.parts.readings import FullModel, observations, refuse_unless_finite
+from coterie.engine.parts.readings import FullModel, refuse_unless_finite
 from coterie.engine.trie import BESIDE_THE_WALK, Finish, Run, kept_steps, peak_states, schedule
+from coterie.engine.unread import Unread
 from coterie.errors import ModelError
-from coterie.game.coalitions import Block, Coalitions, Indices, Observations
+from coterie.game.coalitions import Block, Coalitions, Indices
 
 State = list[Tensor | Spilled]
 """One state of all sequences of a pass, in pieces ``(n, length, width)`` of consecutive ones."""
@@ -51,6 +53,7 @@ class Walker:
     Attributes:
         spill: Where states wait that main memory cannot hold; None where it holds all of them.
         watch: Looks at every state of a single pass as it is made; None looks at none.
+        ahead: Blocks whose work is handed to the device before the first of them is waited for.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Walker:
     ) -> None:
         self.spill: Spill | None = None
         self.watch: Watch | None = None
+        self.ahead = 0
         self.layers, self.head, self.tokens = layers, head, tokens
         self.spent, self.kl = spent, kl
         self._full: dict[int, FullModel] = {}
@@ -151,7 +155,7 @@ class Walker:
                 mine = Finish(step.rows[: len(ordered)], step.states[: len(ordered)])
                 if self.watch is not None:
                     self.watch.ended(mine.rows, mine.states)
-                block = self._block(now, mine)
+                block = self._finish(now, mine).block()
             yield block
 
     def full(self, sequences: Indices) -> FullModel:
@@ -183,12 +187,18 @@ class Walker:
         now = self._begin(sequences, columns)
         # The full model is read first: every coalition is compared with it.
         now.full = self.full(sequences[columns])
+        waiting = deque[Unread]()
         for step in schedule(kept, width):
             if isinstance(step, Run):
                 self._run(now, step)
                 self._count(now, step)
-            else:
-                yield self._block(now, step)
+                continue
+            # A GPU goes on with the next block while this one is on its way.
+            waiting.append(self._finish(now, step))
+            if len(waiting) > self.ahead:
+                yield waiting.popleft().block()
+        while waiting:
+            yield waiting.popleft().block()
 
     def _begin(self, sequences: Indices, columns: Indices) -> _Pass:
         tokens = self.tokens[sequences[columns]]
@@ -196,6 +206,8 @@ class Walker:
         n_pieces = -(-len(columns) // max(1, self.shape.rows))
         pieces = [(int(p[0]), len(p)) for p in np.array_split(np.arange(len(columns)), n_pieces)]
         root: State = [prelude.embedded[first : first + n] for first, n in pieces]
+        # Copied once for the pass: a copy for every reading would wait for the GPU each time.
+        tokens = tokens.to(self.batches.reading_device)
         return _Pass(columns, tokens, prelude, pieces, {0: root})
 
     def _count(self, now: _Pass, step: Run) -> None:
@@ -204,12 +216,6 @@ class Walker:
         # Texts that do not fit at once are walked in turns; an execution is counted in the first.
         self.spent.layer_executions += len(step.children) if now.columns[0] == 0 else 0
         self.spent.layer_tokens += len(step.children) * now.tokens.numel()
-
-    def _block(self, now: _Pass, step: Finish) -> Block:
-        seen = self._finish(now, step)
-        n_sequences, length = now.tokens.shape
-        self.spent.head_tokens += len(step.rows) * n_sequences * (length - 1)
-        return Block(np.array(step.rows, dtype=np.intp), now.columns, seen)
 
     def _read_whole(self, now: _Pass, state: int, sequences: Indices) -> FullModel:
         """The full model's prediction, from its final state on all texts of a pass."""
@@ -221,7 +227,10 @@ class Walker:
 
     def _run(self, now: _Pass, step: Run) -> None:
         freed = set(step.freed)
-        for at, n in _batches(len(step.parents), max(1, self.shape.rows // len(now.columns))):
+        together = max(1, self.shape.rows // len(now.columns))
+        if self.ahead:  # a GPU wants batches of one size more than few of them
+            together = -(-len(step.parents) // -(-len(step.parents) // together))
+        for at, n in _batches(len(step.parents), together):
             parents, children = step.parents[at : at + n], step.children[at : at + n]
             for piece, (first, _) in enumerate(now.pieces):
                 given = [self._held(now.states[parent][piece]) for parent in parents]
@@ -240,26 +249,25 @@ class Walker:
     def _held(self, state: Tensor | Spilled) -> Tensor:
         return (state if isinstance(state, Tensor) else state.load()).to(self.device)
 
-    def _finish(self, now: _Pass, step: Finish) -> Observations:
+    def _finish(self, now: _Pass, step: Finish) -> Unread:
         """Read the final states of some coalitions, and free them."""
-        seen = Observations.empty(len(step.rows), len(now.columns))
+        unread = Unread(np.array(step.rows, dtype=np.intp), now.columns)
         for piece, (first, n) in enumerate(now.pieces):
             tokens = now.tokens[first : first + n]
             assert now.full is not None
             full = now.full[first : first + n]
             predicted = n * (tokens.shape[1] - 1)
-            together = max(4, self.shape.head_tokens // predicted)
-            for at, count in _batches(len(step.states), together):
+            for at, count in _batches(len(step.states), self.batches.read_together(predicted)):
                 states = [
                     self._held(now.states[state][piece]) for state in step.states[at : at + count]
                 ]
-                read = observations(self.batches.read(states, tokens, full))
                 corner = np.s_[at : at + count, first : first + n]
-                seen.nll[corner], seen.kl[corner] = read.nll, read.kl
-                seen.top1[corner] = read.top1
+                unread.send(corner, self.batches.read(states, tokens, full))
         for state in step.states:
             del now.states[state]
-        return seen
+        n_sequences, length = now.tokens.shape
+        self.spent.head_tokens += len(step.rows) * n_sequences * (length - 1)
+        return unread
 
 
 def _batches(n: int, together: int) -> Iterator[tuple[int, int]]:

@@ -96,6 +96,17 @@ class ProjectionHead:
             start: First token of the vocabulary.
             stop: The one after the last.
         """
+        return self._transformed(states, start, stop).float()
+
+    def made(self, states: Tensor) -> Tensor:
+        """All logits ``(n_tokens, vocabulary)`` in the dtype that the model gives them in.
+
+        Args:
+            states: After the norm, ``(n_tokens, width)``.
+        """
+        return self._transformed(states, 0, self.vocabulary)
+
+    def _transformed(self, states: Tensor, start: int, stop: int) -> Tensor:
         if self.readable:
             bias = self._matrix.bias
             part = None if bias is None else bias[start:stop]
@@ -103,7 +114,7 @@ class ProjectionHead:
         else:
             logits = leading(self.projection(states))[:, start:stop]
         logits = logits if self.dtype is None else logits.to(self.dtype)
-        return transformed(logits, self.scale, self.softcap).float()
+        return transformed(logits, self.scale, self.softcap)
 
     def mean_rows(self, weights: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Weighted sums of the rows and biases of the projection.

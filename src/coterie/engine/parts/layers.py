@@ -5,7 +5,7 @@ the state: masks, positions, rotary tables. Arguments that carry one row per seq
 by two such forwards of different width: an axis that grows with the batch is the batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -131,6 +131,14 @@ def _repeated(leaf: Tensor, axis: BatchAxis, times: int) -> Tensor:
     return leaf.repeat(repeats)
 
 
+Apply = Callable[[nn.Module, tuple[object, ...], dict[str, object]], object]
+"""How a layer is called on its arguments."""
+
+
+def _called(layer: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    return layer(*args, **kwargs)
+
+
 class LayerWeights(Protocol):
     """Weights that are not all in memory at once."""
 
@@ -160,6 +168,7 @@ class LayerStack:
 
     Attributes:
         plays: ``(n_layers,)``, all True: every step of a walk through the layers is a player.
+        apply: How a layer is called: as it is, or compiled.
 
     Raises:
         NotReplayable: The layers are not called in the way that replaying needs.
@@ -174,6 +183,7 @@ class LayerStack:
     ) -> None:
         self.model, self.stack, self.weights = model, stack, weights
         self.plays = np.ones(stack.n_players, dtype=bool)
+        self.apply: Apply = _called
         self.carried = carried_leaves(model, stack) if weights is None else weights.carried
         # Two sequences, then three: the axes that grow are those that carry the batch.
         narrow = self._calls(tokens[[0, -1]])
@@ -206,7 +216,7 @@ class LayerStack:
         if self.weights is not None:
             self.weights.hold(layer)
         args, kwargs = prelude.arguments(layer, state, first, copies)
-        return leading(self.stack.layers[layer](*args, **kwargs))
+        return leading(self.apply(self.stack.layers[layer], args, kwargs))
 
     def _input(
         self, layer: int, call: "_Call", n_sequences: int, shared: dict[int, Tensor]

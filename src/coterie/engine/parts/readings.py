@@ -140,8 +140,12 @@ def read_states(
 
 def observations(reading: Reading) -> Observations:
     """Means over the predicted tokens, the last axis: ``(n_states, n_sequences)``."""
-    means = [part.double().mean(dim=-1).cpu().numpy() for part in vars(reading).values()]
-    return Observations(*(np.atleast_2d(mean) for mean in means))
+    return Observations(*(np.atleast_2d(mean) for mean in means(reading).cpu().numpy()))
+
+
+def means(reading: Reading) -> Tensor:
+    """Means over the predicted tokens, where they were read: loss, KL and agreement, ``(3, …)``."""
+    return torch.stack([part.double().mean(dim=-1) for part in vars(reading).values()])
 
 
 def refuse_unless_finite(nll: Tensor, sequences: Sequence[int]) -> None:
