@@ -40,6 +40,7 @@ from coterie.engine.streamed_game import StreamedGame
 from coterie.game.coalitions import Coalitions
 from coterie.models.files.sources import Source
 from coterie.models.loaded.routing import routed
+from coterie.models.loaded.stack import find_stack
 from engine import Case, coalitions_of, plain_loss, zeroed
 
 SAMPLED = 12
@@ -50,6 +51,7 @@ VARIANTS = {
     "rows that fit": (),
     "ahead": ("ahead",),
     "one pass": ("ahead", "one-pass"),
+    "fused": ("ahead", "one-pass", "fused"),
     "compiled": ("ahead", "one-pass", "compiled"),
 }
 """What is switched on, step by step; the first has the wide batches that used to be chosen."""
@@ -175,7 +177,7 @@ def main() -> None:
         "8B": lambda: shape_case(bench, "8B", peak, list(VARIANTS)[:-1]),
         "1B compiled": lambda: shape_case(bench, "1B", peak, ["compiled"]),
         "8B compiled": lambda: shape_case(bench, "8B", peak, ["compiled"]),
-        "3B": lambda: shape_case(bench, "3B", peak, ["as before", "one pass"]),
+        "3B": lambda: shape_case(bench, "3B", peak, ["as before", "fused"]),
         "streaming": lambda: streaming_case(bench),
         "prune": lambda: prune_case(bench),
     }
@@ -235,9 +237,8 @@ def shape_case(bench: Bench, name: str, peak: float, variants: list[str]) -> Non
     shape: BatchShape | None = None
     done: dict[str, ModelGame] = {}
     for variant in variants:
-        before = BatchShape(1024, max(64, 2**28 // SHAPES[name].vocabulary), 0)
         vocabulary = setting.model.config.vocab_size
-        wide = BatchShape(before.rows, before.head_tokens, vocabulary)
+        wide = BatchShape(1024, max(64, 2**28 // vocabulary), vocabulary)
         given = wide if variant == "as before" else shape
 
         def measured(variant: str = variant, given: BatchShape | None = given) -> dict[str, object]:
@@ -246,8 +247,6 @@ def shape_case(bench: Bench, name: str, peak: float, variants: list[str]) -> Non
             return row | compared(setting, row, rivals, losses, peak)
 
         row = bench.step(name, variant, measured)
-        for drop in ("nll",):
-            row.pop(drop, None)
         if row and variant != "as before":
             shape = BatchShape(row["rows"], row["head_tokens"], row["head_block"])
         game = done.pop(variant, None)
@@ -292,7 +291,7 @@ def random_llama(shape: Shape, device: torch.device) -> LlamaForCausalLM:
 def rivals_row(bench: Bench, setting: Setting) -> dict[str, object]:
     """Plain skipping and the published loop on a few coalitions, scaled by counted work."""
     model, tokens = setting.model, setting.tokens.to(bench.device)
-    stack = ModelGame(model, setting.tokens, shape=BatchShape(16, 64, 64), accelerated=()).stack
+    stack = find_stack(model)
     kept: list[Tensor] = []
     with torch.no_grad():
         whole = model(tokens, use_cache=False).logits[:, :-1]
@@ -376,7 +375,7 @@ def used(game: ModelGame) -> str:
         "ahead": game.walker.ahead > 0,
         "one-pass": batches.rows_read is not None,
         "compiled": "compiled" in getattr(getattr(layers, "apply", None), "__qualname__", ""),
-        "fused": bool(getattr(layers, "replaced", None)),
+        "fused": hasattr(getattr(layers, "apply", None), "replaced"),
     }
     return ", ".join(name for name, there in on.items() if there) or "nothing"
 

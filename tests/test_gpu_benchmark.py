@@ -17,10 +17,10 @@ def test_the_cases_run_tiny_and_are_not_run_twice(tmp_path, monkeypatch, capsys)
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert not [row for row in rows if "error" in row]
     steps = {row["step"] for row in rows if row["case"] == "3B"}
-    assert {"rivals", "as before", "one pass", "one pass, profile", "one pass, parts"} <= steps
+    assert {"rivals", "as before", "fused", "fused, profile", "fused, parts"} <= steps
     for row in rows:
-        if row["step"] == "one pass":
-            assert row["used"] == "ahead, one-pass" and row["largest_difference"] < 1e-3
+        if row["step"] == "fused":
+            assert row["used"] == "ahead, one-pass, fused" and row["largest_difference"] < 1e-3
     runpy.run_path(str(BENCHMARKS / "gpu.py"), run_name="__main__")
     assert len(output.read_text().splitlines()) == len(rows)
     assert "Traceback" not in capsys.readouterr().err

@@ -8,6 +8,7 @@ from tests.engine.oracle import assert_close, plainly, some_coalitions, texts
 
 from coterie.engine import accelerated
 from coterie.engine.batch_shape import BatchShape, bytes_per_token
+from coterie.engine.fused import ROTATION, Fused, NothingToFuse
 from coterie.engine.model_game import ModelGame
 from coterie.engine.parts.head import find_head
 from coterie.engine.parts.one_pass import read_in_one_pass, rows_read_plainly
@@ -17,15 +18,16 @@ from coterie.game.coalitions import observe_all
 from coterie.models.loaded.stack import find_stack
 
 WIDE = BatchShape(32, 256, 128)
-WITHOUT_COMPILER = ("ahead", "one-pass")
+WITHOUT_COMPILER = ("ahead", "one-pass", "fused")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("family", ["llama", "gemma2"])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "qwen3"])
 def test_parts_that_are_on_change_no_observation(family, dtype, rng):
     model, tokens = oracle.model_of(family, 4).to(dtype), texts()
     game = ModelGame(model, tokens, shape=WIDE, accelerated=WITHOUT_COMPILER)
     assert game.walker.ahead and game.walker.batches.rows_read and not game.remarks
+    assert isinstance(game.walker.layers.apply, Fused)
     coalitions = some_coalitions(rng, game.stack, 12)
     expected = observe_all(ModelGame(model, tokens, shape=WIDE, accelerated=()), coalitions)
     room = 1e-6 if dtype == torch.float32 else 2e-3
@@ -98,3 +100,26 @@ def test_the_memory_of_a_layer_is_counted_from_its_weights():
     layer = oracle.model_of("llama", 2).model.layers[0]
     made = sum(p.shape[0] * 4 for p in layer.parameters() if p.dim() == 2)
     assert bytes_per_token(layer) > made
+
+
+def test_kernels_stand_in_only_while_a_layer_runs():
+    model = oracle.model_of("llama", 2)
+    layers = find_stack(model).layers
+    fused = Fused(layers)
+    # Two norms and a gate in each layer, and one rotation for all of them.
+    assert [len(replaced) for replaced in fused.replaced.values()] == [3, 3]
+    (rotation,) = fused.rotations
+    assert getattr(rotation.home, ROTATION) is rotation.plain
+    state, tokens = torch.randn(2, 9, model.config.hidden_size), torch.arange(9)[None]
+    table = model.model.rotary_emb(state, tokens)
+    with torch.no_grad():
+        found = fused(layers[0], (state,), {"position_embeddings": table})
+        expected = layers[0](state, position_embeddings=table)
+    torch.testing.assert_close(found, expected)
+    assert getattr(rotation.home, ROTATION) is rotation.plain
+    assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+def test_layers_without_a_known_part_are_left_alone():
+    with pytest.raises(NothingToFuse):
+        Fused([torch.nn.Linear(3, 3)])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from coterie.engine.cost import Spent
+from coterie.engine.fused import Fused, NothingToFuse
 from coterie.engine.memory import free_bytes, is_out_of_memory
 from coterie.engine.parts.layers import Apply, LayerStack, Prelude
 from coterie.engine.parts.one_pass import rows_read_plainly
@@ -30,7 +31,7 @@ VARIABLE = "COTERIE_GPU"
 """The environment variable that names the parts to try."""
 
 WORTH_IT = 0.98
-"""A compiled layer is used where it takes no more than this share of the plain one's time."""
+"""A fused or compiled layer is used where it takes no more than this share of the time before."""
 
 
 class Unsuitable(Exception):
@@ -168,23 +169,38 @@ def _read_in_one_pass(walker: Walker) -> None:
         walker.batches.rows_read = rows_read_plainly
 
 
+def _fuse_layers(walker: Walker) -> None:
+    """Norms, gates and rotations of layers run as one kernel each."""
+    layers = _layers_of(walker)
+    try:
+        _call_by(Fused(layers.stack.layers), layers, walker)
+    except NothingToFuse as reason:
+        raise Unsuitable(str(reason)) from reason
+
+
 def _compile_layers(walker: Walker) -> None:
-    """Layers run as compiled code, one for all layers of a class, where that is faster."""
+    """Layers run as compiled code, one for all layers of a class."""
+    _call_by(compiled(), _layers_of(walker), walker)
+
+
+def _layers_of(walker: Walker) -> LayerStack:
     layers = walker.layers
-    if not isinstance(layers, LayerStack):
-        raise Unsuitable("blocks of layers are not compiled")
-    prelude, plain = layers.prelude(walker.tokens[:1]), layers.apply
+    if not isinstance(layers, LayerStack) or layers.weights is not None:
+        raise Unsuitable("blocks of layers, and layers read from files, run as they are")
+    return layers
+
+
+def _call_by(apply: Apply, layers: LayerStack, walker: Walker) -> None:
+    """Call layers in another way, where that is faster."""
+    prelude = layers.prelude(walker.tokens[:1])
     state = prelude.embedded.repeat(walker.shape.rows, 1, 1)
     before = _seconds(layers, prelude, state)
-    try:
-        layers.apply = compiled()
-        after = _seconds(layers, prelude, state)
-        if state.device.type == "cuda" and after > WORTH_IT * before:
-            raise Unsuitable(f"a layer takes {before * 1e3:.2f} ms, compiled {after * 1e3:.2f} ms")
-    except BaseException:
-        layers.apply = plain
-        raise
-    log.info("a layer takes %.2f ms, compiled %.2f ms", before * 1e3, after * 1e3)
+    layers.apply = apply
+    after = _seconds(layers, prelude, state)
+    said = f"a layer takes {before * 1e3:.2f} ms, in this way {after * 1e3:.2f} ms"
+    if state.device.type == "cuda" and after > WORTH_IT * before:
+        raise Unsuitable(said)
+    log.info(said)
 
 
 def compiled() -> Apply:
@@ -226,9 +242,10 @@ def _wait_for(device: torch.device) -> None:
 PARTS: dict[str, Callable[[Walker], None]] = {
     "ahead": _run_ahead,
     "one-pass": _read_in_one_pass,
+    "fused": _fuse_layers,
     "compiled": _compile_layers,
 }
 """What can be turned on, by name."""
 
-USUAL = ("ahead", "one-pass")
+USUAL = ("ahead", "one-pass", "fused")
 """What is tried on a GPU where nothing is asked for: compiling costs more than a short run."""

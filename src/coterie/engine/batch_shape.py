@@ -88,7 +88,7 @@ def _probe_rows(layers: Steps, prelude: Prelude) -> int:
             torch.cuda.synchronize(device)
 
     widths = [2**power for power in range(13) if least <= 2**power <= most] or [most]
-    calls = {rows: partial(call, rows) for rows in widths}
+    calls: dict[int, Callable[[], object]] = {rows: partial(call, rows) for rows in widths}
     seconds = _fastest(calls) if on_cpu else _fastest(calls, BUSY, warm=True)
     return _narrowest({rows: took / rows for rows, took in seconds.items()}, 1)
 
