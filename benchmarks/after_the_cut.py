@@ -33,11 +33,11 @@ from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.texts import held_out_texts
 from coterie.verbs.options.texts import JudgingOptions
 from coterie.verbs.prune.after import After
+from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.run import prune_alone
 from coterie.verbs.prune.stages import prune_and_after
+from coterie.verbs.prune.whole import prune
 from coterie.verbs.shared.output import read_record
-from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.shared.provenance import versions
 
 ROWS = ("dense", "cut", "healed", "cut-q", "q-cut", "healed-q", "q-cut-healed-q")
@@ -75,7 +75,7 @@ def make(row: str, options: argparse.Namespace) -> None:
     judged = {"calibration": options.calibration or default, "held_out": options.held_out}
     store, device = work / "store.sqlite", request.device
     if row == "cut":
-        prune_alone(request, output=place, store=store)
+        prune(request, output=place, store=store)
     elif row == "healed":
         order = HealRequest(
             str(work / "cut"),
@@ -94,9 +94,7 @@ def make(row: str, options: argparse.Namespace) -> None:
     else:
         steps = options.heal if "healed" in row else None
         after = After(options.scheme, True, steps, options.text)
-        prune_and_after(
-            request, after, output=place, overwrite=False, store=store, progress=NoProgress()
-        )
+        prune_and_after(request, after, Destination(place, store=store))
 
 
 def measure(row: str, options: argparse.Namespace) -> dict[str, object]:

@@ -10,10 +10,10 @@ from coterie.cli import main
 from coterie.errors import UserError
 from coterie.verbs.prune import stages as heal_compose
 from coterie.verbs.prune.after import After
+from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import prune_and_after
 from coterie.verbs.prune.stages_plan import plan_and_after
-from coterie.verbs.shared.progress import NoProgress
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["cut first", "quantized first"])
@@ -33,15 +33,10 @@ def test_either_order_ends_in_one_quantized_checkpoint(
         device="cpu",
     )
     after = After("int8", first, steps, str(text))
-    place = {
-        "output": tmp_path / "out",
-        "overwrite": False,
-        "store": tmp_path / "store.sqlite",
-        "progress": NoProgress(),
-    }
-    planned = plan_and_after(request, after, **place).record.plan.stages
+    to = Destination(tmp_path / "out", store=tmp_path / "store.sqlite")
+    planned = plan_and_after(request, after, to).record.plan.stages
     assert not (tmp_path / "out").exists()
-    record = prune_and_after(request, after, **place).as_json()
+    record = prune_and_after(request, after, to).as_json()
     done = [part["what"] for part in record["after"]]
     assert done == ["quantize"] * (first or steps is None) * (steps is None) + (
         [] if steps is None else ["quantize"] * first + ["heal", "quantize"]
@@ -59,11 +54,11 @@ def test_either_order_ends_in_one_quantized_checkpoint(
     assert all(stage.seconds > 0 and stage.disk_bytes > 0 for stage in planned)
     # Asked for again it is told again; asked otherwise the folder is taken.
     monkeypatch.setattr(heal_compose, "_through", lambda run: pytest.fail("run again"))
-    assert prune_and_after(request, after, **place).as_json() == json.loads(json.dumps(record))
+    assert prune_and_after(request, after, to).as_json() == json.loads(json.dumps(record))
     with pytest.raises(UserError, match="not empty"):
-        prune_and_after(replace(request, remove=1), after, **place)
+        prune_and_after(replace(request, remove=1), after, to)
     with pytest.raises(UserError, match="not empty"):
-        prune_and_after(request, replace(after, heal_steps=3), **place)
+        prune_and_after(request, replace(after, heal_steps=3), to)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from coterie.models.cutting import structure
 from coterie.models.cutting.config import cut_config
 from coterie.models.cutting.in_memory import cut_model
 from coterie.models.cutting.structure import check_structure, meta_model, structural_differences
-from coterie.models.cutting.verify import check_filled, expect, verify, verify_cut
+from coterie.models.cutting.verify import check_filled, expect, verify
 from coterie.models.cutting.write import write_cut
 from coterie.models.loaded.stack import find_stack
 from coterie.testing.tiny import tiny_config
@@ -28,7 +28,7 @@ def cut(source, tmp_path):
 
 
 def test_what_was_written_is_what_was_measured(llama, cut, tokens):
-    found = verify_cut(llama, find_stack(llama), COALITION, cut, tokens)
+    found = verify(expect(llama, find_stack(llama), COALITION, tokens), cut)
     assert found.max_logit_difference == 0
     assert found.nll_difference == 0
     assert found.generate_ok is True

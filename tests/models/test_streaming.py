@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from coterie.errors import CutError, ModelError
-from coterie.models.cutting.verify import verify_cut
+from coterie.models.cutting.verify import expect, verify
 from coterie.models.cutting.write import write_cut
 from coterie.models.files.sources import resolve
 from coterie.models.files.weights import INDEX
@@ -193,9 +193,8 @@ def test_a_type_that_another_library_registered_is_cut(tmp_path, tokens):
     model = RegisteredForCausalLM(RegisteredConfig(**fields)).eval()
     model.save_pretrained(tmp_path / "whole")
     write_cut(resolve(str(tmp_path / "whole")), [0, 3], tmp_path / "cut")
-    found = verify_cut(
-        model, find_stack(model), [True, False, False, True], tmp_path / "cut", tokens
-    )
+    expected = expect(model, find_stack(model), [True, False, False, True], tokens)
+    found = verify(expected, tmp_path / "cut")
     assert found.max_logit_difference == 0
 
 

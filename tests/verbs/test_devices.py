@@ -12,7 +12,7 @@ from tests.verbs.test_breakdowns import load_fragile
 from coterie.cli import main
 from coterie.engine.batch_shape import BatchShape
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.run import prune_alone
+from coterie.verbs.prune.whole import prune
 from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
@@ -49,7 +49,7 @@ def runs(home, asked):
 
 def pruned(home, asked):
     return {
-        device: prune_alone(
+        device: prune(
             replace(asked, device=device),
             output=home / f"out-{number}",
             store=home / f"{number}.sqlite",
@@ -89,7 +89,7 @@ def test_the_record_names_the_devices_and_adds_up_what_they_ran(runs):
 
 def test_a_run_on_two_devices_asks_nothing_that_one_device_knows(home, asked, runs):
     request = replace(asked, device="cpu,cpu")
-    record = prune_alone(request, output=home / "again", store=home / "0.sqlite").record.as_json()
+    record = prune(request, output=home / "again", store=home / "0.sqlite").record.as_json()
     assert record["cut"] == runs["cpu"]["cut"]
     assert record["budget"]["known"] == record["budget"]["distinct"]
     assert record["budget"]["head_tokens"] == 0

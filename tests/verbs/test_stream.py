@@ -14,9 +14,8 @@ from coterie.engine import proof
 from coterie.engine.streamed_game import StreamedGame
 from coterie.errors import ModelError, UserError, VerificationError
 from coterie.models.files.sources import resolve
-from coterie.verbs.prune.plan import plan_layers
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.prune.run import prune_alone
+from coterie.verbs.prune.whole import prune, prune_plan
 from coterie.verbs.shared import workspace as opening
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.values.request import ValuesRequest
@@ -67,7 +66,7 @@ def both(home, request_):
     """The same cut in memory and streamed, with the records of both."""
     store = home / "both.sqlite"
     return [
-        prune_alone(asked, output=home / name, store=store).record.as_json()
+        prune(asked, output=home / name, store=store).record.as_json()
         for name, asked in (("whole", request_), ("streamed", streamed(request_)))
     ]
 
@@ -109,7 +108,7 @@ def test_the_model_is_never_loaded(request_, home, monkeypatch, tmp_path):
 
     monkeypatch.setattr(opening, "load_model", refuse)
     monkeypatch.setattr("coterie.models.cutting.verify._reload", refuse)
-    prune_alone(streamed(request_), output=tmp_path / "out", store=tmp_path / "s.sqlite")
+    prune(streamed(request_), output=tmp_path / "out", store=tmp_path / "s.sqlite")
     assert (tmp_path / "out" / "config.json").is_file()
 
 
@@ -130,7 +129,7 @@ def test_a_failed_proof_leaves_nothing(request_, home, monkeypatch, tmp_path):
 
     monkeypatch.setattr(proof, "losses_of", other)
     with pytest.raises(VerificationError, match=r"loss on sequence 3 is .* may differ by 1e-05"):
-        prune_alone(streamed(request_), output=tmp_path / "out", store=tmp_path / "s.sqlite")
+        prune(streamed(request_), output=tmp_path / "out", store=tmp_path / "s.sqlite")
     assert [path.name for path in tmp_path.iterdir() if "sqlite" not in path.name] == []
 
 
@@ -138,7 +137,7 @@ def test_a_failed_proof_leaves_nothing(request_, home, monkeypatch, tmp_path):
 def test_other_methods_choose_streamed_what_they_choose_in_memory(method, request_, tmp_path):
     asked = dataclasses.replace(request_, method=method, sequences=4)
     whole, layer_by_layer = (
-        prune_alone(one, output=tmp_path / name, store=tmp_path / "s.sqlite").record.as_json()
+        prune(one, output=tmp_path / name, store=tmp_path / "s.sqlite").record.as_json()
         for name, one in (("whole", asked), ("streamed", streamed(asked)))
     )
     assert whole["cut"]["removed"] == layer_by_layer["cut"]["removed"]
@@ -147,7 +146,7 @@ def test_other_methods_choose_streamed_what_they_choose_in_memory(method, reques
 
 def test_the_plan_says_what_every_question_reads(request_, home, tmp_path):
     where = {"output": tmp_path / "out", "store": tmp_path / "s.sqlite"}
-    plan = plan_layers(streamed(request_), **where).record.plan
+    plan = prune_plan(streamed(request_), **where).record.plan
     layers = [e for e in resolve(str(home / "model")).entries if ".layers." in e.name]
     assert plan.pass_bytes == sum(entry.n_bytes for entry in layers)
     assert not (tmp_path / "out").exists()
@@ -192,9 +191,7 @@ def test_healing_is_refused_in_one_line(home, capsys, tmp_path):
 
 def test_bfloat16_is_streamed_and_proved(request_, home, tmp_path):
     asked = dataclasses.replace(streamed(request_), dtype="bfloat16")
-    record = prune_alone(
-        asked, output=tmp_path / "out", store=tmp_path / "s.sqlite"
-    ).record.as_json()
+    record = prune(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite").record.as_json()
     assert record["verification"]["nll_difference"] <= 0.02
 
 

@@ -8,7 +8,7 @@ blocks of a layer by name:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from coterie.sparsity.bounds import SparsityError
@@ -164,11 +164,6 @@ class PrunedMap:
     def realised(self) -> float:
         """The share of zeros."""
         return self.zeros / self.weights
-
-    def as_record(self) -> dict[str, object]:
-        """The same as plain JSON."""
-        # The share is worked out from the counts, so it is no field that `asdict` finds.
-        return asdict(self) | {"realised": self.realised}
 
 
 @dataclass(frozen=True, eq=False)

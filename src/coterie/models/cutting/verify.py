@@ -163,25 +163,6 @@ def check_filled(output: Path, source: Source) -> None:
         )
 
 
-def verify_cut(
-    model: PreTrainedModel,
-    stack: Stack,
-    coalition: Sequence[bool],
-    output: Path,
-    tokens: Tensor,
-) -> Verification:
-    """`expect` and `verify` in one call, for models small enough to be held twice.
-
-    Args:
-        model: The full model, in evaluation mode.
-        stack: Its players.
-        coalition: True for each player that stays.
-        output: Folder of the cut checkpoint.
-        tokens: A few texts, ``(n_sequences, length)``.
-    """
-    return verify(expect(model, stack, coalition, tokens), output)
-
-
 def _reload(output: Path, dtype: torch.dtype, trust_remote_code: bool) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(output, trust_remote_code=trust_remote_code)
     loaded = auto_class(config).from_pretrained(

@@ -1,60 +1,44 @@
 """`prune --dry-run`: what the run would take, stated before it is taken."""
 
-from pathlib import Path
-
 import numpy as np
 
 from coterie.engine.cost import plan
 from coterie.game.coalitions import Coalitions, to_text
 from coterie.game.search.methods import SEARCH_METHODS
 from coterie.report.schema.plan import PlanPart
+from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.by_utility import planned
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.task_utilities import tasks_of
-from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import prepare
-from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import opening_record
 from coterie.verbs.shared.result import Result
 from coterie.verbs.shared.settings import size_asked, task_of
 from coterie.verbs.shared.workspace import Workspace, open_workspace
 
 
-def plan_layers(
-    request: PruneRequest,
-    *,
-    output: Path | str,
-    overwrite: bool = False,
-    store: Path | str | None = None,
-    progress: Progress | None = None,
-) -> Result:
+def plan_layers(request: PruneRequest, to: Destination) -> Result:
     """State coalitions, work, memory, disk and estimated seconds; observe nothing that is kept.
 
     The estimate times the full model and the empty coalition once on the calibration texts: their
     difference is the layers, the rest is the head. Streamed, it is one pass of the full model, the
     head counted into the layers. A time limit is not foreseen.
 
-    Args:
-        request: Which model, how much of it goes, and how hard to look.
-        output: Folder for the checkpoint; nothing is written.
-        overwrite: Replace a checkpoint that is there.
-        store: SQLite file of observations, which is only read; None is the user's cache.
-        progress: Shows what is being done.
-
     Raises:
         UserError: as `prune` would, for the same reasons.
     """
     request.check()
-    progress = progress or NoProgress()
-    output = Path(output)
-    place = OutputFolder(output, request, overwrite=overwrite, store=store)
+    place = to.folder(request)
     place.check()
-    prepared = prepare(request, progress=progress)
+    prepared = prepare(request, progress=to.progress)
     place.add(prepared.source.folder)
     place.check()
-    with open_workspace(prepared, store=store, progress=progress, read_only=True) as workspace:
-        record = opening_record("plan", workspace, output=output)
+    # The store is only read: a plan leaves nothing behind.
+    with open_workspace(
+        prepared, store=to.store, progress=to.progress, read_only=True
+    ) as workspace:
+        record = opening_record("plan", workspace, output=to.output)
         part = _part(workspace)
         if request.utility is not None:
             part = planned(workspace, tasks_of(request), part, _keep(workspace))

@@ -22,6 +22,7 @@ from coterie.report.schema.basics import SizePart
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.verdict import VerdictPart
+from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.by_utility import tell_mix
 from coterie.verbs.search.choose import choose
@@ -34,9 +35,8 @@ from coterie.verbs.search.task_utilities import items_asked, tasks_of
 from coterie.verbs.shared.finished import FinishedRun, ended_as
 from coterie.verbs.shared.licence import licence_of
 from coterie.verbs.shared.output import write_record
-from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import Prepared, prepare, text_part
-from coterie.verbs.shared.progress import NoProgress, Progress
+from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.record import cut_part
 from coterie.verbs.shared.result import Result
 from coterie.verbs.shared.settings import size_asked
@@ -57,46 +57,27 @@ class _Judged:
     proof: CutProof
 
 
-def prune_alone(
-    request: PruneRequest,
-    *,
-    output: Path | str,
-    overwrite: bool = False,
-    store: Path | str | None = None,
-    progress: Progress | None = None,
-) -> Result:
-    """Cut the players a model can best do without, write the checkpoint, and prove it.
-
-    A run that has finished in ``output`` with the same request and the same weights is reported
-    again and nothing is done.
-
-    Args:
-        request: The model, how much of it goes, and how hard to look.
-        output: Folder for the checkpoint; written aside and renamed when all is well.
-        overwrite: Replace a checkpoint that is there.
-        store: SQLite file of observations; None is the user's cache.
-        progress: Shows how far the run has come; None shows nothing.
+def prune_alone(request: PruneRequest, to: Destination) -> Result:
+    """The cut alone: chosen, written and proved, or reported again where it has finished.
 
     Raises:
         UserError: something asked cannot be done, in one line; nothing was written.
         VerificationError: the reloaded checkpoint is not the model that was measured.
     """
     request.check()
-    progress = progress or NoProgress()
-    output = Path(output)
-    place = OutputFolder(output, request, overwrite=overwrite, store=store)
+    place = to.folder(request)
     before = FinishedRun(place, ended=ended_as(Record))
     tasks = {} if request.utility is None else tasks_of(request)
-    prepared = prepare(request, progress=progress)
+    prepared = prepare(request, progress=to.progress)
     identity = {**prepared.identity(), **items_asked(request, tasks)}
-    if done := before.same(identity, progress, source=prepared.source.folder):
+    if done := before.same(identity, to.progress, source=prepared.source.folder):
         return Result(done)
     # The model leaves memory here: the written one is loaded for the check.
-    judged = _judge(prepared, tasks, output, store, progress)
+    judged = _judge(prepared, tasks, to)
     judged.record.identity = identity
     began = time.monotonic()
     with place.written() as folder:
-        progress.say(f"writing {output.name}")
+        to.progress.say(f"writing {to.output.name}")
         record = judged.record
         record.verification = _write(judged, folder)
         record.size = _sizes(judged.source, folder)
@@ -126,21 +107,15 @@ def _write(judged: _Judged, folder: Path) -> dict[str, Json]:
     return judged.proof.check(folder, trust_remote_code=True)
 
 
-def _judge(
-    prepared: Prepared,
-    tasks: Mapping[str, "Task"],
-    output: Path,
-    store: Path | str | None,
-    progress: Progress,
-) -> _Judged:
+def _judge(prepared: Prepared, tasks: Mapping[str, "Task"], to: Destination) -> _Judged:
     """Search, decide, judge on held-out text; then the model leaves memory."""
-    with open_workspace(prepared, store=store, progress=progress) as workspace:
-        coalition, record = _chosen(workspace, tasks, output, progress)
+    with open_workspace(prepared, store=to.store, progress=to.progress) as workspace:
+        coalition, record = _chosen(workspace, tasks, to.output, to.progress)
         began = time.monotonic()
         # The choice is made; only now is anything observed on the held-out texts.
         held_out = workspace.play_held_out()
         record.held_out = text_part(held_out.texts)
-        record.verdict = _verdict(held_out, coalition, progress)
+        record.verdict = _verdict(held_out, coalition, to.progress)
         # What the checkpoint must do is noted while the model is still in memory.
         proof = workspace.engine.proof(coalition, workspace.calibration.game)
         with_running(record, workspace)

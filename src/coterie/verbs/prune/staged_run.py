@@ -17,6 +17,7 @@ from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.cut import cut
 from coterie.verbs.prune.after import After
+from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune_alone
 from coterie.verbs.shared.output import RECORD, read_record
@@ -48,7 +49,7 @@ class StagedRun:
             request = replace(
                 request, model=str(first), revision=None, calibration=self.calibration
             )
-        prune_alone(request, output=output, store=self.store, progress=self.progress)
+        prune_alone(request, Destination(output, store=self.store, progress=self.progress))
 
     def plain_again(self, chosen: Path, output: Path) -> None:
         """The layers that were chosen on the quantized model, taken out of the plain one."""

@@ -15,6 +15,7 @@ from coterie.plain import Json
 from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.prune.after import After
+from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.staged_run import StagedRun
 from coterie.verbs.search.task_utilities import items_asked, tasks_of
@@ -23,7 +24,6 @@ from coterie.verbs.shared.finished import FinishedRun
 from coterie.verbs.shared.output import read_record, write_record
 from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import Prepared, prepare
-from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import bare
 from coterie.verbs.shared.result import Result
 
@@ -31,27 +31,16 @@ STAGES = "stages"
 """The folder of the stages, beside the output."""
 
 
-def prune_and_after(
-    request: PruneRequest,
-    after: After,
-    *,
-    output: Path | str,
-    overwrite: bool,
-    store: Path | str | None,
-    progress: Progress,
-) -> Result:
+def prune_and_after(request: PruneRequest, after: After, to: Destination) -> Result:
     """Cut, heal and quantize in one run; the record of the cut, with the parts that followed.
 
-    A run that has finished in ``output`` with the same request, weights and texts is reported again
-    and nothing is done.
+    A run that has finished in the same folder with the same request, weights and texts is reported
+    again and nothing is done.
 
     Args:
         request: What is cut.
         after: What follows the cut.
-        output: Folder for the last checkpoint.
-        overwrite: Replace what is there.
-        store: SQLite file of observations; None is the user's cache.
-        progress: Shows what is being done.
+        to: Where the last checkpoint goes.
 
     Raises:
         UserError: something asked cannot be done, in one line.
@@ -59,16 +48,15 @@ def prune_and_after(
     """
     request.check()
     after.check(request)
-    output = Path(output)
-    place = place_of(request, after, output, overwrite=overwrite, store=store)
+    place = place_of(request, after, to)
     before = FinishedRun(place, ended=_ended)
     # What decides the outcome: if a run with the same is finished, it is reported again.
-    prepared = prepare(request, progress=progress)
+    prepared = prepare(request, progress=to.progress)
     asked = _identity(request, after, prepared)
-    if done := before.same(asked, progress, source=prepared.source.folder):
+    if done := before.same(asked, to.progress, source=prepared.source.folder):
         return Result(done)
     # A folder beside the output, so that the last stage is renamed and not copied.
-    run = StagedRun(request, after, beside(place.place, STAGES), store, progress)
+    run = StagedRun(request, after, beside(place.place, STAGES), to.store, to.progress)
     return Result(_done(run, place, asked))
 
 
@@ -89,24 +77,15 @@ def _done(run: StagedRun, place: OutputFolder, asked: dict[str, Json]) -> Record
     return record
 
 
-def place_of(
-    request: PruneRequest,
-    after: After,
-    output: Path | str,
-    *,
-    overwrite: bool,
-    store: Path | str | None,
-) -> OutputFolder:
+def place_of(request: PruneRequest, after: After, to: Destination) -> OutputFolder:
     """Where the run ends, beside all that any of its stages reads.
 
     Args:
         request: What is cut.
         after: What follows the cut.
-        output: Folder for the last checkpoint.
-        overwrite: Replace what is there.
-        store: SQLite file of observations; None is the user's cache.
+        to: Where the last checkpoint goes.
     """
-    place = OutputFolder(output, request, overwrite=overwrite, store=store, working=(STAGES,))
+    place = to.folder(request, working=(STAGES,))
     place.also(HealRequest(request.model, text=after.text))
     return place
 

@@ -1,16 +1,14 @@
 """`prune --dry-run --quantize … --heal …`: every stage of a composed run, stated beforehand."""
 
-from pathlib import Path
-
 from coterie.report.schema.part import known
 from coterie.report.schema.plan import PlanPart, StagePart
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.repair import LEAST_SEQUENCES
 from coterie.verbs.prune.after import After
+from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.plan import plan_layers
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import command, place_of
-from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.request import HELD_OUT_SEQUENCES
 from coterie.verbs.shared.result import Result
 
@@ -18,38 +16,24 @@ FORWARD_AND_BACK = 3
 """Forward passes that one step of learning costs: the backward pass is twice the forward one."""
 
 
-def plan_and_after(
-    request: PruneRequest,
-    after: After,
-    *,
-    output: Path | str,
-    overwrite: bool,
-    store: Path | str | None,
-    progress: Progress,
-) -> Result:
+def plan_and_after(request: PruneRequest, after: After, to: Destination) -> Result:
     """The plan of the cut, played on the plain model, and the work of every stage around it.
 
     Args:
         request: What is cut.
         after: What follows the cut.
-        output: Folder for the last checkpoint; nothing is written.
-        overwrite: Replace what is there.
-        store: SQLite file of observations; None is the user's cache.
-        progress: Shows what is being done.
+        to: Where the last checkpoint would go; nothing is written.
 
     Raises:
         UserError: as the run would, for the same reasons.
     """
     request.check()
     after.check(request)
-    output = Path(output)
-    place_of(request, after, output, overwrite=overwrite, store=store).check()
+    place_of(request, after, to).check()
     # Before anything is written there is only the plain model, so the cut is planned on it.
-    planned = plan_layers(
-        request, output=output, overwrite=overwrite, store=store, progress=progress
-    )
+    planned = plan_layers(request, to)
     record = planned.record
-    record.command = command(request, after, output)
+    record.command = command(request, after, to.output)
     part, length = known(record.plan), record.calibration.length
     part.stages = stages(part, after, record.model.players, length)
     return planned

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict
 
 from coterie.verbs.prune.after import After
+from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.plan import plan_layers
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune_alone
@@ -12,13 +12,6 @@ from coterie.verbs.prune.stages import prune_and_after
 from coterie.verbs.prune.stages_plan import plan_and_after
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.result import Result
-
-
-class _Where(TypedDict):
-    output: Path | str
-    overwrite: bool
-    store: Path | str | None
-    progress: Progress
 
 
 def prune(
@@ -51,10 +44,8 @@ def prune(
         UserError: something asked cannot be done, in one line; nothing was written.
         VerificationError: the reloaded checkpoint is not the model that was measured.
     """
-    where = _Where(
-        output=output, overwrite=overwrite, store=store, progress=progress or NoProgress()
-    )
-    return _in_stages(request, where, prune_alone, prune_and_after)
+    to = Destination(Path(output), overwrite, store, progress or NoProgress())
+    return _in_stages(request, to, prune_alone, prune_and_after)
 
 
 def prune_plan(
@@ -77,19 +68,17 @@ def prune_plan(
     Raises:
         UserError: something asked cannot be done, in one line.
     """
-    where = _Where(
-        output=output, overwrite=overwrite, store=store, progress=progress or NoProgress()
-    )
-    return _in_stages(request, where, plan_layers, plan_and_after)
+    to = Destination(Path(output), overwrite, store, progress or NoProgress())
+    return _in_stages(request, to, plan_layers, plan_and_after)
 
 
 def _in_stages(
     request: PruneRequest,
-    where: _Where,
-    alone: Callable[..., Result],
-    composed: Callable[..., Result],
+    to: Destination,
+    alone: Callable[[PruneRequest, Destination], Result],
+    composed: Callable[[PruneRequest, After, Destination], Result],
 ) -> Result:
     if not request.has_more_stages:
-        return alone(request, **where)
+        return alone(request, to)
     # The stages ask for the cut by a request that has no stages itself.
-    return composed(request.cut_alone(), After.of(request), **where)
+    return composed(request.cut_alone(), After.of(request), to)
