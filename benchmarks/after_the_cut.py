@@ -22,9 +22,10 @@ from coterie.models.files.sources import REFERENCE
 from coterie.models.loaded.load import load_tokenizer, resolve
 from coterie.quantization.checkpoint import load_quantized
 from coterie.scores.sequence_losses import floored_losses
-from coterie.scores.speed import Load, measure_speed
+from coterie.scores.speed import measure_speed
 from coterie.scores.task_definitions import load_tasks
 from coterie.scores.tasks import TaskSettings, score_tasks
+from coterie.scores.timing import Load
 from coterie.texts.sets import TextSet
 from coterie.verbs.after_cut.heal import heal
 from coterie.verbs.after_cut.heal_request import HealRequest

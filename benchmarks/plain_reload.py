@@ -32,7 +32,8 @@ from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.routing import routed
 from coterie.models.loaded.stack import find_stack
-from coterie.testing.tiny import VOCABULARY, tiny_model
+from coterie.testing.small_sizes import VOCABULARY
+from coterie.testing.tiny import tiny_model
 
 FAMILIES = ("llama", "qwen3", "gemma3", "mixtral", "gpt_oss", "mamba2", "falcon_h1", "rwkv")
 LAYERS = 6

@@ -130,7 +130,7 @@ def test_a_family_that_cannot_be_saved_is_refused_before_it_is_loaded(
     def loaded(*_, **__):
         raise AssertionError("weights were loaded")
 
-    monkeypatch.setattr("coterie.verbs.shared.workspace.load_model", loaded)
+    monkeypatch.setattr("coterie.verbs.shared.opened_model.load_model", loaded)
     asked = ["--players", "mlp", "--remove", "1", *more]
     where = {"model": "gpt2", "output": "refused", "store": "none.sqlite"}
     assert main(arguments(others, "prune", *asked, **where)) == 2

@@ -7,7 +7,7 @@ import pytest
 from tests.tiny import N_LAYERS, save_llama, save_text
 
 from coterie.cli import main
-from coterie.verbs.shared import workspace as opening
+from coterie.verbs.shared import opened_model as opening
 
 QUICK = ["--length", "16", "--sequences", "8", "--json"]
 

@@ -8,7 +8,8 @@ from transformers import LlamaForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from coterie.models.files.sources import Source, resolve
-from coterie.testing.tiny import VOCABULARY, tiny_model
+from coterie.testing.small_sizes import VOCABULARY
+from coterie.testing.tiny import tiny_model
 
 logging.disable_progress_bar()
 

@@ -13,7 +13,8 @@ from coterie.models.cutting.write import write_cut
 from coterie.models.files.sources import resolve
 from coterie.models.loaded.stack import find_stack
 from coterie.testing.family_check import check_family, expectation
-from coterie.testing.tiny import VOCABULARY, causal_types, tiny_model
+from coterie.testing.small_sizes import VOCABULARY
+from coterie.testing.tiny import causal_types, tiny_model
 
 REPRESENTATIVES = (
     # dense, old and new

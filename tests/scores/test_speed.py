@@ -6,14 +6,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM
 
 from coterie.scores.peak_memory import peak_memory
-from coterie.scores.speed import (
-    Load,
-    SpeedError,
-    Timing,
-    measure_speed,
-    random_tokens,
-    weight_bytes,
-)
+from coterie.scores.speed import SpeedError, measure_speed, random_tokens, weight_bytes
+from coterie.scores.timing import Load, Timing
 
 
 def tiny_llama(layers, *, seed=0, vocabulary=64):

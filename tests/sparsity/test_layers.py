@@ -23,7 +23,8 @@ from coterie.sparsity.levels import Pattern, PrunedLayer
 from coterie.sparsity.linears import linear_maps
 from coterie.sparsity.pruners import PRUNERS, find_pruner
 from coterie.sparsity.write import SparseWriter, check_sparse
-from coterie.testing.tiny import VOCABULARY, tiny_model
+from coterie.testing.small_sizes import VOCABULARY
+from coterie.testing.tiny import tiny_model
 
 N_LAYERS = 3
 

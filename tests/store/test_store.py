@@ -9,7 +9,8 @@ import pytest
 
 from coterie.errors import StudyMismatch, UserError
 from coterie.game.coalitions import Block, Observations, observe_all, to_text
-from coterie.store.observations import Store, _choose_journal
+from coterie.store.observations import Store
+from coterie.store.sqlite_file import choose_journal
 from coterie.store.stored_game import StoredGame
 
 
@@ -170,12 +171,12 @@ class NoWal:
 
 @pytest.mark.parametrize("answer", ["delete", sqlite3.OperationalError("disk I/O error")])
 def test_without_wal_a_rollback_journal_is_kept(answer):
-    assert _choose_journal(NoWal(answer)) == "delete"
+    assert choose_journal(NoWal(answer)) == "delete"
 
 
 def test_a_store_works_with_a_rollback_journal(tmp_path, coalitions, monkeypatch):
     monkeypatch.setattr(
-        "coterie.store.observations._choose_journal",
+        "coterie.store.observations.choose_journal",
         lambda db: db.execute("PRAGMA journal_mode=DELETE").fetchone()[0],
     )
     with Store(tmp_path / "nfs.sqlite") as store:

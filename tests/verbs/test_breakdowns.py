@@ -5,7 +5,7 @@ import pytest
 import torch
 from tests.tiny import save_llama, save_text
 
-from coterie.verbs.shared import workspace as opening
+from coterie.verbs.shared import opened_model, workspace
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.values.request import ValuesRequest
 from coterie.verbs.values.run import values
@@ -37,15 +37,15 @@ def load_fragile(*given, **how):
     return model
 
 
-load_model = opening.load_model
+load_model = opened_model.load_model
 
 
 @pytest.mark.parametrize("players", ["layer", "sublayer"])
 def test_a_layer_that_overflows_is_named_in_the_warnings_and_in_the_record(
     players, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(opening, "load_model", load_fragile)
-    monkeypatch.setattr(opening, "WARNINGS", 2)
+    monkeypatch.setattr(opened_model, "load_model", load_fragile)
+    monkeypatch.setattr(workspace, "WARNINGS", 2)
     heard = Heard()
     request = ValuesRequest(
         model=str(save_llama(tmp_path / "model", n_layers=3, dtype=torch.float32)),
@@ -64,6 +64,6 @@ def test_a_layer_that_overflows_is_named_in_the_warnings_and_in_the_record(
     assert all("first not finite after layer 2: stored as it is" in line for line in named)
     assert np.isfinite(found.contributions).all()
     warned = [line for line in heard.lines if line.startswith("warning: coalition")]
-    assert warned == [f"warning: {line}" for line in named[: opening.WARNINGS]]
+    assert warned == [f"warning: {line}" for line in named[: workspace.WARNINGS]]
     more = any("1 more coalitions broke down" in line for line in heard.lines)
     assert more is (players == "sublayer")

@@ -13,7 +13,7 @@ from coterie.cli import main
 from coterie.engine.batch_shape import BatchShape
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.whole import prune
-from coterie.verbs.shared import workspace as opening
+from coterie.verbs.shared import opened_model as opening
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.sparsify.request import SparsifyRequest

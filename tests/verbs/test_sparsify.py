@@ -26,7 +26,7 @@ from coterie.report.terminal.sparsify import print_sparsity
 from coterie.sparsity.units import GONE
 from coterie.sparsity.variant_cache import PassingVariants, VariantCache
 from coterie.sparsity.variant_game import ChoiceGame
-from coterie.verbs.shared import workspace as opening
+from coterie.verbs.shared import opened_model as opening
 from coterie.verbs.shared.output import read_record
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress

@@ -12,7 +12,7 @@ from coterie.report.terminal.sparsify_plan import print_sparsity_plan
 from coterie.sparsity import variant_cache
 from coterie.sparsity.allocation import SPREADS
 from coterie.sparsity.calibration import Calibration
-from coterie.verbs.shared import workspace as opening
+from coterie.verbs.shared import opened_model as opening
 from coterie.verbs.sparsify import apply as sparsify_apply
 from coterie.verbs.sparsify import apply_streamed as sparsify_stream
 from coterie.verbs.sparsify import memory as sparsify_memory

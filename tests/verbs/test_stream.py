@@ -16,7 +16,7 @@ from coterie.errors import ModelError, UserError, VerificationError
 from coterie.models.files.sources import resolve
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.whole import prune, prune_plan
-from coterie.verbs.shared import workspace as opening
+from coterie.verbs.shared import opened_model as opening
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.values.request import ValuesRequest
 from coterie.verbs.values.run import values

@@ -7,14 +7,11 @@ killed at any moment goes on by replaying what is here. Several processes may sh
 """
 
 import errno
-import hashlib
 import json
 import logging
-import math
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,45 +20,15 @@ from numpy.typing import NDArray
 from coterie.errors import StudyMismatch, UserError
 from coterie.game.coalitions import Block, Indices, Observations
 from coterie.plain import Json
+from coterie.store.notation import as_number, canonical, fingerprint, numbers_at
+from coterie.store.sqlite_file import BUSY_SECONDS, FORMAT, SCHEMA, choose_journal
 
 log = logging.getLogger("coterie.store")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS game (
-    id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, description TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS observation (
-    game INTEGER NOT NULL, coalition TEXT NOT NULL, sequence INTEGER NOT NULL,
-    nll REAL, kl REAL, top1 REAL, seconds REAL NOT NULL,
-    PRIMARY KEY (game, coalition, sequence)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS note (
-    game INTEGER NOT NULL, name TEXT NOT NULL, content TEXT NOT NULL,
-    PRIMARY KEY (game, name)) WITHOUT ROWID;
-"""
 EVERY_GAME, UNKNOWN_GAME = 0, -1
 """Numbers of no single game: notes that belong to all, and a game not in a store read only."""
 
-_FORMAT = 1
-_BUSY_SECONDS = 120.0
 _QUERY_ROWS = 500
-
-
-def default_path() -> Path:
-    """Where observations go by default: `$COTERIE_STORE`, or the user's cache folder."""
-    if chosen := os.environ.get("COTERIE_STORE"):
-        return Path(chosen)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "coterie" / "store.sqlite"
-
-
-def fingerprint(description: Mapping[str, Json]) -> str:
-    """SHA-256 of a game's description in canonical JSON: the order of the names does not count.
-
-    >>> fingerprint({"weights": "ab12", "dtype": "float32"})[:12]
-    '45da016d1e0c'
-    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
-    True
-    """
-    return hashlib.sha256(_canonical(description).encode()).hexdigest()
 
 
 class Store:
@@ -83,14 +50,14 @@ class Store:
             self._db = self._connect()
             # 0 is a file that SQLite has just made.
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version not in (0, _FORMAT):
+            if version not in (0, FORMAT):
                 raise UserError(
                     f"the store {self.path} has format {version}, this coterie reads "
-                    f"format {_FORMAT}: name another file with --store"
+                    f"format {FORMAT}: name another file with --store"
                 )
             if self.is_new or not read_only:
-                self._db.executescript(_SCHEMA)
-                self._db.execute(f"PRAGMA user_version={_FORMAT}")
+                self._db.executescript(SCHEMA)
+                self._db.execute(f"PRAGMA user_version={FORMAT}")
         except (sqlite3.Error, OSError) as error:
             raise UserError(
                 f"cannot use {self.path} as a store ({error}): name another file with --store"
@@ -102,12 +69,12 @@ class Store:
         if self.read_only:
             # A file that is not there reads as an empty store in memory.
             name = ":memory:" if self.is_new else f"{self.path.resolve().as_uri()}?mode=ro"
-            db = sqlite3.connect(name, _BUSY_SECONDS, isolation_level=None, uri=not self.is_new)
+            db = sqlite3.connect(name, BUSY_SECONDS, isolation_level=None, uri=not self.is_new)
             self.journal = "none, nothing is written"
             return db
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
-        self.journal = _choose_journal(db)
+        db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        self.journal = choose_journal(db)
         # With WAL a crash of the machine can lose the last blocks, never damage the file.
         db.execute("PRAGMA synchronous=NORMAL")
         return db
@@ -137,7 +104,7 @@ class Store:
         if not self.read_only:
             self._db.execute(
                 "INSERT OR IGNORE INTO game (fingerprint, description) VALUES (?, ?)",
-                (key, _canonical(description)),
+                (key, canonical(description)),
             )
         row = self._db.execute("SELECT id FROM game WHERE fingerprint = ?", (key,)).fetchone()
         return row[0] if row else UNKNOWN_GAME
@@ -168,7 +135,7 @@ class Store:
             known = self.note(game, name)
             return content if known is None else known
         self._db.execute(
-            "INSERT OR IGNORE INTO note VALUES (?, ?, ?)", (game, name, _canonical(content))
+            "INSERT OR IGNORE INTO note VALUES (?, ?, ?)", (game, name, canonical(content))
         )
         return self.note(game, name)
 
@@ -185,7 +152,7 @@ class Store:
         """
         begun = self.write_note(game, f"study:{name}", dict(settings))
         # Through JSON and back, as the stored ones went: a tuple is a list there.
-        now = json.loads(_canonical(settings))
+        now = json.loads(canonical(settings))
         if begun != now:
             old = begun if isinstance(begun, dict) else {}
             differing = sorted(k for k in {*old, *now} if old.get(k) != now.get(k))
@@ -208,7 +175,7 @@ class Store:
         # The time of a block is divided equally among its observations.
         seconds = block.seconds / max(1, seen.nll.size)
         rows = [
-            (game, coalitions[row], int(sequences[column]), *_numbers(seen, i, j), seconds)
+            (game, coalitions[row], int(sequences[column]), *numbers_at(seen, i, j), seconds)
             for i, row in enumerate(block.rows)
             for j, column in enumerate(block.columns)
         ]
@@ -265,7 +232,9 @@ class Store:
                 if (column := column_of.get(sequence)) is not None:
                     cell = row_of[text], column
                     known[cell], took[cell] = True, seconds
-                    table.nll[cell], table.kl[cell], table.top1[cell] = map(_read, (nll, kl, top1))
+                    table.nll[cell], table.kl[cell], table.top1[cell] = map(
+                        as_number, (nll, kl, top1)
+                    )
         return known, table, took
 
     def whole(self, game: int, n_sequences: int) -> set[str]:
@@ -276,46 +245,3 @@ class Store:
             (game, n_sequences),
         )
         return {text for (text,) in rows}
-
-
-@dataclass(frozen=True)
-class Notes:
-    """The notes of one game: each name is written once and then stands."""
-
-    store: Store
-    game: int
-
-    def read(self, name: str) -> Json:
-        """What was noted under this name; None if nothing was."""
-        return self.store.note(self.game, name)
-
-    def write(self, name: str, content: Json) -> Json:
-        """Note this, unless something is noted already; returns what stands."""
-        return self.store.write_note(self.game, name, content)
-
-
-def _choose_journal(db: sqlite3.Connection) -> str:
-    """WAL where the file system can, a rollback journal where it cannot (NFS)."""
-    try:
-        (journal,) = db.execute("PRAGMA journal_mode=WAL").fetchone()
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            raise
-        journal = "none"
-    if journal == "wal":
-        return "wal"
-    return db.execute("PRAGMA journal_mode=DELETE").fetchone()[0]
-
-
-def _canonical(content: Json | Mapping[str, Json]) -> str:
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _numbers(seen: Observations, i: int, j: int) -> tuple[float | None, ...]:
-    # SQLite has infinities but no NaN: a NaN is written as NULL and read back as NaN.
-    cell = (float(seen.nll[i, j]), float(seen.kl[i, j]), float(seen.top1[i, j]))
-    return tuple(None if math.isnan(number) else number for number in cell)
-
-
-def _read(number: float | None) -> float:
-    return math.nan if number is None else number

@@ -22,7 +22,8 @@ from coterie.models.cutting.verify import Expectation, Verification, expect, ver
 from coterie.models.cutting.write import write_cut
 from coterie.models.loaded.load import load_model, resolve
 from coterie.models.loaded.stack import Stack, find_stack
-from coterie.testing.tiny import VOCABULARY, tiny_model
+from coterie.testing.small_sizes import VOCABULARY
+from coterie.testing.tiny import tiny_model
 
 LAYERS = 6
 """Decoder layers of the tiny models: enough for every kind of layer to occur and to go."""

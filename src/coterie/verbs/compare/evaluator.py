@@ -24,8 +24,9 @@ from coterie.models.loaded.stack import Players
 from coterie.plain import Json
 from coterie.rivals.interface import Rewrite
 from coterie.scores.sequence_losses import sequence_losses
-from coterie.scores.speed import Load, measure_speed
+from coterie.scores.speed import measure_speed
 from coterie.scores.tasks import TaskSettings, score_tasks
+from coterie.scores.timing import Load
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.defaults import context_of
 from coterie.verbs.shared.progress import Progress

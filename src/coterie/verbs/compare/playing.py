@@ -9,7 +9,7 @@ from coterie.models.loaded.stack import Players
 from coterie.plain import Json
 from coterie.rivals.interface import Outcome, Rewrite, Selection
 from coterie.scores.peak_memory import peak_memory
-from coterie.store.observations import Notes
+from coterie.store.notes import Notes
 from coterie.verbs.compare.cells import Cell, Where
 from coterie.verbs.compare.evaluator import Evaluator
 from coterie.verbs.compare.methods import play

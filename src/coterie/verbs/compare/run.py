@@ -16,7 +16,7 @@ from coterie.plain import Json
 from coterie.report.schema.compare import Comparison
 from coterie.scores.task_definitions import load_groups
 from coterie.scores.tasks import task_fingerprint
-from coterie.store.observations import Notes
+from coterie.store.notes import Notes
 from coterie.texts.sets import TextSet
 from coterie.verbs.compare.cells import Cell
 from coterie.verbs.compare.evaluator import Evaluator

@@ -12,7 +12,8 @@ from coterie.models.loaded.load import load_model, pick_device
 from coterie.report.figure.bench import draw_quality
 from coterie.report.schema.bench import SpeedReport, SpeedRow, TimePart
 from coterie.report.schema.evaluate import EstimatePart
-from coterie.scores.speed import Load, Speed, SpeedError, Timing, measure_speed
+from coterie.scores.speed import SpeedError, measure_speed
+from coterie.scores.timing import Load, Speed, Timing
 from coterie.verbs.evaluate.bench_request import BenchRequest
 from coterie.verbs.evaluate.run import evaluate
 from coterie.verbs.shared.defaults import context_of, dtype_of, name_of

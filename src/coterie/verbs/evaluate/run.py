@@ -21,7 +21,8 @@ from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.task_definitions import PAPER_TASKS, load_groups
 from coterie.scores.task_scores import TaskScores
 from coterie.scores.tasks import TaskSettings, score_tasks, task_fingerprint
-from coterie.store.observations import Store, default_path
+from coterie.store.observations import Store
+from coterie.store.sqlite_file import default_path
 from coterie.texts.packing import SequenceFormat, check_length
 from coterie.texts.sets import TextSet
 from coterie.texts.specs import read_documents

@@ -10,7 +10,7 @@ from pathlib import Path
 from coterie.errors import TextError, UserError
 from coterie.models.files.sources import REFERENCE
 from coterie.quantization.environment import INTERPRETER
-from coterie.store.observations import default_path
+from coterie.store.sqlite_file import default_path
 from coterie.texts.specs import parse_mixture, path_of
 from coterie.verbs.options.declare import Options, declared
 
