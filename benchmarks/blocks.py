@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Coalitions, Observations, observe_all
-from coterie.game.designs import draw_strata, paper_sizes
+from coterie.game.designs import draw_strata
+from coterie.game.published import paper_sizes
 from coterie.models.files.sources import reference_folder
 from coterie.models.loaded.blocks import find_players
 from coterie.models.loaded.stack import Players

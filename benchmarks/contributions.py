@@ -18,12 +18,13 @@ import numpy as np
 from front import REFERENCE, game_of_table, table_of
 
 from coterie.game.coalitions import Coalitions, Matrix, ValueFunction, Vector
-from coterie.game.designs import draw_strata, enumerate_all, paper_sizes
+from coterie.game.designs import draw_strata, enumerate_all
 from coterie.game.estimation.controlled import controlled_semivalue
 from coterie.game.estimation.interactions import every_size
 from coterie.game.estimation.regression import kernel_shapley, sliding_window_shapley
 from coterie.game.estimation.sampling import permutation_shapley, sampled
 from coterie.game.estimation.semivalues import Estimate, exact, shapley
+from coterie.game.published import paper_sizes
 from coterie.game.stability import rank_overlaps
 from coterie.game.surrogates import Surrogate
 from coterie.game.surrogates.explained import ShapleyRegression

@@ -36,7 +36,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from coterie.engine.cost import Plan, plan
 from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Coalitions
-from coterie.game.designs import draw_strata, enumerate_all, paper_sizes
+from coterie.game.designs import draw_strata, enumerate_all
+from coterie.game.published import paper_sizes
 from coterie.models.loaded.routing import routed
 
 N_SEQUENCES, LENGTH, SAMPLED, REPEATS = 10, 128, 24, 5

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import scipy
 
-from coterie.game.designs import draw_distinct, paper_sizes
+from coterie.game.designs import draw_distinct
+from coterie.game.published import paper_sizes
 from coterie.game.surrogates import switched_marginals
 from coterie.game.surrogates.paper import PaperNetwork
 

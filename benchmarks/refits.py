@@ -19,7 +19,7 @@ import numpy as np
 from simulated_game import observed
 
 from coterie.game.coalitions import observe_all
-from coterie.game.designs import draw_strata, paper_draws, published_sizes
+from coterie.game.designs import draw_strata
 from coterie.game.estimation.contributions import (
     REPLICATES,
     Contributions,
@@ -27,6 +27,7 @@ from coterie.game.estimation.contributions import (
     contributions,
 )
 from coterie.game.estimation.refits import Sample
+from coterie.game.published import paper_draws, published_sizes
 from coterie.game.search.plain import cut_lowest
 from coterie.game.surrogates.paper import PaperNetwork
 from coterie.game.surrogates.training import Lessons, Trainer, Weights, chunks, cores, trained

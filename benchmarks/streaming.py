@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig
 
 from coterie.engine.streamed_game import StreamedGame
-from coterie.game.designs import draw_strata, paper_sizes
+from coterie.game.designs import draw_strata
+from coterie.game.published import paper_sizes
 from coterie.models.files.sources import resolve
 
 LENGTH, VOCABULARY = 128, 32_000

@@ -13,9 +13,8 @@ from coterie.game.designs import (
     draw_strata,
     enumerate_all,
     fair_shares,
-    paper_draws,
-    paper_sizes,
 )
+from coterie.game.published import paper_draws, paper_sizes
 
 LOCKED = np.array([0, 9])
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from coterie.game import toy
-from coterie.game.designs import draw_strata, enumerate_all, paper_sizes
+from coterie.game.designs import draw_strata, enumerate_all
+from coterie.game.published import paper_sizes
 from coterie.game.surrogates import switched_marginals
 from coterie.game.surrogates.choice import most_faithful
 from coterie.game.surrogates.ensemble import Ensemble

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coterie.game.coalitions import Coalition, Game, Indices, Observations, Vector, observe_all
-from coterie.game.designs import NO_ONE, Stratum, draw_strata, paper_draws, published_sizes
+from coterie.game.designs import NO_ONE, Stratum, draw_strata
 from coterie.game.estimation.contributions import (
     REPLICATES,
     Contributions,
@@ -26,6 +26,7 @@ from coterie.game.estimation.contributions import (
     contributions,
 )
 from coterie.game.estimation.refits import Sample
+from coterie.game.published import paper_draws, published_sizes
 from coterie.game.search.plain import cut_lowest
 from coterie.game.surrogates import Surrogate
 from coterie.game.surrogates.paper import PaperNetwork

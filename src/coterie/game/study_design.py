@@ -7,8 +7,9 @@ import numpy as np
 
 from coterie.errors import CutError
 from coterie.game.coalitions import Coalitions
-from coterie.game.designs import Stratum, draw_distinct, draw_strata, paper_draws, published_sizes
+from coterie.game.designs import Stratum, draw_distinct, draw_strata
 from coterie.game.estimation.contributions import BASE_DRAWS, REPLICATES, SemivaluePlan
+from coterie.game.published import paper_draws, published_sizes
 from coterie.game.search.task import SearchTask
 from coterie.game.surrogates.training import Trainer, trained
 from coterie.plain import Json

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coterie.game.coalitions import Indices
-from coterie.game.designs import draw_strata, paper_draws, published_sizes
+from coterie.game.designs import draw_strata
+from coterie.game.published import paper_draws, published_sizes
 from coterie.game.search.plain import Answer
 from coterie.game.search.race import Judge, by_race
 from coterie.game.surrogates.training import Trainer, trained
