@@ -53,6 +53,48 @@ def foreign(
         raise kind(f"{doing} ({by}{reason(error)}): {way_out}") from error
 
 
+def expanded(path: Path | str) -> Path:
+    """A path with `~` and `~user` as the folders they stand for.
+
+    Raises:
+        UserError: there is no such user, or nobody knows a home folder for this one.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} begins with a home folder that is not known here: write the whole path"
+        ) from error
+
+
+def check_name(path: Path | str) -> None:
+    """Refuse a path whose bytes are no text: neither libraries nor records can hold it.
+
+    Raises:
+        UserError: names it, as far as it can be shown.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{str(path)[:80]!r} is not UTF-8, and no report can hold such a name: rename it"
+        ) from error
+
+
+def is_there(path: Path | str) -> bool:
+    """Whether there is a file or folder at a path.
+
+    Raises:
+        UserError: it may not be looked at, is too long for a path, or its name is no text.
+    """
+    check_name(path)
+    try:
+        return Path(path).exists()
+    except OSError as error:
+        shown = str(path) if len(str(path)) < 80 else f"{str(path)[:60]}…"
+        raise UserError(f"{shown} cannot be looked at ({error.strerror}): name another") from error
+
+
 def reason(error: BaseException) -> str:
     """Why a library refused, in one line: its own words, with their kind where they say little.
 

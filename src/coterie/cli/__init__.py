@@ -1,10 +1,11 @@
 """The command line: one file per verb; each parses, calls one verb, prints one report.
 
-Exit codes: 0 done; 1 what was written is not what was measured, or the disk is full; 2 a mistake in
-what was asked, told in one line; 130 stopped by Ctrl-C, with everything observed so far kept.
+Exit codes: 0 done; 1 what was written is not what was measured, the machine gave out (disk, memory)
+or something failed where that was not foreseen; 2 a mistake in what was asked; 130 stopped by
+Ctrl-C, with everything observed so far kept. Each of them is told in one line.
 """
 
-import errno
+import logging
 import os
 import sys
 
@@ -26,7 +27,11 @@ from coterie.cli import (
     values,
 )
 from coterie.cli.flatten import flatten
-from coterie.errors import CoterieError, UserError
+from coterie.cli.terminal import degrade
+from coterie.errors import UserError
+from coterie.foreign import told
+
+logger = logging.getLogger(__name__)
 
 # In the order of `coterie --help`: what most people come for stands first.
 _VERBS = (
@@ -78,34 +83,34 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code; no mistake of a user's ends in a traceback."""
-    command = typer.main.get_command(make_app())
+    """Run one command and return its exit code; nothing ends in a traceback."""
+    degrade()
     try:
+        command = typer.main.get_command(make_app())
         # Not standalone: typer would print its own errors and exit by its own codes.
         code = command.main(arguments, prog_name="coterie", standalone_mode=False) or 0
     except KeyboardInterrupt:
         code = 130
-    except UserError as error:
-        return _fail(str(error), 2)
-    except CoterieError as error:
-        return _fail(str(error), 1)
-    except OSError as error:
-        # The one system error with a cause that a user can mend at once.
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"the disk is full ({error.strerror}): nothing half-written was left", 1)
-        return _fail(f"{type(error).__name__}: {error}", 1)
     except typer.Abort:
         code = 130
-    # The parser's own errors are known by their method; their class is not imported here.
-    except Exception as error:
-        if not hasattr(error, "format_message"):
-            raise
-        context = getattr(error, "ctx", None)
-        verb = context.command_path if context else "coterie"
-        return _fail(f"{error.format_message()} See `{verb} --help`.", 2)
+    except SystemExit:
+        raise
+    except BaseException as error:  # panics of libraries in Rust are no Exception
+        return _failed(error)
     if code == 130:
         _fail("stopped; everything observed is kept: the same command goes on from here", 130)
     return code
+
+
+def _failed(error: BaseException) -> int:
+    # The parser's own errors are known by their method; their class is not imported here.
+    if hasattr(error, "format_message"):
+        context = getattr(error, "ctx", None)
+        verb = context.command_path if context else "coterie"
+        return _fail(f"{error.format_message()} See `{verb} --help`.", 2)
+    logger.debug("raised here", exc_info=error)  # with --verbose
+    ours = told(error)
+    return _fail(str(ours), 2 if isinstance(ours, UserError) else 1)
 
 
 def run() -> None:

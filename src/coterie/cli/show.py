@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
+from coterie.cli.terminal import shows_everything
 from coterie.verbs.options.run import Report as How
 
 Display = LiveProgress | PlainProgress
@@ -38,6 +39,8 @@ def show(run: Callable[[Display], Report], printer: Callable[[Report], None], ho
     if how.json:
         record = found.as_json()
         # A record holds no NaN; allow_nan=False would refuse it rather than print invalid JSON.
-        print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+        # Escaped where the terminal cannot write all signs: a stand-in would be another text.
+        escaped = not shows_everything()
+        print(json.dumps(record, indent=2, ensure_ascii=escaped, allow_nan=False, default=str))
     else:
         printer(found)

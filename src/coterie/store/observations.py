@@ -6,22 +6,29 @@ derived, never stored, so a number can never answer for another model, text or m
 killed at any moment goes on by replaying what is here. Several processes may share one file.
 """
 
-import errno
 import json
 import logging
-import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coterie.errors import StudyMismatch, UserError
+from coterie.foreign import is_of_machine, told
 from coterie.game.coalitions import Block, Indices, Observations
 from coterie.plain import Json
 from coterie.store.notation import as_number, canonical, fingerprint, numbers_at
-from coterie.store.sqlite_file import BUSY_SECONDS, FORMAT, SCHEMA, choose_journal
+from coterie.store.sqlite_file import (
+    BUSY_SECONDS,
+    FORMAT,
+    SCHEMA,
+    choose_journal,
+    damaged,
+    explained,
+)
 
 log = logging.getLogger("coterie.store")
 
@@ -45,8 +52,8 @@ class Store:
             UserError: the file cannot be opened, or is not a store of this format.
         """
         self.path, self.read_only = Path(path), read_only
-        self.is_new = not self.path.exists()
         try:
+            self.is_new = not self.path.exists()
             self._db = self._connect()
             # 0 is a file that SQLite has just made.
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -59,6 +66,8 @@ class Store:
                 self._db.executescript(SCHEMA)
                 self._db.execute(f"PRAGMA user_version={FORMAT}")
         except (sqlite3.Error, OSError) as error:
+            if is_of_machine(error):
+                raise told(error) from error
             raise UserError(
                 f"cannot use {self.path} as a store ({error}): name another file with --store"
             ) from error
@@ -81,7 +90,10 @@ class Store:
 
     def forget(self) -> None:
         """Close, and remove the file if it is new and holds no observation."""
-        observed = sum(count for _, _, count in self.games())
+        try:
+            observed = sum(count for _, _, count in self.games())
+        except UserError:  # what cannot be read is no reason to hide why the run ended
+            observed = 1
         self.close()
         if self.is_new and not self.read_only and not observed:
             for suffix in ("", "-wal", "-shm", "-journal"):
@@ -102,26 +114,24 @@ class Store:
         # Two processes may meet here: whoever is second reads the number of the first.
         key = fingerprint(description)
         if not self.read_only:
-            self._db.execute(
+            self._ask(
                 "INSERT OR IGNORE INTO game (fingerprint, description) VALUES (?, ?)",
                 (key, canonical(description)),
             )
-        row = self._db.execute("SELECT id FROM game WHERE fingerprint = ?", (key,)).fetchone()
-        return row[0] if row else UNKNOWN_GAME
+        rows = self._ask("SELECT id FROM game WHERE fingerprint = ?", (key,))
+        return rows[0][0] if rows else UNKNOWN_GAME
 
     def games(self) -> list[tuple[int, dict[str, Json], int]]:
         """Every game here: number, description, number of observations."""
-        rows = self._db.execute(
+        rows = self._ask(
             "SELECT id, description, (SELECT COUNT(*) FROM observation WHERE game = id) FROM game"
         )
-        return [(number, json.loads(text), count) for number, text, count in rows]
+        return [(number, self._read(text), count) for number, text, count in rows]
 
     def note(self, game: int, name: str) -> Json:
         """What was noted of a game under this name; None if nothing was."""
-        row = self._db.execute(
-            "SELECT content FROM note WHERE game = ? AND name = ?", (game, name)
-        ).fetchone()
-        return json.loads(row[0]) if row else None
+        rows = self._ask("SELECT content FROM note WHERE game = ? AND name = ?", (game, name))
+        return self._read(rows[0][0]) if rows else None
 
     def write_note(self, game: int, name: str, content: Json) -> Json:
         """Note something once: the first note stands, and is what is returned.
@@ -134,9 +144,7 @@ class Store:
         if self.read_only:
             known = self.note(game, name)
             return content if known is None else known
-        self._db.execute(
-            "INSERT OR IGNORE INTO note VALUES (?, ?, ?)", (game, name, canonical(content))
-        )
+        self._ask("INSERT OR IGNORE INTO note VALUES (?, ?, ?)", (game, name, canonical(content)))
         return self.note(game, name)
 
     def claim_study(self, game: int, name: str, settings: Mapping[str, Json]) -> None:
@@ -193,14 +201,27 @@ class Store:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                raise self._explained(error) from error
+                raise explained(self.path, error) from error
             raise
         log.debug("game %d: %d observations stored", game, len(rows))
 
-    def _explained(self, error: sqlite3.Error) -> Exception:
-        if "full" in str(error):
-            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        return UserError(f"cannot write to the store {self.path} ({error}): is another at work?")
+    def _ask(self, question: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows that answer a question; the one door to the library beside `add`.
+
+        Raises:
+            UserError: the file is damaged, locked or gone.
+            OSError: the disk is full.
+        """
+        try:
+            return self._db.execute(question, values).fetchall()
+        except sqlite3.Error as error:
+            raise explained(self.path, error) from error
+
+    def _read(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise damaged(self.path, "a note is no JSON") from error
 
     def known(
         self, game: int, coalitions: Sequence[str], sequences: Indices
@@ -223,7 +244,7 @@ class Store:
         for start in range(0, len(coalitions), _QUERY_ROWS):
             part = coalitions[start : start + _QUERY_ROWS]
             marks = ",".join("?" * len(part))
-            facts = self._db.execute(
+            facts = self._ask(
                 "SELECT coalition, sequence, nll, kl, top1, seconds FROM observation "
                 f"WHERE game = ? AND coalition IN ({marks})",
                 (game, *part),
@@ -231,15 +252,19 @@ class Store:
             for text, sequence, nll, kl, top1, seconds in facts:
                 if (column := column_of.get(sequence)) is not None:
                     cell = row_of[text], column
-                    known[cell], took[cell] = True, seconds
-                    table.nll[cell], table.kl[cell], table.top1[cell] = map(
-                        as_number, (nll, kl, top1)
-                    )
+                    known[cell] = True
+                    try:
+                        took[cell] = seconds
+                        table.nll[cell], table.kl[cell], table.top1[cell] = map(
+                            as_number, (nll, kl, top1)
+                        )
+                    except (TypeError, ValueError) as error:
+                        raise damaged(self.path, "an observation is no number") from error
         return known, table, took
 
     def whole(self, game: int, n_sequences: int) -> set[str]:
         """The coalitions known on all sequences of a game, in their text form."""
-        rows = self._db.execute(
+        rows = self._ask(
             "SELECT coalition FROM observation WHERE game = ? GROUP BY coalition "
             "HAVING COUNT(*) = ?",
             (game, n_sequences),

@@ -1,12 +1,13 @@
 """Which files are texts, and of which kind: by a list of what is known, not by what is left."""
 
 import gzip
+import io
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import BinaryIO, Literal
 
 from coterie.errors import TextError
 
@@ -86,7 +87,7 @@ def kind_of(file: Path) -> Kind:
 
 
 @contextmanager
-def opened(file: Path, name: str) -> Iterator[IO[bytes]]:
+def opened(file: Path, name: str) -> Iterator[BinaryIO]:
     """A text file, unpacked where its name says that it is packed.
 
     Args:
@@ -98,8 +99,8 @@ def opened(file: Path, name: str) -> Iterator[IO[bytes]]:
     """
     packed = file.suffix.lower() in COMPRESSED
     try:
-        with gzip.open(file, "rb") if packed else file.open("rb") as stream:
-            yield stream
+        with file.open("rb") as raw:
+            yield io.BufferedReader(gzip.GzipFile(fileobj=raw)) if packed else raw
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TextError(
             f"'{name}' cannot be unpacked ({error}): it is no gzip file, or only part of one"

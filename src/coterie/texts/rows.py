@@ -80,7 +80,8 @@ class RowReader:
             TextError: as `named`.
         """
         if row is None:
-            return self._left_out(f"{where} is null; a row is a text")
+            self._leave_out(f"{where} is null; a row is a text")
+            return None
         if isinstance(row, str):
             return _whole(row, where)
         if not isinstance(row, Mapping):
@@ -96,10 +97,11 @@ class RowReader:
             return _whole(chat_text(value, self.tokenizer, place), place)
         expected = f"{place} is {_kind(value)}; it must be a text or a list of messages"
         if value is None:
-            return self._left_out(expected)
+            self._leave_out(expected)
+            return None
         raise TextError(f"{expected}: name another column after a colon, as in 'DATA:COLUMN'")
 
-    def _left_out(self, why: str) -> None:
+    def _leave_out(self, why: str) -> None:
         self.nulls += 1
         self.first_null = self.first_null or why
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coterie.errors import TextError
+from coterie.foreign import expanded, is_there
 from coterie.models.reference.text import Half, stdlib_documents
 from coterie.texts.files import files_sha256, find_files, read_files
 from coterie.texts.formats import is_text_name
@@ -129,7 +130,7 @@ def parse_mixture(spec: str) -> list[tuple[str, float]]:
     """
     tail = spec.rpartition("=")[2]
     # A file whose name has an equals sign is a file, not a mixture.
-    if Path(spec).exists() or "=" not in spec or not ("," in spec or _is_number(tail)):
+    if is_there(spec) or "=" not in spec or not ("," in spec or _is_number(tail)):
         return [(spec, 1.0)]
     parts = []
     for entry in spec.split(","):
@@ -180,12 +181,12 @@ def _local(spec: str) -> tuple[Path, str | None] | None:
     """The path and the column of a spec that names something on this machine."""
     if not spec:
         return None
-    if Path(spec).expanduser().exists():
-        return Path(spec).expanduser(), None
+    if is_there(whole := expanded(spec)):
+        return whole, None
     path, colon, column = spec.rpartition(":")
     # The last colon: a path may hold others, as on Windows.
-    if colon and path and column and Path(path).expanduser().exists():
-        return Path(path).expanduser(), column
+    if colon and path and column and is_there(expanded(path)):
+        return expanded(path), column
     return None
 
 

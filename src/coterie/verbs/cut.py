@@ -21,6 +21,7 @@ from coterie.models.loaded.stack import find_stack
 from coterie.report.schema.record import CutRecord
 from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.inspect import complement
+from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.output import write_record
 from coterie.verbs.shared.output_file import OutputFile
 from coterie.verbs.shared.place import OutputFolder
@@ -52,6 +53,7 @@ class Cut:
         return asdict(self)
 
 
+@public
 def cut(
     request: CutRequest,
     *,

@@ -6,9 +6,11 @@ from pathlib import Path
 from coterie.errors import UserError
 from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.cutting.lists import passthrough_yaml
+from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source, resolve
-from coterie.models.loaded.load import load_model
+from coterie.models.loaded.load import load_model, load_tokenizer
 from coterie.verbs.checkpoint_requests import RUNTIMES, ExportRequest
+from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.output import read_record
 from coterie.verbs.shared.output_file import OutputFile
 from coterie.verbs.shared.reads import reads_of
@@ -58,6 +60,7 @@ class Export:
         return asdict(self)
 
 
+@public
 def export(request: ExportRequest, *, output: Path | None = None) -> Export:
     """Check a checkpoint for a runtime, and write what can be written without it.
 
@@ -92,7 +95,8 @@ def export(request: ExportRequest, *, output: Path | None = None) -> Export:
             f"{architecture} is not among the architectures that {runtime} is known to take: try "
             f"the command all the same, or choose another --to ({', '.join(RUNTIMES)})"
         )
-    checks = (f"{architecture} is known to {runtime}", *_whole(source), *_widths(source, to))
+    checks = (f"{architecture} is known to {runtime}", *_whole(source), _tokens(source))
+    checks += _widths(source, to)
     return Export(to, checks, None, _command(to, folder.name))
 
 
@@ -139,6 +143,19 @@ def _whole(source: Source) -> tuple[str, ...]:
         f"{stack.n_players} layers, {stack.path}.0 to .{stack.n_players - 1}, as the config says",
         f"{len(source.entries)} tensors, {n_values:,} values, fill a {type(model).__name__}",
     )
+
+
+def _tokens(source: Source) -> str:
+    """Every token has a row of the embedding: converters count both, and stop where they differ."""
+    tokenizer = load_tokenizer(source)
+    last = max(tokenizer.get_vocab().values(), default=-1)
+    rows = int(getattr(text_config(source.config()), "vocab_size", 0))
+    if last >= rows:
+        raise ExportError(
+            f"'{source.name}' has tokens up to number {last} and {rows} rows of the embedding: give"
+            " every token a row (transformers' resize_token_embeddings), or take out added tokens"
+        )
+    return f"{last + 1:,} tokens, each with its row of the {rows:,} of the embedding"
 
 
 def _widths(source: Source, to: str) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ from coterie.models.cutting.config import checked_config
 from coterie.models.cutting.preview import Inspection, inspect_config
 from coterie.models.files.sources import resolve_config
 from coterie.verbs.checkpoint_requests import InspectRequest
+from coterie.verbs.shared.entry import public
 
 
+@public
 def inspect(request: InspectRequest) -> Inspection:
     """Inspect a model by its config alone; of a model on the Hub nothing else is fetched.
 

@@ -57,8 +57,11 @@ def structural_differences(
         return [Difference(-1, "number of layers", str(len(kept)), str(len(after)))]
     settled = family_of(text_config(whole.config)).settled
     differences = []
+    # A cache that counts the layers with attention counts anew after the cut.
+    counted = _counts(before) & _counts(after)
     for new, old in enumerate(kept):
-        was, now = _description(before[old], old), _description(after[new], new)
+        was = _description(before[old], old, counted)
+        now = _description(after[new], new, counted)
         for field in sorted(was.keys() | now.keys()):
             if was.get(field) != now.get(field) and field.rpartition(".")[2] not in settled:
                 left, right = was.get(field, "absent"), now.get(field, "absent")
@@ -103,16 +106,29 @@ def compare_structure(whole: PreTrainedModel, cut: PreTrainedModel, kept: Sequen
         )
 
 
-def _description(layer: nn.Module, number: int) -> dict[str, str]:
+def _counts(layers: Sequence[nn.Module]) -> frozenset[str]:
+    """Attributes that number the layers that have them, without a gap, from 0."""
+    found: dict[str, list[int]] = {}
+    for layer in layers:
+        for name, module in layer.named_modules():
+            for attribute in _INDEX_NAMES & vars(module).keys():
+                value = getattr(module, attribute)
+                if isinstance(value, int):
+                    found.setdefault(f"{name}.{attribute}".lstrip("."), []).append(value)
+    return frozenset(name for name, seen in found.items() if seen == list(range(len(seen))))
+
+
+def _description(layer: nn.Module, number: int, counted: frozenset[str]) -> dict[str, str]:
     described: dict[str, str] = {}
     for name, module in layer.named_modules():
         described[f"{name or 'layer'} (class)"] = type(module).__name__
         for attribute, value in vars(module).items():
             plain = isinstance(value, bool | int | float | str) or value is None
-            is_number = attribute in _INDEX_NAMES and value == number
+            place = f"{name}.{attribute}".lstrip(".")
+            is_number = attribute in _INDEX_NAMES and (value == number or place in counted)
             if plain and not is_number and not attribute.startswith("_"):
                 text = f"{value:.9g}" if isinstance(value, float) else repr(value)
-                described[f"{name}.{attribute}".lstrip(".")] = text
+                described[place] = text
     for name, parameter in layer.named_parameters(remove_duplicate=False):
         described[f"{name} (shape)"] = str(tuple(parameter.shape))
     return described

@@ -10,6 +10,7 @@ from pathlib import Path
 from transformers import AutoConfig, PretrainedConfig
 
 from coterie.errors import ModelError
+from coterie.foreign import expanded, foreign, is_there
 from coterie.models.files.download import download, download_config, looks_like_hub_id
 from coterie.models.files.fit import check_counts, check_quantization, missing_tensors
 from coterie.models.files.json_files import Fields, read_config, read_json
@@ -72,10 +73,17 @@ class Source:
         return read_config(self.folder, self.name)
 
     def config(self) -> PretrainedConfig:
-        """The config of the model, a fresh object each time."""
-        return AutoConfig.from_pretrained(
-            self.folder, trust_remote_code=self.trust_remote_code, local_files_only=True
-        )
+        """The config of the model, a fresh object each time.
+
+        Raises:
+            ModelError: The config's class refuses the file.
+        """
+        refused = f"the config.json of {self.name!r} cannot be used"
+        way_out = "compare it with the one of the published model"
+        with foreign(refused, way_out=way_out, kind=ModelError):
+            return AutoConfig.from_pretrained(
+                self.folder, trust_remote_code=self.trust_remote_code, local_files_only=True
+            )
 
     def fingerprint(self) -> str:
         """What identifies the weights: the Hub commit, or a hash of the config and weight files."""
@@ -100,7 +108,7 @@ def resolve(model: str, revision: str | None = None, *, trust_remote_code: bool 
     if model == REFERENCE:
         source = Source(REFERENCE, reference_folder(), None, trust_remote_code)
     elif _is_local(model):
-        folder = Path(model).expanduser().resolve()
+        folder = expanded(model).resolve()
         source = Source(folder.name, folder, None, trust_remote_code)
     else:
         folder, commit = download(model, revision)
@@ -150,7 +158,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
 
 
 def _is_local(model: str) -> bool:
-    if Path(model).expanduser().exists():
+    if is_there(expanded(model)):
         return True
     if looks_like_hub_id(model) and not model.lower().endswith((".gguf", ".safetensors", ".bin")):
         return False
@@ -230,11 +238,7 @@ def _check_kind(source: Source) -> None:
         )
     if not is_known_type(model_type) and find_spec("fla") is not None:
         import_module("fla.models")  # flash-linear-attention registers RWKV-7 and its like
-    try:
-        config = source.config()
-    except Exception as error:  # whatever a config class raises, the user needs one line
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"the config.json of {source.name!r} cannot be used: {reason}") from error
+    config = source.config()
     named = raw.get("architectures")
     architectures = [str(name) for name in named] if isinstance(named, list) else []
     if not is_causal(config, architectures):

@@ -4,6 +4,7 @@ import logging
 from time import perf_counter
 
 import torch
+import transformers
 from torch import nn
 from transformers import (
     AutoTokenizer,
@@ -12,7 +13,9 @@ from transformers import (
 )
 
 from coterie.errors import CoterieError, ModelError, UserError
+from coterie.foreign import foreign, is_of_machine, reason
 from coterie.models.files.fit import check_file_size, meta_model, model_and_info, silent, why_unfit
+from coterie.models.files.json_files import read_json
 from coterie.models.files.kinds import auto_class
 from coterie.models.files.sources import Source, resolve
 
@@ -71,15 +74,16 @@ def _filled_model(source: Source, dtype: torch.dtype | None) -> PreTrainedModel:
                 ignore_mismatched_sizes=True,  # they are refused below, in words
                 output_loading_info=True,
             )
-    except (CoterieError, MemoryError, torch.OutOfMemoryError):
+    except CoterieError:
         raise
     except Exception as error:  # model code and quantizers raise anything; the user needs one line
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"the weights of {source.name!r} do not load: {lines[0]}") from error
+        if is_of_machine(error):
+            raise
+        raise ModelError(f"the weights of {source.name!r} do not load: {reason(error)}") from error
     model, info = model_and_info(loaded)
-    reason = why_unfit(model, info, source.entries)
-    if reason is not None:
-        raise ModelError(f"the weights of {source.name!r} do not fit its config.json: {reason}")
+    unfit = why_unfit(model, info, source.entries)
+    if unfit is not None:
+        raise ModelError(f"the weights of {source.name!r} do not fit its config.json: {unfit}")
     # transformers only warns where it fills a tensor with random numbers.
     missing = sorted(info["missing_keys"])
     if missing:
@@ -96,16 +100,28 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: There is none, or it cannot be read.
     """
-    try:
+    if not source.trust_remote_code and _has_code_for_its_tokenizer(source):
+        raise ModelError(
+            f"the tokenizer of {source.name!r} needs Python code of its own: read it, then allow it"
+            " with --trust-remote-code"
+        )
+    refused, way_out = "has no tokenizer that loads", "put its tokenizer files beside the weights"
+    with foreign(f"{source.name!r} {refused}", way_out=way_out, kind=ModelError):
         return AutoTokenizer.from_pretrained(
             source.folder, trust_remote_code=source.trust_remote_code, local_files_only=True
         )
-    except Exception as error:  # tokenizer back-ends raise anything; the user needs one line
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(
-            f"{source.name!r} has no tokenizer that loads ({reason[0]}): put its tokenizer files"
-            " beside the weights"
-        ) from error
+
+
+def _has_code_for_its_tokenizer(source: Source) -> bool:
+    file = source.folder / "tokenizer_config.json"
+    if not file.is_file():
+        return False
+    fields = read_json(file, source.name)
+    table, kind = fields.get("auto_map"), fields.get("tokenizer_class")
+    if not isinstance(table, dict) or "AutoTokenizer" not in table:
+        return False
+    # A class that transformers has needs no other code, whatever else is offered.
+    return not (isinstance(kind, str) and hasattr(transformers, kind))
 
 
 def attention_of(model: PreTrainedModel) -> str:

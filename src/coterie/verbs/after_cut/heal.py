@@ -21,6 +21,7 @@ from coterie.verbs.after_cut.record import Parts, ended_with, remember
 from coterie.verbs.after_cut.teacher import origin_of
 from coterie.verbs.after_cut.teaching import check_cache, healing_dtype
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
+from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.exchange import beside
 from coterie.verbs.shared.finished import FinishedRun
 from coterie.verbs.shared.output import as_read
@@ -31,6 +32,7 @@ STATE = "healing.safetensors"
 """What has been learned so far, beside the output."""
 
 
+@public
 def heal(
     request: HealRequest,
     *,

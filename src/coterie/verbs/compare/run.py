@@ -26,6 +26,7 @@ from coterie.verbs.compare.playing import ComparisonRun
 from coterie.verbs.compare.record import Asked, assemble
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.texts import judging_texts
+from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.finished import FinishedRun
 from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import Prepared, divided, prepare
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 Groups = Mapping[str, Mapping[str, "Zeroshot"]]
 
 
+@public
 def compare(
     request: CompareRequest,
     *,

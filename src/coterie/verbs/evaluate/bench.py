@@ -1,12 +1,12 @@
 """`bench`: how fast models are on this machine, and what memory they take."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from coterie.errors import UserError
 from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model, pick_device
 from coterie.report.figure.bench import draw_quality
@@ -17,13 +17,18 @@ from coterie.scores.timing import Load, Speed, Timing
 from coterie.verbs.evaluate.bench_request import BenchRequest
 from coterie.verbs.evaluate.run import evaluate
 from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
+from coterie.verbs.shared.entry import public
+from coterie.verbs.shared.names import told_apart
+from coterie.verbs.shared.output_file import OutputFile
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import machine, versions
+from coterie.verbs.shared.reads import model_read, reads_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@public
 def bench(
     request: BenchRequest, *, store: Path | str | None = None, progress: Progress | None = None
 ) -> SpeedReport:
@@ -45,6 +50,7 @@ def bench(
     request.check()
     progress = progress or NoProgress()
     sources = _sources(request)
+    figure = _figure(request, sources, store)
     device = pick_device(request.device)
     dtype, _ = dtype_of(request.dtype, device)
     _check_contexts(request, sources)
@@ -67,21 +73,29 @@ def bench(
         versions=versions(),
         machine=machine(torch.get_num_threads(), str(device)),
     )
-    if request.figure is not None:
-        _draw(report, request.figure)
+    if figure is not None:
+        figure.fill(partial(draw_quality, report))
     return report
 
 
 def _sources(request: BenchRequest) -> list[Source]:
-    """The models, no two of one name."""
+    """The models, no two of one name: a row is known by it alone."""
     sources = [
         resolve(name, trust_remote_code=request.trust_remote_code) for name in request.models
     ]
-    # A row is known by the name of its model alone.
-    names = [source.name for source in sources]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"two models have the name {twice[0]}: rename one of the folders")
-    return sources
+    return told_apart(sources, request.models)
+
+
+def _figure(
+    request: BenchRequest, sources: list[Source], store: Path | str | None
+) -> OutputFile | None:
+    """The file of the figure, kept apart from all that is read; refused before all work."""
+    if request.figure is None:
+        return None
+    reads = [*reads_of(request, store), *(model_read(source.folder) for source in sources)]
+    figure = OutputFile(request.figure, "--figure", reads)
+    figure.check()
+    return figure
 
 
 def _quality(
@@ -149,13 +163,3 @@ def _check_contexts(request: BenchRequest, sources: list[Source]) -> None:
                 f"'{source.name}' reads {limit} tokens at once, and {max(request.contexts)} + "
                 f"{request.new_tokens} new ones are asked: give a smaller --context"
             )
-
-
-def _draw(report: SpeedReport, figure: Path) -> None:
-    """Draw beside, then rename, so that the figure is whole or not there."""
-    aside = figure.with_name(f".{figure.stem}.partial{figure.suffix}")
-    try:
-        draw_quality(report, aside)
-        aside.replace(figure)
-    finally:
-        aside.unlink(missing_ok=True)

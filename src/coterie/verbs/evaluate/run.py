@@ -30,6 +30,8 @@ from coterie.verbs.evaluate.request import EvaluateRequest
 from coterie.verbs.evaluate.subject import Subject
 from coterie.verbs.evaluate.table import judgement
 from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
+from coterie.verbs.shared.entry import public
+from coterie.verbs.shared.names import told_apart
 from coterie.verbs.shared.output import read_record
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import bare, machine, versions
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+@public
 def evaluate(
     request: EvaluateRequest,
     *,
@@ -63,9 +66,10 @@ def evaluate(
     """
     request.check()
     progress = progress or NoProgress()
-    sources = [
+    found = [
         resolve(model, trust_remote_code=request.trust_remote_code) for model in request.models
     ]
+    sources = told_apart(found, request.models)
     texts = _texts(request, sources)
     groups = load_groups(_spelled(request.tasks), request.tasks_dir) if request.tasks else {}
     device = pick_device(request.device)

@@ -5,11 +5,13 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Annotated, ClassVar, get_args, get_origin, get_type_hints
 
 from coterie.errors import UserError
 from coterie.plain import Json
+from coterie.verbs.options.carry import carried
 from coterie.verbs.options.forms import Form
 from coterie.verbs.shared.provenance import bare
 
@@ -81,6 +83,11 @@ class Declared:
 
 def declared(kind: type) -> list[Declared]:
     """Every option of a dataclass, in order, with the help that this class gives it."""
+    return list(_declared(kind))
+
+
+@cache
+def _declared(kind: type) -> tuple[Declared, ...]:
     # A derived class has the last word on a help text, so bases are read from the far end.
     told: dict[str, str] = {}
     for base in reversed(kind.__mro__):
@@ -94,7 +101,7 @@ def declared(kind: type) -> list[Declared]:
         bare_type, option = get_args(hints[field.name])[:2]
         option = replace(option, help=told.get(field.name, option.help))
         found.append(Declared(field, option, bare_type))
-    return found
+    return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +116,18 @@ class Options:
 
     TOLD: ClassVar[frozenset[str]] = frozenset()
     """Fields that the rebuilt command line tells at their default too."""
+
+    def __post_init__(self) -> None:
+        """Take numpy numbers and paths for the plain types that are declared.
+
+        Raises:
+            UserError: a value of a type that no record and no command line could carry.
+        """
+        for one in declared(type(self)):
+            value = getattr(self, one.name)
+            plain = carried(one.option.name, value, one.type, path=one.option.path)
+            # Frozen for everyone else; here it is still being made.
+            object.__setattr__(self, one.name, plain)
 
     def check(self) -> None:
         """Refuse what can be refused before anything is loaded.

@@ -10,10 +10,12 @@ from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune_alone
 from coterie.verbs.prune.stages import prune_and_after
 from coterie.verbs.prune.stages_plan import plan_and_after
+from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.result import Result
 
 
+@public
 def prune(
     request: PruneRequest,
     *,
@@ -48,6 +50,7 @@ def prune(
     return _in_stages(request, to, prune_alone, prune_and_after)
 
 
+@public
 def prune_plan(
     request: PruneRequest,
     *,

@@ -1,10 +1,11 @@
 """A single file that a run writes, kept apart from all that it reads."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from coterie.errors import UserError
-from coterie.verbs.shared.exchange import beside
+from coterie.foreign import is_of_machine
 from coterie.verbs.shared.reads import Read, holds, resolved
 
 
@@ -39,18 +40,29 @@ class OutputFile:
                 )
 
     def write(self, text: str) -> None:
+        """Write a text; as `fill`."""
+        self.fill(lambda aside: aside.write_text(text, encoding="utf-8"))
+
+    def fill(self, write: Callable[[Path], object]) -> None:
         """Write it aside and rename it, so that it is whole or as it was.
+
+        Args:
+            write: Writes the file it is given, whose name ends as that of the file itself.
 
         Raises:
             UserError: it is read, or cannot be written.
         """
         self.check()
         place = resolved(self.path, self._told)
-        aside = beside(place, "partial")
+        aside = place.with_name(f".{place.stem}.partial-{os.getpid()}{place.suffix}")
         try:
-            aside.write_text(text, encoding="utf-8")
+            write(aside)
             aside.replace(place)
         except OSError as error:
+            if is_of_machine(error):
+                raise
             raise UserError(
                 f"{self._told} {self.path} cannot be written ({error.strerror}): name another file"
             ) from error
+        finally:
+            aside.unlink(missing_ok=True)

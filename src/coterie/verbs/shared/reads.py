@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from coterie.errors import TextError, UserError
+from coterie.foreign import check_name, expanded
 from coterie.models.files.sources import REFERENCE
 from coterie.quantization.environment import INTERPRETER
 from coterie.store.sqlite_file import default_path
@@ -103,6 +104,7 @@ def resolved(path: Path, told: str = "--output") -> Path:
     Raises:
         UserError: nowhere, for it is no path or goes round in a circle.
     """
+    check_name(path)
     try:
         return path.resolve()
     except (OSError, RuntimeError, ValueError) as error:
@@ -127,7 +129,7 @@ def _named(request: Options) -> Iterator[Read]:
 def _paths(value: Path | str) -> Iterator[Path]:
     """What a value names on this machine: one path, several in a mixture of texts, or none."""
     if isinstance(value, Path):
-        yield value.expanduser()
+        yield expanded(value)
         return
     if value in (REFERENCE, "stdlib"):
         return
@@ -147,7 +149,7 @@ def _stores(store: Path | str | None) -> Iterator[Path]:
         yield Path(store)
     try:
         yield default_path()
-    except RuntimeError:  # no home folder: then there is no store in it
+    except UserError:  # no home folder: then there is no store in it
         return
 
 

@@ -137,8 +137,14 @@ def check_contributions(request: SparsifyRequest, prepared: Prepared) -> None:
     """Refuse contributions that cannot be had, before a weight is loaded.
 
     Raises:
-        SparsityError: too few players or coalitions, or too many for exact values.
+        SparsityError: too few players or coalitions, or too many for exact values; or the weights
+            are packed, so that no zero can be put among them.
     """
+    if prepared.source.raw_config().get("quantization_config") is not None:
+        raise SparsityError(
+            f"{prepared.source.name!r} is quantized: sparsify the checkpoint it was made from, then"
+            " quantize"
+        )
     if request.rule().contributions:
         contribution_method(request, sketch(prepared.request, prepared.source)[0], prepared.locked)
 

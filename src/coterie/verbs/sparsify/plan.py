@@ -16,6 +16,7 @@ from coterie.report.schema.sparsify_plan import (
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.search import SHARE
 from coterie.sparsity.units import Units
+from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import prepare, text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
@@ -33,6 +34,7 @@ PASSES = 2
 """Of the texts for pruning through a layer that is pruned: to measure it, and to go on."""
 
 
+@public
 def sparsify_plan(
     request: SparsifyRequest,
     *,

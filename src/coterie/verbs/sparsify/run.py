@@ -21,6 +21,7 @@ from coterie.sparsity.checks import check_allocation, check_tokens
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.write import SparseWriter
+from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.finished import FinishedRun, ended_as
 from coterie.verbs.shared.licence import licence_of
 from coterie.verbs.shared.output import write_record
@@ -80,6 +81,7 @@ class _Found:
     done: FullOutcome | WrittenSparse | SparseOutcome
 
 
+@public
 def sparsify(
     request: SparsifyRequest,
     *,

@@ -15,6 +15,7 @@ from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.paper import search
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
 from coterie.verbs.search.result import Search
+from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.result import Result
@@ -30,6 +31,7 @@ FRONT_COALITIONS = 409
 """Distinct coalitions a whole front may ask for, or twice what its plain answers take if more."""
 
 
+@public
 def values(
     request: ValuesRequest, *, store: Path | str | None = None, progress: Progress | None = None
 ) -> Result:
