@@ -45,7 +45,7 @@ BOUNDARIES = {
         TypeError("TextEncodeInput must be"),
     ),
     "safetensors": ("coterie.models.files.tensors.safe_open", SafetensorError("HeaderTooLarge")),
-    "safetensors, writing": ("coterie.models.files.shards.write_shards", OSError(5, "I/O error")),
+    "the disk, writing": ("coterie.models.cutting.write.write_shards", OSError(5, "I/O error")),
     "SQLite": ("sqlite3.connect", sqlite3.OperationalError("disk I/O error")),
     "SQLite, later": (
         "coterie.store.observations.Store._ask",
