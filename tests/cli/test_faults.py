@@ -11,7 +11,8 @@ from tests.tiny import save_llama, save_text, tokenizer, words
 
 from coterie.cli import main
 from coterie.errors import UserError
-from coterie.store.observations import Store, default_path
+from coterie.store.observations import Store
+from coterie.store.sqlite_file import default_path
 
 GAME = ["--sequences", "4", "--length", "16", "--device", "cpu"]
 
