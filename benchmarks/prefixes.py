@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from coterie.engine.model_game import ModelGame
-from coterie.engine.trie import executions, prefix_order
 from coterie.game.coalitions import Coalitions, Vector, observe_all
 from coterie.game.designs import all_of_size, distinct
+from coterie.game.prefixes import executions, prefix_order
 from coterie.models.files.sources import reference_folder
 from coterie.models.reference.text import stdlib_documents
 

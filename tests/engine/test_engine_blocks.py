@@ -9,9 +9,9 @@ from tests.engine.oracle import SMALL, plainly, texts
 from coterie.engine.batch_shape import BatchShape
 from coterie.engine.model_game import ModelGame
 from coterie.engine.parts.blocks import BlockSteps
-from coterie.engine.trie import prefix_order
 from coterie.errors import ModelError
 from coterie.game.coalitions import observe_all
+from coterie.game.prefixes import prefix_order
 from coterie.models.loaded.blocks import find_players
 
 IN_TURN = [

@@ -9,8 +9,8 @@ from tests.engine.oracle import assert_close, plainly, some_coalitions, texts
 from coterie.engine import batches, memory, plain_walk
 from coterie.engine.batch_shape import BatchShape
 from coterie.engine.model_game import ModelGame
-from coterie.engine.trie import prefix_order
 from coterie.game.coalitions import observe_all
+from coterie.game.prefixes import prefix_order
 
 WIDE = BatchShape(32, 256, 128)
 

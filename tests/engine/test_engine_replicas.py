@@ -11,8 +11,8 @@ from accelerate import cpu_offload
 from coterie.engine.batch_shape import BatchShape
 from coterie.engine.model_game import ModelGame
 from coterie.engine.replicas import Replicas, divided_work, replicated
-from coterie.engine.trie import prefix_order
 from coterie.game.coalitions import observe_all
+from coterie.game.prefixes import prefix_order
 from coterie.models.loaded.stack import find_stack
 from coterie.testing.tiny import tiny_model
 

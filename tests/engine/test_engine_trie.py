@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from coterie.engine.cost import plan
-from coterie.engine.trie import Finish, executions, parts, peak_states, prefix_order, schedule
+from coterie.engine.trie import Finish, parts, peak_states, schedule
+from coterie.game.prefixes import executions, prefix_order
 
 
 def distinct_prefixes(coalitions):

@@ -12,7 +12,8 @@ from coterie.game.search.baselines import plain_cost
 from coterie.game.search.climb import climb
 from coterie.game.search.decide import close_to_best, decide
 from coterie.game.search.evolve import evolve
-from coterie.game.search.guided import Scale, front_sizes, guided
+from coterie.game.search.guided import front_sizes, guided
+from coterie.game.search.learner import Scale
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import by_swaps, cut_lowest, exhaustive, greedy, neighbours, windows
 from coterie.game.search.race import by_race, in_full

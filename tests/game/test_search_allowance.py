@@ -12,8 +12,10 @@ from coterie.game.search.decide import close_to_best
 from coterie.game.search.evolve import evolve
 from coterie.game.search.guided import guided
 from coterie.game.search.ledger import Ledger
-from coterie.game.search.plain import descent_layers, greedy
+from coterie.game.search.methods import SEARCH_METHODS
+from coterie.game.search.plain import descent_executed, descent_layers, greedy
 from coterie.game.search.race import SafeRaces, by_race
+from coterie.game.search.task import SearchTask
 
 KEEPS = [10, 8]
 
@@ -124,3 +126,37 @@ def test_evolution_stops_before_it_exceeds_its_allowance():
         rng = np.random.default_rng(0)
         evolve(ledger, 8, most_layer_sequences=most, generations=10**6 // most, rng=rng)
         assert most - 8 * (32 * 2 + 4 * 32) < ledger.layer_sequences <= most
+
+
+def test_a_descent_executes_what_it_is_said_to():
+    ledger = Ledger(game_of(0), floor=9.0)
+    greedy(ledger, KEEPS)
+    assert ledger.layers_executed == 32 * descent_executed(12, 8)
+    locked = Ledger(game_of(0), floor=9.0)
+    greedy(locked, KEEPS, locked=np.array([10, 11]))
+    assert locked.layers_executed == 32 * descent_executed(12, 8, n_locked=2)
+    late = Ledger(game_of(0), floor=9.0)
+    greedy(late, KEEPS, locked=np.array([0, 5]))
+    assert late.layers_executed < locked.layers_executed
+
+
+@pytest.mark.parametrize("n_players", [12, 16])
+def test_guided_search_ends_by_itself_within_its_multiple_of_greedy(n_players):
+    method, keeps = SEARCH_METHODS["guided"], (n_players - 2, n_players - 4)
+    for seed in range(3):
+        ledger = Ledger(game_of(seed, n_players=n_players), floor=9.0)
+        task = SearchTask(n_players, keeps, seed=seed)
+        found = method.play(ledger, task).answers
+        assert ledger.layers_executed <= method.most_executed(task, 32)
+        assert ledger.layer_sequences <= method.most_layer_sequences(task, 32)
+        theirs = greedy(Ledger(game_of(seed, n_players=n_players), floor=9.0), keeps)
+        assert all(a.value >= b.value for a, b in zip(found, theirs, strict=False))
+
+
+def test_patience_ends_a_search_that_a_budget_would_let_go_on():
+    def asked(patience):
+        ledger, rng = Ledger(game_of(2, n_players=16), floor=9.0), np.random.default_rng(0)
+        within = Within(budget=600, patience=patience)
+        return guided(ledger, [11], within, judge=by_race, rng=rng).n_asked
+
+    assert asked(2) < asked(4) < asked(None) <= 600

@@ -12,8 +12,10 @@ from coterie.game.surrogates.choice import most_faithful
 from coterie.game.surrogates.ensemble import Ensemble
 from coterie.game.surrogates.explained import ShapleyRegression
 from coterie.game.surrogates.fidelity import deal_folds, held_out_fidelity
+from coterie.game.surrogates.growing import GrowingProcess
 from coterie.game.surrogates.pairwise import Pairwise
 from coterie.game.surrogates.paper import PaperNetwork
+from coterie.game.surrogates.prior import covariance_of
 from coterie.game.surrogates.process import Process, condition
 from coterie.game.surrogates.training import Lessons, Schedule, Weights, write_slopes
 
@@ -219,3 +221,28 @@ def test_the_most_faithful_is_the_one_that_can_say_it(rng):
     chosen, found = most_faithful(candidates, known, pairs, size=7, rng=rng)
     assert chosen is candidates[1]
     assert found[1].at(7)[1].r2 > found[0].at(7)[1].r2
+
+
+def test_a_process_grown_in_parts_is_the_one_made_at_once(rng):
+    known, fresh = some_coalitions(10, 90, rng), some_coalitions(10, 40, rng)
+    values = toy.layer_like(10, rng=rng).value(known)
+    errors = 0.02 * (rng.random(len(known)) < 0.3)
+    prior = Process().fit(known, values, rng=rng).prior
+    whole = condition(prior, known, values, errors)
+    grown = GrowingProcess(prior, 10, mean=whole.mean, scale=whole.scale)
+    for part in np.array_split(np.arange(len(known)), [7, 8, 50]):
+        grown.add(known[part], errors[part])
+    ours = grown.given(values)
+    np.testing.assert_allclose(ours.predict(fresh), whole.predict(fresh), atol=1e-7)
+    np.testing.assert_allclose(ours.deviation(fresh), whole.deviation(fresh), atol=1e-6)
+    draws = [one.pairwise_samples(5, rng=np.random.default_rng(2)) for one in (ours, whole)]
+    for mine, theirs in zip(*draws, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+
+
+def test_the_mean_of_a_process_is_its_covariances_times_its_weights(rng):
+    known, fresh = some_coalitions(9, 60, rng), some_coalitions(9, 40, rng)
+    fitted = Process().fit(known, toy.layer_like(9, rng=rng).value(known), rng=rng)
+    by_kernel = covariance_of(fitted.prior, fresh, known) @ fitted.weights
+    expected = fitted.mean + fitted.scale * by_kernel
+    np.testing.assert_allclose(fitted.predict(fresh), expected, atol=1e-8)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coterie.engine.trie import BESIDE_THE_WALK, executions, kept_steps, peak_states, prefix_order
+from coterie.engine.trie import BESIDE_THE_WALK, kept_steps, peak_states
 from coterie.game.coalitions import Coalitions
+from coterie.game.prefixes import executions, prefix_order
 
 if TYPE_CHECKING:
     from coterie.models.loaded.stack import Players

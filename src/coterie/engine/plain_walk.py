@@ -19,9 +19,9 @@ from coterie.engine.parts.one_by_one import LOGIT_ROWS, read_one_by_one
 from coterie.engine.parts.readings import observations, refuse_unless_finite
 from coterie.engine.played_texts import PlayedTexts
 from coterie.engine.question import Question
-from coterie.engine.trie import prefix_order
 from coterie.engine.walk import Walker
 from coterie.game.coalitions import Block, Coalitions, Indices
+from coterie.game.prefixes import prefix_order
 from coterie.models.loaded.routing import input_device
 from coterie.models.tolerance import tolerance
 

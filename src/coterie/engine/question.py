@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from coterie.engine.trie import common_prefixes, prefix_order
 from coterie.errors import TextError
 from coterie.game.coalitions import Coalitions, Indices
+from coterie.game.prefixes import common_prefixes, prefix_order
 from coterie.models.loaded.stack import ELSEWHERE
 
 PLACES = re.compile(

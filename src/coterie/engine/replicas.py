@@ -21,8 +21,9 @@ from coterie.engine.interface import Seconds
 from coterie.engine.memory import memory_for_states
 from coterie.engine.model_game import ModelGame
 from coterie.engine.proof import LogitProof
-from coterie.engine.trie import executions, parts, prefix_order
+from coterie.engine.trie import parts
 from coterie.game.coalitions import Block, Coalition, Coalitions, Game, Indices
+from coterie.game.prefixes import executions, prefix_order
 from coterie.models.loaded.stack import Stack
 
 PARTS_PER_REPLICA = (4, 2, 1)

@@ -8,6 +8,7 @@ race        the best of many candidates, few texts first; safely, where it must 
 evolve      evolution by level switches
 climb       climbing on a pairwise model
 baselines   the plain answers that guided search begins with
+learner     what guided search knows by now: a process that grows with the ledger
 guided      a Gaussian process says where to look
 decide      the last word between finalists, on more texts
 """

@@ -35,12 +35,18 @@ class GuidedSettings:
         allowance: Layer-sequences that the ledger never exceeds, even if steps are then left out.
         close: Of each size, how many coalitions that the texts cannot tell from the best are
             finalists, the best itself included.
+        patience: Rounds in a row that improve nothing before the search rests; None: it goes on
+            for as long as some improvement is expected.
+        most_executed: No round begins that might bring the layers × texts executed above this; the
+            plain answers are asked all the same.
     """
 
     budget: int
     most_layer_sequences: float = np.inf
     allowance: float = np.inf
     close: int = 1
+    patience: int | None = None
+    most_executed: float = np.inf
 
     @property
     def aim(self) -> float:

@@ -26,7 +26,7 @@ def climb(
     which = np.arange(len(starts))
     for _ in range(steps):
         # Effect of bringing one player back, or cutting one more, everyone else as they are.
-        slope = single + np.einsum("sij,sj->si", pairs, cut)
+        slope = single + np.matmul(pairs, cut[:, :, None])[:, :, 0]
         gain = slope[:, None, :] - slope[:, :, None] - pairs  # [s, i, j]: i returns, j is cut
         allowed = (cut[:, :, None] > 0) & (cut[:, None, :] == 0) & movable
         gain[~allowed] = -np.inf

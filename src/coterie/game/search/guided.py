@@ -14,54 +14,25 @@ from math import comb
 import numpy as np
 from scipy.special import ndtr
 
-from coterie.game.coalitions import Coalition, Coalitions, Indices, Vector, distinct, sizes
+from coterie.game.coalitions import Coalitions, Indices, Vector, distinct, sizes
 from coterie.game.designs import NO_ONE, all_of_size, check_size, draw_distinct
 from coterie.game.search.baselines import Descent, GuidedSettings, check_reach, plain_answers
 from coterie.game.search.climb import climb
 from coterie.game.search.decide import close_to_best
+from coterie.game.search.learner import Learner, Scale
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import Answer, cut_lowest, neighbours
 from coterie.game.search.race import Judge, in_full
-from coterie.game.surrogates.prior import Prior
-from coterie.game.surrogates.process import ProcessPredictor, best_prior, condition
+from coterie.game.surrogates.process import ProcessPredictor
 
 POOL = 2_500  # a size with no more coalitions than this is looked at whole
 DRAWS = 12  # posterior draws that propose, per size and round
 CENTRES = 3  # of their optima, how many have their swaps looked at too
-PRIOR_ROWS = 400  # coalitions on which the prior is chosen; conditioning uses all of them
-WORTH_ASKING = 1e-5  # nats per token of expected improvement
+PROMISING = 200  # of the candidates of a size, how many the process is asked to doubt
+WORTH_ASKING = 1e-5  # nats per token of improvement, expected or true
 BATCH = 8  # coalitions observed per round, shared between the sizes; at least two for each,
 GROWTH = 1 / 20  # and at least this share of all that is known
-PATIENCE = 6  # rounds in a row without such a coalition before the search rests
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How values are given to the process: as they are near the top, bent where a model has failed.
-
-    A model that has lost its first layer may be worse by ten nats than one that has lost another.
-    Such a coalition is never a candidate, but its raw value would hide all other differences.
-    """
-
-    top: float
-    unit: float
-    """The median distance from the top: up to about this far, values are given as they are."""
-
-    @classmethod
-    def of(cls, values: Vector) -> "Scale":
-        """The scale of what is known."""
-        top = float(values.max())
-        return cls(top, float(np.median(top - values)) or 1.0)
-
-    def level(self, values: Vector | float) -> Vector:
-        """Increasing in the value, from minus two units to nothing at the top."""
-        bent = np.log1p((self.top - np.asarray(values)) / self.unit)
-        return -2 * self.unit * np.tanh(bent / 2)
-
-    def slope(self, values: Vector | float) -> Vector:
-        """Derivative of the level, 1 at the top."""
-        gap = (self.top - np.asarray(values)) / self.unit
-        return 1 / (1 + gap) / np.cosh(np.log1p(gap) / 2) ** 2
+HOPELESS = 6  # rounds in a row that expected less before the search rests in any case
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,27 +115,28 @@ def _rounds(
     rng: np.random.Generator,
 ) -> tuple[ProcessPredictor, Vector]:
     """Propose, observe and learn until budget or hope ends; the process and the gains left."""
-    prior: Prior | None = None
-    fitted_at = quiet = 0
+    learner, quiet, hopeless = Learner(ledger, rng=rng), 0, 0
     while True:
-        coalitions, values, errors = ledger.estimates()
-        scale = Scale.of(values)
-        values, errors = scale.level(values), errors * scale.slope(values)
-        # The prior is chosen anew as data grow: less often while the search still gains.
-        if prior is None or len(values) > (1.1 if quiet else 1.4) * fitted_at:
-            rows, fitted_at = _telling(values, rng), len(values)
-            prior = best_prior(coalitions[rows], values[rows], errors[rows], start=prior)
-        model = condition(prior, coalitions, values, errors)
-        batch, gains = _proposals(model, scale, ledger, keeps, locked=locked, rng=rng)
+        model = learner.learn()
+        batch, gains = _proposals(model, learner.scale, ledger, keeps, locked=locked, rng=rng)
         # The ranked answers are asked at the end: one of every size is set aside.
         left = settings.budget - ledger.n_asked - len(keeps)
         spare = settings.aim - ledger.layer_sequences
         # Whole rounds only: a round may not end above the limit.
+        spare = min(spare, settings.most_executed - ledger.layers_executed)
         left = int(min(left, spare // (ledger.n_sequences * max(keeps)) - len(keeps)))
-        if left <= 0 or not len(batch) or quiet == PATIENCE:
+        if left <= 0 or not len(batch) or quiet == settings.patience or hopeless == HOPELESS:
             return model, gains
-        quiet = quiet + 1 if gains.max() < WORTH_ASKING else 0
+        before = _bests(ledger, keeps)
         _observe(ledger, batch[:left], judge)
+        improved = (_bests(ledger, keeps) - before).max() > WORTH_ASKING
+        quiet = 0 if improved else quiet + 1
+        hopeless = hopeless + 1 if gains.max() < WORTH_ASKING else 0
+
+
+def _bests(ledger: Ledger, keeps: Sequence[int]) -> Vector:
+    """The best value known of each size."""
+    return np.array([ledger.best(keep)[1] for keep in keeps])
 
 
 def front_sizes(n_players: int, *, locked: Indices = NO_ONE) -> range:
@@ -179,18 +151,9 @@ def _observe(ledger: Ledger, batch: Coalitions, judge: Judge) -> None:
         judge(ledger, np.concatenate([ledger.best(size)[0][None], batch[held == size]]))
 
 
-def _telling(values: Vector, rng: np.random.Generator) -> Indices:
-    """Rows to choose the prior on: all, or the better half of the places and others at random."""
-    if len(values) <= PRIOR_ROWS:
-        return np.arange(len(values))
-    best = np.argsort(-values)
-    half = PRIOR_ROWS // 2
-    return np.concatenate([best[:half], rng.permutation(best[half:])[:half]])
-
-
 def _proposals(
     model: ProcessPredictor,
-    scale: "Scale",
+    scale: Scale,
     ledger: Ledger,
     keeps: Sequence[int],
     locked: Indices,
@@ -199,18 +162,21 @@ def _proposals(
     """The coalitions worth observing next, most promising first, and the best gain per size."""
     chosen, expected, most = [], [], np.zeros(len(keeps))
     each = max(2, int(max(BATCH, GROWTH * ledger.n_asked) / len(keeps)))
-    for k, keep in enumerate(keeps):
-        incumbent, value = ledger.best(keep)
-        pool = _pool(model, incumbent, locked, rng)
+    known = [ledger.best(keep) for keep in keeps]
+    pools = _pools(model, np.array([coalition for coalition, _ in known]), locked, rng)
+    for k, (pool, (_, value)) in enumerate(zip(pools, known, strict=True)):
         pool = pool[~ledger.met(pool)]  # what lost a race is not proposed again
         if not len(pool):
             continue
+        means = model.predict(pool)
+        # Doubt costs most: asked only where the mean is not hopeless.
+        top = np.argsort(-means, kind="stable")[:PROMISING]
         best = float(scale.level(value))
-        gain = expected_improvement(model.predict(pool), model.deviation(pool), best)
+        gain = expected_improvement(means[top], model.deviation(pool[top]), best)
         gain /= scale.slope(value)  # back to nats
         order = np.argsort(-gain)[:each]
         most[k] = gain[order[0]]
-        chosen.append(pool[order])
+        chosen.append(pool[top[order]])
         expected.append(gain[order])
     if not chosen:
         return np.zeros((0, ledger.n_players), dtype=bool), most
@@ -218,21 +184,41 @@ def _proposals(
     return batch[np.argsort(-np.concatenate(expected), kind="stable")], most
 
 
-def _pool(
-    model: ProcessPredictor, incumbent: Coalition, locked: Indices, rng: np.random.Generator
+def _pools(
+    model: ProcessPredictor, incumbents: Coalitions, locked: Indices, rng: np.random.Generator
+) -> list[Coalitions]:
+    """Candidates of each incumbent's size: all, or its swaps and the optima of posterior draws."""
+    n_players, keeps = incumbents.shape[1], sizes(incumbents)
+    whole = [comb(n_players - len(locked), keep - len(locked)) <= POOL for keep in keeps]
+    large = np.flatnonzero(~np.array(whole))
+    # The draws and climbs of all sizes are made at once: a swap never leaves its size.
+    tops = _optima(model, incumbents[large], locked, rng)
+    pools = []
+    for k, keep in enumerate(keeps):
+        if whole[k]:
+            pools.append(all_of_size(n_players, int(keep), locked=locked))
+            continue
+        own = tops[sizes(tops) == keep]
+        centres = [incumbents[k], *own[np.argsort(-model.predict(own))[:CENTRES]]]
+        pool = np.concatenate([own, *(neighbours(centre, locked=locked) for centre in centres)])
+        pools.append(pool[distinct(pool)[0]])
+    return pools
+
+
+def _optima(
+    model: ProcessPredictor, incumbents: Coalitions, locked: Indices, rng: np.random.Generator
 ) -> Coalitions:
-    """Candidates of the incumbent's size: all, or its swaps and the optima of posterior draws."""
-    n_players, keep = len(incumbent), int(incumbent.sum())
-    if comb(n_players - len(locked), keep - len(locked)) <= POOL:
-        return all_of_size(n_players, keep, locked=locked)
-    single, pairs = model.pairwise_samples(DRAWS, rng=rng)
-    fresh = draw_distinct(n_players, keep, DRAWS, locked=locked, rng=rng).coalitions
-    starts = np.concatenate([np.repeat(incumbent[None], DRAWS, axis=0), fresh])
+    """Tops of posterior draws, climbed to from each incumbent and from a random coalition."""
+    if not len(incumbents):
+        return incumbents
+    single, pairs = model.pairwise_samples(DRAWS * len(incumbents), rng=rng)
+    fresh = [
+        draw_distinct(len(one), int(one.sum()), DRAWS, locked=locked, rng=rng).coalitions
+        for one in incumbents
+    ]
+    starts = np.concatenate([np.repeat(incumbents, DRAWS, axis=0), *fresh])
     tops = climb(np.tile(single, (2, 1)), np.tile(pairs, (2, 1, 1)), starts, locked=locked)
-    tops = tops[distinct(tops)[0]]
-    centres = [incumbent, *tops[np.argsort(-model.predict(tops))[:CENTRES]]]
-    pool = np.concatenate([tops, *(neighbours(centre, locked=locked) for centre in centres)])
-    return pool[distinct(pool)[0]]
+    return tops[distinct(tops)[0]]
 
 
 def expected_improvement(mean: Vector, deviation: Vector, best: float) -> Vector:

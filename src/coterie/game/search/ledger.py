@@ -15,6 +15,7 @@ from coterie.game.coalitions import (
     distinct,
     sizes,
 )
+from coterie.game.prefixes import layers_executed
 from coterie.game.toy import game_of
 
 
@@ -35,6 +36,7 @@ class Ledger:
         floor: What a loss that is not finite is read as.
         layer_sequences: Σ over (coalition, sequence) asked of the coalition's size. Times the
             length of a sequence, these are the layer-tokens asked.
+        layers_executed: Layers × texts that an engine runs which computes a prefix once a question.
         not_finite: Losses that were read as the floor.
     """
 
@@ -48,7 +50,7 @@ class Ledger:
     ) -> None:
         self.n_players = game.n_players
         self.sequences = np.arange(game.n_sequences) if sequences is None else sequences
-        self.layer_sequences = 0
+        self.layer_sequences = self.layers_executed = 0
         self.not_finite = 0
         self.game, self.floor, self._quantity = game, floor, quantity
         # Rows are found by their bits: a coalition has one row, however often it is asked.
@@ -162,3 +164,4 @@ class Ledger:
                 corner = np.ix_(some[block.rows], lacking[block.columns])
                 self._losses[corner] = np.where(finite, losses, self.floor)
             self.layer_sequences += int(sizes(self._coalitions[some]).sum()) * len(lacking)
+            self.layers_executed += layers_executed(self._coalitions[some]) * len(lacking)

@@ -124,6 +124,26 @@ def descent_layers(n_players: int, keep: int, *, n_locked: int = 0) -> int:
     return sum((size - n_locked) * (size - 1) for size in range(n_players, keep, -1))
 
 
+def descent_executed(n_players: int, keep: int, *, n_locked: int = 0) -> int:
+    """Layers that an engine runs on each text for a greedy descent, prefixes shared in each step.
+
+    Args:
+        n_players: Players of the game, locked ones included.
+        keep: Kept players, locked ones included.
+        n_locked: How many players stay whatever happens; the last ones, where it costs most.
+
+    Examples:
+        >>> descent_executed(3, 2), descent_layers(3, 2)
+        (4, 6)
+    """
+    # Without the p-th of a size's players: those before are shared, the others run for it alone.
+    layers = 0
+    for size in range(n_players, keep, -1):
+        free = size - n_locked
+        layers += free - 1 + free * (size - 1) - free * (free - 1) // 2
+    return layers
+
+
 def windows(n_players: int, keep: int, *, locked: Indices = NO_ONE) -> Coalitions:
     """Every coalition of a size that lacks one contiguous run of players.
 

@@ -70,7 +70,7 @@ class SearchTask:
 
     def meant_to_spend(self, n_sequences: int) -> int:
         """Layer-sequences that a method with a limit means to ask, stated beforehand."""
-        # Without a budget the promise of the help text: a tenth of the paper's layer-tokens.
+        # Without a budget what the help text says of evolution: a tenth of the paper's tokens.
         if self.budget is None:
             return tenth_of_paper(self.n_players, self.locked)
         return self.budget * self.n_players * n_sequences

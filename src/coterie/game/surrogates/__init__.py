@@ -8,6 +8,7 @@ fidelity need tens of refits and some surrogates fit them together far faster th
     training    many small networks trained side by side
     pairwise    ridge on single players and pairs, closed form
     process     a Gaussian process: pairs, a rest, and predictive deviations
+    growing     the same process, learning coalition by coalition
     ensemble    many members of one surrogate, mean and spread
     explained   Shapley regression: its outputs are the contributions
     fidelity    held-out agreement with the true game

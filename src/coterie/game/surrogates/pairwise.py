@@ -87,9 +87,17 @@ class Pairwise:
 
 def pair_features(coalitions: Coalitions) -> Matrix:
     """Which players are cut, then which pairs are, ``(n_coalitions, n(n+1)/2)`` of 0 and 1."""
-    cut = (~coalitions).astype(np.float64)
-    first, second = np.triu_indices(coalitions.shape[1], 1)
-    return np.concatenate([cut, cut[:, first] * cut[:, second]], axis=1)
+    n_coalitions, n_players = coalitions.shape
+    features = np.empty((n_coalitions, n_players * (n_players + 1) // 2))
+    cut = features[:, :n_players]
+    cut[...] = ~coalitions
+    start = n_players
+    # Slices, in the order of np.triu_indices: many times faster than picking columns.
+    for player in range(n_players - 1):
+        stop = start + n_players - 1 - player
+        np.multiply(cut[:, [player]], cut[:, player + 1 :], out=features[:, start:stop])
+        start = stop
+    return features
 
 
 def _ridge(features: Matrix, targets: Vector, counts: Vector, n_players: int) -> PairwisePredictor:

@@ -78,10 +78,12 @@ def rest_of(prior: Prior, some: Coalitions, others: Coalitions) -> Matrix:
         some: ``(n_some, n_players)``.
         others: ``(n_others, n_players)``.
     """
-    mine, theirs = (~some).astype(np.float64), (~others).astype(np.float64)
-    # Hamming distance of the cut sets.
-    apart = mine.sum(axis=1)[:, None] + theirs.sum(axis=1) - 2 * mine @ theirs.T
-    return prior.rest * np.exp(-apart / prior.length)
+    # Hamming distance of the cut sets: a whole number, so one exponential for each there can be.
+    mine, theirs = (1 - 2 * rows.astype(np.float32) for rows in (some, others))
+    n_players = some.shape[1]
+    apart = ((n_players - mine @ theirs.T) / 2).astype(np.intp)
+    by_distance = prior.rest * np.exp(-np.arange(n_players + 1) / prior.length)
+    return by_distance[apart]
 
 
 def variance_of(prior: Prior, coalitions: Coalitions) -> Vector:

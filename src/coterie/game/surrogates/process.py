@@ -12,6 +12,7 @@ pairwise surrogate with its uncertainty, and knows where pairs do not suffice.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import linalg, optimize
@@ -32,6 +33,8 @@ from coterie.game.surrogates.prior import (
     variance_of,
 )
 
+PRIOR_ROWS = 400  # coalitions on which a prior is chosen; conditioning uses all of them
+
 
 @dataclass(frozen=True, eq=False)
 class ProcessPredictor:
@@ -47,12 +50,26 @@ class ProcessPredictor:
     residuals: Vector
     mean: float
     scale: float
+    rest_factor: Matrix | None = None
+    """Lower Cholesky factor of what neither cuts nor pairs explain, where it is known already."""
+
+    @cached_property
+    def effects(self) -> tuple[float, Vector, Matrix]:
+        """Posterior means of the level, of single cuts and of pairs, in standard units."""
+        n_players = self.coalitions.shape[1]
+        means = prior_of_features(self.prior, n_players) * (self.weights @ self.features)
+        pairs = np.zeros((n_players, n_players))
+        pairs[np.triu_indices(n_players, 1)] = means[n_players:]
+        return CONSTANT * float(self.weights.sum()), means[:n_players], pairs
 
     def predict(self, coalitions: Coalitions) -> Vector:
         """Posterior means, ``(n_coalitions,)``."""
-        # k(z, z′) of the module's formula, between new coalitions and seen ones.
-        cross = covariance_of(self.prior, coalitions, self.coalitions)
-        return self.mean + self.scale * (cross @ self.weights)
+        # The same as k(z, z′) times the weights, the sums over cuts and pairs taken beforehand.
+        level, single, pairs = self.effects
+        cut = (~coalitions).astype(np.float64)
+        known = level + cut @ single + ((cut @ pairs) * cut).sum(axis=1)
+        rest = rest_of(self.prior, coalitions, self.coalitions) @ self.weights
+        return self.mean + self.scale * (known + rest)
 
     def marginals(self, base: Coalitions) -> Matrix:
         """f(m ∪ i) − f(m \\ i) for every base coalition m and player i, ``(n_base, n_players)``."""
@@ -60,7 +77,9 @@ class ProcessPredictor:
 
     def deviation(self, coalitions: Coalitions) -> Vector:
         """Posterior standard deviations of the value, noise left out, ``(n_coalitions,)``."""
-        cross = covariance_of(self.prior, coalitions, self.coalitions)
+        spread = prior_of_features(self.prior, coalitions.shape[1])
+        cross = (pair_features(coalitions) * spread) @ self.features.T + CONSTANT
+        cross += rest_of(self.prior, coalitions, self.coalitions)
         # Solved through the factor: the covariance is never inverted.
         half = linalg.solve_triangular(self.factor, cross.T, lower=True, check_finite=False)
         own = variance_of(self.prior, coalitions)
@@ -93,10 +112,12 @@ class ProcessPredictor:
         spread = prior_of_features(self.prior, n_players)
         # Matheron's rule, first half: effects as the prior would have them.
         drawn = rng.normal(size=(n, len(spread))) * np.sqrt(spread)
-        rest = rest_of(self.prior, self.coalitions, self.coalitions)
-        rest[np.diag_indices_from(rest)] += self.prior.noise + JITTER
-        root = linalg.cholesky(rest, lower=True, check_finite=False)
-        seen = drawn @ self.features.T + rng.normal(size=(n, len(rest))) @ root.T
+        root = self.rest_factor
+        if root is None:
+            rest = rest_of(self.prior, self.coalitions, self.coalitions)
+            rest[np.diag_indices_from(rest)] += self.prior.noise + JITTER
+            root = linalg.cholesky(rest, lower=True, check_finite=False)
+        seen = drawn @ self.features.T + rng.normal(size=(n, len(root))) @ root.T
         # Second half: whatever the draw says wrongly of the data is taken back.
         missing = linalg.cho_solve((self.factor, True), (self.residuals - seen).T)
         drawn += (missing.T @ self.features) * spread
@@ -125,7 +146,8 @@ class Process:
             targets: Their values, ``(n_coalitions,)``.
             rng: Starts the fit; a fit in closed form does not use it.
         """
-        return condition(best_prior(coalitions, targets), coalitions, targets)
+        rows = _spaced(len(targets))
+        return condition(best_prior(coalitions[rows], targets[rows]), coalitions, targets)
 
     def refit(
         self,
@@ -144,11 +166,17 @@ class Process:
             rngs: One per replicate.
         """
         # Choosing a prior costs most; replicates differ too little to need their own.
-        prior = best_prior(coalitions[rows[0]], targets[0, rows[0]])
+        chosen = rows[0][_spaced(len(rows[0]))]
+        prior = best_prior(coalitions[chosen], targets[0, chosen])
         return [
             condition(prior, coalitions[chosen], values[chosen])
             for values, chosen in zip(targets, rows, strict=True)
         ]
+
+
+def _spaced(n: int) -> Indices:
+    """At most so many rows that a prior is chosen on, evenly spaced; its cost is cubic in them."""
+    return np.arange(n) if n <= PRIOR_ROWS else np.linspace(0, n - 1, PRIOR_ROWS).astype(np.intp)
 
 
 def condition(
@@ -162,7 +190,7 @@ def condition(
         targets: Their values, ``(n_coalitions,)``.
         errors: Standard errors of the targets, known from elsewhere, ``(n_coalitions,)``.
     """
-    mean, scale = _standard(targets)
+    mean, scale = standard(targets)
     residuals = (targets - mean) / scale
     covariance = covariance_of(prior, coalitions, coalitions)
     own = 0.0 if errors is None else (errors / scale) ** 2
@@ -197,7 +225,7 @@ def best_prior(
         errors: Standard errors of the targets, known from elsewhere, ``(n_coalitions,)``.
         start: A prior whose shapes are kept and whose variances are improved.
     """
-    mean, scale = _standard(targets)
+    mean, scale = standard(targets)
     residuals = (targets - mean) / scale
     own = np.zeros(len(targets)) if errors is None else (errors / scale) ** 2
     shapes = [(r, length) for r in DECAYS for length in LENGTHS]
@@ -223,7 +251,8 @@ def _likeliest(
         # Not positive definite: the optimiser is sent back.
         except linalg.LinAlgError:
             return 1e10, np.zeros(4)
-        inverse = linalg.cho_solve((factor, True), np.eye(len(residuals)), check_finite=False)
+        inverse = linalg.lapack.dpotri(factor, lower=1)[0]  # its lower half
+        inverse += np.tril(inverse, -1).T
         weights = inverse @ residuals
         loss = 0.5 * residuals @ weights + np.log(np.diagonal(factor)).sum()
         slope = 0.5 * np.tensordot(parts, inverse - np.outer(weights, weights), axes=2)
@@ -236,7 +265,8 @@ def _likeliest(
     return float(done.fun), prior.having(done.x)
 
 
-def _standard(targets: Vector) -> tuple[float, float]:
+def standard(targets: Vector) -> tuple[float, float]:
+    """Mean and spread of some values; the spread is 1 where they are all alike."""
     # Constant targets keep their unit: nothing is divided by zero.
     spread = float(np.std(targets))
     return float(np.mean(targets)), spread if spread > 0 else 1.0

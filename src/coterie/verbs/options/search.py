@@ -108,7 +108,8 @@ class SearchOptions(Seed):
             "--budget",
             "N",
             "Most distinct coalitions to evaluate. Default: the published design for `paper`; "
-            "what a tenth of its layer-tokens pays for otherwise.",
+            "for `guided` as many as still improve the cut, within three times the work of "
+            "greedy; for `evolution` what a tenth of the paper's layer-tokens pays for.",
             above=0,
         ),
     ] = None

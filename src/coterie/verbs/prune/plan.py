@@ -60,7 +60,8 @@ def _part(workspace: Workspace) -> PlanPart:
     if asked is not None:
         return _of_design(workspace, asked, keep)
     n_sequences = workspace.calibration.texts.n_sequences
-    return _of_search(workspace, method.most_layer_sequences(task, n_sequences), keep)
+    asks = method.most_layer_sequences(task, n_sequences)
+    return _of_search(workspace, asks, min(asks, method.most_executed(task, n_sequences)), keep)
 
 
 def _of_design(workspace: Workspace, asked: Coalitions, keep: int) -> PlanPart:
@@ -85,21 +86,28 @@ def _of_design(workspace: Workspace, asked: Coalitions, keep: int) -> PlanPart:
     )
 
 
-def _of_search(workspace: Workspace, layers: int, keep: int) -> PlanPart:
-    """A search that decides as it goes, and asks at most so many layer-sequences."""
+def _of_search(workspace: Workspace, asks: int, runs: int, keep: int) -> PlanPart:
+    """A search that decides as it goes, and asks and runs at most so many layer-sequences.
+
+    Args:
+        workspace: The opened model and its texts.
+        asks: Layers × sequences that it asks, one coalition at a time.
+        runs: Layers × sequences that it runs, prefixes shared.
+        keep: Players that will be left.
+    """
     texts, n_players = workspace.calibration.texts, workspace.stack.n_players
     one_cut = ~np.eye(n_players, dtype=bool)
     # Parts of the texts are asked too, so layer-sequences become whole passes, rounded up.
-    executions = -(-layers // texts.n_sequences)
-    distinct = -(-executions // keep)
+    executions = -(-runs // texts.n_sequences)
+    distinct = -(-asks // texts.n_sequences // keep)
     layer, head = workspace.engine.seconds()
     return PlanPart(
         distinct=distinct,
         known=len(workspace.calibration.known_coalitions()),
         sequences=texts.n_sequences,
         layer_executions=executions,
-        layer_tokens_asked=layers * texts.length,
-        layer_tokens_executed=layers * texts.length,
+        layer_tokens_asked=asks * texts.length,
+        layer_tokens_executed=runs * texts.length,
         head_tokens=distinct * texts.n_sequences * (texts.length - 1),
         memory_bytes=workspace.engine.memory_bytes(one_cut),
         disk_bytes=_disk(workspace, keep),

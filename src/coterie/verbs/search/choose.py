@@ -15,7 +15,7 @@ from coterie.game.search.methods import SEARCH_METHODS, SearchMethod
 from coterie.game.search.methods.guided import CLOSE, MOST_COALITIONS
 from coterie.game.search.plain import Answer
 from coterie.game.search.race import in_full
-from coterie.game.search.task import Finalists, SearchTask, tenth_of_paper
+from coterie.game.search.task import Finalists, SearchTask
 from coterie.verbs.search.game import SearchedGame
 from coterie.verbs.search.paper import PaperStudy, paper_study
 from coterie.verbs.search.result import Search, SearchResult
@@ -33,10 +33,11 @@ def choose(
 ) -> SearchResult:
     """Play a method on an opened model and decide between what it found.
 
-    Guided search and evolution ask about a tenth of the layer-tokens that the paper's method asks,
-    the decision between finalists included, unless ``budget`` or ``most_layer_tokens`` says
-    otherwise. Greedy's answers are found whatever they come to, by safe races where they would cost
-    too much in full: guided search is not to end below them.
+    Guided search goes on until rounds no longer improve the cut, within a multiple of what greedy
+    executes; evolution asks about a tenth of the layer-tokens that the paper's method asks; the
+    decision between finalists is included, and ``budget`` or ``most_layer_tokens`` say otherwise.
+    Greedy's answers are found whatever they come to, by safe races where they would cost too much
+    in full: guided search is not to end below them.
 
     Args:
         workspace: The opened model and its texts.
@@ -134,12 +135,12 @@ def _task(
         step=progress.step,
     )
     if not played.in_full:
-        return replace(task, most_layer_sequences=_limit(workspace, search, keeps))
+        return replace(task, most_layer_sequences=_limit(workspace, search, task))
     # Layer-tokens are no measure of answers to tasks, so coalitions alone are bounded.
     return replace(task, judge=in_full, budget=SEARCH_METHODS[search.method].most(task))
 
 
-def _limit(workspace: Workspace, search: Search, keeps: Sequence[int]) -> float:
+def _limit(workspace: Workspace, search: Search, task: SearchTask) -> float:
     """Layer-sequences that the search itself may ask, those of the decision set aside."""
     # Explicit bounds first; a budget counts coalitions, so layer-sequences are left unbounded.
     if search.most_layer_tokens is not None:
@@ -147,11 +148,13 @@ def _limit(workspace: Workspace, search: Search, keeps: Sequence[int]) -> float:
     elif search.budget is not None:
         return np.inf
     else:
-        whole = tenth_of_paper(workspace.stack.n_players, tuple(workspace.locked))
+        whole = SEARCH_METHODS[search.method].meant_to_ask(
+            task, workspace.calibration.texts.n_sequences
+        )
     second = workspace.prepared.second
     n_second = 0 if second is None else second.n_sequences
     # Finalists are read on the second texts too, and that is part of what was promised.
-    return max(0.0, whole - FINALISTS * sum(keeps) * n_second)
+    return max(0.0, whole - FINALISTS * sum(task.keeps) * n_second)
 
 
 def _clock(

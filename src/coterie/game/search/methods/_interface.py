@@ -49,6 +49,14 @@ class SearchMethod(ABC):
         """Most layers × sequences it asks, as a dry run states it beforehand."""
         return self.least(task) * task.n_players * n_sequences
 
+    def meant_to_ask(self, task: "SearchTask", n_sequences: int) -> int:
+        """Layers × sequences that a method with a limit means to ask, stated beforehand."""
+        return task.meant_to_spend(n_sequences)
+
+    def most_executed(self, task: "SearchTask", n_sequences: int) -> int:
+        """Most layers × sequences that run, prefixes shared; what is asked, where nobody knows."""
+        return self.most_layer_sequences(task, n_sequences)
+
     def known_beforehand(self, task: "SearchTask") -> "Coalitions | None":
         """Every coalition it will ask; None where it decides as it goes.
 

@@ -9,7 +9,13 @@ if TYPE_CHECKING:
     from coterie.game.search.task import Finalists, SearchTask
 
 MOST_COALITIONS = 2_000
-"""Where it ends at the latest unless asked otherwise; its layer-tokens end it sooner."""
+"""Where it ends at the latest unless asked otherwise; patience nearly always ends it sooner."""
+
+PATIENCE = 8
+"""Rounds in a row that improve no size, before it rests; a budget is spent whatever they bring."""
+
+DESCENTS = 3
+"""How many times the work of greedy's descent it may execute, that descent included."""
 
 MIX_COALITIONS = 200
 """The same where a coalition answers tasks, or twice what its plain answers take if more."""
@@ -19,14 +25,14 @@ CLOSE = 8
 
 
 class GuidedSearch(SearchMethod):
-    """`coterie.game.search.guided` within a tenth of what the paper's method asks."""
+    """`coterie.game.search.guided` until it has converged, within a multiple of greedy's work."""
 
     name: ClassVar[str] = "guided"
     title: ClassVar[str] = "guided search (ours)"
     summary: ClassVar[str] = (
-        "a learnt model of the game says where to look; asks about a tenth of the layer-tokens that"
-        " `paper` asks, and cannot lose to greedy, one-shot, contiguous or ranked cuts on the texts"
-        " that decide"
+        "a learnt model of the game says where to look, until rounds no longer improve the cut or"
+        f" {DESCENTS} times the work of greedy is done; cannot lose to greedy, one-shot, contiguous"
+        " or ranked cuts on the texts that decide"
     )
     chancy: ClassVar[bool] = True
 
@@ -41,9 +47,27 @@ class GuidedSearch(SearchMethod):
         return task.budget or max(MIX_COALITIONS, 2 * self.least(task))
 
     def most_layer_sequences(self, task: "SearchTask", n_sequences: int) -> int:
-        """What it means to spend, or the plain answers where they are more."""
+        """What its budget pays for, or the plain answers where they are more."""
         plain = super().most_layer_sequences(task, n_sequences)
-        return max(task.meant_to_spend(n_sequences), plain)
+        return max(self.meant_to_ask(task, n_sequences), plain)
+
+    def meant_to_ask(self, task: "SearchTask", n_sequences: int) -> int:
+        """Its budget at full price, else as many times what greedy asks as it may execute."""
+        from coterie.game.search.plain import descent_layers
+
+        if task.budget is not None:
+            return super().meant_to_ask(task, n_sequences)
+        descent = descent_layers(task.n_players, min(task.keeps), n_locked=len(task.locked))
+        return DESCENTS * descent * n_sequences
+
+    def most_executed(self, task: "SearchTask", n_sequences: int) -> int:
+        """So many descents, each step's prefixes shared; with a budget, what it asks."""
+        from coterie.game.search.plain import descent_executed
+
+        if task.budget is not None:
+            return super().most_executed(task, n_sequences)
+        descent = descent_executed(task.n_players, min(task.keeps), n_locked=len(task.locked))
+        return DESCENTS * descent * n_sequences
 
     def play(self, ledger: "Ledger", task: "SearchTask") -> "Finalists":
         """Plain answers first, then rounds of proposals until the budget or the gains end."""
@@ -63,6 +87,12 @@ class GuidedSearch(SearchMethod):
             most_layer_sequences=limit,
             allowance=limit if reached else float("inf"),
             close=CLOSE,
+            patience=PATIENCE if task.budget is None else None,
+            most_executed=(
+                ledger.layers_executed + self.most_executed(task, ledger.n_sequences)
+                if task.budget is None
+                else float("inf")
+            ),
         )
         found = guided(
             ledger,
