@@ -19,10 +19,10 @@ from coterie.engine.fused import Fused, NothingToFuse
 from coterie.engine.memory import free_bytes, is_out_of_memory
 from coterie.engine.parts.layers import Apply, LayerStack, Prelude
 from coterie.engine.parts.one_pass import rows_read_plainly
-from coterie.engine.trie import prefix_order
 from coterie.engine.walk import Walker
 from coterie.errors import UserError
 from coterie.game.coalitions import Coalitions, Observations
+from coterie.game.prefixes import prefix_order
 from coterie.models.tolerance import tolerance
 
 log = logging.getLogger(__name__)
