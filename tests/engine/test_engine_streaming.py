@@ -14,6 +14,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from coterie.engine.disk import apart
 from coterie.engine.disk import layer_weights as shards
 from coterie.engine.disk.apart import telling_layers
+from coterie.engine.disk.gpu_copies import Copies
 from coterie.engine.disk.parameters import empty_model
 from coterie.engine.disk.spill import Spill
 from coterie.engine.model_game import ModelGame
@@ -435,3 +436,37 @@ def test_a_coalition_that_breaks_down_is_named_with_its_layer_and_spoils_no_othe
     assert {coalition for coalition, _ in told} == {"coalition 1001"}
     assert sum(int(rest.split()[0]) for _, rest in told) == bad.sum()
     assert all("first not finite after layer 3" in rest for _, rest in told)
+
+
+class CopiesOnTheProcessor(Copies):
+    """Two halves in turn, as on a GPU, without its streams."""
+
+    def __init__(self):
+        self.next_half, self.arrived, self._half, self.halves = 0, [], 0, []
+
+    def begin(self):
+        pass
+
+    def bring(self, layer):
+        for _, kept, raw in layer:
+            kept.copy_(raw)
+        self.arrived = layer
+        self.halves.append(self.next_half)
+
+    def used(self):
+        pass
+
+    def drain(self):
+        pass
+
+
+def test_layers_that_are_copied_ahead_into_two_halves_give_the_same(rng, tmp_path, monkeypatch):
+    _, source = saved("llama", tmp_path)
+    tokens, copies = texts(), CopiesOnTheProcessor()
+    plain = StreamedGame(source, tokens)
+    coalitions = some_coalitions(rng, plain.n_players)
+    expected = observe_all(plain, coalitions)
+    monkeypatch.setattr(shards, "copies_to", lambda device: copies)
+    found = observe_all(StreamedGame(source, tokens), coalitions)
+    np.testing.assert_array_equal(found.nll, expected.nll)
+    assert set(copies.halves) == {0, 1}

@@ -20,9 +20,17 @@ def free_bytes(device: torch.device) -> int:
     """Bytes that can still be allocated on ``device``, as the system reports it."""
     if device.type == "cuda":
         # What torch keeps for itself and does not use is as free as what nobody has.
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + kept
+        used = torch.cuda.memory_allocated(device)
+        kept = torch.cuda.memory_reserved(device) - used
+        free, total = torch.cuda.mem_get_info(device)
+        return max(0, min(free + kept, int(_allowed_share(device) * total) - used))
     return free_main_memory()
+
+
+def _allowed_share(device: torch.device) -> float:
+    """The share of a GPU that this process has allowed itself."""
+    ask = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # since torch 2.8
+    return 1.0 if ask is None else float(ask(device))
 
 
 def free_main_memory() -> int:

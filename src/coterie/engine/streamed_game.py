@@ -29,7 +29,7 @@ from coterie.engine.disk.layer_weights import ShardedWeights
 from coterie.engine.disk.parameters import empty_model
 from coterie.engine.disk.spill import Spill
 from coterie.engine.interface import DiskTraffic, Seconds
-from coterie.engine.memory import memory_for_states
+from coterie.engine.memory import FREE_SHARE, free_bytes, memory_for_states
 from coterie.engine.parts.head import ENOUGH_TOKENS, ProjectionHead
 from coterie.engine.parts.layers import LayerStack, NotReplayable, running_apart
 from coterie.engine.played_texts import PlayedTexts
@@ -49,7 +49,7 @@ from coterie.models.loaded.stack import find_stack
 
 log = logging.getLogger(__name__)
 
-LAYER_TOKENS = 2048
+LAYER_TOKENS, GPU_LAYER_TOKENS = 2048, 8192
 """Tokens of one call of a layer: enough to keep a device busy, little enough to fit beside it."""
 
 
@@ -104,7 +104,8 @@ class StreamedGame(PlayedTexts):
         self.passes = self.spilled = 0
         self._full, self._dtype = FullSeen(), dtype
         self._state_memory = state_memory
-        self._weights = ShardedWeights(source, model, self.stack, torch.device(device))
+        self._device = torch.device(device)
+        self._weights = ShardedWeights(source, model, self.stack, self._device)
         # A proof opens another checkpoint exactly as this one was opened.
         self._reopen = partial(
             StreamedGame, dtype=dtype, device=device, state_memory=state_memory, kl=False
@@ -224,9 +225,11 @@ class StreamedGame(PlayedTexts):
         # All ones come last in prefix order.
         extra = not asked.ordered[-1].all()
         ordered = np.concatenate([asked.ordered, everyone]) if extra else asked.ordered
-        memory, everything = self._memory(), np.arange(len(asked.sequences))
+        everything = np.arange(len(asked.sequences))
+        on_gpu = self._fits_the_gpu(ordered, len(everything))
+        memory = None if on_gpu else self._memory()
         broken = Breakdowns(asked, self.remarks)
-        n_passes = self._n_passes(ordered, len(everything), memory)
+        n_passes = 1 if memory is None else self._n_passes(ordered, len(everything), memory)
         # One pass over the weights for each group of texts.
         for columns in np.array_split(everything, n_passes):
             for block in self._pass(ordered, asked.sequences[columns], memory):
@@ -247,6 +250,14 @@ class StreamedGame(PlayedTexts):
         """Bytes of main memory for states."""
         return memory_for_states(self._state_memory, torch.device("cpu"))
 
+    def _fits_the_gpu(self, ordered: Coalitions, n_sequences: int) -> bool:
+        """Whether a GPU holds all states of a pass beside the weights: then they stay there."""
+        if self._device.type != "cuda" or self._state_memory is not None:
+            return False
+        widest = plan(ordered, n_sequences, self.length).widest_states
+        states = widest * n_sequences * self._walker.state_bytes
+        return states + 2 * self._weights.peak_bytes <= FREE_SHARE * free_bytes(self._device)
+
     def _n_passes(self, ordered: Coalitions, n_sequences: int, memory: int) -> int:
         """Number of passes, each over a part of the texts, that moves the fewest bytes.
 
@@ -259,9 +270,15 @@ class StreamedGame(PlayedTexts):
         moved = passes * self._weights.layer_bytes + 2 * self.n_players * waiting
         return int(passes[moved.argmin()])
 
-    def _pass(self, ordered: Coalitions, sequences: Indices, memory: int) -> Iterator[Block]:
-        """One pass over the weights; rows and columns index into what is given here."""
-        spill = Spill(memory)
+    def _pass(self, ordered: Coalitions, sequences: Indices, memory: int | None) -> Iterator[Block]:
+        """One pass over the weights; rows and columns index into what is given here.
+
+        Args:
+            ordered: Coalitions in prefix order.
+            sequences: Which texts.
+            memory: Bytes of main memory for states; None leaves them on the device.
+        """
+        spill = None if memory is None else Spill(memory)
         self._walker.spill, self._walker.watch = spill, Watch()
         self.passes += 1
         log.debug("pass %d: %d coalitions, %d texts", self.passes, len(ordered), len(sequences))
@@ -274,15 +291,17 @@ class StreamedGame(PlayedTexts):
                 started = perf_counter()
         finally:
             self._weights.release()
-            self.spilled += spill.written
-            spill.close()
+            if spill is not None:
+                self.spilled += spill.written
+                spill.close()
 
     def _taken_apart(self, kl: bool) -> Walker:
         with running_apart():
             self._weights.learn(self.stack, self.ends)
             few = self.ends[:, :ENOUGH_TOKENS]
             head = find_streamed_head(self.model, self.stack, self._weights, few)
-            rows = max(1, LAYER_TOKENS // self.length)
+            tokens = GPU_LAYER_TOKENS if self._device.type == "cuda" else LAYER_TOKENS
+            rows = max(1, tokens // self.length)
             shape = BatchShape(rows, 1024, min(4096, head.vocabulary))
             return self._walking(head, shape, kl=kl)
 

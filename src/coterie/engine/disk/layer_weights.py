@@ -1,7 +1,8 @@
 """Weights read from a checkpoint's files one layer at a time, the next while this one computes.
 
 Only two layers are ever in memory: one as it lies on disk, being read, and one as it computes.
-Both live in buffers that are used again for every layer.
+Both live in buffers that are used again for every layer. A GPU has room for two: the next layer is
+copied there, by the thread that read it and on a stream of its own, while this one computes.
 """
 
 import os
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 from transformers import PreTrainedModel
 
+from coterie.engine.disk.gpu_copies import copies_to
 from coterie.engine.disk.parameters import DiskNames, Place, find_places
 from coterie.engine.disk.spill import read_fully
 from coterie.engine.parts.layers import NotReplayable, leading
@@ -93,6 +95,7 @@ class ShardedWeights:
         self._fill_buffers(source)
         self._current: int | None = None
         # One thread: two reads at once would share the disk and fill the same buffer.
+        self._copies = copies_to(device)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="weights")
         self._coming: tuple[int, Future[None]] | None = None
 
@@ -139,6 +142,8 @@ class ShardedWeights:
         if self._current is not None:
             for place in self._layers[self._current]:
                 place.owner._parameters[place.name] = place.empty  # type: ignore[assignment]
+            if self._copies is not None:
+                self._copies.used()
         self._current = None
 
     def forget(self) -> None:
@@ -239,25 +244,43 @@ class ShardedWeights:
         # Pinned memory is copied to a GPU without a detour through another buffer.
         pinned = self._device.type == "cuda"
         self._raw = torch.empty(self._raw_bytes, dtype=torch.uint8, pin_memory=pinned)
-        self._ready = torch.empty(self._ready_bytes, dtype=torch.uint8, device=self._device)
+        halves = 1 if self._copies is None else 2
+        self._ready = torch.empty(
+            halves * self._ready_bytes, dtype=torch.uint8, device=self._device
+        )
+        if self._copies is not None:
+            self._copies.begin()
 
     def _put(self, layer: int) -> None:
         """Give the model the layer that has been read, converted."""
         began = perf_counter()
-        offset, at = 0, 0
+        # On a GPU the thread that read the layer has copied it already.
+        here = self._places_for(layer) if self._copies is None else self._copies.arrived
+        for place, kept, raw in here:
+            if self._copies is None:
+                kept.copy_(raw)
+            _assign(place, kept)
+        if self._copies is not None:
+            self._copies.taken()
+        self.traffic.seconds_converting += perf_counter() - began
+
+    def _places_for(self, layer: int, half: int = 0) -> list[tuple[Place, Tensor, Tensor]]:
+        """Of each parameter of a layer, where it will compute and where it lies as it was read."""
+        found, offset, at = [], 0, half * self._ready_bytes
         for place in self._layers[layer]:
             kept = self._ready[at : at + place.n_bytes].view(place.dtype).view(place.entry.shape)
-            kept.copy_(_view(self._raw, offset, place.entry))
-            _assign(place, kept)
+            found.append((place, kept, _view(self._raw, offset, place.entry)))
             offset += _padded(place.entry.n_bytes)
             at += _padded(place.n_bytes)
-        self.traffic.seconds_converting += perf_counter() - began
+        return found
 
     def _await(self, layer: int) -> None:
         """Wait until the layer has been read; a read that failed is tried again at the next call.
 
         All reads fill the same buffer, so one of another layer has to end first.
         """
+        if self._copies is not None:
+            self._copies.drain()  # while the GPU computes, nobody waits for a layer
         began = perf_counter()
         if self._coming is not None:
             wait([self._coming[1]])
@@ -274,6 +297,8 @@ class ShardedWeights:
         for place in self._layers[layer]:
             self._read_into(place.entry, self._raw[offset : offset + place.entry.n_bytes])
             offset += _padded(place.entry.n_bytes)
+        if self._copies is not None:
+            self._copies.bring(self._places_for(layer, self._copies.next_half))
         self.traffic.seconds_reading += perf_counter() - began
 
     def _load(self, entry: Entry, dtype: torch.dtype) -> Tensor:

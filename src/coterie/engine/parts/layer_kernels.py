@@ -127,6 +127,7 @@ def normed(x: Tensor, weight: Tensor, epsilon: float, *, added: float, late: boo
 def gated(gate: Tensor, up: Tensor) -> Tensor:
     """``silu(gate) * up`` of two contiguous tensors of one shape."""
     _refuse_without_triton()
+    gate, up = gate.contiguous(), up.contiguous()
     out = torch.empty_like(gate)
     with _on(gate):
         blocks = -(-gate.numel() // BLOCK)
@@ -144,6 +145,9 @@ def rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """
     _refuse_without_triton()
     out = torch.empty_like(x)
+    if out.stride() != x.stride():  # a part of a wider tensor: the result has no gaps
+        x = x.contiguous()
+        out = torch.empty_like(x)
     n_texts, heads, length, width = x.shape
     with _on(x):
         _rotate_token[(n_texts * length,)](

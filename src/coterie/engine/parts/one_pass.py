@@ -13,6 +13,9 @@ from torch import Tensor
 from coterie.engine.parts.head import ProjectionHead
 from coterie.engine.parts.readings import FullModel, Reading
 
+TILE = 64
+"""Tokens of which a chunk has a multiple."""
+
 RowsRead = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 """What `row_kernel.rows_read` does, by a kernel or by `rows_read_plainly`."""
 
@@ -37,7 +40,9 @@ def read_in_one_pass(
         rows_read: What reads them.
     """
     n_states, n_tokens, width = states.shape
+    # Whole tiles of tokens, where there are that many, keep the projection's kernel even.
     step = max(1, rows // n_states)
+    step -= step % TILE if step > TILE else 0
     wanted = torch.stack([targets, full.likeliest], dim=1)
     crossed = full.entropy is not None and not head.linear
     parts = []

@@ -20,8 +20,8 @@ COLUMNS, WARPS = 4096, 8
 """Columns of one row that a program reads at a time, and the warps it has."""
 
 if triton is not None:
-
-    @triton.jit  # type: ignore[untyped-decorator]
+    # Not specialised: how many states and tokens are read together varies from call to call.
+    @triton.jit(do_not_specialize=["n_states", "n_tokens"])  # type: ignore[untyped-decorator]
     def _read_row(
         logits,
         wanted,
