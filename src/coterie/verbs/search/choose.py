@@ -34,10 +34,9 @@ def choose(
     """Play a method on an opened model and decide between what it found.
 
     Guided search goes on until rounds no longer improve the cut, within a multiple of what greedy
-    executes; evolution asks about a tenth of the layer-tokens that the paper's method asks; the
-    decision between finalists is included, and ``budget`` or ``most_layer_tokens`` say otherwise.
-    Greedy's answers are found whatever they come to, by safe races where they would cost too much
-    in full: guided search is not to end below them.
+    executes; evolution asks a tenth of the paper's layer-tokens, decision included; ``budget`` or
+    ``most_layer_tokens`` say otherwise. Greedy's answers are found whatever they come to, by safe
+    races where they would cost too much in full: guided search is not to end below them.
 
     Args:
         workspace: The opened model and its texts.
