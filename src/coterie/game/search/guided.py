@@ -28,7 +28,7 @@ from coterie.game.surrogates.process import ProcessPredictor
 POOL = 2_500  # a size with no more coalitions than this is looked at whole
 DRAWS = 12  # posterior draws that propose, per size and round
 CENTRES = 3  # of their optima, how many have their swaps looked at too
-PROMISING = 200  # of the candidates of a size, how many the process is asked to doubt
+PROMISING = 100  # of the candidates of a size, how many the process is asked to doubt
 WORTH_ASKING = 1e-5  # nats per token of improvement, expected or true
 BATCH = 8  # coalitions observed per round, shared between the sizes; at least two for each,
 GROWTH = 1 / 20  # and at least this share of all that is known
