@@ -70,16 +70,8 @@ def write_block_cut(
         ModelError: The model is not of a type whose blocks the format knows.
     """
     raw = source.raw_config()
-    check_saved_type(raw, source.name)
-    stack = find_disk_stack(source.entries, source.config())
-    kept = _checked(attention, mlp, stack.n_players)
-    config = source.config()
-    layers = edited(raw, config, cut_config(config, kept), kept, stack.n_players)
-    fields = _config(layers, config.to_dict(), kept, attention, mlp)
-    output.mkdir(parents=True, exist_ok=True)
+    stack, kept, fields = plan_block_cut(source, attention, mlp, output)
     carried, left = carry(source.folder, output)
-    write_fields(fields, output)
-    (output / MODELLING).write_bytes(Path(decilm.__file__).read_bytes())
     pieces = _pieces(source, stack, kept, attention, mlp)
     names = write_shards(grouped(pieces, max_shard_bytes), output, {"format": "pt"}, progress)
     written = Written(
@@ -91,6 +83,37 @@ def write_block_cut(
         config_changes={name: fields[name] for name in fields if raw.get(name) != fields[name]},
     )
     return BlockCut(written, kept, _runtimes(int(fields["intermediate_size"])))  # type: ignore
+
+
+def plan_block_cut(
+    source: Source, attention: Collection[int], mlp: Collection[int], output: Path
+) -> tuple[DiskStack, tuple[int, ...], dict[str, object]]:
+    """Write config.json and the modelling file of a cut of blocks, before any weight.
+
+    Args:
+        source: From `resolve`.
+        attention: Layers that lose their attention block.
+        mlp: Layers that lose their feed-forward block.
+        output: An empty folder, or one that does not exist yet.
+
+    Returns:
+        The layers on disk, those that stay, and the content of config.json.
+
+    Raises:
+        CutError: A layer that is not there, or no attention block left.
+        ModelError: The model is not of a type whose blocks the format knows.
+    """
+    raw = source.raw_config()
+    check_saved_type(raw, source.name)
+    config = source.config()
+    stack = find_disk_stack(source.entries, config)
+    kept = _checked(attention, mlp, stack.n_players)
+    layers = edited(raw, config, cut_config(config, kept), kept, stack.n_players)
+    fields = _config(layers, config.to_dict(), kept, attention, mlp)
+    output.mkdir(parents=True, exist_ok=True)
+    write_fields(fields, output)
+    (output / MODELLING).write_bytes(Path(decilm.__file__).read_bytes())
+    return stack, kept, fields
 
 
 def check_saved_type(raw: dict[str, object], name: str) -> None:

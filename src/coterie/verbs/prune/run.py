@@ -23,6 +23,7 @@ from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.verdict import VerdictPart
 from coterie.verbs.prune.destination import Destination
+from coterie.verbs.prune.rehearsal import rehearse_prune
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.by_utility import tell_mix
 from coterie.verbs.search.choose import choose
@@ -72,6 +73,7 @@ def prune_alone(request: PruneRequest, to: Destination) -> Result:
     identity = {**prepared.identity(), **items_asked(request, tasks)}
     if done := before.same(identity, to.progress, source=prepared.source.folder):
         return Result(done)
+    rehearse_prune(place, prepared, identity)
     # The model leaves memory here: the written one is loaded for the check.
     judged = _judge(prepared, tasks, to)
     judged.record.identity = identity

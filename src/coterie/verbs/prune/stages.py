@@ -14,6 +14,7 @@ from coterie.errors import StudyMismatch, UserError
 from coterie.plain import Json
 from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal_request import HealRequest
+from coterie.verbs.after_cut.texts import healing_texts
 from coterie.verbs.prune.after import After
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
@@ -55,6 +56,15 @@ def prune_and_after(request: PruneRequest, after: After, to: Destination) -> Res
     asked = _identity(request, after, prepared)
     if done := before.same(asked, to.progress, source=prepared.source.folder):
         return Result(done)
+    if after.heal_steps is not None:  # read once before the search, so that it is there after it
+        healing_texts(
+            after.text,
+            prepared.source.name,
+            prepared.recipe.tokenizer,
+            prepared.held_out,
+            sequences=1,
+            seed=request.seed,
+        )
     # A folder beside the output, so that the last stage is renamed and not copied.
     run = StagedRun(request, after, beside(place.place, STAGES), to.store, to.progress)
     return Result(_done(run, place, asked))

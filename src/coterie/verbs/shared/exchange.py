@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 from coterie.errors import UserError
 
@@ -49,12 +50,32 @@ def partial_folder(place: Path) -> Iterator[Path]:
     Args:
         place: Where the folder will go.
     """
-    folder = beside(place, f"partial-{os.getpid()}")
+    # Two runs of one process may write for one place; the last part says whose it is.
+    folder = beside(place, f"partial-{token_hex(4)}-{os.getpid()}")
     folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def rehearse(place: Path, new: Path, *, told: str) -> None:
+    """Let a folder take a free place beside the real one, by the same acts, and remove it.
+
+    Args:
+        place: Where the real one will go.
+        new: A folder beside it.
+        told: The place as the user named it.
+
+    Raises:
+        UserError: the system refuses the rename.
+    """
+    # A name that clearing up after killed runs knows.
+    free = beside(place, f"partial-{token_hex(4)}-{os.getpid()}")
+    try:
+        exchange(free, new, told=told, overwrite=False)
+    finally:
+        shutil.rmtree(free, ignore_errors=True)
 
 
 def exchange(place: Path, new: Path, *, told: str, overwrite: bool) -> None:

@@ -61,6 +61,9 @@ class FinishedRun(Generic[Report]):
         # Now with the model's folder known: output must not be that.
         self._place.add(source)
         self._place.check()
+        # What cannot be put in place is so known now, not when the work is done.
+        with self._place.rehearsed():
+            pass
         return None
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.errors import UserError
+from coterie.foreign import is_of_machine
 from coterie.verbs.options.declare import Options
 from coterie.verbs.shared.exchange import (
     beside,
@@ -21,6 +22,7 @@ from coterie.verbs.shared.exchange import (
     mounts_in,
     partial_folder,
     put_away,
+    rehearse,
 )
 from coterie.verbs.shared.reads import CONFIG, Read, holds, model_read, reads_of, resolved
 
@@ -120,6 +122,24 @@ class OutputFolder:
         with partial_folder(self.place) as folder:
             yield folder
             self.take(folder)
+
+    @contextmanager
+    def rehearsed(self) -> Iterator[Path]:
+        """An empty folder beside the place that is put in a place and removed: a run's end, empty.
+
+        Raises:
+            UserError: the folder cannot be made, written or renamed.
+        """
+        try:
+            with partial_folder(self.place) as folder:
+                yield folder
+                rehearse(self.place, folder, told=str(self.path))
+        except OSError as error:
+            if is_of_machine(error):
+                raise
+            raise UserError(
+                f"--output {self.path} cannot be written ({error.strerror}): name another folder"
+            ) from error
 
     def take(self, folder: Path) -> None:
         """Put a finished folder in the place.
