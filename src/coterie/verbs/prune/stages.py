@@ -57,12 +57,13 @@ def prune_and_after(request: PruneRequest, after: After, to: Destination) -> Res
     if done := before.same(asked, to.progress, source=prepared.source.folder):
         return Result(done)
     if after.heal_steps is not None:  # read once before the search, so that it is there after it
+        healing = HealRequest(request.model, steps=after.heal_steps)
         healing_texts(
             after.text,
             prepared.source.name,
             prepared.recipe.tokenizer,
             prepared.held_out,
-            sequences=1,
+            sequences=healing.steps * healing.batch,
             seed=request.seed,
         )
     # A folder beside the output, so that the last stage is renamed and not copied.
