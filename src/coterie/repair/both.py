@@ -10,6 +10,8 @@ The attention's map takes its part of Δ. That changes what enters the feed-forw
 is fitted once more, alone, on what enters it now.
 """
 
+from torch import Tensor
+
 from coterie.repair.interface import Repair
 from coterie.repair.place import KeptLayer
 
@@ -17,10 +19,19 @@ from coterie.repair.place import KeptLayer
 def refit_both(place: KeptLayer) -> None:
     """Refit both maps before a gap."""
     if place.gap:
-        wanted = place.beyond()
-        for number, part in enumerate(place.parts):
-            place.refit(place.parts[number:], wanted, change=[part])
-            place.run(part)
+        close_gap(place, place.beyond())
+
+
+def close_gap(place: KeptLayer, wanted: Tensor) -> None:
+    """Refit both maps of a layer so that the state after it comes close to a wanted one.
+
+    Args:
+        place: The kept layer.
+        wanted: States ``(n_sequences, length, width)``.
+    """
+    for number, part in enumerate(place.parts):
+        place.refit(place.parts[number:], wanted, change=[part])
+        place.run(part)
 
 
 BOTH = Repair("both", "the maps of both blocks before a gap are refitted", None, refit_both)

@@ -18,7 +18,7 @@ from coterie.repair.walk import Walk
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import Tokens
 
-AUTO = ("progressive", "down")
+AUTO = ("progressive", "spread")
 """What `auto` tries, best first by what was measured on real models (docs/log.md)."""
 
 

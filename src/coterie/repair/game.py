@@ -15,7 +15,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from coterie.engine.parts.head import TailNotFound, find_head
-from coterie.engine.parts.readings import FullModel, observations, read_full, read_states
+from coterie.engine.parts.readings import (
+    FullModel,
+    Reading,
+    observations,
+    read_full,
+    read_states,
+)
 from coterie.engine.question import question
 from coterie.errors import RepairError
 from coterie.game.coalitions import Block, Coalition, Coalitions, Indices, Observations
@@ -29,8 +35,9 @@ from coterie.repair.place import KeptLayer
 from coterie.repair.walk import Walk
 from coterie.texts.sets import Tokens
 
-HEAD_TOKENS, HEAD_COLUMNS = 512, 4096
-"""Rows and columns of a table of logits that may exist at once."""
+HEAD_TABLE, HEAD_TABLE_ON_A_GPU = (512, 4096), (4096, 1 << 16)
+"""Rows and columns of a table of logits that may exist at once: small enough for a CPU's cache, and
+large enough that a GPU is not kept waiting (1 GiB)."""
 
 Node = tuple[tuple[int, ...], int]
 """The kept layers up to one, and the next one after it."""
@@ -95,7 +102,9 @@ class RepairedGame:
             ) from reason
         self._known: dict[Node, NewWeights] = {}
         self._way: list[_Step] = []
-        self._read: dict[int, FullModel] = {}
+        self._read: FullModel | None = None
+        on_cpu = both.device.type == "cpu"
+        self._rows, self._columns = HEAD_TABLE if on_cpu else HEAD_TABLE_ON_A_GPU
         self.made = self.again = 0
 
     @property
@@ -113,6 +122,16 @@ class RepairedGame:
         """Bytes of the full model's states between all layers."""
         one = self._full.before[0]
         return (self.n_players + 1) * one.numel() * one.element_size()
+
+    @property
+    def full_states(self) -> list[Tensor]:
+        """The full model's states before each layer and after the last, of the texts fitted on."""
+        return [states[: self._first] for states in self._full.before]
+
+    @property
+    def layer_tokens(self) -> int:
+        """Layer-tokens that were executed so far, refits included."""
+        return self._walk.layer_tokens
 
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe distinct coalitions on distinct sequences, one coalition after the other."""
@@ -171,31 +190,37 @@ class RepairedGame:
 
     @torch.no_grad()
     def _seen(self, states: Tensor, sequences: Indices) -> Observations:
-        """Repaired states of some texts, read against the full model's."""
-        parts = []
-        for text, own in zip(sequences.tolist(), states, strict=True):
-            mine, targets = self._head.normed(own[:-1])[None], self._tokens[text, 1:]
-            full = self._full_reading(text)
-            reading = read_states(
-                self._head, mine, targets, full, tokens=HEAD_TOKENS, block=HEAD_COLUMNS
-            )
-            parts.append(observations(reading))
-        return Observations(
-            *(
-                np.concatenate([getattr(part, name) for part in parts], axis=1)
-                for name in ("nll", "kl", "top1")
-            )
+        """Repaired states of some texts, read against the full model's in one go."""
+        states = self._head.normed(states[:, :-1])
+        full = self._full_readings()
+        if len(sequences) < self.n_sequences:
+            full = FullModel.gathered(torch.stack, [full[text] for text in sequences.tolist()])
+        targets = self._tokens[torch.from_numpy(sequences).to(self._tokens.device), 1:]
+        reading = read_states(
+            self._head,
+            states.flatten(0, 1)[None],
+            targets.flatten(),
+            full.each(lambda field: field.flatten(0, 1)),
+            tokens=self._rows,
+            block=self._columns,
+        )
+        n, each = targets.shape
+        return observations(
+            Reading(*(part.view(1, n, each) for part in (reading.nll, reading.kl, reading.agrees)))
         )
 
-    def _full_reading(self, text: int) -> FullModel:
-        if text not in self._read:
-            states = self._head.normed(self._full.before[-1][self._first + text, :-1])
-            self._read[text] = read_full(
+    def _full_readings(self) -> FullModel:
+        """What the full model predicts on all texts that are observed on."""
+        if self._read is None:
+            n, each = len(self._tokens), self._tokens.shape[1] - 1
+            states = self._head.normed(self._full.before[-1][self._first :, :-1])
+            flat = read_full(
                 self._head,
-                states,
-                self._tokens[text, 1:],
+                states.flatten(0, 1),
+                self._tokens[:, 1:].flatten(),
                 kl=True,
-                tokens=HEAD_TOKENS,
-                block=HEAD_COLUMNS,
+                tokens=self._rows,
+                block=self._columns,
             )
-        return self._read[text]
+            self._read = flat.each(lambda field: field.view(n, each, *field.shape[1:]))
+        return self._read

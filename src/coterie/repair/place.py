@@ -79,6 +79,11 @@ class KeptLayer:
         self._catch_up()
         return self.walk.full.at(self.turn.following)
 
+    def after(self) -> Tensor:
+        """The full model's states after this layer, which it has not passed yet."""
+        self._catch_up()
+        return self.walk.full.at(self.turn.layer + 1)
+
     def after_parts(self) -> list[Tensor]:
         """The full model's states after each part of this layer."""
         self._catch_up()

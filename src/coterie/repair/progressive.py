@@ -15,9 +15,14 @@ def refit_progressive(place: KeptLayer) -> None:
     if place.gap:
         refit_both(place)
     elif place.behind:
-        for part, wanted in zip(place.parts, place.after_parts(), strict=True):
-            place.refit([part], wanted)
-            place.run(part)
+        refit_behind(place)
+
+
+def refit_behind(place: KeptLayer) -> None:
+    """Refit each block of a layer towards the full model's state after the same block."""
+    for part, wanted in zip(place.parts, place.after_parts(), strict=True):
+        place.refit([part], wanted)
+        place.run(part)
 
 
 PROGRESSIVE = Repair(

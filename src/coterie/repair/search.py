@@ -5,6 +5,8 @@ many short ones. So the starts are the finalists of a plain search and the conti
 best of them is improved by exchanging one layer that went for one beside a gap.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from coterie.game.coalitions import Coalition, Coalitions
@@ -12,7 +14,12 @@ from coterie.game.search.ledger import Ledger
 
 
 def swap_search(
-    ledger: Ledger, starts: Coalitions, *, most: int, locked: tuple[int, ...] = ()
+    ledger: Ledger,
+    starts: Coalitions,
+    *,
+    most: int,
+    locked: tuple[int, ...] = (),
+    allowed: Callable[[Coalitions], np.ndarray] | None = None,
 ) -> tuple[Coalition, float]:
     """The best coalition met on the way down from the best of some starts, and its value.
 
@@ -21,12 +28,14 @@ def swap_search(
         starts: Coalitions of one size, ``(n_starts, n_players)``.
         most: Coalitions that may be asked for in all; the starts are asked for whatever it is.
         locked: Players that stay.
+        allowed: Which coalitions may be asked at all; all by default.
     """
     size = int(starts[0].sum())
     ledger.value(starts)
     best, value = ledger.best(size)
     while True:
         near = swapped(best, locked)
+        near = near if allowed is None else near[allowed(near)]
         near = near[~ledger.asked(near)][: max(0, most - ledger.n_asked)]
         if not len(near):
             return best, value

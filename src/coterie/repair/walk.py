@@ -45,6 +45,7 @@ class Walk:
         changes: The weights that were changed so far.
         refitted: What was refitted so far.
         rescaled: What the states have been multiplied by.
+        layer_tokens: Tokens that layers, or parts of one, were applied to.
 
     Raises:
         RepairError: The layers cannot be run apart from the model, or share weights.
@@ -71,6 +72,7 @@ class Walk:
         self.passed: list[KeptLayer] = []
         self.refitted: list[Refitted] = []
         self.rescaled = 1.0
+        self.layer_tokens = 0
         self._kept = self.prelude.embedded
         self._waiting: list[KeptLayer] = []
         self.full: FullStates = PassingStates(self.through, self.prelude.embedded)
@@ -113,6 +115,7 @@ class Walk:
             states: What enters it, ``(n_rows, length, width)``.
             rows: Which texts these are, for their positions and masks.
         """
+        self.layer_tokens += states.shape[0] * states.shape[1]
         # A copy, for some layers add to their input in place.
         return self.layers.run(self.prelude, layer, states.clone(), rows.start, 1)
 

@@ -128,7 +128,15 @@ class PruneRequest(Following, TargetOptions, Request):
         if self.stream and self.target_speedup is not None:
             raise UserError("--target-speedup times a model in memory: leave out --stream")
 
+    @property
+    def searches_repaired(self) -> bool:
+        """Whether coalitions are compared by what they lose once repaired."""
+        if self.repair_asked is None or self.utility is not None or self.stream:
+            return False
+        return self.players == "layer" and SEARCH_METHODS[self.method].goes_on_repaired
+
     def cut_alone(self) -> "PruneRequest":
         """The same cut, with nothing before or after it."""
-        # What follows is recorded by its own stages, not by that of the cut.
-        return replace(self, quantize=None, quantize_first=False, heal=None, repair=None)
+        # What follows is recorded by its own stages, not by that of the cut; the search is to know
+        # of the repair all the same.
+        return replace(self, quantize=None, quantize_first=False, heal=None)

@@ -29,6 +29,7 @@ from coterie.verbs.search.by_utility import tell_mix
 from coterie.verbs.search.choose import choose
 from coterie.verbs.search.mix import mixed
 from coterie.verbs.search.nearby import contributions_near
+from coterie.verbs.search.repaired import choose_repaired
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
 from coterie.verbs.search.result import Search
 from coterie.verbs.search.targets import target_of
@@ -71,6 +72,8 @@ def prune_alone(request: PruneRequest, to: Destination) -> Result:
     tasks = {} if request.utility is None else tasks_of(request)
     prepared = prepare(request, progress=to.progress)
     identity = {**prepared.identity(), **items_asked(request, tasks)}
+    if request.searches_repaired:
+        identity["searched"] = "repaired"
     if done := before.same(identity, to.progress, source=prepared.source.folder):
         return Result(done)
     rehearse_prune(place, prepared, identity)
@@ -139,6 +142,8 @@ def _chosen(
     mix = None if request.utility is None else mixed(workspace, tasks, progress)
     search = replace(Search.of(request, keeps), allowed=allowed)
     found = choose(workspace, search, progress, mix)
+    if request.searches_repaired:
+        found = choose_repaired(workspace, search, found, progress)
     if found.searched is None:
         coalition = found.best.winner.coalition
         near = contributions_near(workspace, found, progress)
