@@ -85,6 +85,7 @@ def test_a_repair_that_harms_is_refused(monkeypatch):
     fit[:, ::2] = 7
     monkeypatch.setattr(place_module, "token_weights", lambda wanted: torch.ones(wanted.shape[:-1]))
     monkeypatch.setattr("coterie.repair.least_squares.RIDGES", (1e-6,))
+    monkeypatch.setattr("coterie.repair.least_squares.USUAL", 1e-6)
     monkeypatch.setattr("coterie.repair.least_squares.Sums.explains", lambda *_: 1.0)
     done = repaired(model, stack, CUT, (fit, select), "down")
     assert done.losses["down"].mean() > done.loss.mean()

@@ -7,6 +7,7 @@ of the token and d the mean diagonal of the Gram matrix: λ pulls towards no cha
 whose Δ explains most on texts that were not fitted on; Δ is then fitted on all of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 
 RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """The λ to choose from; nothing is changed where none of them helps."""
+
+USUAL = 1e-1
+"""The λ that is tried first."""
 
 HELD_OUT = 4
 """One text in so many says which λ is best."""
@@ -109,12 +113,27 @@ def best_fit(fitted: Sums, held: Sums) -> Fit | None:
     """
     if not held.tokens or fitted.power == 0.0:
         return None
-    shares = {ridge: held.explains(fitted.solve(ridge)) for ridge in RIDGES}
-    ridge = max(RIDGES, key=lambda ridge: shares[ridge])
-    if not shares[ridge] > 0:
+    place, share = _climbed(lambda at: held.explains(fitted.solve(RIDGES[at])))
+    if not share > 0:
         return None
-    everything = fitted.with_(held)
-    return Fit(everything.solve(ridge), ridge, shares[ridge], everything.tokens)
+    ridge, everything = RIDGES[place], fitted.with_(held)
+    return Fit(everything.solve(ridge), ridge, share, everything.tokens)
+
+
+def _climbed(share: Callable[[int], float]) -> tuple[int, float]:
+    """The place in `RIDGES` with the largest share, uphill from the usual one, and the share.
+
+    What a ridge explains of other texts has one top: too little pull fits noise, too much nothing.
+    """
+    place = RIDGES.index(USUAL)
+    best = share(place)
+    for step in (1, -1):
+        start = place
+        while 0 <= place + step < len(RIDGES) and (found := share(place + step)) > best:
+            place, best = place + step, found
+        if place != start:
+            break
+    return place, best
 
 
 def _wide(part: Tensor) -> Tensor:
