@@ -1,6 +1,7 @@
 """`coterie repair`: a cut checkpoint refitted, proved and judged, alone or with its cut."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -11,9 +12,18 @@ from coterie.cli import main
 from coterie.errors import RepairError
 from coterie.healing.origin import HealError
 from coterie.models.files.sources import resolve
-from coterie.verbs.after_cut.repair import repair, sequences_for
+from coterie.repair.amount import sequences_in_a_game, sequences_to_fit
+from coterie.verbs.after_cut.repair import repair
 from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.shared.output import read_record
+
+
+@dataclass
+class Config:
+    """The fields of a model's config that say how wide its layers are."""
+
+    hidden_size: int
+    intermediate_size: int | None
 
 
 def asked(cut, whole, text, **settings):
@@ -59,12 +69,14 @@ def test_what_is_wrong_is_told_before_anything_is_loaded(cut, whole, text, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_the_texts_grow_with_the_columns():
-    class Config:
-        hidden_size, intermediate_size = 4096, 11008
-
-    assert sequences_for(Config(), 128) == 944
-    assert sequences_for(type("Small", (), {"hidden_size": 64})(), 128) == 256
+def test_the_texts_grow_with_the_columns_and_with_the_device():
+    small, large = Config(576, 1536), Config(4096, 14336)
+    assert sequences_to_fit(small, 128, "cpu") == 256
+    assert sequences_to_fit(small, 128, "cuda") == 2048
+    assert sequences_to_fit(large, 128, "cpu") == 4 * (4096 + 14336) // 128
+    assert sequences_to_fit(large, 128, "cuda") == 2048
+    assert sequences_in_a_game(small, 128) == 33
+    assert sequences_to_fit(Config(64, None), 128, "cpu") == 256
 
 
 def test_prune_repairs_in_one_run(whole, text, tmp_path, capsys):
@@ -74,6 +86,10 @@ def test_prune_repairs_in_one_run(whole, text, tmp_path, capsys):
     assert "Repair" in capsys.readouterr().out
     record = read_record(tmp_path / "out")
     assert record.after[-1].what == "repair" and "--repair auto" in record.command
+    assert "coalitions were repaired and compared" in record.choice.remark
+    finalists = record.choice.sizes[0].finalists
+    assert {"repaired", "before repair"} == {one.method for one in finalists}
+    assert finalists[0].method == "repaired" and min(one.behind for one in finalists) == 0
     bad = [*words[:-4], "--heal", "3", "--output", str(tmp_path / "other")]
     assert main(bad) == 2
     assert "leave out one of the two" in capsys.readouterr().err

@@ -6,7 +6,6 @@ from time import monotonic
 
 import numpy as np
 import torch
-from transformers import PretrainedConfig
 
 from coterie.errors import RepairError
 from coterie.healing.origin import kept_players
@@ -16,6 +15,7 @@ from coterie.models.files.sources import Source
 from coterie.models.loaded.load import default_dtype, load_model, load_tokenizer, pick_device
 from coterie.models.loaded.stack import Stack, find_stack
 from coterie.quantization.checkpoint import check_plain
+from coterie.repair.amount import sequences_to_fit
 from coterie.repair.changes import applied
 from coterie.repair.choose import Repaired, cut_loss, repaired
 from coterie.repair.write import as_stored, write_repaired
@@ -31,12 +31,6 @@ from coterie.verbs.shared.finished import FinishedRun
 from coterie.verbs.shared.output import as_read
 from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.progress import NoProgress, Progress
-
-LEAST_SEQUENCES = 256
-"""Sequences to fit on where the maps have few columns."""
-
-TOKENS_PER_COLUMN = 8
-"""Tokens to fit on for every column of the widest fit, where that is more."""
 
 SELECTING = 32
 """Sequences that say whether a repair helps; none of them is fitted on."""
@@ -112,7 +106,9 @@ def _admit(request: RepairRequest, progress: Progress) -> RepairJob:
     progress.say(f"reading texts for {cut.name}")
     tokenizer = load_tokenizer(full)
     judges = held_out_texts(request, record, full.name, full, tokenizer)
-    wanted = request.sequences or sequences_for(text_config(full.config()), judges.length)
+    wanted = request.sequences or sequences_to_fit(
+        text_config(full.config()), judges.length, pick_device(request.device).type
+    )
     texts = healing_texts(
         request.text,
         full.name,
@@ -139,13 +135,6 @@ def _admit(request: RepairRequest, progress: Progress) -> RepairJob:
         selection=select,
         held_out=judges,
     )
-
-
-def sequences_for(config: PretrainedConfig, length: int) -> int:
-    """Sequences to fit on, by the columns of the widest fit: both maps of a layer side by side."""
-    width = int(getattr(config, "hidden_size", 0) or 0)
-    inner = int(getattr(config, "intermediate_size", 0) or 4 * width)
-    return max(LEAST_SEQUENCES, -(-TOKENS_PER_COLUMN * (width + inner) // length))
 
 
 def _made(job: RepairJob, progress: Progress) -> _Made:

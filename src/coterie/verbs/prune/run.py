@@ -29,8 +29,8 @@ from coterie.verbs.search.by_utility import tell_mix
 from coterie.verbs.search.choose import choose
 from coterie.verbs.search.mix import mixed
 from coterie.verbs.search.nearby import contributions_near
-from coterie.verbs.search.repaired import choose_repaired
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
+from coterie.verbs.search.repaired import choose_repaired
 from coterie.verbs.search.result import Search
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.task_utilities import items_asked, tasks_of

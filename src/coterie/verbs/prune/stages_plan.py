@@ -1,19 +1,59 @@
 """`prune --dry-run --quantize … --heal …`: every stage of a composed run, stated beforehand."""
 
+from dataclasses import dataclass
+
+from coterie.models.families.fields import text_config
+from coterie.models.files.sources import resolve
+from coterie.models.loaded.load import pick_device
+from coterie.repair.amount import sequences_in_a_game, sequences_to_fit
+from coterie.repair.choose import names_of
 from coterie.report.schema.part import known
 from coterie.report.schema.plan import PlanPart, StagePart
+from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal_request import HealRequest
-from coterie.verbs.after_cut.repair import LEAST_SEQUENCES
 from coterie.verbs.prune.after import After
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.plan import plan_layers
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import command, place_of
+from coterie.verbs.search.repaired import asked_on
 from coterie.verbs.shared.request import HELD_OUT_SEQUENCES
 from coterie.verbs.shared.result import Result
 
 FORWARD_AND_BACK = 3
 """Forward passes that one step of learning costs: the backward pass is twice the forward one."""
+
+AGAIN_TO_REFIT = 2
+"""Times more that a layer runs which is refitted: once for each of its blocks."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What repairs are fitted on, in sequences, and how many coalitions are repaired.
+
+    Attributes:
+        game: Sequences in the game, those it is judged on included.
+        coalitions: Repaired in the game, at most.
+        written: Sequences for the repair that is written.
+    """
+
+    game: int = 0
+    coalitions: int = 0
+    written: int = 0
+
+    @classmethod
+    def of(cls, request: PruneRequest, record: Record) -> "Fitting":
+        """What a run that repairs will do, from its config and its device alone."""
+        if request.repair_asked is None:
+            return cls()
+        config = text_config(resolve(request.model, request.revision).config())
+        device, length = pick_device(request.device).type, record.calibration.length
+        chosen = record.calibration.sequences
+        return cls(
+            sequences_in_a_game(config, length) + chosen,
+            asked_on(device) if request.searches_repaired else 0,
+            sequences_to_fit(config, length, device),
+        )
 
 
 def plan_and_after(request: PruneRequest, after: After, to: Destination) -> Result:
@@ -35,11 +75,14 @@ def plan_and_after(request: PruneRequest, after: After, to: Destination) -> Resu
     record = planned.record
     record.command = command(request, after, to.output)
     part, length = known(record.plan), record.calibration.length
-    part.stages = stages(part, after, record.model.players, length)
+    fitting = Fitting.of(request, record)
+    part.stages = stages(part, after, record.model.players, length, fitting)
     return planned
 
 
-def stages(part: PlanPart, after: After, n_players: int, length: int) -> list[StagePart]:
+def stages(
+    part: PlanPart, after: After, n_players: int, length: int, fitting: Fitting
+) -> list[StagePart]:
     """What is done before and after the cut, in the order it is done.
 
     Layer-tokens are those of learning and judging; seconds are by the rate at which the search is
@@ -50,6 +93,7 @@ def stages(part: PlanPart, after: After, n_players: int, length: int) -> list[St
         after: What is done around it.
         n_players: Layers of the whole model.
         length: Tokens of a sequence.
+        fitting: What repairs are fitted on.
     """
     keep, rate = known(part.keep), _seconds_per_layer_token(part)
     judging = HELD_OUT_SEQUENCES * length
@@ -66,10 +110,16 @@ def stages(part: PlanPart, after: After, n_players: int, length: int) -> list[St
         detail = f"{after.scheme}, before the cut; the game is played on it"
         found.append(stage("quantize", detail, 2 * n_players * judging, whole))
     if after.repair is not None:
-        # Once through both models, and once more for every refit, at most two a layer.
-        fitting = LEAST_SEQUENCES * length * (n_players + 3 * keep)
-        detail = f"{after.repair}, fitted on {LEAST_SEQUENCES} × {length} tokens or more"
-        layer_tokens = fitting + judging * (2 * keep + n_players)
+        if fitting.coalitions:
+            # Layers before the first gap are run once for all; at most all run for each.
+            work = fitting.game * length * (n_players + fitting.coalitions * keep)
+            detail = f"up to {fitting.coalitions} coalitions, repaired and compared"
+            found.append(stage("repaired search", detail, work, 0))
+        refits = n_players + (1 + AGAIN_TO_REFIT) * keep
+        detail = f"{after.repair}, fitted on {fitting.written} × {length} tokens"
+        tried = len(names_of(after.repair))
+        layer_tokens = tried * fitting.written * length * refits
+        layer_tokens += judging * (2 * keep + n_players)
         found.append(stage("repair", detail, layer_tokens, part.disk_bytes))
     if after.heal_steps is not None:
         steps, batch = after.heal_steps, HealRequest(".").batch

@@ -1,4 +1,4 @@
-"""The last rounds of a search are played repaired: the best cut before repair is not the best after.
+"""The last rounds of a search are played repaired, for the best cut before repair is not it after.
 
 What a search without repair has found starts it, beside the cuts that the full model's states say
 are likely to mend (`coterie.repair.distances`). Each is repaired before the gaps, as `both` does,
@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from coterie.errors import RepairError
-from coterie.game.coalitions import Coalitions, Game, distinct, sizes
+from coterie.game.coalitions import Coalitions, Game, distinct
 from coterie.game.search.decide import decide
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import Answer
 from coterie.models.families.fields import text_config
+from coterie.repair.amount import sequences_in_a_game
 from coterie.repair.both import BOTH
 from coterie.repair.distances import gap_distances, likely_cuts
 from coterie.repair.game import RepairedGame
@@ -39,9 +40,6 @@ all that may be asked."""
 
 FINALISTS = 3
 """Coalitions of a size that are decided between on the second texts."""
-
-TOKENS_PER_COLUMN = 2
-"""Tokens that a refit in the game is fitted on, for every column of the widest one."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,11 @@ class RepairedRounds:
             f"{self.asked} coalitions were repaired and compared by what they then lose"
             f" ({self.layer_tokens / 1e6:.1f} M layer-tokens executed, {self.seconds:.0f} s)"
         )
+
+
+def asked_on(device: str) -> int:
+    """Coalitions of a size that are repaired and judged, at most, on this type of device."""
+    return ASKED if device == "cpu" else ASKED_ON_A_GPU
 
 
 def choose_repaired(
@@ -121,7 +124,7 @@ def _searched(
     """The best repaired coalitions of each size, and the best of those without repair."""
     game = ledger.game
     assert isinstance(game, RepairedGame)
-    most = ASKED if workspace.prepared.device.type == "cpu" else ASKED_ON_A_GPU
+    most = asked_on(workspace.prepared.device.type)
     distances, locked = gap_distances(game.full_states), workspace.locked
     finalists = []
     for done, keep in enumerate(sorted(set(search.keeps), reverse=True)):
@@ -133,9 +136,7 @@ def _searched(
         if not len(starts):
             continue
         asked = ledger.n_asked
-        swap_search(
-            ledger, starts, most=asked + most, locked=locked, allowed=search.allowed
-        )
+        swap_search(ledger, starts, most=asked + most, locked=locked, allowed=search.allowed)
         coalitions, values = ledger.known(keep)
         best = np.argsort(-values, kind="stable")[:FINALISTS]
         finalists += [Answer("repaired", coalitions[row], float(values[row])) for row in best]
@@ -170,7 +171,8 @@ def fitting_texts(prepared: Prepared) -> TextSet:
     """
     chosen = [prepared.calibration, *([] if prepared.second is None else [prepared.second])]
     n_chosen = sum(texts.n_sequences for texts in chosen)
-    length, wanted = prepared.calibration.length, sequences_to_fit(prepared)
+    length = prepared.calibration.length
+    wanted = sequences_in_a_game(text_config(prepared.source.config()), length)
     # Drawn as the texts of the run were, so that what judges stays apart.
     recipe = replace(prepared.recipe, sequences=n_chosen) if len(chosen) > 1 else prepared.recipe
     more = recipe.more(n_chosen + wanted)
@@ -182,14 +184,6 @@ def fitting_texts(prepared: Prepared) -> TextSet:
             f" that choose, and {wanted} are needed to refit layers: give more text (--calibration)"
         )
     return more.some(np.flatnonzero(new)[:wanted])
-
-
-def sequences_to_fit(prepared: Prepared) -> int:
-    """How many sequences a refit in the game takes: both maps of a layer are fitted together."""
-    config = text_config(prepared.source.config())
-    width = int(getattr(config, "hidden_size", 0) or 0)
-    inner = int(getattr(config, "intermediate_size", 0) or 4 * width)
-    return max(8, -(-TOKENS_PER_COLUMN * (width + inner) // prepared.calibration.length))
 
 
 def _joined(first: str | None, second: str) -> str:

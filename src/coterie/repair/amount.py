@@ -1,0 +1,43 @@
+"""How much text a repair is fitted on: more is better, and more is what a GPU has time for."""
+
+from transformers import PretrainedConfig
+
+IN_A_GAME = 2
+"""Tokens for every column, where hundreds of coalitions are repaired to be compared."""
+
+LEAST, MOST = 4, 128
+"""The same for the repair that is written: 121 a column still gave back more than 62 did
+(docs/log.md)."""
+
+AFFORDED, AFFORDED_ON_A_GPU = 1 << 15, 1 << 18
+"""Tokens that are enough where they are between the least and the most: minutes on two processor
+cores, seconds on a GPU, for a model of 135 million parameters."""
+
+
+def columns_of(config: PretrainedConfig) -> int:
+    """Columns of the widest fit: the maps of both blocks of a layer side by side."""
+    width = int(getattr(config, "hidden_size", 0) or 0)
+    return width + int(getattr(config, "intermediate_size", 0) or 4 * width)
+
+
+def sequences_in_a_game(config: PretrainedConfig, length: int) -> int:
+    """Sequences to fit on in the repaired game.
+
+    Args:
+        config: Of the text model.
+        length: Tokens of a sequence.
+    """
+    return max(8, -(-IN_A_GAME * columns_of(config) // length))
+
+
+def sequences_to_fit(config: PretrainedConfig, length: int, device: str) -> int:
+    """Sequences to fit the repair on that is written.
+
+    Args:
+        config: Of the text model.
+        length: Tokens of a sequence.
+        device: Type of the device: ``"cpu"``, ``"cuda"`` ….
+    """
+    columns = columns_of(config)
+    afforded = AFFORDED if device == "cpu" else AFFORDED_ON_A_GPU
+    return max(8, -(-max(LEAST * columns, min(MOST * columns, afforded)) // length))
