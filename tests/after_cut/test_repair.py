@@ -8,6 +8,7 @@ import torch
 from tests.after_cut.conftest import KEPT
 from transformers import AutoModelForCausalLM
 
+from coterie import PruneRequest, prune
 from coterie.cli import main
 from coterie.errors import RepairError
 from coterie.healing.origin import HealError
@@ -93,3 +94,31 @@ def test_prune_repairs_in_one_run(whole, text, tmp_path, capsys):
     bad = [*words[:-4], "--heal", "3", "--output", str(tmp_path / "other")]
     assert main(bad) == 2
     assert "leave out one of the two" in capsys.readouterr().err
+
+
+def test_cut_repairs_in_one_run(whole, text, tmp_path, capsys):
+    words = ["cut", str(whole), "--layers", "1,4", "--text", str(text), "--device", "cpu"]
+    assert main([*words, "--repair", "down", "--output", str(tmp_path / "out")]) == 0
+    assert "Repair" in capsys.readouterr().out
+    record = read_record(tmp_path / "out")
+    assert record.cut.removed == [1, 4] and record.after[-1].what == "repair"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert main([*words, "--output", str(tmp_path / "other")]) == 2
+    assert "add --repair auto" in capsys.readouterr().err
+    words += ["--repair", "sideways", "--output", str(tmp_path / "other")]
+    assert main(words) == 2
+    assert "'sideways' is unknown" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_too_little_text_to_refit_on_is_told_and_the_search_stands(
+    whole, text, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("coterie.verbs.search.repaired.sequences_in_a_game", lambda *_: 10**6)
+    request = PruneRequest(
+        str(whole), remove=2, calibration=str(text), sequences=4, device="cpu", repair="down"
+    )
+    found = prune(request, output=tmp_path / "out", store=tmp_path / "store.sqlite").record
+    assert "searched without repair: the calibration text has" in found.choice.remark
+    assert all(one.method != "repaired" for one in found.choice.sizes[0].finalists)
+    assert found.after[-1].what == "repair"

@@ -14,14 +14,14 @@ def command(request: CutRequest, run: CheckpointRun) -> None:
     """Cut named layers out of a checkpoint, shard by shard, and check the result.
 
     Examples: coterie cut reference --layers 3,7-9 --output out;
-    coterie cut Qwen/Qwen3-0.6B --list layer_drop_config.txt --output small
+    coterie cut Qwen/Qwen3-0.6B --list layer_drop_config.txt --output small;
+    coterie cut MODEL --layers 12-19 --repair auto --text corpus.txt --output small
     """
     from coterie.verbs.cut import cut
 
     def act(progress: Display) -> "Cut":
         return cut(request, output=run.output, overwrite=run.overwrite, progress=progress)
 
-    # A cut prints four lines; it needs no module in report/terminal.
     show(act, lambda done: _print(done, run.output.name), run)
 
 
@@ -35,3 +35,7 @@ def _print(done: "Cut", name: str) -> None:
     else:
         gap = done.verification.max_logit_difference
         print(f"  reloaded: logits within {gap:.1e} of the model with those layers skipped")
+    if done.repaired is not None:
+        from coterie.report.terminal.after_cut import print_after
+
+        print_after(done.repaired)

@@ -7,7 +7,9 @@ from typing import Annotated, ClassVar
 from coterie.errors import CutError, UserError
 from coterie.verbs.options.declare import Option
 from coterie.verbs.options.forms import LAYERS
+from coterie.verbs.options.machine import Device
 from coterie.verbs.options.source import Folder, Model, Revision, Trust
+from coterie.verbs.options.texts import Lesson
 
 RUNTIMES = ("mergekit", "gguf", "vllm-check")
 """Where a checkpoint can be taken."""
@@ -32,14 +34,17 @@ class InspectRequest(Trust, Revision, Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CutRequest(InspectRequest):
-    """Which layers are cut out of which checkpoint.
+class CutRequest(Device, Lesson, InspectRequest):
+    """Which layers are cut out of which checkpoint, and how what stays is repaired.
 
     Args:
         model: Hub id, local folder or ``"reference"``.
         layers: The layers to CUT, 0-based.
         list_file: Or a file that lists them (see `coterie.models.cutting.lists`).
         mergekit: File for the same cut as a mergekit config; None writes none.
+        repair: Name of a repair after the cut, or ``"auto"``; None and ``"none"`` repair nothing.
+        text: Text that the repair is fitted on, and part of which judges it.
+        device: Where the repair is made.
 
     >>> CutRequest("reference", layers=(3,)).command(Path("out"))
     'coterie cut reference --layers 3 --output out'
@@ -65,8 +70,26 @@ class CutRequest(InspectRequest):
         ),
     ] = None
 
+    repair: Annotated[
+        str | None,
+        Option(
+            "--repair",
+            "NAME",
+            "Then repair, as `coterie repair` does, by a method of it or `auto`; needs --text.",
+        ),
+    ] = None
+
     # A cut must name its layers, which `inspect` only may.
-    HELP: ClassVar = {"layers": "Layers to CUT, 0-based, such as 3,7-9."}
+    HELP: ClassVar = {
+        "layers": "Layers to CUT, 0-based, such as 3,7-9.",
+        "text": "With --repair: text to fit on, of which whole documents are set aside to judge.",
+        "device": "With --repair: auto, cuda, mps or cpu.",
+    }
+
+    @property
+    def repairs(self) -> bool:
+        """Whether a repair follows the cut."""
+        return self.repair not in (None, "none")
 
     def check(self) -> None:
         """Refuse a cut of which nothing is said, or two things.
@@ -80,6 +103,15 @@ class CutRequest(InspectRequest):
             raise CutError("name the layers to cut by either --layers 3,7-9 or --list FILE")
         if not self.layers and self.list_file is None:
             raise CutError("no layer to cut is named: give either --layers 3,7-9 or --list FILE")
+        if self.text is not None and not self.repairs:
+            raise CutError(
+                "--text is what a repair is fitted on: add --repair auto or leave it out"
+            )
+        if self.mergekit is not None and self.repairs:
+            raise CutError(
+                "a mergekit config names layers of the full model, and a repair changes them: leave"
+                " out --mergekit or --repair"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from coterie.models.cutting.write import Written, write_cut
 from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
+from coterie.report.schema.after_cut import AfterPart
 from coterie.report.schema.record import CutRecord
 from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.inspect import complement
@@ -41,16 +42,20 @@ class Cut:
         written: The files.
         verification: How near the reloaded checkpoint is to the masked model; None if the model
             does not fit into memory twice over, so that only its structure was checked.
+        repaired: What a repair gave back; None where none was asked for.
     """
 
     layers: tuple[int, ...]
     kept: tuple[int, ...]
     written: Written
     verification: Verification | None
+    repaired: AfterPart | None = None
 
     def as_json(self) -> dict[str, object]:
         """The same as plain JSON."""
-        return asdict(self)
+        plain = asdict(replace(self, repaired=None))
+        del plain["repaired"]
+        return plain if self.repaired is None else {**plain, "repaired": self.repaired.as_json()}
 
 
 @public
@@ -80,6 +85,11 @@ def cut(
     """
     request.check()
     output, progress = Path(output), progress or NoProgress()
+    if request.repairs:
+        # Imported when asked for: a cut alone needs neither texts nor least squares.
+        from coterie.verbs.cut_and_repair import cut_and_repair
+
+        return cut_and_repair(request, output=output, overwrite=overwrite, progress=progress)
     place = OutputFolder(output, request, overwrite=overwrite)
     place.check()
     trust = request.trust_remote_code
