@@ -247,5 +247,6 @@ PARTS: dict[str, Callable[[Walker], None]] = {
 }
 """What can be turned on, by name."""
 
-USUAL = ("ahead", "one-pass", "fused")
-"""What is tried on a GPU where nothing is asked for: compiling costs more than a short run."""
+USUAL: tuple[str, ...] = ()
+"""What is tried on a GPU where nothing is asked for: nothing until `benchmarks/gpu.py` has shown on
+one that the parts are right and gain. Compiling costs more than a short run in any case."""
