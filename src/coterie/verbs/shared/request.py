@@ -101,6 +101,11 @@ class Request(
         """The name of the target that was given, if any."""
         return None
 
+    @property
+    def searches_repaired(self) -> bool:
+        """Whether coalitions are compared by what they lose once repaired; only a cut is."""
+        return False
+
     def plays(self) -> str:
         """The method that is played."""
         return self.method
