@@ -168,6 +168,17 @@ def test_tokens_beyond_the_embedding_are_not_exported(model, capsys):
     assert "resize_token_embeddings" in told(capsys)
 
 
+def test_a_text_of_tokens_beyond_the_embedding_is_one_line(model, home, tmp_path, capsys):
+    more = tokenizer()
+    more.add_tokens(["bada"])
+    more.save_pretrained(model)
+    assert main(prune(home, model, tmp_path / "out")) == 2
+    assert "rows" in told(capsys)
+    text = ["--text", str(home / "text.txt")]
+    assert main(["evaluate", str(model), *text, "--length", "16"]) == 2
+    assert "rows" in told(capsys)
+
+
 def test_what_is_quantized_is_not_made_sparse(home, tmp_path, capsys):
     pytest.importorskip("torchao")
     quantized = tmp_path / "q"
@@ -232,6 +243,21 @@ def test_a_figure_replaces_nothing_that_is_read(home, tmp_path, capsys):
     assert "would replace a file that is read" in told(capsys)
     assert inside.read_text() == "of the model"
     inside.unlink()
+
+
+def test_a_link_that_leads_outside_is_not_uploaded(model, tmp_path, capsys):
+    secret = tmp_path / "secret.json"
+    secret.write_text("{}")
+    (model / "generation_config.json").unlink(missing_ok=True)
+    (model / "generation_config.json").symlink_to(secret)
+    assert main(["cut", str(model), "--layers", "1", "--output", str(tmp_path / "out")]) == 0
+    for name in ("generation_config.json", "LICENSE"):
+        (tmp_path / "out" / name).unlink(missing_ok=True)
+        (tmp_path / "out" / name).symlink_to(secret)
+        capsys.readouterr()
+        assert main(["push", str(tmp_path / "out"), "me/small", "--dry-run"]) == 2
+        assert "outside" in told(capsys)
+        (tmp_path / "out" / name).unlink()
 
 
 # Paths.

@@ -29,7 +29,7 @@ from coterie.texts.specs import read_documents
 from coterie.verbs.evaluate.request import EvaluateRequest
 from coterie.verbs.evaluate.subject import Subject
 from coterie.verbs.evaluate.table import judgement
-from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
+from coterie.verbs.shared.defaults import check_rows, context_of, dtype_of, name_of
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.names import told_apart
 from coterie.verbs.shared.output import read_record
@@ -146,6 +146,7 @@ def _on_text(
     request: EvaluateRequest, subject: Subject, text: str, book: Store
 ) -> tuple[TextSet, Vector]:
     texts = held_out_windows(request, subject.tokenizer, text)
+    check_rows(subject.source, texts.tokens)
     # By what was read, not by what it was called: the digest of the sequences is the key.
     number = book.game({**subject.identity(), "kind": "losses", "sequences": texts.sha256})
     known = book.note(number, "losses")

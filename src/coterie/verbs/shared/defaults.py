@@ -1,8 +1,10 @@
 """What holds unless the user says otherwise: the dtype, the length a model reads, the text."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from coterie.errors import UserError
+from coterie.errors import ModelError, UserError
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import REFERENCE
 from coterie.models.loaded.load import Source, default_dtype
@@ -33,6 +35,20 @@ def context_of(source: Source) -> int | None:
         if isinstance(length := getattr(config, name, None), int) and length > 0:
             return length
     return None
+
+
+def check_rows(source: Source, tokens: NDArray[np.int64]) -> None:
+    """Refuse tokens that the model has no embedding for: their number would be out of range.
+
+    Raises:
+        ModelError: names the highest of them, and how many rows there are.
+    """
+    rows = getattr(text_config(source.config()), "vocab_size", None)
+    if isinstance(rows, int) and tokens.size and int(tokens.max()) >= rows:
+        raise ModelError(
+            f"the tokenizer of {source.name!r} makes token {int(tokens.max())} of this text, and"
+            f" the embedding has {rows} rows: put the model's own tokenizer files there"
+        )
 
 
 def default_calibration(source: Source) -> str:

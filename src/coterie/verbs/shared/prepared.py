@@ -14,7 +14,7 @@ from coterie.plain import Json
 from coterie.report.schema.basics import TextPart
 from coterie.texts.recipe import TextRecipe
 from coterie.texts.sets import TextSet
-from coterie.verbs.shared.defaults import context_of, default_calibration, dtype_of
+from coterie.verbs.shared.defaults import check_rows, context_of, default_calibration, dtype_of
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import versions
 from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, LENGTH, Request
@@ -110,6 +110,8 @@ def prepare(request: Request, *, progress: Progress, choosing: bool = True) -> P
     recipe = recipe_of(request, source)
     finalists = not SEARCH_METHODS[request.plays()].ranks
     calibration, held_out, second = _texts(recipe, finalists=finalists, progress=progress)
+    for texts in (calibration, held_out):
+        check_rows(source, texts.tokens)
     return Prepared(
         request=request,
         source=source,
