@@ -8,6 +8,8 @@ was tried and what held; every line that did not hold is printed whole.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import random
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +31,7 @@ MOST_SECONDS, MOST_BYTES = 60, 4 * 10**9
 GAME = ["--sequences", "4", "--length", "16", "--device", "cpu"]
 
 Trial = dict[str, object]
+Run = Callable[..., tuple[int, str]]
 
 
 def main() -> None:
@@ -247,7 +251,26 @@ def disk(home: Home, number: int) -> Trial:
     return {"what": f"{verb} on a small disk", "exit": code, "faults": faults}
 
 
-def fuzz(home: Home, number: int) -> Trial:
+def inside(line: list[str], place: Path, **_: str) -> tuple[int, str]:
+    """As `ended`, in this process: quicker, and without bounds of its own."""
+    from coterie.cli import main as command
+
+    os.environ["COTERIE_STORE"] = str(place / "store.sqlite")
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            code = command(line)
+    except Exception:  # what must never happen is what is looked for
+        return 1, traceback.format_exc()
+    return code, said.getvalue()
+
+
+def fuzz_inside(home: Home, number: int) -> Trial:
+    """As `fuzz`, in this process."""
+    return fuzz(home, number, inside)
+
+
+def fuzz(home: Home, number: int, run: Run = ended) -> Trial:
     """One file of a model or a text, mutated: read or refused, in one line, within bounds."""
     rng = random.Random(f"fuzz {number}")
     names = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
@@ -267,7 +290,7 @@ def fuzz(home: Home, number: int) -> Trial:
             before = file.read_bytes() if file.is_file() else b'{"metadata": {}, "weight_map": {}}'
             file.write_bytes(mutated(before, rng, header=name.endswith("safetensors")))
         began = time.monotonic()
-        code, said = ended(line, place)
+        code, said = run(line, place)
         faults = faults_of(code, said)
         if code and (place / "out").exists():
             faults.append("half-written output")
@@ -424,6 +447,7 @@ SECTIONS: dict[str, Callable[[Home, int], Trial]] = {
     "kills": kill,
     "disk": disk,
     "fuzz": fuzz,
+    "fuzz-inside": fuzz_inside,
     "writers": writers,
     "security": security,
 }

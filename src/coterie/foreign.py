@@ -53,6 +53,28 @@ def foreign(
         raise kind(f"{doing} ({by}{reason(error)}): {way_out}") from error
 
 
+@contextmanager
+def cache_of_code(folder: Path) -> Iterator[None]:
+    """Inside this block transformers may copy Python files of a model to its cache.
+
+    Args:
+        folder: Of the model: what fails there is no matter of the cache.
+
+    Raises:
+        UserError: the cache cannot be written; says where it is and how to move it.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Of its own refusals transformers makes OSErrors too, without a file.
+        if error.filename is None or folder in Path(str(error.filename)).parents:
+            raise
+        raise UserError(
+            f"transformers keeps Python files of models in its cache, and {error.filename} there"
+            f" cannot be used ({error.strerror}): set HF_HOME to a folder that can be written"
+        ) from error
+
+
 def expanded(path: Path | str) -> Path:
     """A path with `~` and `~user` as the folders they stand for.
 

@@ -80,7 +80,7 @@ def test_a_disk_without_room(home, tmp_path, capsys, monkeypatch):
 def test_a_cache_for_code_that_cannot_be_written(home, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", "/proc/nope")
     code, said = refused(capsys, prune(home, tmp_path / "out", "--players", "sublayer"))
-    assert code == 2 and "proc" in said
+    assert code == 2 and "/proc/nope" in said and "HF_HOME" in said
 
 
 def test_a_config_that_would_not_be_read_again(home, tmp_path, capsys):

@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import AutoConfig, PretrainedConfig
 
 from coterie.errors import ModelError
-from coterie.foreign import expanded, foreign, is_there
+from coterie.foreign import cache_of_code, expanded, foreign, is_there
 from coterie.models.files.download import download, download_config, looks_like_hub_id
 from coterie.models.files.fit import check_counts, check_quantization, missing_tensors
 from coterie.models.files.json_files import Fields, read_config, read_json
@@ -80,7 +80,7 @@ class Source:
         """
         refused = f"the config.json of {self.name!r} cannot be used"
         way_out = "compare it with the one of the published model"
-        with foreign(refused, way_out=way_out, kind=ModelError):
+        with foreign(refused, way_out=way_out, kind=ModelError), cache_of_code(self.folder):
             return AutoConfig.from_pretrained(
                 self.folder, trust_remote_code=self.trust_remote_code, local_files_only=True
             )
