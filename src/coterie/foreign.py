@@ -7,6 +7,7 @@ every run passes: the verbs of the package, and the command line.
 """
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,9 +134,7 @@ def reason(error: BaseException) -> str:
 
 def is_of_machine(error: BaseException) -> bool:
     """Whether memory or the disk is at its end: nothing that was asked is wrong in itself."""
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return True
-    return _is_of_memory(error)
+    return _is_of_disk(error) or _is_of_memory(error)
 
 
 def told(error: BaseException) -> CoterieError:
@@ -146,8 +145,9 @@ def told(error: BaseException) -> CoterieError:
     """
     if isinstance(error, CoterieError):
         return error
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return MachineError(f"the disk is full ({error.strerror}): nothing half-written was left")
+    if _is_of_disk(error):
+        why = getattr(error, "strerror", None) or reason(error)
+        return MachineError(f"the disk is full ({why}): nothing half-written was left")
     if _is_of_memory(error):
         return MachineError(
             f"memory ran out ({reason(error)}): --stream reads a model layer by layer,"
@@ -169,6 +169,14 @@ def told(error: BaseException) -> CoterieError:
         f"{who} failed where that was not foreseen ({type(error).__name__}: {reason(error)});"
         " nothing half-written was left: --verbose shows where, and a report of it helps"
     )
+
+
+def _is_of_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    # Libraries in Rust and C++ put the system's words into an error of their own.
+    words = str(error)
+    return any(os.strerror(number) in words for number in _FULL) or "writing file" in words
 
 
 def _is_of_memory(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ from tests.tiny import save_llama, save_text, words
 import coterie
 from coterie.cli import main
 from coterie.errors import CoterieError
+from coterie.foreign import told
 from coterie.models.cutting.write import write_cut
 from coterie.models.files.sources import resolve
 
@@ -54,6 +55,10 @@ BOUNDARIES = {
     "the allocator of torch": ("torch.nn.Linear.forward", OutOfMemoryError("CUDA out of memory")),
     "the allocator of Python": ("torch.nn.Embedding.forward", MemoryError()),
     "json": ("json.loads", RecursionError("maximum recursion depth exceeded")),
+    "a full disk, told by a library": (
+        "transformers.PreTrainedModel.save_pretrained",
+        SafetensorError("Error while serializing: No space left on device (os error 28)"),
+    ),
     "torch": ("torch.nn.Linear.forward", NotImplementedError("no kernel for this type")),
 }
 
@@ -145,6 +150,20 @@ def test_every_command_ends_in_one_line(boundary, home, tmp_path, capsys, monkey
         left = [path.name for path in tmp_path.iterdir() if "partial" in path.name]
         assert not left and (code == 0 or not output.exists()), (verb, left)
     assert reached
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        OSError(122, "Disk quota exceeded"),
+        SafetensorError("Error while serializing: No space left on device (os error 28)"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+        sqlite3.OperationalError("No space left on device"),
+    ],
+)
+def test_a_full_disk_is_told_as_one_whoever_meets_it(error):
+    assert "the disk is full" in str(told(error))
 
 
 def test_every_python_verb_raises_one_of_ours(home, tmp_path, monkeypatch):
