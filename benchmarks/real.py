@@ -54,6 +54,9 @@ CUTS: dict[str, dict[str, tuple[int, ...]]] = {
         "best known −11": (4, 5, 6, 7, 13, 14, 16, 17, 18, 25, 26),
         "run −11": tuple(range(11, 22)),
         "two runs −11": (4, 5, 6, 7, *range(12, 19)),
+        "found repaired −4": (14, 15, 16, 17),
+        "found repaired −8": (5, 6, 13, 14, 15, 16, 17, 18),
+        "found repaired −11": (3, 4, 5, 6, 7, 13, 14, 15, 16, 17, 18),
     },
     "gemma3": {
         "run −2": (9, 10),
