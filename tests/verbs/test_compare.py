@@ -180,3 +180,26 @@ def test_the_papers_method_chooses_on_its_ten_sequences_and_is_judged_as_the_oth
     assert rows["paper"]["gap"] is None and rows["paper"]["sequences"] == 10
     assert found["calibration"]["sequences"] == 32 < rows["guided"]["sequences"]
     assert sum(one["held_out"][0]["best"] for one in found["rows"]) >= 1
+
+
+def test_answers_of_whole_layers_are_judged_repaired_too(home, tmp_path):
+    names = ("guided", "sleb", "blockpruner")
+    request = asked(home, removals=(2,), methods=names, repair="both", seeds=1)
+    store = tmp_path / "store.sqlite"
+    found = compare(request, output=tmp_path / "out", store=store)
+    assert "--repair both" in found.command
+    rows = {one.method: one for one in found.rows}
+    assert list(rows) == [each for name in names for each in (name, f"{name}+repair")]
+    assert rows["sleb+repair"].title == f"{rows['sleb'].title}, repaired"
+    assert rows["sleb+repair"].layers == rows["sleb"].layers
+    assert rows["sleb+repair"].cost.seconds > rows["sleb"].cost.seconds
+    assert rows["guided+repair"].cost.layer_tokens_executed > 0
+    assert rows["blockpruner+repair"].gap == "only one cut of whole layers is repaired"
+    assert any("repair both, " in one or "repair none, " in one for one in found.remarks)
+    again = compare(request, store=store)
+    assert [one.as_json() for one in again.rows] == [one.as_json() for one in found.rows]
+
+
+def test_a_repair_that_is_no_repair_is_refused(home):
+    with pytest.raises(UserError, match="'sideways' is unknown"):
+        asked(home, repair="sideways").check()

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,8 @@ from coterie.models.loaded.load import load_model, load_tokenizer
 from coterie.models.loaded.routing import routed
 from coterie.models.loaded.stack import Players
 from coterie.plain import Json
+from coterie.repair.changes import applied
+from coterie.repair.choose import repaired
 from coterie.rivals.interface import Rewrite
 from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.speed import measure_speed
@@ -41,6 +44,15 @@ CONTEXT, NEW_TOKENS = 128, 32
 
 
 @dataclass(frozen=True, eq=False)
+class RepairTexts:
+    """How answers are repaired: by which name, fitted on what, and selected by what."""
+
+    name: str
+    fit: TextSet
+    select: TextSet
+
+
+@dataclass(frozen=True, eq=False)
 class Evaluator:
     """What every contestant is judged on.
 
@@ -49,6 +61,7 @@ class Evaluator:
         tasks: Name asked for → its zero-shot tasks.
         limit: Only the first items of each task.
         rounds: Timed rounds; 0 times nothing.
+        repair: How answers are repaired that are judged so; None where none are.
         speeds: What was timed already, by the shapes of a model's weights: models of one shape are
             equally fast, whichever layers they kept.
     """
@@ -57,6 +70,7 @@ class Evaluator:
     tasks: "Mapping[str, Mapping[str, Zeroshot]]"
     limit: int | None
     rounds: int
+    repair: RepairTexts | None = None
     speeds: dict[tuple[torch.Size, ...], dict[str, Json]] = field(default_factory=dict)
 
     def coalition(
@@ -80,6 +94,33 @@ class Evaluator:
         # Blocks are silenced in place, which runs no faster: no time is taken.
         with routed(workspace.model, stack, coalition.tolist()):
             return {**self._model(workspace, workspace.model, progress, timed=False), **sizes}
+
+    def repaired(
+        self, workspace: Workspace, coalition: Coalition, progress: Progress
+    ) -> dict[str, Json]:
+        """Evaluate the model that keeps these layers, repaired as `coterie repair` would.
+
+        Args:
+            workspace: The opened model and its games.
+            coalition: Kept layers, ``(n_layers,)``.
+            progress: Shows what is being done.
+
+        Raises:
+            RepairError: the model or the text does not allow it.
+        """
+        assert self.repair is not None
+        began, kept = perf_counter(), np.flatnonzero(coalition).tolist()
+        found = repaired(
+            workspace.model,
+            workspace.stack,
+            kept,
+            (self.repair.fit.tokens, self.repair.select.tokens),
+            self.repair.name,
+        )
+        seconds = perf_counter() - began
+        with applied(workspace.model, found.weights):
+            judged = self.coalition(workspace, coalition, "layer", progress)
+        return {**judged, "repair": found.name, "repair_seconds": seconds}
 
     def rewrite(self, workspace: Workspace, answer: Rewrite, progress: Progress) -> dict[str, Json]:
         """Evaluate the checkpoint that a method writes; nothing is left of it.

@@ -19,6 +19,7 @@ from coterie.rivals import RIVALS
 from coterie.rivals.interface import Cost, Outcome, Selection, Task
 from coterie.store.stored_game import StoredGame
 from coterie.verbs.search.choose import choose
+from coterie.verbs.search.repaired import choose_repaired
 from coterie.verbs.search.result import Search, SearchResult
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace
@@ -57,6 +58,17 @@ def ranks(name: str) -> bool:
 def searches(name: str) -> bool:
     """Whether a method decides between its finalists on a second set of texts."""
     return name in SEARCH_METHODS and not SEARCH_METHODS[name].ranks
+
+
+REPAIRED = "+repair"
+"""What stands behind the name of a method whose answers were repaired."""
+
+
+def title_of(name: str) -> str:
+    """What a table calls a method, its answers repaired or not."""
+    plain = name.removesuffix(REPAIRED)
+    title = methods()[plain].title
+    return title if name == plain else f"{title}, repaired"
 
 
 STANDARD = ("paper", "guided", *RIVALS)
@@ -120,6 +132,26 @@ def rival_task(workspace: Workspace, removals: tuple[int, ...], seed: int) -> Ta
         rng=np.random.default_rng([seed, 5]),
         locked=np.array(workspace.locked, dtype=np.intp),
     )
+
+
+def play_repaired(
+    workspace: Workspace, name: str, removals: tuple[int, ...], seed: int, progress: Progress
+) -> SearchResult:
+    """What a search of ours finds that goes on among repaired coalitions.
+
+    Args:
+        workspace: The opened model and its games.
+        name: Name of the method.
+        removals: Numbers of layers to remove.
+        seed: Decides what it draws by chance.
+        progress: Shows what is being done.
+    """
+    n = workspace.stack.n_players
+    search = Search.of(workspace.request, [n - removal for removal in removals])
+    search = replace(search, method=name, seed=seed)
+    # What was observed when it played is known: this finds it again.
+    found = choose(workspace, search, progress)
+    return choose_repaired(workspace, search, found, progress)
 
 
 def _ours(

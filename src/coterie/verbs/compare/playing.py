@@ -1,10 +1,11 @@
 """Play a method and judge its answers, each once: what is noted in the store is not done again."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
-from coterie.errors import UserError
+from coterie.errors import RepairError, UserError
 from coterie.game.coalitions import from_text, to_text
+from coterie.game.search.methods import SEARCH_METHODS
 from coterie.models.loaded.stack import Players
 from coterie.plain import Json
 from coterie.rivals.interface import Outcome, Rewrite, Selection
@@ -12,8 +13,9 @@ from coterie.scores.peak_memory import peak_memory
 from coterie.store.notes import Notes
 from coterie.verbs.compare.cells import Cell, Where
 from coterie.verbs.compare.evaluator import Evaluator
-from coterie.verbs.compare.methods import play
+from coterie.verbs.compare.methods import REPAIRED, play, play_repaired
 from coterie.verbs.compare.request import CompareRequest
+from coterie.verbs.search.result import RepairedRounds
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace
 
@@ -62,6 +64,70 @@ class ComparisonRun:
                 yield _cell(where, answer, [judged], known)
                 continue
             yield _cell(where, answer, self._selected(answer), known)
+
+    def repaired(self, cells: list[Cell]) -> Iterator[Cell]:
+        """The answers of one method and seed again, each repaired and judged.
+
+        Args:
+            cells: How they were judged as they were.
+        """
+        answers, more = self._answers_to_repair(cells)
+        for cell in cells:
+            where = replace(cell.where, method=cell.where.method + REPAIRED)
+            answer = answers.get(cell.where.removed)
+            if answer is None:
+                gap = cell.gap or "only one cut of whole layers is repaired"
+                yield Cell(where, gap=gap, played=_with_cost(cell.played, more))
+                continue
+            judged = self._judged_repaired(answer)
+            if "gap" in judged:
+                yield Cell(where, gap=str(judged["gap"]), played=cell.played)
+                continue
+            took = judged["repair_seconds"]
+            assert isinstance(took, int | float)
+            remark = f"less {cell.where.removed} layers: repair {judged['repair']}, {took:.0f} s"
+            played = _with_cost(cell.played, replace(more, seconds=more.seconds + took), remark)
+            chosen: dict[str, Json] = {"players": "layer", "coalitions": [answer]}
+            yield Cell(where, answer=chosen, judged=[judged], played=played)
+
+    def _answers_to_repair(self, cells: list[Cell]) -> tuple[dict[int, str], RepairedRounds]:
+        """The kept layers of each size as text, and what a search for them took beside."""
+        name, seed = cells[0].where.method, cells[0].where.seed
+        answered = [cell for cell in cells if cell.answer is not None]
+        nothing = RepairedRounds(0, 0, 0.0)
+        if not (answered and name in SEARCH_METHODS and SEARCH_METHODS[name].goes_on_repaired):
+            one = {cell.where.removed: cell for cell in answered if _is_one_cut(cell)}
+            return {removed: cell.coalitions()[0] for removed, cell in one.items()}, nothing
+        removals = tuple(cell.where.removed for cell in answered)
+        note = f"repaired {name} {seed} {removals} {self.key} {self.workspace.locked}"
+        known = self.notes.read(note)
+        if known is None:
+            found = play_repaired(self.workspace, name, removals, seed, self.progress)
+            n, took = self.workspace.stack.n_players, found.repaired or nothing
+            kept: dict[str, Json] = {str(r): to_text(found.keep(n - r)) for r in removals}
+            known = self.notes.write(note, {"kept": kept, "took": asdict(took)})
+        assert isinstance(known, dict)
+        kept, spent = known["kept"], known["took"]
+        assert isinstance(kept, dict) and isinstance(spent, dict)
+        rounds = RepairedRounds(
+            int(spent["asked"]), int(spent["layer_tokens"]), float(spent["seconds"])
+        )
+        return {removed: str(kept[str(removed)]) for removed in removals}, rounds
+
+    def _judged_repaired(self, text: str) -> dict[str, Json]:
+        repair = self.evaluator.repair
+        assert repair is not None
+        note = f"judged repaired {repair.name} {repair.fit.sha256} {text} {self.key}"
+        judged = self.notes.read(note)
+        if judged is None:
+            try:
+                coalition = from_text([text])[0]
+                found = self.evaluator.repaired(self.workspace, coalition, self.progress)
+            except RepairError as error:
+                found = {"gap": str(error)}
+            judged = self.notes.write(note, found)
+        assert isinstance(judged, dict)
+        return judged
 
     def full(self) -> Cell:
         """The model as it came."""
@@ -115,6 +181,29 @@ class ComparisonRun:
             "remarks": list(remarks),
         }
         return note, outcome
+
+
+def _is_one_cut(cell: Cell) -> bool:
+    """Whether an answer is a single coalition of whole layers, with no weight changed."""
+    assert cell.answer is not None
+    single = cell.answer["players"] == "layer" and "rewrite" not in cell.answer
+    return single and len(cell.coalitions()) == 1
+
+
+def _with_cost(
+    played: Mapping[str, Json], more: RepairedRounds, remark: str | None = None
+) -> dict[str, Json]:
+    """What was noted when a method played, with what its repair took beside."""
+    cost = played["cost"]
+    if isinstance(cost, dict):
+        executed, seconds = cost["layer_tokens_executed"], cost["seconds"]
+        assert isinstance(executed, int | float) and isinstance(seconds, int | float)
+        cost = {
+            **cost,
+            "layer_tokens_executed": executed + more.layer_tokens,
+            "seconds": seconds + more.seconds,
+        }
+    return {**played, "cost": cost, "remarks": [] if remark is None else [remark]}
 
 
 def _as_plain(answer: Selection | Rewrite) -> dict[str, Json]:

@@ -16,7 +16,7 @@ from coterie.report.schema.compare import (
 )
 from coterie.texts.sets import TextSet
 from coterie.verbs.compare.cells import CALIBRATION, Cell, Frame
-from coterie.verbs.compare.methods import methods
+from coterie.verbs.compare.methods import title_of
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.rows import rows_of
 from coterie.verbs.shared.defaults import name_of
@@ -89,7 +89,7 @@ def _all_rows(frame: Frame, request: CompareRequest, cells: Sequence[Cell]) -> l
     for removed in request.removals:
         groups = [
             [cell for cell in cells if (cell.where.method, cell.where.removed) == (name, removed)]
-            for name in request.played
+            for name in request.rows
         ]
         # A method that has not played at this size has no row, not even an empty one.
         rows += rows_of(frame, [group for group in groups if group])
@@ -116,6 +116,6 @@ def _remarks(cells: Sequence[Cell]) -> list[str]:
         remarks = cell.played["remarks"]
         assert isinstance(remarks, list)
         # Every seed may say the same, so each remark is kept once, in order.
-        title = methods()[cell.where.method].title
+        title = title_of(cell.where.method)
         said += [f"{title}: {remark}" for remark in remarks]
     return list(dict.fromkeys(said))

@@ -61,6 +61,15 @@ class ContestOptions(Options):
         int,
         Option("--rounds", "N", "Timed rounds behind tokens/s; 0 times nothing.", least=0),
     ] = 3
+    repair: Annotated[
+        str | None,
+        Option(
+            "--repair",
+            "NAME",
+            "Beside every method that removes whole layers, a row of its answer repaired: `auto`, "
+            "or a method of `coterie repair`. Guided search then knows of the repair.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +86,7 @@ class CompareRequest(
         lengths: Tokens of the held-out sequences; empty for the calibration's length.
         tasks: Zero-shot tasks, of the harness or of ``tasks_dir``; ``limit`` items of each.
         rounds: Timed rounds behind tokens per second; 0 times nothing.
+        repair: Name of a repair, or ``"auto"``: a second row for every answer of whole layers.
 
     >>> CompareRequest("reference", removals=(2, 4), methods=("guided",)).command()
     'coterie compare reference --remove 2,4 --methods guided --seeds 3'
@@ -96,6 +106,20 @@ class CompareRequest(
 
         return self.methods or STANDARD
 
+    @property
+    def repairs(self) -> bool:
+        """Whether answers are judged repaired too."""
+        return self.repair not in (None, "none")
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of all rows of one number removed, in order."""
+        from coterie.verbs.compare.methods import REPAIRED
+
+        if not self.repairs:
+            return self.played
+        return tuple(row for name in self.played for row in (name, name + REPAIRED))
+
     def opening(self) -> PruneRequest:
         """The request that opens the game: a cut of the most layers that are removed."""
         # What only a comparison has is left out, and the rest is a cut like any other.
@@ -113,6 +137,11 @@ class CompareRequest(
         check_contest(self)
         check_limit(self.limit)
         check_one_device(self, "compare measures seconds and memory on one")
+        if self.repairs:
+            # Imported when asked for: it loads torch.
+            from coterie.repair.choose import names_of
+
+            names_of(str(self.repair))
         self.opening().check()
 
     def as_json(self) -> dict[str, Json]:
@@ -125,6 +154,8 @@ class CompareRequest(
             "tasks": list(self.tasks),
             "limit": self.limit,
             "rounds": self.rounds,
+            # Absent where none is asked for, as in comparisons written before there were repairs.
+            **({"repair": self.repair} if self.repairs else {}),
         }
 
 

@@ -16,7 +16,7 @@ from coterie.report.schema.compare import (
     RowSizePart,
 )
 from coterie.verbs.compare.cells import CALIBRATION, Cell, Frame
-from coterie.verbs.compare.methods import methods, searches
+from coterie.verbs.compare.methods import REPAIRED, methods, searches, title_of
 from coterie.verbs.compare.tasks import accuracies
 
 
@@ -53,13 +53,14 @@ def rows_of(frame: Frame, groups: Sequence[Sequence[Cell]]) -> list[RowPart]:
 def _bare_row(frame: Frame, group: Sequence[Cell]) -> RowPart:
     first = group[0]
     # The full model is no method; it has no paper, and its title is given here.
-    known = methods().get(first.where.method)
+    name = first.where.method.removesuffix(REPAIRED)
+    known = methods().get(name)
     sequences = first.played.get("sequences")
-    ours = searches(first.where.method)
+    ours = searches(name)
     answers = {(cell.where.method, *cell.coalitions()) for cell in group}
     return RowPart(
         method=first.where.method,
-        title="full model" if known is None else known.title,
+        title="full model" if known is None else title_of(first.where.method),
         paper=None if known is None else known.paper,
         removed=first.where.removed,
         gap=first.gap,

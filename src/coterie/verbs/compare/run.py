@@ -12,20 +12,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coterie.models.families.fields import text_config
 from coterie.plain import Json
+from coterie.repair.amount import sequences_to_fit
 from coterie.report.schema.compare import Comparison
 from coterie.scores.task_definitions import load_groups
 from coterie.scores.tasks import task_fingerprint
 from coterie.store.notes import Notes
 from coterie.texts.sets import TextSet
 from coterie.verbs.compare.cells import Cell
-from coterie.verbs.compare.evaluator import Evaluator
+from coterie.verbs.compare.evaluator import Evaluator, RepairTexts
 from coterie.verbs.compare.methods import methods, ranks
 from coterie.verbs.compare.output import COMPARISON, ended_comparison, write_comparison
 from coterie.verbs.compare.playing import ComparisonRun
 from coterie.verbs.compare.record import Asked, assemble
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.texts import judging_texts
+from coterie.verbs.search.repaired import fitting_texts
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.finished import FinishedRun
 from coterie.verbs.shared.place import OutputFolder
@@ -86,11 +89,22 @@ def compare(
         return done
 
     # Play, judge, write.
-    evaluator = Evaluator(texts, groups, request.limit, request.rounds)
+    repair = _repair_texts(request, prepared)
+    evaluator = Evaluator(texts, groups, request.limit, request.rounds, repair)
     found = _run(request, prepared, evaluator, identity=identity, store=store, progress=progress)
     if place is not None:
         write_comparison(found, place)
     return found
+
+
+def _repair_texts(request: CompareRequest, prepared: Prepared) -> RepairTexts | None:
+    """The same texts for the answers of all methods, none of which chooses or judges."""
+    if not request.repairs:
+        return None
+    config, length = text_config(prepared.source.config()), prepared.calibration.length
+    most = sequences_to_fit(config, length, prepared.device.type)
+    select = prepared.second or prepared.calibration
+    return RepairTexts(str(request.repair), fitting_texts(prepared, most), select)
 
 
 def _identity(
@@ -137,7 +151,10 @@ def _run(
             for seed in range(seeds[name]):
                 progress.step("methods", done, total)
                 progress.say(f"{methods()[name].title}, seed {seed}")
-                cells.extend(run.cells(name, seed))
+                answered = list(run.cells(name, seed))
+                cells.extend(answered)
+                if request.repairs:
+                    cells.extend(run.repaired(answered))
                 done += 1
         progress.step("methods", done, total)
         return run

@@ -8,7 +8,7 @@ the second texts as well. Which repair is applied in the end is chosen when it i
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from coterie.repair.distances import gap_distances, likely_cuts
 from coterie.repair.game import RepairedGame
 from coterie.repair.search import swap_search
 from coterie.texts.sets import TextSet
-from coterie.verbs.search.result import Search, SearchResult
+from coterie.verbs.search.result import RepairedRounds, Search, SearchResult
 from coterie.verbs.search.timed import ConcatenatedGame
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
@@ -40,29 +40,6 @@ all that may be asked."""
 
 FINALISTS = 3
 """Coalitions of a size that are decided between on the second texts."""
-
-
-@dataclass(frozen=True)
-class RepairedRounds:
-    """What the repaired part of a search took.
-
-    Attributes:
-        asked: Distinct coalitions that were repaired and judged.
-        layer_tokens: Executed, refits included.
-        seconds: All of it.
-    """
-
-    asked: int
-    layer_tokens: int
-    seconds: float
-
-    @property
-    def remark(self) -> str:
-        """The same in one sentence."""
-        return (
-            f"{self.asked} coalitions were repaired and compared by what they then lose"
-            f" ({self.layer_tokens / 1e6:.1f} M layer-tokens executed, {self.seconds:.0f} s)"
-        )
 
 
 def asked_on(device: str) -> int:
@@ -109,6 +86,7 @@ def choose_repaired(
         finalists=sorted(finalists, key=lambda answer: -int(answer.coalition.sum())),
         union=union,
         remark=_joined(found.remark, rounds.remark),
+        repaired=rounds,
         seconds_choosing=found.seconds_choosing + rounds.seconds,
         not_finite=found.not_finite + union.not_finite,
     )
@@ -160,14 +138,15 @@ def _game(workspace: Workspace, fit: TextSet, texts: TextSet) -> RepairedGame:
     return RepairedGame(workspace.model, workspace.stack, fit.tokens, texts.tokens, BOTH)
 
 
-def fitting_texts(prepared: Prepared) -> TextSet:
+def fitting_texts(prepared: Prepared, most: int | None = None) -> TextSet:
     """Sequences of the calibration text that neither choose, decide nor judge.
 
     Args:
         prepared: The texts of the run.
+        most: How many at most, where there are more than a game needs.
 
     Raises:
-        RepairError: too few are left.
+        RepairError: fewer are left than a game needs.
     """
     chosen = [prepared.calibration, *([] if prepared.second is None else [prepared.second])]
     n_chosen = sum(texts.n_sequences for texts in chosen)
@@ -175,7 +154,7 @@ def fitting_texts(prepared: Prepared) -> TextSet:
     wanted = sequences_in_a_game(text_config(prepared.source.config()), length)
     # Drawn as the texts of the run were, so that what judges stays apart.
     recipe = replace(prepared.recipe, sequences=n_chosen) if len(chosen) > 1 else prepared.recipe
-    more = recipe.more(n_chosen + wanted)
+    more = recipe.more(n_chosen + max(wanted, most or 0))
     known = {row.tobytes() for texts in chosen for row in texts.tokens}
     new = np.array([row.tobytes() not in known for row in more.tokens], dtype=bool)
     if int(new.sum()) < wanted:
@@ -183,7 +162,7 @@ def fitting_texts(prepared: Prepared) -> TextSet:
             f"the calibration text has {int(new.sum())} sequences of {length} tokens beside those"
             f" that choose, and {wanted} are needed to refit layers: give more text (--calibration)"
         )
-    return more.some(np.flatnonzero(new)[:wanted])
+    return more.some(np.flatnonzero(new)[: most or wanted])
 
 
 def _joined(first: str | None, second: str) -> str:

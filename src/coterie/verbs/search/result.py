@@ -19,6 +19,29 @@ Allowed = Callable[[Coalitions], NDArray[np.bool_]]
 """Says which coalitions may be chosen at all, ``(n_coalitions,)``."""
 
 
+@dataclass(frozen=True)
+class RepairedRounds:
+    """What the repaired part of a search took.
+
+    Attributes:
+        asked: Distinct coalitions that were repaired and judged.
+        layer_tokens: Executed, refits included.
+        seconds: All of it.
+    """
+
+    asked: int
+    layer_tokens: int
+    seconds: float
+
+    @property
+    def remark(self) -> str:
+        """The same in one sentence."""
+        return (
+            f"{self.asked} coalitions were repaired and compared by what they then lose"
+            f" ({self.layer_tokens / 1e6:.1f} M layer-tokens executed, {self.seconds:.0f} s)"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class SearchResult:
     # Eager and frozen: the verbs read one result in several places.
@@ -53,6 +76,8 @@ class SearchResult:
     """The study behind it, where the method is the paper's."""
     remark: str | None = None
     """What the limit was too low for, in one sentence."""
+    repaired: RepairedRounds | None = None
+    """What it took to look at the answers again, repaired; None where they were not."""
 
     def keep(self, size: int) -> Coalition:
         """The coalition chosen at this size."""
