@@ -14,6 +14,8 @@ from coterie.errors import RepairError
 from coterie.healing.origin import HealError
 from coterie.models.files.sources import resolve
 from coterie.repair.amount import sequences_in_a_game, sequences_to_fit
+from coterie.repair.choose import AUTO
+from coterie.repair.table import REPAIRS
 from coterie.verbs.after_cut.repair import repair
 from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.shared.output import read_record
@@ -122,3 +124,11 @@ def test_too_little_text_to_refit_on_is_told_and_the_search_stands(
     assert "searched without repair: the calibration text has" in found.choice.remark
     assert all(one.method != "repaired" for one in found.choice.sizes[0].finalists)
     assert found.after[-1].what == "repair"
+
+
+def test_the_help_names_every_repair_of_the_table(capsys):
+    with pytest.raises(SystemExit):
+        main(["repair", "--help"])
+    told = capsys.readouterr().out
+    assert all(name in told for name in REPAIRS)
+    assert AUTO == ("progressive", "spread")

@@ -141,7 +141,7 @@ def _gate(module: nn.Module) -> Forward | None:
 
 def _gate_forward(module: nn.Module, x: Tensor) -> object:
     opened, up = module.gate_proj(x), module.up_proj(x)  # type: ignore[operator]
-    return module.down_proj(_kernels(x).gated(opened, up))  # type: ignore[operator]
+    return module.down_proj(_kernels(x).gate_times_up(opened, up))  # type: ignore[operator]
 
 
 def _rotations(layers: Iterable[nn.Module]) -> list[_Rotation]:
@@ -219,7 +219,7 @@ class _Plainly:
         return (value * (weight.float() + added)).to(x.dtype)
 
     @staticmethod
-    def gated(gate: Tensor, up: Tensor) -> Tensor:
+    def gate_times_up(gate: Tensor, up: Tensor) -> Tensor:
         return silu(gate) * up
 
     @staticmethod

@@ -54,39 +54,40 @@ def likely_cuts(distances: Matrix, gone: int, most: int, locked: Sequence[int] =
         most: How many cuts at most.
         locked: Layers that stay.
     """
-    n_layers = len(distances) - 1
+    ways = _Ways(len(distances) - 1, gone)
     stays = {0, *locked}
-    # From a layer that is free to go or stay, and layers gone before it, to the best ways there.
-    ways: dict[tuple[int, int], _Kept] = {(0, 0): [(0.0, ())]}
-    ended: _Kept = []
-    for layer in range(n_layers):
+    for layer in range(ways.n_layers):
         for before in range(min(layer, gone) + 1):
-            best = heapq.nsmallest(most, ways.pop((layer, before), []))
-            if not best:
-                continue
-            _add(ways, ended, (layer + 1, before), n_layers, gone, best)
-            for end in range(layer + 1, min(n_layers, layer + gone - before) + 1):
-                if end - 1 in stays:
+            best = heapq.nsmallest(most, ways.taken(layer, before))
+            ways.go_on(layer + 1, before, best)
+            for end in range(layer + 1, min(ways.n_layers, layer + gone - before) + 1):
+                if not best or end - 1 in stays:
                     break
                 apart, players = float(distances[layer, end]), tuple(range(layer, end))
                 more = [(sum_ + apart, went + players) for sum_, went in best]
                 # What follows a gap stays, or the gap would be a longer one.
-                _add(ways, ended, (end + 1, before + end - layer), n_layers, gone, more)
-    found = np.ones((min(most, len(ended)), n_layers), dtype=bool)
-    for row, (_, went) in zip(found, heapq.nsmallest(most, ended), strict=True):
+                ways.go_on(end + 1, before + end - layer, more)
+    found = np.ones((min(most, len(ways.ended)), ways.n_layers), dtype=bool)
+    for row, (_, went) in zip(found, heapq.nsmallest(most, ways.ended), strict=True):
         row[list(went)] = False
     return found
 
 
-def _add(
-    ways: dict[tuple[int, int], _Kept],
-    ended: _Kept,
-    place: tuple[int, int],
-    n_layers: int,
-    gone: int,
-    more: _Kept,
-) -> None:
-    if place[0] < n_layers:
-        ways.setdefault(place, []).extend(more)
-    elif place[1] == gone:
-        ended.extend(more)
+class _Ways:
+    """The ways to every layer that is free to go or stay, by the layers gone before it."""
+
+    def __init__(self, n_layers: int, gone: int) -> None:
+        self.n_layers, self._gone = n_layers, gone
+        self._there: dict[tuple[int, int], _Kept] = {(0, 0): [(0.0, ())]}
+        self.ended: _Kept = []
+
+    def taken(self, layer: int, before: int) -> _Kept:
+        """The ways to a layer, which are not asked for again."""
+        return self._there.pop((layer, before), [])
+
+    def go_on(self, layer: int, before: int, ways: _Kept) -> None:
+        """Add ways to a layer; those past the last one are whole cuts if enough layers went."""
+        if layer < self.n_layers:
+            self._there.setdefault((layer, before), []).extend(ways)
+        elif before == self._gone:
+            self.ended.extend(ways)

@@ -1,12 +1,12 @@
 """All repairs by their names."""
 
-from coterie.repair.both import BOTH
-from coterie.repair.down import DOWN
 from coterie.repair.interface import Repair
-from coterie.repair.map import MAP
-from coterie.repair.progressive import PROGRESSIVE
-from coterie.repair.scalar import SCALAR
-from coterie.repair.spread import SPREAD
+from coterie.repair.methods.both import BOTH
+from coterie.repair.methods.down import DOWN
+from coterie.repair.methods.map import MAP
+from coterie.repair.methods.progressive import PROGRESSIVE
+from coterie.repair.methods.scalar import SCALAR
+from coterie.repair.methods.spread import SPREAD
 
 REPAIRS: dict[str, Repair] = {
     repair.name: repair for repair in (SCALAR, MAP, DOWN, BOTH, PROGRESSIVE, SPREAD)

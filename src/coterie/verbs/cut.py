@@ -90,7 +90,10 @@ def cut(
         from coterie.verbs.cut_and_repair import cut_and_repair
 
         return cut_and_repair(request, output=output, overwrite=overwrite, progress=progress)
-    place = OutputFolder(output, request, overwrite=overwrite)
+    return _cut_alone(request, OutputFolder(output, request, overwrite=overwrite), progress)
+
+
+def _cut_alone(request: CutRequest, place: OutputFolder, progress: Progress) -> Cut:
     place.check()
     trust = request.trust_remote_code
     source = resolve(request.model, request.revision, trust_remote_code=trust)
@@ -103,14 +106,14 @@ def cut(
     kept = complement(gone, n_players)
 
     def step(done: int, total: int) -> None:
-        progress.step(f"writing {output.name}", done, total)
+        progress.step(f"writing {place.path.name}", done, total)
 
     with place.written() as folder:
         written = write_cut(source, kept, folder, progress=step)
         done = Cut(gone, kept, written, _check(source, kept, folder))
         # The record names the layers themselves: the list file may change or be lost.
         asked = replace(request, model=source.name, layers=gone, list_file=None, mergekit=None)
-        write_record(folder, _record(source, done, asked.command(output)))
+        write_record(folder, _record(source, done, asked.command(place.path)))
     if mergekit is not None:
         mergekit.write(passthrough_yaml(request.model, done.kept, "bfloat16"))
     return done

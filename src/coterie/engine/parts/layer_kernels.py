@@ -124,7 +124,7 @@ def normed(x: Tensor, weight: Tensor, epsilon: float, *, added: float, late: boo
     return out
 
 
-def gated(gate: Tensor, up: Tensor) -> Tensor:
+def gate_times_up(gate: Tensor, up: Tensor) -> Tensor:
     """``silu(gate) * up`` of two contiguous tensors of one shape."""
     _refuse_without_triton()
     gate, up = gate.contiguous(), up.contiguous()
@@ -151,16 +151,16 @@ def rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     n_texts, heads, length, width = x.shape
     with _on(x):
         _rotate_token[(n_texts * length,)](
-            x,
-            out,
-            cosine,
-            sine,
-            heads,
-            length,
-            x.stride(0),
-            x.stride(1),
-            x.stride(2),
-            0 if len(cosine) == 1 else length * width,
+            x=x,
+            out=out,
+            cosine=cosine,
+            sine=sine,
+            heads=heads,
+            length=length,
+            batch_stride=x.stride(0),
+            head_stride=x.stride(1),
+            place_stride=x.stride(2),
+            table_stride=0 if len(cosine) == 1 else length * width,
             HALF=width // 2,
             HEADS=triton.next_power_of_2(heads),
             num_warps=4,

@@ -21,8 +21,10 @@ class Refitting(Options):
         Option(
             "--method",
             "NAME",
-            "`scalar`, `map`, `down`, `both`, `progressive`, or `auto`: the one of the lowest loss "
-            "on texts set aside. One that does not lower it is not applied.",
+            # Typed here, and held against the table by a test: the table loads torch.
+            "`scalar`, `map`, `down`, `both`, `progressive`, `spread`, or `auto`: the one of the "
+            "last two that loses less on texts set aside. One that does not lower the loss there "
+            "is not applied.",
         ),
     ] = "auto"
     sequences: Annotated[
@@ -30,7 +32,8 @@ class Refitting(Options):
         Option(
             "--sequences",
             "N",
-            "Sequences to fit on. Default: 256, or eight tokens for every column that is fitted.",
+            "Sequences to fit on. Default: 32,768 tokens on a CPU and 262,144 on a GPU, where these "
+            "are between 4 and 128 for every column that is fitted.",
             above=0,
         ),
     ] = None

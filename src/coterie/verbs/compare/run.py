@@ -88,9 +88,8 @@ def compare(
     if before and (done := before.same(identity, progress, source=prepared.source.folder)):
         return done
 
-    # Play, judge, write.
-    repair = _repair_texts(request, prepared)
-    evaluator = Evaluator(texts, groups, request.limit, request.rounds, repair)
+    own = request.limit, request.rounds, _repair_texts(request, prepared)
+    evaluator = Evaluator(texts, groups, *own)
     found = _run(request, prepared, evaluator, identity=identity, store=store, progress=progress)
     if place is not None:
         write_comparison(found, place)

@@ -35,11 +35,13 @@ class Fitting:
         game: Sequences in the game, those it is judged on included.
         coalitions: Repaired in the game, at most.
         written: Sequences for the repair that is written.
+        length: Tokens of a sequence.
     """
 
     game: int = 0
     coalitions: int = 0
     written: int = 0
+    length: int = 0
 
     @classmethod
     def of(cls, request: PruneRequest, record: Record) -> "Fitting":
@@ -53,7 +55,16 @@ class Fitting:
             sequences_in_a_game(config, length) + chosen,
             asked_on(device) if request.searches_repaired else 0,
             sequences_to_fit(config, length, device),
+            length,
         )
+
+    def searching(self, n_players: int, keep: int) -> int:
+        """Layer-tokens of the repaired search, where no two coalitions share a layer."""
+        return self.game * self.length * (n_players + self.coalitions * keep)
+
+    def refitting(self, n_players: int, keep: int) -> int:
+        """Layer-tokens of one repair that is written."""
+        return self.written * self.length * (n_players + (1 + AGAIN_TO_REFIT) * keep)
 
 
 def plan_and_after(request: PruneRequest, after: After, to: Destination) -> Result:
@@ -111,14 +122,10 @@ def stages(
         found.append(stage("quantize", detail, 2 * n_players * judging, whole))
     if after.repair is not None:
         if fitting.coalitions:
-            # Layers before the first gap are run once for all; at most all run for each.
-            work = fitting.game * length * (n_players + fitting.coalitions * keep)
             detail = f"up to {fitting.coalitions} coalitions, repaired and compared"
-            found.append(stage("repaired search", detail, work, 0))
-        refits = n_players + (1 + AGAIN_TO_REFIT) * keep
+            found.append(stage("repaired search", detail, fitting.searching(n_players, keep), 0))
         detail = f"{after.repair}, fitted on {fitting.written} × {length} tokens"
-        tried = len(names_of(after.repair))
-        layer_tokens = tried * fitting.written * length * refits
+        layer_tokens = len(names_of(after.repair)) * fitting.refitting(n_players, keep)
         layer_tokens += judging * (2 * keep + n_players)
         found.append(stage("repair", detail, layer_tokens, part.disk_bytes))
     if after.heal_steps is not None:

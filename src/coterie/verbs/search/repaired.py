@@ -19,9 +19,9 @@ from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import Answer
 from coterie.models.families.fields import text_config
 from coterie.repair.amount import sequences_in_a_game
-from coterie.repair.both import BOTH
 from coterie.repair.distances import gap_distances, likely_cuts
 from coterie.repair.game import RepairedGame
+from coterie.repair.methods.both import BOTH
 from coterie.repair.search import swap_search
 from coterie.texts.sets import TextSet
 from coterie.verbs.search.result import RepairedRounds, Search, SearchResult

@@ -5,8 +5,8 @@ perfect: the maps of each kept layer are refitted, block by block, so that the s
 comes close to the full model's after the same block, on states as the repaired model makes them.
 """
 
-from coterie.repair.both import refit_both
 from coterie.repair.interface import Repair
+from coterie.repair.methods.both import refit_both
 from coterie.repair.place import KeptLayer
 
 

@@ -8,10 +8,10 @@ model's state after it and t the full model's state after the gap,
 and the layers behind the gap, refitted in turn, make up the rest with maps of their own.
 """
 
-from coterie.repair.both import close_gap
 from coterie.repair.interface import Repair
+from coterie.repair.methods.both import close_gap
+from coterie.repair.methods.progressive import refit_behind
 from coterie.repair.place import KeptLayer
-from coterie.repair.progressive import refit_behind
 
 SHARE = 0.6
 """The share of a gap that is asked of the layer before it."""

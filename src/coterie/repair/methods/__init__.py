@@ -1,0 +1,1 @@
+"""The repairs, one file each, each with its equation and its paper."""
