@@ -32,8 +32,8 @@ class Refitting(Options):
         Option(
             "--sequences",
             "N",
-            "Sequences to fit on. Default: 32,768 tokens on a CPU and 262,144 on a GPU, where these "
-            "are between 4 and 128 for every column that is fitted.",
+            "Sequences to fit on. Default: 32,768 tokens on a CPU and 262,144 on a GPU, where "
+            "these are between 4 and 128 for every column that is fitted.",
             above=0,
         ),
     ] = None

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 from coterie.errors import CoterieError, UserError
 from coterie.foreign import told
 from coterie.verbs.options.carry import carried
+from coterie.verbs.shared.progress import Progress
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,9 +28,12 @@ def public(verb: Callable[P, R]) -> Callable[P, R]:
     @wraps(verb)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = signature.bind(*args, **kwargs)  # Python's own TypeError for a wrong call
+        listener = None
         for place, (name, value) in enumerate(list(bound.arguments.items())):
             if place:
                 bound.arguments[name] = _taken(verb.__name__, name, value)
+                if name == "progress" and value is not None:
+                    listener = bound.arguments[name] = _Listener(value)
             else:
                 _check_request(verb.__name__, value, kind)
         try:
@@ -37,11 +41,37 @@ def public(verb: Callable[P, R]) -> Callable[P, R]:
         except CoterieError:
             raise
         except BaseException as error:
+            # What the caller's own progress raises, to stop a run, is the caller's.
+            if listener is not None and error is listener.raised:
+                raise
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
             raise told(error) from error
 
     return called
+
+
+class _Listener:
+    """The progress of a caller, which may raise; what it raised is remembered."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.raised: BaseException | None = None
+
+    def say(self, line: str) -> None:
+        """Hand a line on."""
+        self._hand_on(lambda: self._progress.say(line))
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Hand on how far a stage has come."""
+        self._hand_on(lambda: self._progress.step(stage, done, total))
+
+    def _hand_on(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except BaseException as error:
+            self.raised = error
+            raise
 
 
 def _check_request(verb: str, value: object, kind: type) -> None:
