@@ -113,7 +113,7 @@ class Home:
         words = {
             "prune": ["prune", str(model), "--remove", "1", "--method", "greedy", *game],
             "sparsify": ["sparsify", str(model), "--sparsity", "0.5", "--pruner", "magnitude",
-                         "--allocation", "guided", *game],
+                         "--allocation", "uniform", *game],
             "heal": ["heal", str(self.cut), *learn, "--mode", "full", "--steps", "6", "--batch",
                      "2", "--device", "cpu"],
             "quantize": ["quantize", str(model), "--held-out", judges, "--device", "cpu"],
@@ -184,7 +184,7 @@ def kill(home: Home, number: int) -> Trial:
         plain = place / "plain"
         plain.mkdir()
         began = time.monotonic()
-        ended(home.line(verb, plain / "out"), plain)
+        expected, _ = ended(home.line(verb, plain / "out"), plain)
         takes = time.monotonic() - began
         kills = 0
         for _ in range(rng.randint(1, 3)):
@@ -195,7 +195,7 @@ def kill(home: Home, number: int) -> Trial:
                 kills += 1
             process.communicate()
         code, said = ended(home.line(verb, place / "out"), place)
-        faults = faults_of(code, said, (0,))
+        faults = faults_of(code, said, (expected,)) + ["the plain run failed"] * (expected != 0)
         if code == 0 and answer(place / "out") != answer(plain / "out"):
             faults.append("another answer")
         faults += leftovers(place) + doubled(place / "store.sqlite")
