@@ -168,11 +168,18 @@ def faults_of(code: int, said: str, allowed: tuple[int, ...] = (0, 1, 2)) -> lis
 
 
 def answer(output: Path) -> object:
-    """What a run answers: what it kept, its losses, and the bytes of its weights."""
+    """What a run answers: what it kept, and its tensors; libraries order them as they like."""
+    from coterie.models.files.tensors import read_header
+
     record = json.loads((output / "coterie.json").read_text()) if output.is_dir() else {}
     cut = record.get("cut") or {}
     files = sorted(output.glob("*.safetensors"))
-    return [cut.get("kept"), [hash(file.read_bytes()) for file in files]]
+    tensors = {
+        one.name: hash(file.read_bytes()[one.start : one.stop])
+        for file in files
+        for one in read_header(file).entries
+    }
+    return [cut.get("kept"), tensors]
 
 
 def kill(home: Home, number: int) -> Trial:
