@@ -23,7 +23,7 @@ from coterie.texts.formats import (
     decode,
     is_found,
     kind_of,
-    opened,
+    unpacked,
 )
 from coterie.texts.plain_text import split_text
 from coterie.texts.rows import NamedText, RowReader
@@ -96,7 +96,7 @@ def read_files(path: Path, files: list[Path], rows: RowReader) -> Iterator[Named
 
 
 def _plain(file: Path, name: str, *, alone: bool) -> Iterator[NamedText]:
-    with opened(file, name) as stream:
+    with unpacked(file, name) as stream:
         raw = stream.read()
     check_is_text(raw, name)
     documents = split_text(decode(raw, name, 0), alone=alone)

@@ -87,7 +87,7 @@ def kind_of(file: Path) -> Kind:
 
 
 @contextmanager
-def opened(file: Path, name: str) -> Iterator[BinaryIO]:
+def unpacked(file: Path, name: str) -> Iterator[BinaryIO]:
     """A text file, unpacked where its name says that it is packed.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from coterie.errors import TextError
 from coterie.foreign import foreign
-from coterie.texts.formats import Kind, decode, opened
+from coterie.texts.formats import Kind, decode, unpacked
 from coterie.texts.rows import NamedText, RowReader, pick_column
 
 _LARGEST_CELL = 2**31 - 1  # of a CSV file; the library's own limit is smaller than a book
@@ -38,7 +38,7 @@ def read_table(kind: Kind, file: Path, name: str, rows: RowReader) -> Iterator[N
 
 def _json_lines(file: Path, name: str, rows: RowReader) -> Iterator[NamedText]:
     offset = 0
-    with opened(file, name) as stream:
+    with unpacked(file, name) as stream:
         for number, raw in enumerate(stream, start=1):
             line = decode(raw, name, offset)
             offset += len(raw)
@@ -48,7 +48,7 @@ def _json_lines(file: Path, name: str, rows: RowReader) -> Iterator[NamedText]:
 
 
 def _json_list(file: Path, name: str, rows: RowReader) -> Iterator[NamedText]:
-    with opened(file, name) as stream:
+    with unpacked(file, name) as stream:
         text = decode(stream.read(), name, 0)
     if not text.strip():
         return
@@ -66,7 +66,7 @@ def _separated(file: Path, name: str, rows: RowReader, separator: str) -> Iterat
     """The rows of a CSV or TSV file; its first line names the columns."""
     before = csv.field_size_limit(_LARGEST_CELL)
     try:
-        with opened(file, name) as stream:
+        with unpacked(file, name) as stream:
             lines = io.StringIO(decode(stream.read(), name, 0), newline="")
         # A quote in the middle of a TSV cell is a letter there as anywhere.
         table = csv.DictReader(lines, delimiter=separator, strict=separator == ",")
@@ -102,7 +102,7 @@ def _parquet(file: Path, name: str, rows: RowReader) -> Iterator[NamedText]:
     refused = f"'{name}' cannot be read as Parquet"
     with (
         foreign(refused, way_out=way_out, kind=TextError),
-        opened(file, name) as stream,
+        unpacked(file, name) as stream,
         parquet.ParquetFile(stream) as table,
     ):
         picked = pick_column(table.schema_arrow.names, rows.column, f"'{name}'")
