@@ -12,6 +12,7 @@ from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.loaded.load import Source, load_tokenizer, pick_devices, resolve
 from coterie.plain import Json
 from coterie.report.schema.basics import TextPart
+from coterie.texts.likeness import unlikeness
 from coterie.texts.recipe import TextRecipe
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.defaults import check_rows, context_of, default_calibration, dtype_of
@@ -110,6 +111,8 @@ def prepare(request: Request, *, progress: Progress, choosing: bool = True) -> P
     recipe = recipe_of(request, source)
     finalists = not SEARCH_METHODS[request.plays()].ranks
     calibration, held_out, second = _texts(recipe, finalists=finalists, progress=progress)
+    if (remark := unlikeness(calibration, held_out)) is not None:
+        progress.say(f"warning: {remark}")
     for texts in (calibration, held_out):
         check_rows(source, texts.tokens)
     return Prepared(
