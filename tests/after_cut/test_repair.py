@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from tests.after_cut.conftest import KEPT
@@ -11,11 +12,17 @@ from transformers import AutoModelForCausalLM
 from coterie import PruneRequest, prune
 from coterie.cli import main
 from coterie.errors import RepairError
-from coterie.healing.origin import HealError
+from coterie.healing.origin import Descent, HealError, descent
 from coterie.models.files.sources import resolve
+from coterie.models.files.tensors import read_tensor
+from coterie.models.loaded.load import load_model
+from coterie.models.loaded.stack import find_stack
 from coterie.repair.amount import sequences_in_a_game, sequences_to_fit
-from coterie.repair.choose import AUTO
+from coterie.repair.choose import AUTO, repaired_weights
 from coterie.repair.table import REPAIRS
+from coterie.repair.write import as_stored, write_repaired
+from coterie.verbs.after_cut.heal import heal
+from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.repair import repair
 from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.shared.output import read_record
@@ -93,7 +100,7 @@ def test_prune_repairs_in_one_run(whole, text, tmp_path, capsys):
     finalists = record.choice.sizes[0].finalists
     assert {"repaired", "before repair"} == {one.method for one in finalists}
     assert finalists[0].method == "repaired" and min(one.behind for one in finalists) == 0
-    bad = [*words[:-4], "--heal", "3", "--output", str(tmp_path / "other")]
+    bad = [*words, "--quantize", "int8", "--quantize-first", "--output", str(tmp_path / "other")]
     assert main(bad) == 2
     assert "leave out one of the two" in capsys.readouterr().err
 
@@ -131,3 +138,35 @@ def test_the_help_names_every_repair_of_the_table(capsys):
     told = capsys.readouterr().out
     assert all(name in told for name in REPAIRS)
     assert AUTO == ("progressive", "spread")
+
+
+@pytest.mark.parametrize(("method", "mode"), [("progressive", "lora"), ("scalar", "full")])
+def test_a_healing_begins_with_what_the_repair_gave(cut, whole, text, method, mode, tmp_path):
+    repaired = tmp_path / "repaired"
+    (tmp_path / "weights").mkdir()
+    source = resolve(str(whole))
+    model = load_model(source, dtype=torch.float32, device="cpu")
+    stack, tokens = find_stack(model), np.random.default_rng(0).integers(5, 200, (40, 24))
+    weights, _ = repaired_weights(model, stack, KEPT, tokens, REPAIRS[method])
+    assert weights
+    repaired.mkdir()
+    write_repaired(source, stack, KEPT, repaired, as_stored(source, stack, weights))
+    found = descent(resolve(str(repaired)), source)
+    assert found.kept == KEPT and len(found.changed) == len(weights)
+    assert descent(resolve(str(cut)), source) == Descent(KEPT, ())
+    # A step that learns next to nothing leaves what the repair gave.
+    request = HealRequest(
+        str(repaired),
+        teacher=str(whole),
+        text=str(text),
+        calibration=str(text),
+        steps=1,
+        mode=mode,
+        learning_rate=1e-9,
+        device="cpu",
+    )
+    part = heal(request, output=tmp_path / "healed").part
+    assert part.after.perplexity == pytest.approx(part.before.perplexity, rel=1e-4)
+    for entry in resolve(str(tmp_path / "healed")).entries:
+        old = next(one for one in resolve(str(repaired)).entries if one.name == entry.name)
+        torch.testing.assert_close(read_tensor(entry), read_tensor(old), rtol=1e-3, atol=1e-4)

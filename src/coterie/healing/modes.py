@@ -1,11 +1,12 @@
 """The modes of healing: what of the cut model learns. One table, which loads no torch by itself."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
     from coterie.healing.students import Adapted, Rewritten, Student
@@ -35,7 +36,13 @@ class HealMode(ABC):
 
     @abstractmethod
     def beside(
-        self, model: "PreTrainedModel", stack: "Stack", kept: Sequence[int], rank: int, seed: int
+        self,
+        model: "PreTrainedModel",
+        stack: "Stack",
+        kept: Sequence[int],
+        rank: int,
+        seed: int,
+        repaired: "Mapping[str, Tensor] | None" = None,
     ) -> "Rewritten | Adapted":
         """The kept layers of a full model, which stays beside them as it was and teaches.
 
@@ -45,6 +52,7 @@ class HealMode(ABC):
             kept: The players the student keeps.
             rank: Rank of the adapters, where the mode has any.
             seed: Decides how the adapters begin.
+            repaired: Weights the student begins with instead of the full model's.
         """
 
     @abstractmethod
@@ -62,11 +70,17 @@ class HealMode(ABC):
 # Each mode imports its student when it is asked for: help texts list modes without torch.
 class _Lora(HealMode):
     def beside(
-        self, model: "PreTrainedModel", stack: "Stack", kept: Sequence[int], rank: int, seed: int
+        self,
+        model: "PreTrainedModel",
+        stack: "Stack",
+        kept: Sequence[int],
+        rank: int,
+        seed: int,
+        repaired: "Mapping[str, Tensor] | None" = None,
     ) -> "Adapted":
         from coterie.healing.students import Adapted
 
-        return Adapted(model, stack, kept, rank=rank, seed=seed)
+        return Adapted(model, stack, kept, rank=rank, seed=seed, repaired=repaired or {})
 
     def alone(self, model: "PreTrainedModel", stack: "Stack", rank: int, seed: int) -> "Adapted":
         # A cut model is a full one all of whose layers are kept.
@@ -75,12 +89,18 @@ class _Lora(HealMode):
 
 class _Full(HealMode):
     def beside(
-        self, model: "PreTrainedModel", stack: "Stack", kept: Sequence[int], rank: int, seed: int
+        self,
+        model: "PreTrainedModel",
+        stack: "Stack",
+        kept: Sequence[int],
+        rank: int,
+        seed: int,
+        repaired: "Mapping[str, Tensor] | None" = None,
     ) -> "Rewritten":
         from coterie.healing.students import Rewritten
 
         # Rank and seed are for adapters: all weights begin as those of the model.
-        return Rewritten(model, stack, kept)
+        return Rewritten(model, stack, kept, repaired or {})
 
     def alone(self, model: "PreTrainedModel", stack: "Stack", rank: int, seed: int) -> "Student":
         from coterie.healing.students import Plain

@@ -8,7 +8,7 @@ move.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol, cast
 
@@ -21,6 +21,9 @@ from transformers.pytorch_utils import Conv1D
 from coterie.healing.origin import HealError
 from coterie.models.loaded.routing import routed
 from coterie.models.loaded.stack import Stack
+
+NO_REPAIR: Mapping[str, Tensor] = {}
+"""Where the kept layers are as the full model has them."""
 
 REFUSED = {
     kind: frozenset(["out_proj", "conv1d"])
@@ -36,10 +39,20 @@ class Student(ABC):
         model: The full model, frozen from here on.
         stack: Its layers.
         kept: The players the student keeps.
+        repaired: Weights it begins with instead of the full model's, by their names there.
     """
 
-    def __init__(self, model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        stack: Stack,
+        kept: Sequence[int],
+        repaired: Mapping[str, Tensor] = NO_REPAIR,
+    ) -> None:
         self.model, self.stack, self.kept = model, stack, tuple(kept)
+        # By the parameters themselves: adapters give them other names.
+        named = ((model.get_parameter(name), value) for name, value in repaired.items())
+        self._repaired = [(one, value.to(one)) for one, value in named]
         # The same Boolean row that a game would play: True is kept.
         self.coalition = [player in self.kept for player in range(stack.n_players)]
         model.requires_grad_(False)
@@ -59,9 +72,20 @@ class Student(ABC):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Inside this block only the kept layers run."""
-        with routed(self.model, self.stack, self.coalition):
+        """Inside this block only the kept layers run, with the weights that a repair gave them."""
+        with self._in_place(), routed(self.model, self.stack, self.coalition):
             yield
+
+    @contextmanager
+    def _in_place(self) -> Iterator[None]:
+        before = [one.data for one, _ in self._repaired]
+        try:
+            for one, value in self._repaired:
+                one.data = value
+            yield
+        finally:
+            for (one, _), value in zip(self._repaired, before, strict=True):
+                one.data = value
 
 
 class KnowsFullModel(Protocol):
@@ -78,11 +102,18 @@ class Adapted(Student):
     """Low-rank adapters on the linear modules of the kept layers."""
 
     def __init__(
-        self, model: PreTrainedModel, stack: Stack, kept: Sequence[int], *, rank: int, seed: int
+        self,
+        model: PreTrainedModel,
+        stack: Stack,
+        kept: Sequence[int],
+        *,
+        rank: int,
+        seed: int,
+        repaired: Mapping[str, Tensor] = NO_REPAIR,
     ) -> None:
         from peft import LoraConfig, inject_adapter_in_model
 
-        super().__init__(model, stack, kept)
+        super().__init__(model, stack, kept, repaired)
         targets = adaptable(model, stack, kept)
         # alpha = rank, so the adapter is added as it is: W + B A (arXiv:2106.09685, section 4.1).
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets, use_rslora=False)
@@ -113,9 +144,11 @@ class Adapted(Student):
     def merged(self) -> dict[str, Tensor]:
         """Each adapted weight with its adapter added."""
         found = {}
-        for name, module in self.adapters.items():
-            change = module.get_delta_weight("default").detach().float().cpu()
-            found[f"{name}.weight"] = module.get_base_layer().weight.detach().float().cpu() + change
+        with self._in_place():
+            for name, module in self.adapters.items():
+                change = module.get_delta_weight("default").detach().float().cpu()
+                base = module.get_base_layer().weight.detach().float().cpu()
+                found[f"{name}.weight"] = base + change
         return found
 
     def _switch(self, on: bool) -> None:
@@ -126,15 +159,22 @@ class Adapted(Student):
 class Rewritten(Student):
     """Weights of its own, started as the full model's, for everything but the cut layers."""
 
-    def __init__(self, model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> None:
-        super().__init__(model, stack, kept)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        stack: Stack,
+        kept: Sequence[int],
+        repaired: Mapping[str, Tensor] = NO_REPAIR,
+    ) -> None:
+        super().__init__(model, stack, kept, repaired)
         # With the dot: "layers.1." is not the beginning of "layers.10.".
         gone = tuple(f"{stack.path}.{i}." for i in range(stack.n_players) if i not in self.kept)
-        self._own = {
-            name: nn.Parameter(one.detach().clone())
-            for name, one in model.named_parameters()
-            if not name.startswith(gone) and one.is_floating_point()
-        }
+        with self._in_place():
+            self._own = {
+                name: nn.Parameter(one.detach().clone())
+                for name, one in model.named_parameters()
+                if not name.startswith(gone) and one.is_floating_point()
+            }
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:

@@ -18,6 +18,7 @@ from coterie.models.loaded.stack import find_stack
 from coterie.report.schema.after_cut import CachePart
 from coterie.scores.sequence_losses import floored_losses
 from coterie.verbs.after_cut.job import HealJob
+from coterie.verbs.after_cut.repaired import repaired_weights_of
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import versions
 
@@ -81,7 +82,8 @@ def open_student_and_teacher(
     stack = find_stack(model)
     mode = MODES[request.mode]
     # One model is both: all its layers teach, the kept ones learn.
-    student = mode.beside(model, stack, job.kept, request.rank, request.seed)
+    repaired = repaired_weights_of(job.cut, job.full, model, stack)
+    student = mode.beside(model, stack, job.kept, request.rank, request.seed, repaired)
     full = floored_losses(model, job.held_out.tokens)
     return TeacherAndStudent(
         student, LiveTeacher(student, gaps(job.kept) if request.seams else ()), full

@@ -73,9 +73,8 @@ class After:
                 f"--repair {method} refits layers around layers that went, and --players"
                 f" {request.players} cuts blocks: leave out one of the two"
             )
-        if self.heal_steps is not None or self.quantize_first:
-            other = "--quantize-first" if self.quantize_first else f"--heal {self.heal_steps}"
+        if self.quantize_first:
             raise RepairError(
-                f"--repair {method} and {other} both start from the layers as the full model has"
-                " them: leave out one of the two"
+                f"--repair {method} refits the plain weights, and --quantize-first cuts quantized"
+                " ones: leave out one of the two"
             )
