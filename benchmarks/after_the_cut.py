@@ -33,12 +33,12 @@ from coterie.verbs.after_cut.quantize import quantize
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.texts import held_out_texts
 from coterie.verbs.options.texts import JudgingOptions
+from coterie.verbs.outputs.records import read_record
 from coterie.verbs.prune.after import After
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import prune_and_after
 from coterie.verbs.prune.whole import prune
-from coterie.verbs.shared.output import read_record
 from coterie.verbs.shared.provenance import versions
 
 ROWS = ("dense", "cut", "healed", "cut-q", "q-cut", "healed-q", "q-cut-healed-q")

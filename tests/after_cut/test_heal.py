@@ -21,7 +21,7 @@ from coterie.scores.sequence_losses import floored_losses
 from coterie.testing.tiny import tiny_model
 from coterie.verbs.after_cut.heal import heal
 from coterie.verbs.after_cut.heal_request import HealRequest
-from coterie.verbs.shared.output import read_record
+from coterie.verbs.outputs.records import read_record
 
 PLAN = TrainingPlan(steps=12, batch=4, learning_rate=5e-3)
 

@@ -25,7 +25,7 @@ from coterie.verbs.after_cut.heal import heal
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.repair import repair
 from coterie.verbs.after_cut.repair_request import RepairRequest
-from coterie.verbs.shared.output import read_record
+from coterie.verbs.outputs.records import read_record
 
 
 @dataclass

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from coterie import PruneRequest, ValuesRequest, VerificationError, prune, values
 from coterie.cli import main
-from coterie.verbs.shared.place import OutputFolder
+from coterie.verbs.outputs.place import OutputFolder
 
 QUICK = ["--length", "16", "--sequences", "6", "--budget", "40", "--method", "paper"]
 

@@ -10,8 +10,8 @@ from coterie.verbs.after_cut.heal import heal
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.run import compare
-from coterie.verbs.shared.finished import FinishedRun, same_outcome
-from coterie.verbs.shared.place import OutputFolder
+from coterie.verbs.outputs.finished import FinishedRun, same_outcome
+from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.sparsify.request import SparsifyRequest
 from coterie.verbs.sparsify.run import sparsify

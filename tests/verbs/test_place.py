@@ -15,9 +15,9 @@ from coterie.errors import UserError
 from coterie.models.cutting.write import write_cut
 from coterie.models.files.sources import resolve
 from coterie.verbs.checkpoint_requests import CutRequest
-from coterie.verbs.shared import exchange as exchanging
-from coterie.verbs.shared import place as places
-from coterie.verbs.shared.place import OutputFolder
+from coterie.verbs.outputs import exchange as exchanging
+from coterie.verbs.outputs import place as places
+from coterie.verbs.outputs.place import OutputFolder
 
 GAME = ["--calibration", "{text}", "--sequences", "4", "--length", "16", "--device", "cpu"]
 PRUNE = ["prune", "{full}", "--remove", "1", "--method", "one-shot", *GAME]

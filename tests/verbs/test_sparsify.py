@@ -26,8 +26,8 @@ from coterie.report.terminal.sparsify import print_sparsity
 from coterie.sparsity.units import GONE
 from coterie.sparsity.variant_cache import PassingVariants, VariantCache
 from coterie.sparsity.variant_game import ChoiceGame
+from coterie.verbs.outputs.records import read_record
 from coterie.verbs.shared import opened_model as opening
-from coterie.verbs.shared.output import read_record
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress
 from coterie.verbs.sparsify import apply as sparsify_apply

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from coterie import PruneRequest, prune
 from coterie.report.terminal.utilities import print_mixed
-from coterie.verbs.shared.output import read_record
+from coterie.verbs.outputs.records import read_record
 
 BEFORE = Path(__file__).parents[1] / "fixtures" / "written_before"
 

@@ -22,13 +22,13 @@ from coterie.report.schema.after_cut import AfterPart
 from coterie.report.schema.record import CutRecord
 from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.inspect import complement
+from coterie.verbs.outputs.output_file import OutputFile
+from coterie.verbs.outputs.place import OutputFolder
+from coterie.verbs.outputs.reads import model_read, reads_of
+from coterie.verbs.outputs.records import write_record
 from coterie.verbs.shared.entry import public
-from coterie.verbs.shared.output import write_record
-from coterie.verbs.shared.output_file import OutputFile
-from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import versions
-from coterie.verbs.shared.reads import model_read, reads_of
 from coterie.verbs.shared.record import cut_part, named_part
 
 

@@ -9,8 +9,8 @@ from coterie.verbs.after_cut.repair import repair
 from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.cut import Cut, cut
-from coterie.verbs.shared.exchange import beside
-from coterie.verbs.shared.place import OutputFolder
+from coterie.verbs.outputs.exchange import beside
+from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.shared.progress import Progress
 
 ASIDE = "cut"

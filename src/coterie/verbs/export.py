@@ -10,10 +10,10 @@ from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model, load_tokenizer
 from coterie.verbs.checkpoint_requests import RUNTIMES, ExportRequest
+from coterie.verbs.outputs.output_file import OutputFile
+from coterie.verbs.outputs.reads import reads_of
+from coterie.verbs.outputs.records import read_record
 from coterie.verbs.shared.entry import public
-from coterie.verbs.shared.output import read_record
-from coterie.verbs.shared.output_file import OutputFile
-from coterie.verbs.shared.reads import reads_of
 
 # Names of classes in config.json, in alphabetical order; extend when a runtime learns one.
 _BOTH = """

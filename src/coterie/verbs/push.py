@@ -15,8 +15,8 @@ from coterie.models.files.sources import Source, resolve
 from coterie.report.schema.evaluate import Judgement, ModelRow
 from coterie.report.schema.record import CheckpointRecord
 from coterie.verbs.checkpoint_requests import PushRequest
+from coterie.verbs.outputs.records import RECORD, read_record
 from coterie.verbs.shared.entry import public
-from coterie.verbs.shared.output import RECORD, read_record
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

@@ -8,7 +8,7 @@ from coterie.plain import Json
 from coterie.report.card.after_cut import card_section
 from coterie.report.schema.after_cut import AfterPart
 from coterie.report.schema.record import CheckpointRecord
-from coterie.verbs.shared.output import read_record, write_record
+from coterie.verbs.outputs.records import read_record, write_record
 
 
 @dataclass(frozen=True)

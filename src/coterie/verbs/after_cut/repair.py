@@ -26,10 +26,10 @@ from coterie.verbs.after_cut.record import Parts, ended_with, remember
 from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.after_cut.teacher import origin_of
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
+from coterie.verbs.outputs.finished import FinishedRun
+from coterie.verbs.outputs.place import OutputFolder
+from coterie.verbs.outputs.records import as_read
 from coterie.verbs.shared.entry import public
-from coterie.verbs.shared.finished import FinishedRun
-from coterie.verbs.shared.output import as_read
-from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.progress import NoProgress, Progress
 
 SELECTING = 32

@@ -9,7 +9,7 @@ from coterie.quantization.checkpoint import check_plain
 from coterie.report.schema.record import CheckpointRecord
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.repair_request import RepairRequest
-from coterie.verbs.shared.output import read_record
+from coterie.verbs.outputs.records import read_record
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from coterie.plain import Json
 from coterie.report.figure.compare import draw_comparison
 from coterie.report.schema.compare import Comparison
 from coterie.report.terminal.compare import as_csv, markdown
-from coterie.verbs.shared.place import Content, OutputFolder
+from coterie.verbs.outputs.place import Content, OutputFolder
 
 NAME = "comparison"
 

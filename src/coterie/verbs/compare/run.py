@@ -28,10 +28,10 @@ from coterie.verbs.compare.playing import ComparisonRun
 from coterie.verbs.compare.record import Asked, assemble
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.texts import judging_texts
+from coterie.verbs.outputs.finished import FinishedRun
+from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.search.repaired import fitting_texts
 from coterie.verbs.shared.entry import public
-from coterie.verbs.shared.finished import FinishedRun
-from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import Prepared, divided, prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.request import SEQUENCES

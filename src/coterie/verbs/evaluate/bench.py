@@ -16,13 +16,13 @@ from coterie.scores.speed import SpeedError, measure_speed
 from coterie.scores.timing import Load, Speed, Timing
 from coterie.verbs.evaluate.bench_request import BenchRequest
 from coterie.verbs.evaluate.run import evaluate
+from coterie.verbs.outputs.output_file import OutputFile
+from coterie.verbs.outputs.reads import model_read, reads_of
 from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.names import told_apart
-from coterie.verbs.shared.output_file import OutputFile
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import machine, versions
-from coterie.verbs.shared.reads import model_read, reads_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

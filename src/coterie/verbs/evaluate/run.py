@@ -29,10 +29,10 @@ from coterie.texts.specs import read_documents
 from coterie.verbs.evaluate.request import EvaluateRequest
 from coterie.verbs.evaluate.subject import Subject
 from coterie.verbs.evaluate.table import judgement
+from coterie.verbs.outputs.records import read_record
 from coterie.verbs.shared.defaults import check_rows, context_of, dtype_of, name_of
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.names import told_apart
-from coterie.verbs.shared.output import read_record
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import bare, machine, versions
 

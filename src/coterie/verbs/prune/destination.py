@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.prune.request import PruneRequest
-from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.progress import NoProgress, Progress
 
 

@@ -18,8 +18,8 @@ from coterie.models.files.sources import Source
 from coterie.models.files.weights import INDEX
 from coterie.plain import Json
 from coterie.report.words import size
-from coterie.verbs.shared.output import RECORD
-from coterie.verbs.shared.place import OutputFolder
+from coterie.verbs.outputs.place import OutputFolder
+from coterie.verbs.outputs.records import RECORD
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.settings import size_asked, sketch
 

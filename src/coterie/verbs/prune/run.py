@@ -22,6 +22,8 @@ from coterie.report.schema.basics import SizePart
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.verdict import VerdictPart
+from coterie.verbs.outputs.finished import FinishedRun, ended_as
+from coterie.verbs.outputs.records import write_record
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.rehearsal import rehearse_prune
 from coterie.verbs.prune.request import PruneRequest
@@ -34,9 +36,7 @@ from coterie.verbs.search.repaired import choose_repaired
 from coterie.verbs.search.result import Search
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.task_utilities import items_asked, tasks_of
-from coterie.verbs.shared.finished import FinishedRun, ended_as
 from coterie.verbs.shared.licence import licence_of
-from coterie.verbs.shared.output import write_record
 from coterie.verbs.shared.prepared import Prepared, prepare, text_part
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.record import cut_part

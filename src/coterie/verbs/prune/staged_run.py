@@ -16,11 +16,11 @@ from coterie.verbs.after_cut.repair import repair
 from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.cut import cut
+from coterie.verbs.outputs.records import RECORD, read_record
 from coterie.verbs.prune.after import After
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune_alone
-from coterie.verbs.shared.output import RECORD, read_record
 from coterie.verbs.shared.progress import Progress
 
 

@@ -15,15 +15,15 @@ from coterie.plain import Json
 from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.texts import healing_texts
+from coterie.verbs.outputs.exchange import beside
+from coterie.verbs.outputs.finished import FinishedRun
+from coterie.verbs.outputs.place import OutputFolder
+from coterie.verbs.outputs.records import read_record, write_record
 from coterie.verbs.prune.after import After
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.staged_run import StagedRun
 from coterie.verbs.search.task_utilities import items_asked, tasks_of
-from coterie.verbs.shared.exchange import beside
-from coterie.verbs.shared.finished import FinishedRun
-from coterie.verbs.shared.output import read_record, write_record
-from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.provenance import bare
 from coterie.verbs.shared.result import Result

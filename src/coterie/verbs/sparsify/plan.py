@@ -16,8 +16,8 @@ from coterie.report.schema.sparsify_plan import (
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.search import SHARE
 from coterie.sparsity.units import Units
+from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.shared.entry import public
-from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import prepare, text_part
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import model_part

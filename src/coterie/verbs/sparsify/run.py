@@ -21,11 +21,11 @@ from coterie.sparsity.checks import check_allocation, check_tokens
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.write import SparseWriter
+from coterie.verbs.outputs.finished import FinishedRun, ended_as
+from coterie.verbs.outputs.place import OutputFolder
+from coterie.verbs.outputs.records import write_record
 from coterie.verbs.shared.entry import public
-from coterie.verbs.shared.finished import FinishedRun, ended_as
 from coterie.verbs.shared.licence import licence_of
-from coterie.verbs.shared.output import write_record
-from coterie.verbs.shared.place import OutputFolder
 from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.verdict import verdict_part

@@ -13,7 +13,7 @@ from pathlib import Path
 from coterie.errors import UserError
 from coterie.foreign import is_of_machine
 from coterie.verbs.options.declare import Options
-from coterie.verbs.shared.exchange import (
+from coterie.verbs.outputs.exchange import (
     beside,
     exchange,
     filled,
@@ -24,7 +24,7 @@ from coterie.verbs.shared.exchange import (
     put_away,
     rehearse,
 )
-from coterie.verbs.shared.reads import CONFIG, Read, holds, model_read, reads_of, resolved
+from coterie.verbs.outputs.reads import CONFIG, Read, holds, model_read, reads_of, resolved
 
 
 @dataclass(frozen=True)

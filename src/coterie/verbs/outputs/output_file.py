@@ -6,7 +6,7 @@ from pathlib import Path
 
 from coterie.errors import UserError
 from coterie.foreign import is_of_machine
-from coterie.verbs.shared.reads import Read, holds, resolved
+from coterie.verbs.outputs.reads import Read, holds, resolved
 
 
 class OutputFile:

@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 
 from coterie.plain import Json
 from coterie.report.schema.record import CheckpointRecord
-from coterie.verbs.shared.output import as_read, read_record
-from coterie.verbs.shared.place import OutputFolder
+from coterie.verbs.outputs.place import OutputFolder
+from coterie.verbs.outputs.records import as_read, read_record
 from coterie.verbs.shared.progress import Progress
 
 Report = TypeVar("Report")
