@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from coterie.texts.likeness import UNLIKE, distance, unlikeness
+from coterie.texts.likeness import UNLIKE, token_distance, unlikeness
 from coterie.texts.sets import TextSet
 
 
@@ -19,12 +19,12 @@ def drawn(seed: int, shift: int = 0, n: int = 64, length: int = 64) -> TextSet:
 
 
 def test_text_of_one_kind_is_like_itself_and_unlike_another():
-    assert abs(distance(drawn(0), drawn(1))) < 0.1
+    assert abs(token_distance(drawn(0), drawn(1))) < 0.1
     assert unlikeness(drawn(0), drawn(1)) is None
-    assert distance(drawn(0, shift=2000), drawn(1)) > UNLIKE
+    assert token_distance(drawn(0, shift=2000), drawn(1)) > UNLIKE
     assert "is unlike the calibration text" in unlikeness(drawn(0, shift=2000), drawn(1))
 
 
 @pytest.mark.parametrize("held_out", [drawn(1, n=4), drawn(1, n=8, length=16)])
 def test_too_little_text_tells_nothing(held_out):
-    assert distance(drawn(0), held_out) is None
+    assert token_distance(drawn(0), held_out) is None

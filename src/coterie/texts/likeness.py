@@ -20,7 +20,7 @@ LEAST_TOKENS = 1500
 """Tokens on each side of a comparison; of fewer, counts say nothing."""
 
 
-def distance(calibration: TextSet, held_out: TextSet) -> float | None:
+def token_distance(calibration: TextSet, held_out: TextSet) -> float | None:
     """How much harder held-out tokens are to guess from calibration text than from their own kind.
 
     Args:
@@ -49,7 +49,7 @@ def unlikeness(calibration: TextSet, held_out: TextSet) -> str | None:
         calibration: Sequences that choose.
         held_out: Sequences that judge.
     """
-    apart = distance(calibration, held_out)
+    apart = token_distance(calibration, held_out)
     if apart is None or apart < UNLIKE:
         return None
     return (

@@ -83,7 +83,9 @@ def open_student_and_teacher(
     mode = MODES[request.mode]
     # One model is both: all its layers teach, the kept ones learn.
     repaired = repaired_weights_of(job.cut, job.full, model, stack)
-    student = mode.beside(model, stack, job.kept, request.rank, request.seed, repaired)
+    student = mode.beside(
+        model, stack, job.kept, rank=request.rank, seed=request.seed, repaired=repaired
+    )
     full = floored_losses(model, job.held_out.tokens)
     return TeacherAndStudent(
         student, LiveTeacher(student, gaps(job.kept) if request.seams else ()), full
