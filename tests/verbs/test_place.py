@@ -252,5 +252,5 @@ def test_no_verb_moves_or_deletes_folders_by_itself():
         if file.name not in allowed:
             text = file.read_text(encoding="utf-8")
             assert not re.search(r"rmtree|\.rename\(|os\.(rename|replace)|rmdir\(\)", text) or (
-                file.name in ("place.py", "evaluator.py")
+                file.name in ("place.py", "evaluator.py", "repaired.py")  # they rename tensors
             ), file
