@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from tests.repair.laws import N_LAYERS, made, texts
 
 from coterie.errors import RepairError
@@ -9,6 +10,7 @@ from coterie.game.coalitions import observe_all
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import windows
 from coterie.repair.choose import cut_loss, repaired_weights
+from coterie.repair.distances import gap_distances
 from coterie.repair.game import RepairedGame
 from coterie.repair.search import swap_search, swapped
 from coterie.repair.table import REPAIRS
@@ -20,7 +22,7 @@ def texted():
     return model, stack, texts(model, 48), texts(model, 6, seed=1)
 
 
-@pytest.mark.parametrize("name", ["map", "down", "progressive"])
+@pytest.mark.parametrize("name", ["map", "down", "progressive", "spread"])
 def test_a_coalition_is_worth_its_repaired_loss(texted, name):
     model, stack, fit, tokens = texted
     game = RepairedGame(model, stack, fit, tokens, REPAIRS[name])
@@ -31,6 +33,33 @@ def test_a_coalition_is_worth_its_repaired_loss(texted, name):
         weights, _ = repaired_weights(model, stack, kept, fit, REPAIRS[name])
         np.testing.assert_allclose(nll, cut_loss(model, stack, kept, tokens, weights), atol=1e-4)
     assert np.allclose(seen.kl[3], 0, atol=1e-5) and seen.top1[3].min() == 1
+
+
+def test_some_texts_are_read_as_all_are(texted):
+    model, stack, fit, tokens = texted
+    game = RepairedGame(model, stack, fit, tokens, REPAIRS["both"])
+    rows, some = np.array([[1, 0, 1, 1, 1], [1, 1, 0, 0, 1]], bool), np.array([4, 1])
+    whole = observe_all(game, rows)
+    for block in game.observe(rows, some):
+        columns = some[block.columns]
+        for name in ("nll", "kl", "top1"):
+            found = getattr(block.observations, name)
+            np.testing.assert_allclose(
+                found, getattr(whole, name)[block.rows][:, columns], atol=1e-6
+            )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_the_game_says_nearly_the_same(texted, dtype):
+    model, stack, fit, tokens = texted
+    row = np.array([[1, 1, 0, 1, 1]], bool)
+    whole = observe_all(RepairedGame(model, stack, fit, tokens, REPAIRS["both"]), row)
+    half, half_stack = made("llama")
+    half.to(dtype)
+    game = RepairedGame(half, half_stack, fit, tokens, REPAIRS["both"])
+    seen = observe_all(game, row)
+    np.testing.assert_allclose(seen.nll, whole.nll, atol=0.05)
+    assert gap_distances(game.full_states).shape == (N_LAYERS + 1, N_LAYERS + 1)
 
 
 def test_what_two_coalitions_share_is_repaired_once(texted):

@@ -44,6 +44,17 @@ def test_a_gap_that_is_linear_in_what_is_refitted_costs_nothing(name):
     assert done.losses[name].mean() - full < 1e-3 * lost
 
 
+def test_a_gap_closed_in_part_is_closed_by_the_layers_behind_it():
+    model, stack = made("llama")
+    fit, select = texts(model, 64), texts(model, 12, seed=1)
+    weights, refitted = repaired_weights(model, stack, (0, 2, 3, 4), fit, REPAIRS["spread"])
+    behind = [one for one in refitted if one.layer > 0]
+    assert {one.layer for one in behind} == {2, 3, 4}
+    full = _states(model, stack, EVERYONE, select, {})
+    as_cut = (_states(model, stack, (0, 2, 3, 4), select, {}) - full).norm()
+    assert (_states(model, stack, (0, 2, 3, 4), select, weights) - full).norm() < as_cut
+
+
 @pytest.mark.parametrize("name", REPAIRS)
 def test_the_model_is_left_as_it_was(name):
     model, stack = made("llama")
