@@ -58,7 +58,7 @@ def test_in_half_precision_the_game_says_nearly_the_same(texted, dtype):
     half.to(dtype)
     game = RepairedGame(half, half_stack, fit, tokens, REPAIRS["both"])
     seen = observe_all(game, row)
-    np.testing.assert_allclose(seen.nll, whole.nll, atol=0.05)
+    np.testing.assert_allclose(seen.nll, whole.nll, atol=0.08)
     assert gap_distances(game.full_states).shape == (N_LAYERS + 1, N_LAYERS + 1)
 
 

@@ -44,6 +44,18 @@ def test_a_gap_that_is_linear_in_what_is_refitted_costs_nothing(name):
     assert done.losses[name].mean() - full < 1e-3 * lost
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox", "gemma3_text", "mamba", "opt"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_same_maps_are_refitted_in_every_precision(kind, dtype):
+    refitted = []
+    for one in (torch.float32, dtype):
+        model, stack = made(kind)
+        fit = texts(model, 64)
+        _, found = repaired_weights(model.to(one), stack, CUT, fit, REPAIRS["progressive"])
+        refitted.append([(each.layer, each.maps) for each in found])
+    assert refitted[0] == refitted[1] and refitted[0]
+
+
 def test_a_gap_closed_in_part_is_closed_by_the_layers_behind_it():
     model, stack = made("llama")
     fit, select = texts(model, 64), texts(model, 12, seed=1)
