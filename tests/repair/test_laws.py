@@ -120,7 +120,7 @@ def test_texts_in_small_batches_give_the_same_weights(monkeypatch):
     model, stack = made("llama")
     fit = texts(model, 32)
     once, _ = repaired_weights(model, stack, CUT, fit, REPAIRS["progressive"])
-    monkeypatch.setattr(walk_module, "TOKENS_AT_ONCE", 5 * fit.shape[1])
+    monkeypatch.setattr(walk_module, "TOKENS_A_CALL", 5 * fit.shape[1])
     batched, _ = repaired_weights(model, stack, CUT, fit, REPAIRS["progressive"])
     assert once.keys() == batched.keys() and once
     for name, value in once.items():

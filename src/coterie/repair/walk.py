@@ -22,10 +22,10 @@ from coterie.repair.parts import LayerPiece, parts_of
 from coterie.repair.place import KeptLayer
 from coterie.repair.refitted import Refitted
 
-TOKENS_AT_ONCE = 2048
+TOKENS_A_CALL = 2048
 """Tokens of one call of a layer on a CPU."""
 
-TOKENS_AT_ONCE_ON_A_GPU = 16384
+TOKENS_A_CALL_ON_A_GPU = 16384
 """The same on a GPU, which smaller calls leave waiting."""
 
 
@@ -77,7 +77,7 @@ class Walk:
         self._waiting: list[KeptLayer] = []
         self.full: FullStates = PassingStates(self.through, self.prelude.embedded)
         self._fitted = len(tokens) if fitted is None else fitted
-        at_once = TOKENS_AT_ONCE if tokens.device.type == "cpu" else TOKENS_AT_ONCE_ON_A_GPU
+        at_once = TOKENS_A_CALL if tokens.device.type == "cpu" else TOKENS_A_CALL_ON_A_GPU
         self._rows = max(1, at_once // tokens.shape[1])
         self._parts: dict[int, tuple[LayerPiece, ...]] = {}
 
