@@ -100,6 +100,10 @@ def test_prune_repairs_in_one_run(whole, text, tmp_path, capsys):
     finalists = record.choice.sizes[0].finalists
     assert {"repaired", "before repair"} == {one.method for one in finalists}
     assert finalists[0].method == "repaired" and min(one.behind for one in finalists) == 0
+    assert main([*words, "--dry-run", "--output", str(tmp_path / "planned")]) == 0
+    told = capsys.readouterr().out
+    assert "repaired search" in told and "up to 16 coalitions" in told
+    assert not (tmp_path / "planned").exists()
     bad = [*words, "--quantize", "int8", "--quantize-first", "--output", str(tmp_path / "other")]
     assert main(bad) == 2
     assert "leave out one of the two" in capsys.readouterr().err
