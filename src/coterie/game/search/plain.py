@@ -134,7 +134,7 @@ def descent_executed(n_players: int, keep: int, *, n_locked: int = 0) -> int:
 
     Examples:
         >>> descent_executed(3, 2), descent_layers(3, 2)
-        (4, 6)
+        (5, 6)
     """
     # Without the p-th of a size's players: those before are shared, the others run for it alone.
     layers = 0
