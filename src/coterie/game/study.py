@@ -66,6 +66,8 @@ class Study:
 
     asked: Coalitions
     """Every coalition the study asked for: the grand one, the strata, the checks."""
+    documents: Indices
+    """The document of each sequence, ``(n_sequences,)``."""
 
     def keep(self, size: int) -> Coalition:
         """The coalition of this size that keeps the highest contributions."""
@@ -122,6 +124,7 @@ def run_study(
         seconds_observing=seen - began,
         seconds_estimating=time.monotonic() - seen,
         asked=asked,
+        documents=documents,
     )
 
 

@@ -10,6 +10,9 @@ from coterie.game.surrogates import Surrogate
 
 FOLDS = 5
 
+LEAST_R2 = 0.5
+"""Held-out R² at the size in question below which a surrogate is not believed player by player."""
+
 
 @dataclass(frozen=True)
 class Agreement:

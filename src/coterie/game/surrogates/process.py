@@ -129,7 +129,19 @@ class ProcessPredictor:
 
 @dataclass(frozen=True)
 class Process:
-    """Fit a Gaussian process, its prior by marginal likelihood."""
+    """Fit a Gaussian process, its prior by marginal likelihood unless one is given.
+
+    Attributes:
+        prior: Chosen beforehand; choosing one costs far more than conditioning on what was seen.
+    """
+
+    prior: Prior | None = None
+
+    @classmethod
+    def suited_to(cls, coalitions: Coalitions, targets: Vector) -> "Process":
+        """The process whose prior is chosen on these values, once for all its fits."""
+        rows = _spaced(len(targets))
+        return cls(best_prior(coalitions[rows], targets[rows]))
 
     @property
     def name(self) -> str:
@@ -146,8 +158,9 @@ class Process:
             targets: Their values, ``(n_coalitions,)``.
             rng: Starts the fit; a fit in closed form does not use it.
         """
-        rows = _spaced(len(targets))
-        return condition(best_prior(coalitions[rows], targets[rows]), coalitions, targets)
+        prior = self.prior or self.suited_to(coalitions, targets).prior
+        assert prior is not None
+        return condition(prior, coalitions, targets)
 
     def refit(
         self,
@@ -166,8 +179,10 @@ class Process:
             rngs: One per replicate.
         """
         # Choosing a prior costs most; replicates differ too little to need their own.
-        chosen = rows[0][_spaced(len(rows[0]))]
-        prior = best_prior(coalitions[chosen], targets[0, chosen])
+        prior = self.prior
+        if prior is None:
+            chosen = rows[0][_spaced(len(rows[0]))]
+            prior = best_prior(coalitions[chosen], targets[0, chosen])
         return [
             condition(prior, coalitions[chosen], values[chosen])
             for values, chosen in zip(targets, rows, strict=True)

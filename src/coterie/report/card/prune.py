@@ -4,11 +4,12 @@ from coterie import players as p
 from coterie.report import words as w
 from coterie.report.card.metadata import metadata
 from coterie.report.schema.basics import TextPart
-from coterie.report.schema.contributions import ContributionsPart
+from coterie.report.schema.contributions import AbsencesPart, ContributionsPart
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.search import ChoicePart, SizeChoicePart
 from coterie.report.schema.verdict import PerplexityPart
+from coterie.report.wording.contributions import absences_title, contributions_title
 
 FIGURE = "contributions.png"
 
@@ -95,11 +96,20 @@ def _explained(record: Record) -> str:
     """Finalists, contributions and fidelity, as far as the record has them."""
     parts = [] if record.choice is None else [_finalists(record, record.choice)]
     found, fidelity = record.contributions, record.fidelity
+    if record.absences is not None:
+        parts.append(_absences(record, record.absences))
     # A search on a small budget observes too little for contributions.
     if found is None:
         return "\n".join(parts)
-    unit = p.unit(record.model.player_kind)
-    told = f"## Contribution of each {unit}\n\n![Contribution of each {unit}]({FIGURE})\n\n"
+    title = contributions_title(record)
+    told = f"## {title}\n\n"
+    told += "" if found.remark is None else f"{found.remark}.\n\n"
+    # Nothing is known of any player: the remark says why.
+    if all(layer.value is None for layer in found.layers):
+        return "\n".join([*parts, told])
+    # Above the measured table there is the picture of both.
+    if record.absences is None:
+        told += f"![{title}]({FIGURE})\n\n"
     told += _layers(record, found)
     told += (
         # Errors by source stand apart: more coalitions shrink one, more texts the other.
@@ -113,6 +123,19 @@ def _explained(record: Record) -> str:
             f"Spearman {w.or_dash(overall.spearman)}."
         )
     return "\n".join([*parts, told, ""])
+
+
+def _absences(record: Record, found: AbsencesPart) -> str:
+    """What each player's absence alone costs, and the picture of all that is known of players."""
+    title, removed = absences_title(record), set(known(record.cut).removed)
+    rows = [
+        f"| {layer.player} | {w.or_dash(layer.loss, '{:+.4f}')} "
+        f"| {w.or_dash(layer.error, '{:.4f}')} | {'cut' if player in removed else 'kept'} |"
+        for player, layer in enumerate(found.layers)
+    ]
+    unit = p.unit(record.model.player_kind)
+    head = f"| {unit} | loss alone ({found.unit}) | ± texts | |\n|---|---|---|---|"
+    return "\n".join([f"## {title}", "", f"![{title}]({FIGURE})", "", head, *rows, ""])
 
 
 def _finalists(record: Record, choice: ChoicePart) -> str:

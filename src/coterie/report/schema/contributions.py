@@ -17,7 +17,10 @@ class StratumPart(Part):
 
 @dataclass(frozen=True)
 class LayerPart(Part):
-    """One player's contribution with its standard errors by source; null for a locked one."""
+    """One player's contribution with its standard errors by source.
+
+    Null for a locked one, and where it was in every coalition that the surrogate learnt from.
+    """
 
     layer: int
     """The decoder layer that the player is, or is a block of."""
@@ -42,6 +45,30 @@ class ContributionsPart(Part):
     base_coalitions: int
     confidence: float
     layers: list[LayerPart]
+    remark: str | None = None
+    """Why values are null or to be read with care, in one sentence."""
+
+
+@dataclass(frozen=True)
+class AbsencePart(Part):
+    """The rise in loss when one player alone is absent; null where that was not observed."""
+
+    layer: int
+    player: str
+    loss: float | None
+    """Above the full model, on the same texts."""
+    error: float | None
+    """Standard error, paired by document."""
+    sequences: int
+    """Texts it was observed on: all, unless a race showed earlier that it is not the best."""
+
+
+@dataclass(frozen=True)
+class AbsencesPart(Part):
+    """Every single absence, in the order of the players: measured, not learnt."""
+
+    unit: str
+    layers: list[AbsencePart]
 
 
 @dataclass(frozen=True)

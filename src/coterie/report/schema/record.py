@@ -9,6 +9,7 @@ from coterie.plain import Json
 from coterie.report.schema.after_cut import AfterPart
 from coterie.report.schema.basics import CutPart, ModelPart, SizePart, StreamPart, TextPart
 from coterie.report.schema.contributions import (
+    AbsencesPart,
     ContributionsPart,
     FidelityPart,
     InteractionsPart,
@@ -63,6 +64,8 @@ class Record(CheckpointRecord):
     machine: dict[str, str | int]
     # What was drawn and concluded; absent where the run did not reach it.
     strata: list[StratumPart] | None = None
+    absences: AbsencesPart | None = None
+    """What each player's absence alone costs, as far as it was observed."""
     contributions: ContributionsPart | None = None
     """None too where a search observed too little to tell what each player contributes."""
     fidelity: FidelityPart | None = None

@@ -10,9 +10,8 @@ from coterie.report.schema.contributions import AgreementPart, ContributionsPart
 from coterie.report.schema.part import known
 from coterie.report.schema.plan import StagePart
 from coterie.report.schema.record import Record
+from coterie.report.terminal.contributions import print_absences, print_contributions
 from coterie.report.terminal.search import print_search
-
-_BAR = 24
 
 
 def print_record(record: Record, console: Console | None = None) -> None:
@@ -22,8 +21,10 @@ def print_record(record: Record, console: Console | None = None) -> None:
     if record.kind == "plan":
         return _plan(record, out)
     _model(record, out)
+    if record.absences is not None:
+        print_absences(record, record.absences, out)
     if (found := record.contributions) is not None:
-        _contributions(record, found, out)
+        print_contributions(record, found, out)
     # A search that observed little has finalists and no contributions.
     elif record.choice is not None:
         out.print("\n[dim]Too little was observed to tell what each player contributes.[/dim]")
@@ -75,35 +76,6 @@ def _text(text: TextPart) -> str:
         f"{text.description}: {text.sequences} × {text.length} tokens "
         f"of {text.documents} documents, {bos}"
     )
-
-
-def _contributions(record: Record, found: ContributionsPart, out: Console) -> None:
-    removed = set(record.cut.removed) if record.cut is not None else set()
-    values = [layer.value for layer in found.layers if layer.value is not None]
-    # Bars are as long as the largest contribution, whatever its sign.
-    top = max((abs(value) for value in values), default=0.0) or 1.0
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    unit = p.unit(record.model.player_kind)
-    for name in (unit, "contribution", "± sampling", "± texts", ""):
-        table.add_column(name, justify="left" if not name else "right")
-    for player, layer in enumerate(found.layers):
-        value = layer.value
-        if value is None:
-            table.add_row(layer.player, "locked", "–", "–", "")
-            continue
-        # A negative contribution is drawn lighter: the model is better off without.
-        bar = ("█" if value >= 0 else "░") * round(_BAR * abs(value) / top)
-        gone = player in removed
-        table.add_row(
-            layer.player,
-            f"{value:.4f}",
-            w.or_dash(layer.error_sampling, "{:.4f}"),
-            w.or_dash(layer.error_texts, "{:.4f}"),
-            f"[red]{bar} cut[/red]" if gone else f"[green]{bar}[/green]",
-        )
-    out.print(f"\n[bold]Contribution of each {unit}[/bold], {found.semivalue}")
-    out.print(f"[dim]{found.unit}; ± one standard error[/dim]")
-    out.print(table)
 
 
 def _fidelity(record: Record, fidelity: FidelityPart, out: Console) -> None:

@@ -149,6 +149,8 @@ def of_mix(record: Record, request: Request) -> None:
     record.search = replace(record.search, utility=request.utility or "")
     if record.contributions is not None:
         record.contributions = replace(record.contributions, unit=UNIT)
+    if record.absences is not None:
+        record.absences = replace(record.absences, unit=UNIT)
 
 
 def _text_part(workspace: Workspace, name: str, weight: float) -> WeightedUtility:

@@ -5,18 +5,26 @@ from pathlib import Path
 
 import numpy as np
 
+from coterie.game.estimation.absences import Absences, measured_absences
 from coterie.game.search.plain import nested
-from coterie.game.utilities import clustered_mean
+from coterie.game.study import Study
+from coterie.game.surrogates.fidelity import LEAST_R2, Agreement
+from coterie.game.utilities import clustered_mean, read
 from coterie.players import Kind, label
 from coterie.report.schema.contributions import StratumPart
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.search import BudgetPart, ChoicePart, FinalistPart, SizeChoicePart
-from coterie.verbs.search.nearby import LocalContributions
+from coterie.verbs.search.nearby import LocalContributions, absences_in
 from coterie.verbs.search.paper import PaperStudy
 from coterie.verbs.search.result import SearchResult
 from coterie.verbs.shared.prepared import text_part
-from coterie.verbs.shared.record import contributions_part, fidelity_part, opening_record
+from coterie.verbs.shared.record import (
+    absences_part,
+    contributions_part,
+    fidelity_part,
+    opening_record,
+)
 from coterie.verbs.shared.text_game import stream_part
 from coterie.verbs.shared.workspace import Workspace
 
@@ -39,17 +47,38 @@ def searched_record(
         StratumPart(size=s.size, coalitions=len(s.coalitions), population=s.population)
         for s in study.strata
     ]
-    found = study.contributions
+    found, kind = study.contributions, workspace.request.player_kind()
+    record.absences = absences_part(_absences_in(study, workspace), kind)
     record.contributions = contributions_part(
         found.estimate,
         study.settings.utility,
         found.replicates,
         found.n_base,
-        workspace.request.player_kind(),
+        kind,
+        _care(study.requested),
     )
     record.fidelity = fidelity_part(found.fidelity, study.settings.keep, study.requested)
     record.budget = searched.budget
     return record
+
+
+def _absences_in(study: Study, workspace: Workspace) -> Absences:
+    """Single absences that the design of a study held."""
+    vocabulary = workspace.engine.vocabulary
+    table, full = (read(seen, "nll", vocabulary)[0] for seen in (study.table, study.full))
+    coalitions = np.concatenate([stratum.coalitions for stratum in study.strata])
+    return measured_absences(coalitions, table, full[0], study.documents)
+
+
+def _care(requested: Agreement | None) -> str | None:
+    """How far a ranking is to be believed at the size cut to, where that is not far."""
+    if requested is None or requested.r2 >= LEAST_R2:
+        return None
+    # The ranking decides the cut, so its values are told whatever they are worth.
+    return (
+        f"The surrogate explains less than {LEAST_R2:.0%} of what differs between coalitions of the"
+        " size that is kept: the order of these values is that of the cut, and little is sure of it"
+    )
 
 
 def chosen_record(
@@ -79,10 +108,11 @@ def chosen_record(
     if near is not None:
         record.search = replace(record.search, surrogate=near.fidelity.surrogate)
         record.contributions = contributions_part(
-            near.estimate, "ppl-ratio", near.replicates, near.n_base, player_kind
+            near.estimate, "ppl-ratio", near.replicates, near.n_base, player_kind, near.remark
         )
         size = min(int(d.winner.coalition.sum()) for d in found.decisions)
         record.fidelity = fidelity_part(near.fidelity, size, near.fidelity.by_size.get(size))
+    record.absences = absences_part(absences_in(found, found.played.documents), player_kind)
     record.choice = choice_part(found, player_kind)
     # The decision ran on the second texts' engine as well.
     spent = [workspace.calibration.engine.spent]

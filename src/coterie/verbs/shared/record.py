@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from coterie.game.coalitions import Coalition, Indices
+from coterie.game.estimation.absences import Absences
 from coterie.game.estimation.semivalues import Estimate
 from coterie.game.study import Study
 from coterie.game.surrogates.fidelity import Agreement, Fidelity
@@ -17,6 +18,8 @@ from coterie.plain import finite
 from coterie.players import BLOCKS, Kind, label
 from coterie.report.schema.basics import ClosestPart, CutPart, ModelPart
 from coterie.report.schema.contributions import (
+    AbsencePart,
+    AbsencesPart,
     AgreementPart,
     ContributionsPart,
     FidelityPart,
@@ -150,8 +153,41 @@ def _search(workspace: Workspace, study: Study | None) -> SearchPart:
     )
 
 
+def absences_part(found: Absences, kind: Kind, unit: str = "log-loss") -> AbsencesPart | None:
+    """What each player's absence alone costs; None where no single absence was observed.
+
+    Args:
+        found: Measured rises in loss, ``(n_players,)`` each.
+        kind: What a player is.
+        unit: What losses are in, by the name of the utility.
+    """
+    if not found.any:
+        return None
+    layers = [
+        AbsencePart(
+            layer=_layer_of(player, kind),
+            player=label(kind, player),
+            loss=finite(found.losses[player]),
+            error=finite(found.errors[player]),
+            sequences=int(found.sequences[player]),
+        )
+        for player in range(len(found.losses))
+    ]
+    return AbsencesPart(unit=_UNITS.get(unit, unit), layers=layers)
+
+
+def _layer_of(player: int, kind: Kind) -> int:
+    # A sublayer is half of a layer: both blocks bear its number.
+    return player // (len(BLOCKS[kind]) or 1)
+
+
 def contributions_part(
-    estimate: Estimate, utility: str, replicates: int, n_base: int, kind: Kind
+    estimate: Estimate,
+    utility: str,
+    replicates: int,
+    n_base: int,
+    kind: Kind,
+    remark: str | None = None,
 ) -> ContributionsPart:
     """Every player's contribution, its errors by source and its interval.
 
@@ -161,6 +197,7 @@ def contributions_part(
         replicates: Refits of the surrogate behind the standard errors.
         n_base: Coalitions whose marginal contributions were averaged.
         kind: What a player is.
+        remark: Why values are unknown or to be read with care.
     """
     low, high = estimate.interval(CONFIDENCE)
     texts: Sequence[float] = (
@@ -171,8 +208,7 @@ def contributions_part(
     )
     layers = [
         LayerPart(
-            # A sublayer is half of a layer: both blocks bear its number.
-            layer=player // (len(BLOCKS[kind]) or 1),
+            layer=_layer_of(player, kind),
             player=label(kind, player),
             value=finite(estimate.values[player]),
             error_sampling=finite(estimate.error_sampling[player]),
@@ -189,6 +225,7 @@ def contributions_part(
         base_coalitions=n_base,
         confidence=CONFIDENCE,
         layers=layers,
+        remark=remark,
     )
 
 

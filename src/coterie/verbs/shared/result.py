@@ -21,7 +21,7 @@ class Result:
 
     @property
     def contributions(self) -> list[float | None]:
-        """Contribution of each player; None for a locked one; empty where none was estimated."""
+        """Contribution of each player, None where it is not known; empty where none was asked."""
         # Plain lists: users of the Python interface need no record to read these.
         found = self.record.contributions
         return [] if found is None else [layer.value for layer in found.layers]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from coterie.game.designs import draw_strata
+from coterie.game.estimation.absences import measured_absences
 from coterie.game.estimation.interactions import interactions_from
 from coterie.game.estimation.semivalues import Estimate
 from coterie.game.search.ledger import Ledger
@@ -14,7 +15,7 @@ from coterie.players import Kind, label
 from coterie.report.schema.contributions import InteractionsPart, PairPart
 from coterie.report.schema.record import Record
 from coterie.report.schema.search import BudgetPart
-from coterie.verbs.shared.record import contributions_part, opening_record
+from coterie.verbs.shared.record import absences_part, contributions_part, opening_record
 from coterie.verbs.shared.workspace import Workspace
 
 PAIR_BASES = 24
@@ -42,9 +43,11 @@ def estimated_record(workspace: Workspace, estimate: Estimate, ledger: Ledger) -
     )
     # Fidelity tells how well a surrogate predicts the game; here there is none.
     record.fidelity = None
-    record.contributions = contributions_part(
-        estimate, "log-loss", 0, len(asked), workspace.request.player_kind()
-    )
+    kind, documents = workspace.request.player_kind(), workspace.calibration.documents
+    full = ledger.losses(np.ones((1, ledger.n_players), dtype=bool))[0]
+    alone = measured_absences(*ledger.seen(), full, documents)
+    record.absences = absences_part(alone, kind)
+    record.contributions = contributions_part(estimate, "log-loss", 0, len(asked), kind)
     record.budget = BudgetPart(
         distinct=len(asked),
         known=0,
