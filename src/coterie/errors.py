@@ -14,6 +14,7 @@
     │   ├── DoesNotApply         a published method that is not for this model (rivals)
     │   ├── CutError             a cut that cannot be made: bad index, locked layer, too many layers
     │   └── StudyMismatch        a study resumed under other settings than it was begun with
+    ├── LossError                the cut model loses more than --max-loss: exit code 1
     ├── VerificationError        what we wrote is not what we measured: exit code 1
     ├── MachineError             memory, the disk or a file gave out: exit code 1
     └── FaultError               a library, or ours, failed as nobody foresaw: exit code 1
@@ -48,6 +49,10 @@ class RepairError(UserError):
 
 class StudyMismatch(UserError):
     """A study resumed under other settings than it was begun with."""
+
+
+class LossError(CoterieError):
+    """A checkpoint was written, and loses more than was allowed; the command line exits with 1."""
 
 
 class VerificationError(CoterieError):

@@ -16,6 +16,18 @@ def count(number: float) -> str:
     return f"{number / 1000**power:.3g} {' kMGT'[power]}"
 
 
+def amount(number: float) -> str:
+    """A count of parameters with one digit behind the point.
+
+    >>> amount(134_515_008), amount(1_240_000_000)
+    ('134.5 M', '1.2 G')
+    """
+    for power, letter in ((9, "G"), (6, "M"), (3, "k")):
+        if number >= 10**power:
+            return f"{number / 10**power:.1f} {letter}"
+    return f"{number:,.0f}"
+
+
 def size(number_of_bytes: float) -> str:
     """Bytes in decimal units: 12.5 MB."""
     return f"{count(number_of_bytes)}B" if number_of_bytes >= 10_000 else f"{number_of_bytes:.0f} B"

@@ -8,7 +8,7 @@ from coterie.report.schema.contributions import AbsencesPart, ContributionsPart
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.search import ChoicePart, SizeChoicePart
-from coterie.report.schema.verdict import PerplexityPart
+from coterie.report.schema.verdict import PerplexityPart, VerdictPart
 from coterie.report.wording.contributions import absences_title, contributions_title
 
 FIGURE = "contributions.png"
@@ -33,7 +33,7 @@ def model_card(record: Record, licence: dict[str, str]) -> str:
 
 # {model.name}, {len(cut.removed)} of {model.players} {unit}s cut
 
-{_loading(record)}
+{_graded(verdict)}{_loading(record)}
 [Coterie](https://pypi.org/project/coterie/) observed {spent.distinct:,} coalitions of
 {unit}s{_chosen(record)}.
 
@@ -62,6 +62,10 @@ Layers are counted from 0. Cut: {removed}. Kept: {kept}.
 Everything else is in `coterie.json` beside this card. Licence and notices of the source model
 apply.
 """
+
+
+def _graded(verdict: VerdictPart) -> str:
+    return "" if verdict.sentence is None else f"**{verdict.sentence}**\n\n"
 
 
 def _chosen(record: Record) -> str:

@@ -42,6 +42,8 @@ class PlanPart(Part):
     """Players that will be left; of a target, the fewest it may come to."""
     source_bytes: int | None = None
     """Of the model as it comes."""
+    cuts: str | None = None
+    """How much smaller the model becomes, in one sentence."""
     stages: list[StagePart] | None = None
     """What is done before and after the cut, in order."""
     answers: int | None = None

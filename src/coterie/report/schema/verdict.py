@@ -39,3 +39,7 @@ class VerdictPart(Part):
     top1: float | None
     not_finite: int
     """Held-out losses that were not finite and were read as the floor."""
+    grade: str | None = None
+    """broken, heavily damaged, damaged or close; absent in records of older versions."""
+    sentence: str | None = None
+    """The same with its reason and what to do."""

@@ -20,6 +20,9 @@ def print_record(record: Record, console: Console | None = None) -> None:
     # A plan has nothing else to print.
     if record.kind == "plan":
         return _plan(record, out)
+    # The verdict first, in words: everything else explains it.
+    if (verdict := record.verdict) is not None and verdict.sentence is not None:
+        out.print(f"\n[bold]{verdict.sentence}[/bold]")
     _model(record, out)
     if record.absences is not None:
         print_absences(record, record.absences, out)
@@ -183,6 +186,8 @@ def streamed(stream: StreamPart) -> list[tuple[str, str]]:
 
 def _plan(record: Record, out: Console) -> None:
     plan = known(record.plan)
+    if plan.cuts is not None:
+        out.print(f"\n[bold]{plan.cuts}[/bold]")
     # Rows that only some plans have.
     answers, streamed = [], []
     if plan.answers is not None:

@@ -55,6 +55,21 @@ class DryRun(Options):
     ] = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class LossLimit(Options):
+    """How much a script lets a cut cost."""
+
+    max_loss: Annotated[
+        float | None,
+        Option(
+            "--max-loss",
+            "NATS",
+            "Exit with 1 where held-out loss rises by more, nats per token; DIR stays.",
+            above=0,
+        ),
+    ] = None
+
+
 # From here on: combinations of the groups above, without fields of their own.
 @dataclass(frozen=True, kw_only=True)
 class StoredRun(Report, Stored):
@@ -70,3 +85,8 @@ class CheckpointRun(Report, CheckpointOptions):
 @dataclass(frozen=True, kw_only=True)
 class SearchRun(Report, DryRun, Stored, CheckpointOptions):
     """A run that observes coalitions and writes a checkpoint, or states the work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneRun(SearchRun, LossLimit):
+    """The same, and how much the checkpoint may lose."""

@@ -6,6 +6,7 @@ from coterie.engine.cost import plan
 from coterie.game.coalitions import Coalitions, to_text
 from coterie.game.search.methods import SEARCH_METHODS
 from coterie.report.schema.plan import PlanPart
+from coterie.verbs.prune.amounts import tell_amount
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.by_utility import planned
@@ -41,8 +42,9 @@ def plan_layers(request: PruneRequest, to: Destination) -> Result:
         record = opening_record("plan", workspace, output=to.output)
         part = _part(workspace)
         if request.utility is not None:
-            part = planned(workspace, tasks_of(request), part, _keep(workspace))
-        part.keep = _keep(workspace)
+            part = planned(workspace, tasks_of(request), part, _keeps(workspace)[-1])
+        part.keep = _keeps(workspace)[-1]
+        part.cuts = tell_amount(workspace, _keeps(workspace), to.progress)
         part.source_bytes = sum(entry.n_bytes for entry in prepared.source.entries)
         record.plan = part
         if (pass_bytes := workspace.engine.pass_bytes) > 0:
@@ -52,7 +54,7 @@ def plan_layers(request: PruneRequest, to: Destination) -> Result:
 
 def _part(workspace: Workspace) -> PlanPart:
     """The work of the search: known where it draws a design, else bounded."""
-    request, keep = workspace.request, _keep(workspace)
+    request, keep = workspace.request, _keeps(workspace)[-1]
     method = SEARCH_METHODS[request.method]
     task = task_of(request, workspace.stack.n_players, workspace.locked, (keep,))
     asked = method.known_beforehand(task)
@@ -116,12 +118,12 @@ def _of_search(workspace: Workspace, asks: int, runs: int, keep: int) -> PlanPar
     )
 
 
-def _keep(workspace: Workspace) -> int:
-    """Players that will be left; of a target, the fewest it may come to."""
+def _keeps(workspace: Workspace) -> list[int]:
+    """Players that will be left; of a target, all sizes that may meet it, the fewest last."""
     target = target_of(workspace)
     if target is not None:
-        return target.keeps(workspace.locked, workspace.request.player_kind())[-1]
-    return size_asked(workspace.request, workspace.stack.n_players, workspace.locked) or 0
+        return target.keeps(workspace.locked, workspace.request.player_kind())
+    return [size_asked(workspace.request, workspace.stack.n_players, workspace.locked) or 0]
 
 
 def _disk(workspace: Workspace, keep: int) -> int:

@@ -24,6 +24,7 @@ from coterie.report.schema.record import Record
 from coterie.report.schema.verdict import VerdictPart
 from coterie.verbs.outputs.finished import FinishedRun, ended_as
 from coterie.verbs.outputs.records import write_record
+from coterie.verbs.prune.amounts import tell_amount
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.rehearsal import rehearse_prune
 from coterie.verbs.prune.request import PruneRequest
@@ -36,6 +37,7 @@ from coterie.verbs.search.repaired import choose_repaired
 from coterie.verbs.search.result import Search
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.task_utilities import items_asked, tasks_of
+from coterie.verbs.shared.grades import graded
 from coterie.verbs.shared.licence import licence_of
 from coterie.verbs.shared.prepared import Prepared, prepare, text_part
 from coterie.verbs.shared.progress import Progress
@@ -138,6 +140,7 @@ def _chosen(
     if target is not None:
         # A target may be met at several sizes: all that can meet it are searched.
         keeps = target.keeps(workspace.locked, kind)
+    tell_amount(workspace, keeps, progress)
     allowed = None if target is None or len(keeps) == 1 else target.allowed
     mix = None if request.utility is None else mixed(workspace, tasks, progress)
     search = replace(Search.of(request, keeps), allowed=allowed)
@@ -172,7 +175,8 @@ def _verdict(played: TextGame, coalition: Coalition, progress: Progress) -> Verd
 
     seen, _ = watch(played.game, both, step)
     losses, not_finite = read(seen, "nll", played.engine.vocabulary)
-    return verdict_part(losses[0], losses[1], seen[1:], played.texts, not_finite)
+    part = verdict_part(losses[0], losses[1], seen[1:], played.texts, not_finite)
+    return graded(part, played.engine.vocabulary)
 
 
 def _sizes(source: Source, folder: Path) -> SizePart:

@@ -66,7 +66,9 @@ def _alone(alone: Mix, found: SearchResult, step: Step) -> ContributionsPart | N
     if near is None:
         return None
     kind = alone.workspace.request.player_kind()
-    return contributions_part(near.estimate, UNIT, near.replicates, near.n_base, kind, near.remark)
+    return contributions_part(
+        near.estimate, UNIT, near.replicates, near.n_base, kind, remark=near.remark
+    )
 
 
 def planned(

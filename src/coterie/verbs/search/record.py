@@ -55,7 +55,7 @@ def searched_record(
         found.replicates,
         found.n_base,
         kind,
-        _care(study.requested),
+        remark=_care(study.requested),
     )
     record.fidelity = fidelity_part(found.fidelity, study.settings.keep, study.requested)
     record.budget = searched.budget
@@ -108,7 +108,12 @@ def chosen_record(
     if near is not None:
         record.search = replace(record.search, surrogate=near.fidelity.surrogate)
         record.contributions = contributions_part(
-            near.estimate, "ppl-ratio", near.replicates, near.n_base, player_kind, near.remark
+            near.estimate,
+            "ppl-ratio",
+            near.replicates,
+            near.n_base,
+            player_kind,
+            remark=near.remark,
         )
         size = min(int(d.winner.coalition.sum()) for d in found.decisions)
         record.fidelity = fidelity_part(near.fidelity, size, near.fidelity.by_size.get(size))
