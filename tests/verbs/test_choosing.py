@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from coterie.game.coalitions import observe_all
+from coterie.game.coalitions import Block, Observations, observe_all
 from coterie.game.search.decide import close_to_best
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.methods import SEARCH_METHODS
@@ -59,6 +59,20 @@ def test_a_clocked_game_ends_when_its_seconds_are_spent():
     clocked.spent = 1.0
     with pytest.raises(OutOfTime):
         observe_all(clocked, grand)
+
+
+def test_seconds_of_an_earlier_run_are_not_spent_again():
+    class Stored:
+        n_players, n_sequences = 3, 1
+
+        def observe(self, coalitions, sequences):
+            seen = Observations.empty(len(coalitions), len(sequences))
+            yield Block(np.arange(len(coalitions)), sequences, seen, seconds=1e6)
+
+    clocked = TimedGame(Stored(), seconds=60.0, tell=lambda _: None)
+    for _ in range(2):
+        list(clocked.observe(np.ones((1, 3), dtype=bool), np.arange(1)))
+    assert clocked.spent < 60 and clocked.recorded == 2e6
 
 
 @pytest.mark.parametrize("share", [1.0, 1.5, 4.0])

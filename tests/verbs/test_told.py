@@ -112,3 +112,13 @@ def test_the_first_layer_is_the_most_important_of_a_cut(method, store, tmp_path)
 def test_the_first_layer_is_the_most_important_of_all_values(asked, store):
     record = values(ValuesRequest("reference", **asked, **TEXTS), store=store).record
     assert most_important(record) and set(most_important(record)) == {0}
+
+
+def test_a_time_always_yields_the_best_known_and_the_same_command_goes_on(store, tmp_path):
+    asked = PruneRequest("reference", remove=3, time=0.001, **TEXTS)
+    first = prune(asked, output=tmp_path / "first", store=tmp_path / "store.sqlite").record
+    choice = first.choice
+    assert choice.out_of_time and len(first.cut.removed) == 3
+    assert "one-shot" in [one.method for one in choice.sizes[0].finalists]
+    again = prune(asked, output=tmp_path / "again", store=tmp_path / "store.sqlite").record
+    assert again.choice.sizes[0].loss <= choice.sizes[0].loss

@@ -83,7 +83,8 @@ class Time(Options):
         Option(
             "--time",
             "T",
-            "Most time to spend observing: 90s, 20m, 2h.",
+            "Most time to observe: 90s, 20m, 2h. Then the best known is the answer; the same "
+            "command goes on.",
             form=SECONDS,
             above=0,
         ),

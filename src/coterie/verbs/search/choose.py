@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 
 from coterie.engine.training import trainer_on
-from coterie.errors import CutError, UserError
-from coterie.game.coalitions import Game, Indices, distinct, to_text
+from coterie.errors import CutError
+from coterie.game.coalitions import Game, Indices, distinct, from_text, to_text
 from coterie.game.search.decide import decide
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.methods import SEARCH_METHODS, SearchMethod
 from coterie.game.search.methods.guided import CLOSE, MOST_COALITIONS
-from coterie.game.search.plain import Answer
-from coterie.game.search.race import in_full
+from coterie.game.search.plain import Answer, absences, by_absence
+from coterie.game.search.race import in_full, least_texts
 from coterie.game.search.task import Finalists, SearchTask
 from coterie.verbs.search.game import SearchedGame
 from coterie.verbs.search.paper import PaperStudy, paper_study
@@ -36,7 +36,9 @@ def choose(
     Guided search goes on until rounds no longer improve the cut, within a multiple of what greedy
     executes; evolution asks a tenth of the paper's layer-tokens, decision included; ``budget`` or
     ``most_layer_tokens`` say otherwise. Greedy's answers are found whatever they come to, by safe
-    races where they would cost too much in full: guided search is not to end below them.
+    races where they would cost too much in full: guided search is not to end below them. Where a
+    time is set, one-shot's answers are asked first and in any case, so that some answer is known;
+    when it ends, the best of all that this run and the store know are the finalists.
 
     Args:
         workspace: The opened model and its texts.
@@ -45,8 +47,7 @@ def choose(
         mix: What is searched instead of the calibration texts: a mix of utilities.
 
     Raises:
-        UserError: the time ended before anything of an asked size was known, or nothing that is
-            allowed was found.
+        CutError: nothing that is allowed was found.
     """
     method = SEARCH_METHODS[search.method]
     # Act one: what is asked, within which bounds.
@@ -55,12 +56,15 @@ def choose(
     task = _task(workspace, played, search, progress)
     clock = _clock(played, task, method, progress)
     ledger = Ledger(clock, floor=played.floor)
-    found, out_of_time = Finalists(), False
-    # Act two: the method plays. Out of time, what the ledger holds still answers.
+    found, out_of_time, first = Finalists(), False, list[Answer]()
+    # Act two: the method plays. Out of time, what ledger and store hold still answers.
     try:
+        first = _first_round(clock, ledger, task)
         found = played.play(method, ledger, task)
     except OutOfTime:
         out_of_time = True
+        clock.seconds = np.inf
+        _recall(ledger, known, task)
     # A ranking is finished here: it needs no second texts and has no finalists.
     if found.study is not None:
         studied = paper_study(workspace, played, found.study, known)
@@ -68,16 +72,53 @@ def choose(
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
     # Act three: the finalists are decided on texts that did not find them.
     finalists = _admitted(ledger, search, found.answers)
+    if out_of_time:  # in time, the finalists are those of the method
+        may_win = search.allowed
+        finalists += [one for one in first if may_win is None or may_win(one.coalition[None])[0]]
     decided = _decided(workspace, played, ledger, finalists, progress)
     return replace(
         decided,
         method=search.method,
         known=sum(to_text(row) in known for row in decided.asked),
         out_of_time=out_of_time,
-        seconds_observing=clock.spent,
+        seconds_observing=clock.recorded,
         seconds_choosing=time.monotonic() - began,
         remark=found.remark,
     )
+
+
+def _first_round(clock: TimedGame, ledger: Ledger, task: SearchTask) -> list[Answer]:
+    """One-shot's answers before anything else, where a time might end all else.
+
+    Single absences are read on a few texts, the answers on all: no other answer costs less, so this
+    round is asked whatever the time.
+    """
+    if task.seconds is None or not np.isfinite(clock.seconds):
+        return []
+    clock.seconds, seconds = np.inf, clock.seconds
+    alone = absences(task.n_players, locked=task.locked_players)
+    losses = ledger.losses(alone, np.arange(least_texts(ledger.n_sequences)))
+    answers = by_absence(ledger, -losses.mean(axis=1), task.keeps, locked=task.locked_players)
+    clock.seconds = seconds
+    return answers
+
+
+def _recall(ledger: Ledger, known: set[str], task: SearchTask) -> None:
+    """Let a ledger hear what the store knew of the asked sizes: an earlier run's best is not lost.
+
+    Args:
+        ledger: The account of the search.
+        known: Coalitions the store knew on every text, in their text form.
+        task: Sizes, and players that stay.
+    """
+    coalitions = from_text(sorted(known))
+    if not len(coalitions):
+        return
+    fits = np.isin(coalitions.sum(axis=1), task.keeps)
+    # Another run may have had no locks.
+    fits &= coalitions[:, task.locked_players].all(axis=1)
+    if fits.any():
+        ledger.losses(coalitions[fits])
 
 
 def _decided(
@@ -193,12 +234,6 @@ def _admitted(ledger: Ledger, search: Search, finalists: Sequence[Answer]) -> li
         if len(coalitions) and (missing or may_win is not None):
             best = int(values.argmax())
             found.append(Answer(search.method, coalitions[best], float(values[best])))
-        # Two causes, two ways out: the time was too short, or locks leave no run of neighbours.
-        elif missing and may_win is None and not finalists:
-            raise UserError(
-                f"--time {search.seconds:g}s ended before a coalition of {keep} was known: give"
-                " more time, or fewer --sequences; what was observed is kept"
-            )
         elif missing and may_win is None:
             raise CutError(
                 f"--method {search.method} has no answer that keeps {keep}: every run of"

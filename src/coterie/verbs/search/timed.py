@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from math import inf
+from time import monotonic
 
 import numpy as np
 
@@ -15,15 +16,16 @@ class OutOfTime(Exception):
 class TimedGame:
     """A game that answers until its seconds are spent, and reports how much was asked of it.
 
-    Time is what observations took when they were made, which a store keeps: a run that is resumed
-    or repeated ends at the same question.
+    What a store knows takes next to no time, whenever it was observed: the same command, given
+    again, goes on from where its time ended.
 
     Args:
         seconds: Most seconds to spend observing; a question begun is answered to its end.
         tell: Called with the layer-sequences answered so far.
 
     Attributes:
-        spent: Seconds spent observing, now or in an earlier run.
+        spent: Seconds spent observing in this run.
+        recorded: Seconds that these observations took when they were made, in whichever run.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class TimedGame:
     ) -> None:
         # None is no limit; inf keeps the comparison below free of a special case.
         self.inner, self.seconds, self.tell = game, inf if seconds is None else seconds, tell
-        self.spent, self._layer_sequences = 0.0, 0
+        self.spent, self.recorded, self._layer_sequences = 0.0, 0.0, 0
 
     @property
     def n_players(self) -> int:
@@ -53,12 +55,15 @@ class TimedGame:
         if self.spent >= self.seconds:
             raise OutOfTime
         held = sizes(coalitions)
+        began = monotonic()
         for block in self.inner.observe(coalitions, sequences):
-            # A stored block carries the seconds it took when it was observed.
-            self.spent += block.seconds
+            # A stored block carries the seconds it took when it was observed; they are not of now.
+            self.recorded += block.seconds
+            self.spent += monotonic() - began
             self._layer_sequences += int(held[block.rows].sum()) * len(block.columns)
             self.tell(self._layer_sequences)
             yield block
+            began = monotonic()
 
 
 class ConcatenatedGame:
