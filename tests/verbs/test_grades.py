@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from coterie.cli import main
+from coterie.errors import UserError
 from coterie.report.schema.verdict import DifferencePart, PerplexityPart, VerdictPart
+from coterie.verbs.options.forms import FRACTION, QUANTITY
 from coterie.verbs.prune.limit import too_much
 from coterie.verbs.shared.grades import GRADES, graded
 
@@ -59,3 +61,18 @@ def test_a_destroyed_model_is_no_success(tmp_path, capsys):
         f"coterie heal {kept[-1]}" in told.out and first in (tmp_path / "out/README.md").read_text()
     )
     assert main([*asked, "--remove", "12", *kept, "--max-loss", "50"]) == 0
+
+
+def test_amounts_are_read_as_people_write_them():
+    assert QUANTITY.read("--target-bytes", "200M") == QUANTITY.read("--target-bytes", "2e8") == 2e8
+    assert QUANTITY.read("--target-bytes", "200MB") == 2e8
+    assert QUANTITY.read("--target-params", "75%") == 0.75 == FRACTION.read("--ratio", "75%")
+    with pytest.raises(UserError, match="25%"):
+        FRACTION.read("--ratio", "a quarter")
+
+
+def test_equal_layers_share_a_line_and_the_embedding_has_its_share(capsys):
+    assert main(["inspect", "reference"]) == 0
+    out = capsys.readouterr().out
+    assert "0-15  LlamaDecoderLayer" in out and "parameters each" in out
+    assert "% of them are the embedding and the head" in out

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from transformers import PretrainedConfig
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
 
 from coterie.models.cutting.config import checked_config, config_changes, cut_config
 from coterie.models.cutting.structure import meta_model, structural_differences
@@ -34,6 +35,7 @@ class Inspection:
         path: Where the layers are.
         players: The layers, in order.
         n_parameters: Of the whole model; tied weights count once.
+        n_embedding: Of these, in the embedding and the head, which no cut of layers makes smaller.
         changes: Fields of config.json that the asked cut would change; empty if none was asked.
         n_parameters_after: Of the cut model; that of the whole if no cut was asked.
     """
@@ -43,6 +45,7 @@ class Inspection:
     path: str
     players: tuple[Player, ...]
     n_parameters: int
+    n_embedding: int
     changes: dict[str, object]
     n_parameters_after: int
 
@@ -54,6 +57,14 @@ class Inspection:
     def unlocked(self) -> tuple[int, ...]:
         """The players that may be cut."""
         return tuple(player.number for player in self.players if player.lock is None)
+
+
+def _embedding(model: PreTrainedModel) -> int:
+    """Parameters of the embedding and the head; tied weights count once."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    weights = [getattr(end, "weight", None) for end in ends]
+    distinct = {id(one): one.numel() for one in weights if isinstance(one, Tensor)}
+    return sum(distinct.values())
 
 
 def inspect_config(
@@ -101,6 +112,7 @@ def inspect_config(
         path=stack.path,
         players=players,
         n_parameters=total,
+        n_embedding=_embedding(whole),
         changes=changes,
         n_parameters_after=after,
     )

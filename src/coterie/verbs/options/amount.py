@@ -7,6 +7,7 @@ from typing import Annotated
 from coterie.errors import CutError, UserError
 from coterie.players import unit
 from coterie.verbs.options.declare import Option, Options, declared
+from coterie.verbs.options.forms import FRACTION, QUANTITY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,12 @@ class Amount(Options):
     # No bounds here: check_amount refuses a bad ratio with the reason, it is what is REMOVED.
     ratio: Annotated[
         float | None,
-        Option("--ratio", "R", "Or: fraction of layers REMOVED, rounded half up, at least 1."),
+        Option(
+            "--ratio",
+            "R",
+            "Or: fraction of layers REMOVED (0.25, 25%), rounded half up, at least 1.",
+            form=FRACTION,
+        ),
     ] = None
 
     def amounts(self) -> list[str]:
@@ -41,13 +47,21 @@ class TargetOptions(Amount):
         Option(
             "--target-params",
             "N",
-            "Or: cut as little as leaves at most N parameters, or this fraction of them (0.75).",
+            "Or: cut as little as leaves at most N parameters (100M), or this fraction of them "
+            "(0.75, 75%).",
+            form=QUANTITY,
             above=0,
         ),
     ] = None
     target_bytes: Annotated[
         float | None,
-        Option("--target-bytes", "N", "Or: the same for bytes of the weights.", above=0),
+        Option(
+            "--target-bytes",
+            "N",
+            "Or: the same for bytes of the weights (200M).",
+            form=QUANTITY,
+            above=0,
+        ),
     ] = None
     target_speedup: Annotated[
         float | None,

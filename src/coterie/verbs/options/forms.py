@@ -60,6 +60,25 @@ def parse_bytes(text: str) -> int:
     return int(float(text[:-1] if unit else text) * (unit or 1))
 
 
+def parse_fraction(text: str) -> float:
+    """A fraction from `0.25` or `25%`."""
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+def parse_quantity(text: str) -> float:
+    """A number from `8e9`, `200M` or `8G` (decimal), or a fraction from `0.75` or `75%`.
+
+    >>> parse_quantity("200M"), parse_quantity("75%"), parse_quantity("0.75")
+    (200000000.0, 0.75, 0.75)
+    """
+    if text.endswith("%"):
+        return parse_fraction(text)
+    # B after the unit too: "200MB" is what people write.
+    text = text[:-1] if text[-1:].upper() == "B" else text
+    unit = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}.get(text[-1:].upper())
+    return float(text[:-1] if unit else text) * (unit or 1.0)
+
+
 def parse_numbers(text: str) -> tuple[int, ...]:
     """Whole numbers from `3,6,9`, ascending; a number that is written twice stays twice."""
     # Repeated numbers stay, for the caller to refuse by name.
@@ -101,4 +120,6 @@ NUMBERS = Form("list of numbers", "3,6,9", parse_numbers, _joined)
 DISTINCT = Form("list of numbers", "1,8", parse_distinct, _joined)
 LAYERS = Form("list of layers", "3,7-9", parse_layers, _joined)
 SECONDS = Form("time", "90s, 20m or 2h", parse_time, lambda value: f"{value:g}s")
+FRACTION = Form("fraction", "0.25 or 25%", parse_fraction, str)
+QUANTITY = Form("number", "0.75, 75%, 200M or 8e9", parse_quantity, str)
 BYTES = Form("number of bytes", "500M or 8G", parse_bytes, str)
