@@ -16,6 +16,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 
 demo: $(BIN)/.installed ## prune the reference model by 4 layers into out/
 	$(BIN)/coterie prune reference --remove 4 --budget 512 --output out --overwrite
+	@echo "the page of this run: out/report.html"
 
 test: $(BIN)/.installed ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile

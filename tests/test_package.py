@@ -21,6 +21,7 @@ PUBLIC = [
     "PushRequest",
     "QuantizeRequest",
     "RepairRequest",
+    "ReportRequest",
     "Result",
     "SparsifyRequest",
     "UserError",

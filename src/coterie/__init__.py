@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from coterie.verbs.prune.request import PruneRequest
     from coterie.verbs.prune.whole import prune
     from coterie.verbs.push import push
+    from coterie.verbs.report import ReportRequest
     from coterie.verbs.shared.result import Result
     from coterie.verbs.sparsify.request import SparsifyRequest
     from coterie.verbs.sparsify.run import sparsify
@@ -59,6 +60,7 @@ _HOME = {
     "PushRequest": "coterie.verbs.checkpoint_requests",
     "QuantizeRequest": "coterie.verbs.after_cut.quantize_request",
     "RepairRequest": "coterie.verbs.after_cut.repair_request",
+    "ReportRequest": "coterie.verbs.report",
     "Result": "coterie.verbs.shared.result",
     "SparsifyRequest": "coterie.verbs.sparsify.request",
     "UserError": "coterie.errors",
@@ -91,6 +93,7 @@ __all__ = [
     "PushRequest",
     "QuantizeRequest",
     "RepairRequest",
+    "ReportRequest",
     "Result",
     "SparsifyRequest",
     "UserError",

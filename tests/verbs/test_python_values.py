@@ -15,10 +15,12 @@ import coterie
 from coterie.errors import CoterieError, UserError
 from coterie.verbs.after_cut.repair import repair
 from coterie.verbs.options.declare import declared
+from coterie.verbs.report import report
 
 REQUESTS = [getattr(coterie, name) for name in coterie.__all__ if name.endswith("Request")]
 NEEDED = {"model": "m", "models": ("m",), "folder": "m", "to": "gguf", "repository": "me/m",
-          "sparsity": 0.5, "remove": 1, "scheme": "int8", "removals": (1,)}  # fmt: skip
+          "sparsity": 0.5, "remove": 1, "scheme": "int8", "removals": (1,),
+          "runs": ("m",)}  # fmt: skip
 
 # What Python people hand over for each plain type, and what it has to become.
 TAKEN = {
@@ -106,7 +108,7 @@ def test_a_run_of_numpy_numbers_and_paths_is_the_run_of_plain_ones(home, tmp_pat
 
 
 VERBS = {name: getattr(coterie, name) for name in coterie.__all__ if name.islower()}
-VERBS["repair"] = repair
+VERBS |= {"repair": repair, "report": report}
 
 
 @pytest.mark.parametrize("name", VERBS)

@@ -23,6 +23,7 @@ from coterie.cli import (
     push,
     quantize,
     repair,
+    report,
     sparsify,
     values,
 )
@@ -42,6 +43,7 @@ _VERBS = (
     evaluate,
     compare,
     bench,
+    report,
     push,
     export,
     quantize,

@@ -23,6 +23,7 @@ from coterie.report.schema.record import CutRecord
 from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.inspect import complement
 from coterie.verbs.outputs.output_file import OutputFile
+from coterie.verbs.outputs.page import write_page
 from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.reads import model_read, reads_of
 from coterie.verbs.outputs.records import write_record
@@ -113,7 +114,9 @@ def _cut_alone(request: CutRequest, place: OutputFolder, progress: Progress) -> 
         done = Cut(gone, kept, written, _check(source, kept, folder))
         # The record names the layers themselves: the list file may change or be lost.
         asked = replace(request, model=source.name, layers=gone, list_file=None, mergekit=None)
-        write_record(folder, _record(source, done, asked.command(place.path)))
+        record = _record(source, done, asked.command(place.path))
+        write_record(folder, record)
+        write_page(folder, record)
     if mergekit is not None:
         mergekit.write(passthrough_yaml(request.model, done.kept, "bfloat16"))
     return done

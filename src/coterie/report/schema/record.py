@@ -16,6 +16,7 @@ from coterie.report.schema.contributions import (
     StabilityPart,
     StratumPart,
 )
+from coterie.report.schema.explorer import PlayerSizesPart, PredictorPart
 from coterie.report.schema.part import Part
 from coterie.report.schema.plan import PlanPart
 from coterie.report.schema.search import BudgetPart, ChoicePart, MixPart, SearchPart, TargetPart
@@ -84,6 +85,9 @@ class Record(CheckpointRecord):
     """Coalitions without a finite loss in this run: on how many texts, and in which layer."""
     streaming: StreamPart | None = None
     plan: PlanPart | None = None
+    # For whoever tries other cuts on the page of the run.
+    player_sizes: PlayerSizesPart | None = None
+    predictor: PredictorPart | None = None
 
     def as_json(self) -> dict[str, Json]:
         """The record as plain JSON; a search that could not tell contributions says null."""

@@ -8,6 +8,7 @@ from coterie.plain import Json
 from coterie.report.card.after_cut import card_section
 from coterie.report.schema.after_cut import AfterPart
 from coterie.report.schema.record import CheckpointRecord
+from coterie.verbs.outputs.page import write_page
 from coterie.verbs.outputs.records import read_record, write_record
 
 
@@ -61,4 +62,5 @@ def remember(
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     (folder / "README.md").write_text(f"{text}{card_section(part)}", encoding="utf-8")
     write_record(folder, whole)
+    write_page(folder, whole)
     return Parts(part, whole)

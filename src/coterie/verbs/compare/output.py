@@ -1,4 +1,4 @@
-"""Where a comparison is written: four files in a folder that is whole or not there."""
+"""Where a comparison is written: files in a folder that is whole or not there."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from coterie.plain import Json
 from coterie.report.figure.compare import draw_comparison
 from coterie.report.schema.compare import Comparison
 from coterie.report.terminal.compare import as_csv, markdown
+from coterie.verbs.outputs.page import write_page
 from coterie.verbs.outputs.place import Content, OutputFolder
 
 NAME = "comparison"
@@ -30,11 +31,12 @@ COMPARISON = Content(
 
 
 def write_comparison(found: Comparison, place: OutputFolder) -> None:
-    """Write JSON, Markdown, CSV and the figure."""
-    # Beside its place and renamed: a reader finds all four files, or none.
+    """Write JSON, Markdown, CSV, the figure and the page."""
+    # Beside its place and renamed: a reader finds all files, or none.
     with place.written() as folder:
         text = json.dumps(found.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
         (folder / f"{NAME}.json").write_text(text + "\n", encoding="utf-8")
         (folder / f"{NAME}.md").write_text(markdown(found), encoding="utf-8")
         (folder / f"{NAME}.csv").write_text(as_csv(found), encoding="utf-8")
         draw_comparison(found, folder / f"{NAME}.svg")
+        write_page(folder, found)

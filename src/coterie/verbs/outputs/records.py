@@ -20,8 +20,13 @@ _RECORDS: dict[str, type[CheckpointRecord]] = {
 
 def read_record(output: Path) -> CheckpointRecord | None:
     """The record of a run that ended in this folder, as its command writes it, or None."""
+    return read_record_file(output / RECORD)
+
+
+def read_record_file(file: Path) -> CheckpointRecord | None:
+    """The record that a file holds, or None."""
     try:
-        content = json.loads((output / RECORD).read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
         return _RECORDS.get(content["kind"], CheckpointRecord).from_json(content)
     except (OSError, ValueError, TypeError, KeyError):  # none, or none of ours
         return None

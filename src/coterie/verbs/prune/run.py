@@ -23,6 +23,7 @@ from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.verdict import VerdictPart
 from coterie.verbs.outputs.finished import FinishedRun, ended_as
+from coterie.verbs.outputs.page import write_page
 from coterie.verbs.outputs.records import write_record
 from coterie.verbs.prune.amounts import tell_amount
 from coterie.verbs.prune.destination import Destination
@@ -32,10 +33,11 @@ from coterie.verbs.search.by_utility import tell_mix
 from coterie.verbs.search.choose import choose
 from coterie.verbs.search.mix import mixed
 from coterie.verbs.search.nearby import contributions_near
+from coterie.verbs.search.predictor import predictor_part
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
 from coterie.verbs.search.repaired import choose_repaired
 from coterie.verbs.search.result import Search
-from coterie.verbs.search.targets import target_of
+from coterie.verbs.search.targets import player_sizes, target_of
 from coterie.verbs.search.task_utilities import items_asked, tasks_of
 from coterie.verbs.shared.grades import graded
 from coterie.verbs.shared.licence import licence_of
@@ -93,6 +95,7 @@ def prune_alone(request: PruneRequest, to: Destination) -> Result:
         card = model_card(record, licence_of(judged.source.folder / "README.md"))
         (folder / "README.md").write_text(card, encoding="utf-8")
         write_record(folder, record)
+        write_page(folder, record)
     return Result(record)
 
 
@@ -159,6 +162,7 @@ def _chosen(
         coalition = next(one for one in cuts if allowed is None or allowed(one[None])[0])
         record = searched_record("prune", workspace, found.searched, output)
         record.cut = cut_part(coalition, study.contributions.estimate, kind)
+    record.player_sizes, record.predictor = player_sizes(workspace), predictor_part(found)
     if mix is not None:
         tell_mix(record, mix, found, coalition, progress)
     if target is not None:

@@ -17,6 +17,7 @@ from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.texts import healing_texts
 from coterie.verbs.outputs.exchange import beside
 from coterie.verbs.outputs.finished import FinishedRun
+from coterie.verbs.outputs.page import write_page
 from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.records import read_record, write_record
 from coterie.verbs.prune.after import After
@@ -172,6 +173,7 @@ def _whole(run: StagedRun, last: Path, output: Path, asked: dict[str, Json]) -> 
     # Neither the cut alone nor its last stage may be taken for the whole run, nor the reverse.
     whole.identity = {**whole.identity, "composed": asked}
     write_record(last, whole)
+    write_page(last, whole)
     return whole
 
 

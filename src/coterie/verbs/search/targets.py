@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from coterie.errors import CutError
 from coterie.game.coalitions import Coalitions, Vector
 from coterie.players import unit
+from coterie.report.schema.explorer import PlayerSizesPart
 from coterie.report.schema.search import TargetPart
 from coterie.verbs.shared.workspace import Workspace
 
@@ -107,6 +108,15 @@ def target_of(workspace: Workspace) -> Target | None:
     )
     whole = scale * values
     return Target(name, asked, players, whole - float(players.sum()), _most(asked, whole))
+
+
+def player_sizes(workspace: Workspace) -> PlayerSizesPart:
+    """Parameters of each player, and its share of the bytes of the source's files."""
+    entries = workspace.prepared.source.entries
+    per_value = sum(entry.n_bytes for entry in entries) / sum(entry.n_values for entry in entries)
+    # On a model that is streamed the layers have their shapes, and no weights.
+    parameters = [sum(p.numel() for p in one.parameters()) for one in workspace.stack.layers]
+    return PlayerSizesPart(parameters, [round(per_value * one) for one in parameters])
 
 
 def _most(asked: float, whole: float) -> float:

@@ -22,6 +22,7 @@ from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.write import SparseWriter
 from coterie.verbs.outputs.finished import FinishedRun, ended_as
+from coterie.verbs.outputs.page import write_page
 from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.records import write_record
 from coterie.verbs.shared.entry import public
@@ -195,6 +196,7 @@ def _finish(found: _Found, done: SparseOutcome) -> None:
     card = sparsity_card(record, licence_of(source.folder / "README.md"))
     (folder / "README.md").write_text(card, encoding="utf-8")
     write_record(folder, record)
+    write_page(folder, record)
 
 
 def refuse_unless_possible(workspace: Workspace, request: SparsifyRequest) -> None:

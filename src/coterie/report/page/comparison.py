@@ -1,0 +1,193 @@
+"""Tables of several models or methods: `compare`, `bench`, `evaluate`."""
+
+from coterie.report import words as w
+from coterie.report.page.elements import (
+    Child,
+    Markup,
+    command,
+    joined,
+    number,
+    section,
+    table,
+    tag,
+    with_error,
+)
+from coterie.report.page.plot import Axis, Point, Series, scatter
+from coterie.report.schema.bench import SpeedReport
+from coterie.report.schema.compare import Comparison, MeanPart, RowPart
+from coterie.report.schema.evaluate import EstimatePart, Judgement
+
+OURS = frozenset({"guided", "paper"})
+
+
+def compared(found: Comparison) -> Markup:
+    """Every method with its losses, cost and size: a table that sorts, and cost against loss."""
+    return joined(
+        tag(
+            "p",
+            f"{found.model}, {found.architecture}, {found.layers} layers: methods under one"
+            " evaluator, each at its stated cost.",
+            class_="lead",
+        ),
+        command(found.command),
+        section("Methods", _methods(found), note=_read(found)),
+        section("Cost against loss", *_panels(found)),
+        section("Remarks", [tag("p", one) for one in found.remarks]),
+    )
+
+
+def timed(found: SpeedReport) -> Markup:
+    """Every model under every load."""
+    rows = [
+        (
+            row.name,
+            row.batch,
+            row.context,
+            _value(row.prefill_tokens_per_second, "{:,.0f}"),
+            _value(row.decode_tokens_per_second, "{:,.1f}"),
+            _value(row.decode_speedup, "×{:.2f}"),
+            tag("data", f"{1000 * row.next_token.median:.2f}", value=row.next_token.median),
+            tag("data", w.size(row.weight_bytes), value=row.weight_bytes),
+        )
+        for row in found.rows
+    ]
+    head = ["model", "texts at once", "context", "prefill, tokens/s", "decoding, tokens/s"]
+    head += ["speedup", "ms per token", "weights"]
+    told = f"Speed on {found.device} in {found.dtype}, medians of {found.rounds} rounds"
+    return joined(command(found.command), section("Speed", table(head, rows, told, sortable=True)))
+
+
+def judged(found: Judgement) -> Markup:
+    """Every model's perplexities and task scores."""
+    texts: list[tuple[Child, ...]] = [
+        (
+            model.name,
+            row.text,
+            row.length,
+            _estimate(row.perplexity, "{:.3f}"),
+            _estimate(row.difference, "{:+.4f}"),
+        )
+        for model in found.models
+        for row in model.perplexity
+    ]
+    tasks: list[tuple[Child, ...]] = [
+        (
+            model.name,
+            row.task,
+            row.metric,
+            _estimate(row.score, "{:.4f}"),
+            _estimate(row.difference, "{:+.4f}"),
+        )
+        for model in found.models
+        for row in model.tasks
+    ]
+    head = ("model", "text", "length", "perplexity", "loss against the first")
+    of_tasks = ("model", "task", "metric", "score", "against the first")
+    return joined(
+        command(found.command),
+        section("Held-out text", table(head, texts, "Perplexity", sortable=True))
+        if texts
+        else None,
+        section("Tasks", table(of_tasks, tasks, "Zero-shot tasks", sortable=True))
+        if tasks
+        else None,
+    )
+
+
+def _read(found: Comparison) -> str:
+    texts = ", ".join(str(text.length) for text in found.held_out)
+    return (
+        "Loss is that above the full model on held-out text, in nats per token"
+        f" (sequences of {texts} tokens); press a column's name to sort by it."
+    )
+
+
+def _methods(found: Comparison) -> Markup:
+    lengths = [text.length for text in found.held_out]
+    head = ["method", "cut", "layers"]
+    for length in lengths:
+        head += [f"loss, {length}", f"perplexity, {length}"]
+    head += ["layer-tokens asked", "seconds", "parameters", "on disk", "speed"]
+    if found.tasks:
+        head += ["accuracy", *found.tasks]
+    rows = [_method(found, row, len(head)) for row in [found.full, *found.rows]]
+    return table(head, rows, "Methods", sortable=True)
+
+
+def _method(found: Comparison, row: RowPart, n_columns: int) -> list[Child]:
+    if row.gap is not None:
+        return [row.title, row.removed, row.gap, *["–"] * (n_columns - 3)]
+    cells: list[Child] = [row.title, row.removed, row.layers]
+    parts = {part.length: part for part in row.held_out}
+    for text in found.held_out:
+        part = parts.get(text.length)
+        if part is None:
+            cells += ["–", "–"]
+            continue
+        mark = " best" if part.best else " tied" if part.tied else ""
+        loss = with_error(part.against_full.mean, part.against_best.error, "{:+.4f}") + mark
+        cells.append(tag("data", loss, value=part.against_full.mean))
+        cells.append(_mean(part.perplexity, "{:.3f}"))
+    cost, size = row.cost, row.size
+    cells += (
+        ["–", "–"]
+        if cost is None
+        else [
+            tag("data", w.count(cost.layer_tokens_asked), value=cost.layer_tokens_asked),
+            _value(cost.seconds, "{:.1f}"),
+        ]
+    )
+    cells += (
+        ["–", "–", "–"]
+        if size is None
+        else [
+            tag("data", w.count(size.parameters), value=size.parameters),
+            tag("data", w.size(size.bytes), value=size.bytes),
+            _value(size.speedup, "×{:.2f}"),
+        ]
+    )
+    if found.tasks:
+        cells += [_mean(row.accuracy, "{:.4f}")]
+        cells += [_mean(row.tasks.get(task), "{:.4f}") for task in found.tasks]
+    return cells
+
+
+def _panels(found: Comparison) -> list[Markup]:
+    """One picture for each number of layers removed."""
+    panels = []
+    for removed in sorted({row.removed for row in found.rows}):
+        ours, others = list[Point](), list[Point]()
+        for row in found.rows:
+            if row.removed != removed or row.cost is None or not row.held_out:
+                continue
+            part = row.held_out[0]
+            # Backward passes are about two forward ones.
+            work = row.cost.layer_tokens_asked + 2 * row.cost.backward_layer_tokens
+            loss, error = part.against_full.mean, part.against_best.error
+            told = f"{row.title}: {with_error(loss, error, '{:+.4f}')} for {w.count(work)}"
+            point = Point(max(work, 1.0), loss, told, error, row.title)
+            (ours if row.method in OURS else others).append(point)
+        picture = scatter(
+            [Series("others", "other", others), Series("Coterie", "main", ours)],
+            Axis("layer-tokens asked (backward passes twice)", log=True),
+            Axis("loss above the full model, nats per token"),
+            f"Loss against cost, {removed} layers removed; the table above has the numbers",
+        )
+        panels.append(joined(tag("h4", f"{removed} of {found.layers} layers removed"), picture))
+    return panels
+
+
+def _mean(part: MeanPart | None, pattern: str) -> Child:
+    return "–" if part is None else _cell(part.mean, part.error, pattern)
+
+
+def _estimate(part: EstimatePart | None, pattern: str) -> Child:
+    return "–" if part is None else _cell(part.mean, part.error, pattern)
+
+
+def _cell(value: float | None, error: float | None, pattern: str) -> Child:
+    return tag("data", with_error(value, error, pattern), value=value)
+
+
+def _value(value: float | None, pattern: str) -> Child:
+    return tag("data", number(value, pattern), value=value)

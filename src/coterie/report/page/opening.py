@@ -1,0 +1,218 @@
+"""The first screen of a run: what was cut, what it cost, and whether to use it."""
+
+from coterie import players as p
+from coterie.report import words as w
+from coterie.report.page.elements import (
+    Markup,
+    command,
+    facts,
+    joined,
+    number,
+    section,
+    tag,
+    with_error,
+)
+from coterie.report.page.standing import Standing, advice, standing
+from coterie.report.schema.basics import SizePart
+from coterie.report.schema.record import CheckpointRecord, Record
+from coterie.report.schema.sparsify import SparsityRecord
+from coterie.report.wording.after_cut import TITLES
+from coterie.report.wording.sparsify import sparsity_asked
+
+
+def opening(record: CheckpointRecord) -> Markup:
+    """The model, what was done to it, the figures people ask for first, and the command."""
+    found = standing(record)
+    tiles = [*_loss_tiles(found), *_size_tiles(record), *_speed_tiles(record)]
+    told = None if found is None else tag("p", advice(found), class_="advice")
+    made_by = record.after[-1].command if record.after else record.command
+    return joined(
+        tag("p", what_was_done(record), class_="lead"),
+        told,
+        tag("ul", tiles, class_="tiles") if tiles else None,
+        None if made_by is None else command(made_by),
+        None if record.command in (None, made_by) else command(str(record.command)),
+    )
+
+
+def name_of(record: CheckpointRecord) -> str:
+    """What the page calls the model of a record."""
+    return "a checkpoint" if record.model is None else record.model.name
+
+
+def what_was_done(record: CheckpointRecord) -> str:
+    """What became of the model, in one sentence."""
+    done = []
+    if record.cut is not None and record.model is not None:
+        unit = p.unit(record.model.player_kind, plural=True)
+        gone = len(record.cut.removed)
+        done.append(
+            f"{gone} of {record.model.players} {unit} cut: {p.players(record.cut.removed_labels)}"
+        )
+    if isinstance(record, SparsityRecord):
+        done.append(f"made {sparsity_asked(record.sparsity)} by {record.sparsity.pruner}")
+    done += [f"then: {TITLES.get(part.what, part.what).lower()}" for part in record.after or []]
+    return "; ".join(done) or "nothing was cut"
+
+
+def size_of(record: CheckpointRecord) -> SizePart | None:
+    """Weights before and after the cut, where the record tells."""
+    return record.size if isinstance(record, Record | SparsityRecord) else None
+
+
+def how_sure(record: CheckpointRecord) -> Markup:
+    """Errors by source, fidelity, texts, cost and provenance."""
+    return joined(
+        section("How sure", _errors(record), _fidelity(record), _texts(record)),
+        section("Where it comes from", _provenance(record), _cost(record)),
+    )
+
+
+def _tile(name: str, value: str, small: str | None = None) -> Markup:
+    more = tag("small", small) if small else None
+    return tag("li", tag("span", name), tag("strong", value), more)
+
+
+def _loss_tiles(found: Standing | None) -> list[Markup]:
+    if found is None:
+        return []
+    return [
+        _tile(f"perplexity {when}", number(one.perplexity, "{:.3f}"), _plus_minus(one.error))
+        for when, one in (("before", found.before), ("after", found.after))
+    ] + [
+        _tile(
+            "change",
+            f"×{number(found.ratio, '{:.3f}')}",
+            f"{with_error(found.change, found.error, '{:+.4f}')} nats per token",
+        ),
+    ]
+
+
+def _plus_minus(error: float | None) -> str | None:
+    return None if error is None else f"± {number(error, '{:.3f}')}"
+
+
+def _size_tiles(record: CheckpointRecord) -> list[Markup]:
+    if (size := size_of(record)) is None:
+        return []
+    after = record.after[-1].bytes_after if record.after else size.bytes_after
+    return [
+        _tile(
+            "parameters",
+            w.count(size.parameters_after),
+            f"from {w.count(size.parameters_before)}",
+        ),
+        _tile("on disk", w.size(after), f"from {w.size(size.bytes_before)}"),
+    ]
+
+
+def _speed_tiles(record: CheckpointRecord) -> list[Markup]:
+    target = record.target if isinstance(record, Record) else None
+    # Time is only in the record where it was the target; `coterie bench` measures it otherwise.
+    if target is None or target.unit != "seconds" or not target.after:
+        return []
+    return [
+        _tile(
+            "speed, a pass over calibration text",
+            f"×{number(target.before / target.after, '{:.2f}')}",
+            f"{number(target.before, '{:.3f}')} s to {number(target.after, '{:.3f}')} s",
+        )
+    ]
+
+
+def _errors(record: CheckpointRecord) -> Markup | None:
+    rows = []
+    verdict = record.verdict
+    if verdict is not None:
+        change = verdict.difference
+        rows += [
+            (
+                "cost of the cut on held-out text",
+                f"{with_error(change.nll, change.error, '{:+.4f}')} nats per token, paired over"
+                f" {change.documents} documents",
+            ),
+            ("distance to the full model (KL)", f"{number(verdict.kl)} nats per token"),
+            ("same most likely token", number(verdict.top1, "{:.1%}")),
+        ]
+        if verdict.not_finite:
+            rows.append(("not finite", f"{verdict.not_finite} held-out losses, read as the floor"))
+    if isinstance(record, Record) and (found := record.contributions) is not None:
+        for name, errors in (
+            ("by coalitions drawn", [one.error_sampling for one in found.layers]),
+            ("by texts read", [one.error_texts for one in found.layers]),
+        ):
+            known = [one for one in errors if one is not None]
+            told = "unknown" if not known else f"at most {number(max(known), '{:.2g}')}"
+            rows.append((f"error of contributions {name}", f"{told} ({found.unit})"))
+    if isinstance(record, Record) and record.cut and (call := record.cut.closest) is not None:
+        rows.append(("closest call", with_error(call.difference, call.error)))
+    return facts(rows, "Errors by source") if rows else None
+
+
+def _fidelity(record: CheckpointRecord) -> Markup | None:
+    if not isinstance(record, Record) or (found := record.fidelity) is None:
+        return None
+    parts = [("overall", found.overall)]
+    parts += [(f"{size} kept", part) for size, part in found.by_size.items()]
+    rows = [
+        (
+            name,
+            f"R² {number(part.r2, '{:.3f}')}, Spearman {number(part.spearman, '{:.3f}')} on"
+            f" {part.coalitions:,} coalitions",
+        )
+        for name, part in parts
+    ]
+    told = tag("p", f"The stand-in on coalitions it has not seen: {found.how}.")
+    return joined(told, facts(rows, "Held-out fidelity"))
+
+
+def _texts(record: CheckpointRecord) -> Markup | None:
+    rows = [
+        (
+            name,
+            f"{text.description}: {text.sequences} × {text.length} tokens of {text.documents}"
+            f" documents, {'BOS first' if text.bos else 'no BOS'}",
+        )
+        for name, text in (("calibration", record.calibration), ("held-out", record.held_out))
+        if text is not None
+    ]
+    return facts(rows, "Texts") if rows else None
+
+
+def _provenance(record: CheckpointRecord) -> Markup | None:
+    rows: list[tuple[str, str]] = []
+    if (model := record.model) is not None:
+        rows += [
+            ("model", f"{model.name}, {model.architecture}, {model.dtype}"),
+            ("weights", model.revision or model.fingerprint),
+        ]
+        rows += [(f"{p.named(label)} stays", why) for label, why in model.locked.items()]
+    if isinstance(record, Record):
+        search = record.search
+        rows += [
+            ("search", f"{search.method}, {search.dtype} on {search.device}, seed {search.seed}"),
+            ("engine", search.mode),
+        ]
+        if record.verification is not None:
+            rows.append(("reloaded", str(record.verification.get("summary", "checked"))))
+    # Every kind of record but the barest names versions and machine.
+    for name in ("versions", "machine"):
+        found = getattr(record, name, None) or {}
+        if found:
+            rows.append((name, ", ".join(f"{key} {value}" for key, value in found.items())))
+    return facts(rows, "Provenance") if rows else None
+
+
+def _cost(record: CheckpointRecord) -> Markup | None:
+    if not isinstance(record, Record) or (spent := record.budget) is None:
+        return None
+    rows = [
+        ("distinct coalitions", f"{spent.distinct:,} ({spent.known:,} known before)"),
+        ("layer-tokens asked", w.count(spent.layer_tokens_asked)),
+        ("layer-tokens executed", w.count(spent.layer_tokens_executed)),
+        ("time", ", ".join(f"{k} {w.seconds(v)}" for k, v in spent.seconds.items())),
+    ]
+    if spent.not_finite:
+        rows.append(("not finite", f"{spent.not_finite} observations, read as the floor"))
+    rows += [("broke down", one) for one in record.breakdowns or []]
+    return facts(rows, "Cost")

@@ -1,0 +1,241 @@
+"""The stack of layers: each a button with its contribution, to cut and restore on screen."""
+
+import json
+import math
+import shlex
+
+from coterie import players as p
+from coterie.plain import Json
+from coterie.report.page.elements import (
+    Markup,
+    details,
+    facts,
+    number,
+    section,
+    table,
+    tag,
+    with_error,
+)
+from coterie.report.page.opening import size_of
+from coterie.report.page.standing import standing
+from coterie.report.schema.basics import CutPart, ModelPart
+from coterie.report.schema.contributions import LayerPart
+from coterie.report.schema.record import CheckpointRecord, Record
+
+OUTLIER = 2.5
+"""How many times the next longest a bar is that is not drawn to its end."""
+
+
+def stack(record: CheckpointRecord) -> Markup:
+    """Every player as a bar, what the cut on screen is predicted to cost, and its command."""
+    model = record.model
+    if model is None or record.cut is None:
+        return Markup()
+    unit = p.unit(model.player_kind)
+    layers = _layers(record)
+    bars = _bars(record, model, record.cut, layers)
+    buttons = [
+        tag("button", told, type="button", class_="set", data_to=to)
+        for told, to in (("As in this run", "chosen"), (f"Restore every {unit}", "none"))
+    ]
+    return section(
+        "The stack",
+        _screen(model),
+        tag("div", buttons, class_="buttons"),
+        tag("div", bars, class_="bars", role="group", aria_label=f"{unit}s, first to last"),
+        _numbers(record, model, layers),
+        tag("script", _json(_data(record, model, record.cut)), type="application/json"),
+        note=_note(record, unit),
+    )
+
+
+def _note(record: CheckpointRecord, unit: str) -> str:
+    told = f"Press a {unit} to cut or restore it; a red one is cut."
+    if isinstance(record, Record) and (found := record.contributions) is not None:
+        told += f" Bars: {found.semivalue}, in {found.unit}"
+        told += f"; lines are {found.confidence:.0%} intervals."
+    elif isinstance(record, Record) and record.predictor is not None:
+        told += " Bars: what cutting it alone is predicted to cost, in nats per token."
+    told += " A bar with an open end is longer than the frame."
+    if isinstance(record, Record) and record.predictor is None:
+        told += " This record holds no predictor, so other cuts show their size alone."
+    if isinstance(record, Record) and "searched" in (record.identity or {}):
+        told += " Losses here are those before repair; the search compared repaired coalitions."
+    return told
+
+
+def _layers(record: CheckpointRecord) -> list[LayerPart] | None:
+    found = record.contributions if isinstance(record, Record) else None
+    return None if found is None else found.layers
+
+
+def _heights(
+    record: CheckpointRecord, layers: list[LayerPart] | None, n: int
+) -> list[float | None]:
+    """What the bars show: contributions, else what cutting a player alone is predicted to cost."""
+    if layers is not None:
+        return [_real(one.value) for one in layers]
+    if isinstance(record, Record) and record.predictor is not None:
+        return [_real(one) for one in record.predictor.single]
+    return [None] * n
+
+
+def _bars(
+    record: CheckpointRecord, model: ModelPart, cut: CutPart, layers: list[LayerPart] | None
+) -> list[Markup]:
+    heights = _heights(record, layers, model.players)
+    low, high = _frame([one for one in heights if one is not None])
+    span = (high - low) or 1.0
+    labels = labels_of(cut)
+    bars = []
+    for player, label in enumerate(labels):
+        value = heights[player] if player < len(heights) else None
+        drawn: list[Markup] = []
+        told = "stays" if label in model.locked else number(value)
+        if value is not None:
+            kind = "fill over" if value > high else "fill"
+            drawn.append(_span(kind, min(value, 0.0), max(value, 0.0), low, span))
+        if layers is not None and (own := layers[player]).low is not None and own.high is not None:
+            drawn.append(_span("whisker", max(own.low, low), min(own.high, high), low, span))
+        bars.append(
+            tag(
+                "button",
+                tag("span", label, class_="name"),
+                tag("span", drawn, class_="track", aria_hidden="true"),
+                tag("span", told, class_="value"),
+                type="button",
+                class_="player",
+                aria_pressed="true" if player in cut.removed else "false",
+                disabled=label in model.locked,
+                data_player=player,
+            )
+        )
+    return bars
+
+
+def _frame(values: list[float]) -> tuple[float, float]:
+    """The least and the greatest value that the bars have room for."""
+    low, *_, second, first = sorted([0.0, 0.0, 0.0, *values])
+    # One layer, mostly the first, may dwarf all others: its bar then leaves the frame. Intervals
+    # far wider than the bars are clipped too; the table has them.
+    return 1.25 * low, 1.25 * (second if first > OUTLIER * second > 0 else first)
+
+
+def _span(kind: str, start: float, end: float, low: float, span: float) -> Markup:
+    left, width = 100 * (start - low) / span, max(0.0, 100 * (end - start) / span)
+    return tag("span", class_=kind, style=f"left:{left:.2f}%;width:{width:.2f}%")
+
+
+def _screen(model: ModelPart) -> Markup:
+    """Where the page's script says what the cut on screen costs."""
+    rows = [
+        (name, tag("output", "–", class_=kind))
+        for name, kind in (
+            ("cut", "cut"),
+            ("loss above the full model", "loss"),
+            ("how that is known", "how"),
+            ("perplexity", "ratio"),
+            ("parameters", "parameters"),
+            ("weights on disk", "bytes"),
+        )
+    ]
+    line = tag("pre", tag("code", class_="line"), tabindex="0")
+    button = tag("button", "Copy command", type="button", class_="copy")
+    shown = [facts(rows, "The cut on screen"), tag("div", line, button, class_="command")]
+    return tag("div", shown, class_="screen", aria_live="polite")
+
+
+def _numbers(
+    record: CheckpointRecord, model: ModelPart, layers: list[LayerPart] | None
+) -> Markup | None:
+    if layers is None:
+        return None
+    removed = set() if record.cut is None else set(record.cut.removed)
+    rows = [
+        (
+            one.player,
+            number(one.value),
+            number(one.error_sampling, "{:.2g}"),
+            number(one.error_texts, "{:.2g}"),
+            f"{number(one.low)} to {number(one.high)}",
+            model.locked.get(one.player) or ("cut" if player in removed else "kept"),
+        )
+        for player, one in enumerate(layers)
+    ]
+    unit = p.unit(model.player_kind)
+    head = (unit, "contribution", "± by coalitions", "± by texts", "interval", "in this run")
+    told = f"Contribution of each {unit}"
+    return details("The same as a table", table(head, rows, told, sortable=True))
+
+
+def labels_of(cut: CutPart) -> list[str]:
+    """The label of every player, in order."""
+    both = [*zip(cut.removed, cut.removed_labels, strict=True)]
+    both += zip(cut.kept, cut.kept_labels, strict=True)
+    return [label for _, label in sorted(both)]
+
+
+def _data(record: CheckpointRecord, model: ModelPart, cut: CutPart) -> dict[str, Json]:
+    """What the script needs: plain numbers, and the words of the command line."""
+    size = size_of(record)
+    predictor = record.predictor if isinstance(record, Record) else None
+    words = ["coterie", "cut", model.hub_id or model.name]
+    tail = ["--output", "small"]
+    if model.hub_id and (record.request or {}).get("revision"):
+        tail = ["--revision", str(record.request["revision"]), *tail] if record.request else tail
+    found = standing(record)
+    held_out = None
+    if found is not None:
+        held_out = f"{with_error(found.change, found.error, '{:+.4f}')} on held-out text"
+    # Blocks of layers are cut by `coterie prune` alone.
+    whole = model.player_kind == "layer"
+    return {
+        "labels": list(labels_of(cut)),
+        "removed": cut.removed,
+        "before": shlex.join(words) + " --layers " if whole else None,
+        "after": " " + shlex.join(tail),
+        "heldOut": held_out,
+        "sizes": None if size is None else _sizes(record, cut),
+        "predictor": None if predictor is None else predictor.as_json(),
+    }
+
+
+def _sizes(record: CheckpointRecord, cut: CutPart) -> Json:
+    size = size_of(record)
+    assert size is not None
+    n_players = len(cut.removed) + len(cut.kept)
+    own = record.player_sizes if isinstance(record, Record) else None
+    if own is not None:
+        parameters, n_bytes, exact = own.parameters, own.bytes, True
+    else:
+        # Older records know only what all that was cut weighed together.
+        gone = max(1, len(cut.removed))
+        parameters = [(size.parameters_before - size.parameters_after) // gone] * n_players
+        n_bytes = [(size.bytes_before - size.bytes_after) // gone] * n_players
+        exact = False
+    return {
+        "parameters": parameters,
+        "bytes": n_bytes,
+        "exact": exact,
+        "parametersBefore": size.parameters_before,
+        "bytesBefore": size.bytes_before,
+    }
+
+
+def _json(content: Json) -> Markup:
+    """Data inside a script element: nothing in it can end that element."""
+    text = json.dumps(_finite(content), separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
+
+
+def _finite(content: Json) -> Json:
+    """The same with null for every number that JSON cannot hold."""
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if isinstance(content, dict):
+        return {key: _finite(one) for key, one in content.items()}
+    return [_finite(one) for one in content] if isinstance(content, list | tuple) else content
+
+
+def _real(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,92 @@
+"""Where a checkpoint stands after all that was done to it, and whether to use it, in a sentence."""
+
+from dataclasses import dataclass
+
+from coterie.report.schema.basics import TextPart
+from coterie.report.schema.record import CheckpointRecord
+from coterie.report.schema.verdict import PerplexityPart
+
+NEAR, FAIR, FAR = 1.05, 1.25, 2.0
+"""Ratios of perplexities: hardly worse up to the first, hardly usable beyond the last."""
+
+CLEAR = 2.0
+"""Standard errors from which a difference is believed."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The full model against the checkpoint as it is now, on held-out text.
+
+    Attributes:
+        before: The full model.
+        after: The checkpoint.
+        text: What both were judged on; None where the record does not say.
+        change: Difference of their losses, nats per token, with its paired standard error, where
+            both were judged in one go.
+        error: Of the change.
+        not_finite: Held-out losses that were read as the floor.
+    """
+
+    before: PerplexityPart
+    after: PerplexityPart
+    text: TextPart | None
+    change: float
+    error: float | None
+    not_finite: int
+
+    @property
+    def ratio(self) -> float:
+        """Perplexity after over perplexity before."""
+        return self.after.perplexity / self.before.perplexity
+
+
+def standing(record: CheckpointRecord) -> Standing | None:
+    """The last judgement that a record holds of its checkpoint; None where it holds none."""
+    verdict, parts = record.verdict, record.after or []
+    if parts:
+        last = parts[-1]
+        same = record.held_out is not None and record.held_out.sha256 == last.held_out.sha256
+        # The full model was judged with the cut, or beside what was done last.
+        full = verdict.before if verdict is not None and same else last.full
+        if full is not None:
+            change = last.after.nll - full.nll
+            return Standing(full, last.after, last.held_out, change, None, last.not_finite)
+    if verdict is None:
+        return None
+    change, error = verdict.difference.nll, verdict.difference.error
+    return Standing(
+        verdict.before, verdict.after, record.held_out, change, error, verdict.not_finite
+    )
+
+
+def advice(found: Standing) -> str:
+    """One plain sentence: whether to use the checkpoint, by its perplexity alone."""
+    percent = f"{abs(found.ratio - 1):.1%}"
+    if found.not_finite:
+        return (
+            f"Do not use it: {found.not_finite} of its held-out losses were not finite, so it"
+            " breaks down on some text."
+        )
+    if found.error is not None and abs(found.change) <= CLEAR * found.error:
+        return (
+            "Use it: on the held-out text it cannot be told from the full model (the difference is"
+            " within two standard errors)."
+        )
+    if found.ratio < 1:
+        return f"Use it: on the held-out text its perplexity is {percent} lower than before."
+    if found.ratio <= NEAR:
+        return f"Use it: on the held-out text its perplexity is {percent} higher than before."
+    if found.ratio <= FAIR:
+        return (
+            f"Usable with care: its perplexity is {percent} higher than before. Try your own tasks"
+            " first (coterie evaluate), or repair it (coterie repair)."
+        )
+    if found.ratio <= FAR:
+        return (
+            f"Not yet: its perplexity is {percent} higher than before. Repair it or heal it first"
+            " (coterie repair, coterie heal), or cut less."
+        )
+    return (
+        f"Do not use it as it is: its perplexity is {found.ratio:.1f} times that of the full"
+        " model. Cut less, or heal it for long."
+    )

@@ -1,0 +1,150 @@
+"""The page in a real browser: headless Chromium through Playwright.
+
+Skipped where there is no Playwright (`pip install coterie[browser]`) or no Chromium: one named in
+COTERIE_CHROMIUM, the system's, or Playwright's own. The accessibility check needs axe-core's
+`axe.min.js`, named in COTERIE_AXE.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.report.pages import old, page_of, with_predictor
+
+from coterie.report.page.predict import prediction
+from coterie.report.schema.explorer import PredictorPart
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="no Playwright: pip install coterie[browser]"
+)
+
+AXE = os.environ.get("COTERIE_AXE")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = os.environ.get("COTERIE_CHROMIUM") or shutil.which("chromium")
+    with playwright.sync_playwright() as running:
+        try:
+            # Without its sandbox, which containers do not allow; the only page is ours.
+            started = running.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        except playwright.Error as error:
+            pytest.skip(f"no Chromium: apt-get install chromium ({str(error).splitlines()[0]})")
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Opens a record's page from disk; nothing may be asked of a network or said on the console."""
+    asked, said, contexts = [], [], []
+
+    def open_page(*records, **options):
+        file = tmp_path / "report.html"
+        file.write_text(page_of(*records), encoding="utf-8")
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(file.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not said and all(url.startswith("file:") and url.endswith(".html") for url in asked)
+
+
+def screen(page):
+    return page.locator(".screen")
+
+
+def cut(page, *players):
+    """Cut these on screen, and nothing else."""
+    page.get_by_role("button", name="Restore every layer").click()
+    for player in players:
+        page.locator(f'.player[data-player="{player}"]').click()
+
+
+@pytest.mark.parametrize("cuts", [(), (0,), (3,), (5,), (3, 5), (2, 7, 8), tuple(range(16))])
+def test_the_stack_predicts_what_python_does(opened, cuts):
+    record = with_predictor()
+    page = opened(record)
+    cut(page, *cuts)
+    expected = prediction(PredictorPart.from_json(record["predictor"]), cuts)
+    assert float(screen(page).get_attribute("data-loss")) == pytest.approx(expected.loss, abs=1e-6)
+    how = screen(page).locator("output.how").inner_text()
+    assert ("measured" in how, "guess" in how) == (expected.measured, expected.guessed)
+    if expected.error is not None:
+        assert f"± {expected.error:.4f}" in screen(page).locator("output.loss").inner_text()
+    sizes, size = record["player_sizes"], record["size"]
+    for kind in ("parameters", "bytes"):
+        left = size[f"{kind}_before"] - sum(sizes[kind][player] for player in cuts)
+        assert float(screen(page).get_attribute(f"data-{kind}")) == left
+
+
+def test_the_command_that_is_copied_cuts_these_layers(opened):
+    page = opened(with_predictor(), permissions=["clipboard-read", "clipboard-write"])
+    cut(page, 8, 3, 7)
+    page.get_by_role("button", name="Copy command").click()
+    page.get_by_role("status").get_by_text("Copied.").wait_for(state="attached")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == "coterie cut some/model --layers 3,7-8 --output small"
+    page.get_by_role("button", name="As in this run").click()
+    assert "--layers 3,5 " in screen(page).locator(".line").inner_text()
+
+
+def test_the_keyboard_is_enough(opened):
+    page = opened(with_predictor())
+    page.locator('.player[data-player="4"]').focus()
+    page.keyboard.press("Space")
+    assert screen(page).locator("output.cut").inner_text() == "3: 3-5"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert screen(page).locator("output.cut").inner_text() == "2: 3-4"
+
+
+def test_a_table_sorts_by_its_numbers(opened):
+    page = opened(old(), with_predictor())
+    column = page.get_by_role("button", name="parameters", exact=True)
+    for order in ("ascending", "descending"):
+        column.click()
+        assert column.locator("xpath=..").get_attribute("aria-sort") == order
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_is_wider_than_the_screen(opened, width):
+    page = opened(with_predictor(126), viewport={"width": width, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator(".advice").is_visible()
+
+
+def test_dark_mode_is_dark(opened):
+    shades = {}
+    for scheme in ("light", "dark"):
+        page = opened(old(), color_scheme=scheme)
+        shades[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert shades == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}
+
+
+def test_it_prints(opened):
+    assert opened(with_predictor()).pdf().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("name", ['<script>throw "x"</script>', "a'b\"c & $(touch x)"])
+def test_a_hostile_name_is_only_text(opened, name):
+    page = opened(with_predictor(hub_id=name))
+    assert page.locator("h1").inner_text() == name
+    assert page.locator("script").count() == 2
+
+
+@pytest.mark.skipif(AXE is None, reason="no axe-core: COTERIE_AXE names its axe.min.js")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("make", [old, with_predictor])
+def test_axe_finds_nothing_serious(opened, scheme, make):
+    page = opened(make(), color_scheme=scheme, bypass_csp=True)
+    page.evaluate(Path(AXE).read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
