@@ -18,7 +18,7 @@ from coterie.models.files.tensors import read_tensor
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
 from coterie.repair.amount import sequences_in_a_game, sequences_to_fit
-from coterie.repair.choose import AUTO, repaired_weights
+from coterie.repair.choose import AUTO, names_of, repaired_weights
 from coterie.repair.table import REPAIRS
 from coterie.repair.write import as_stored, write_repaired
 from coterie.verbs.after_cut.heal import heal
@@ -141,7 +141,8 @@ def test_the_help_names_every_repair_of_the_table(capsys):
     assert main(["repair", "--help"]) == 0
     told = capsys.readouterr().out
     assert all(name in told for name in REPAIRS)
-    assert AUTO == ("progressive", "spread")
+    assert set(AUTO) == {"progressive", "spread"}
+    assert names_of("auto", "cpu") == ("spread",) and names_of("auto", "cuda") == AUTO
 
 
 @pytest.mark.parametrize(("method", "mode"), [("progressive", "lora"), ("scalar", "full")])

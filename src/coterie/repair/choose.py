@@ -18,8 +18,9 @@ from coterie.repair.walk import Walk
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import Tokens
 
-AUTO = ("progressive", "spread")
-"""What `auto` tries, best first by what was measured on real models (docs/log.md)."""
+AUTO = ("spread", "progressive")
+"""What `auto` tries, best first by what was measured on a real model (docs/log.md); on a CPU the
+first alone: one takes minutes there, and twice the text is worth more than a second try."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,12 @@ class Repaired:
         return 0.0 if chosen is None else float((self.loss - chosen).mean())
 
 
-def names_of(asked: str) -> tuple[str, ...]:
+def names_of(asked: str, device: str = "cpu") -> tuple[str, ...]:
     """The repairs to try when one is asked for by name.
+
+    Args:
+        asked: Name of a repair, ``"auto"`` or ``"none"``.
+        device: Type of the device it is made on.
 
     Raises:
         RepairError: The name is unknown.
@@ -58,7 +63,7 @@ def names_of(asked: str) -> tuple[str, ...]:
     if asked == "none":
         return ()
     if asked == "auto":
-        return AUTO
+        return AUTO[:1] if device == "cpu" else AUTO
     if asked not in REPAIRS:
         known = ", ".join(("auto", "none", *REPAIRS))
         raise RepairError(f"repair {asked!r} is unknown: choose one of {known}")
@@ -112,7 +117,7 @@ def repaired(
     best = Repaired("none", {}, loss)
     losses: dict[str, Vector] = {}
     remarks: list[str] = []
-    for name in names_of(asked):
+    for name in names_of(asked, input_device(model).type):
         try:
             weights, refitted = repaired_weights(model, stack, kept, fit, REPAIRS[name])
         except RepairError as error:

@@ -22,9 +22,9 @@ class Refitting(Options):
             "--method",
             "NAME",
             # Typed here, and held against the table by a test: the table loads torch.
-            "`scalar`, `map`, `down`, `both`, `progressive`, `spread`, or `auto`: the one of the "
-            "last two that loses less on texts set aside. One that does not lower the loss there "
-            "is not applied.",
+            "`scalar`, `map`, `down`, `both`, `progressive`, `spread`, or `auto`: `spread`, on a "
+            "GPU the one of the last two that loses less on texts set aside. One that does not "
+            "lower the loss there is not applied.",
         ),
     ] = "auto"
     sequences: Annotated[

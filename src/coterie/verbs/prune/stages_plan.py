@@ -36,12 +36,14 @@ class Fitting:
         coalitions: Repaired in the game, at most.
         written: Sequences for the repair that is written.
         length: Tokens of a sequence.
+        tried: Repairs that are tried.
     """
 
     game: int = 0
     coalitions: int = 0
     written: int = 0
     length: int = 0
+    tried: int = 0
 
     @classmethod
     def of(cls, request: PruneRequest, record: Record) -> "Fitting":
@@ -56,6 +58,7 @@ class Fitting:
             asked_on(device) if request.searches_repaired else 0,
             sequences_to_fit(config, length, device),
             length,
+            len(names_of(request.repair_asked, device)),
         )
 
     def searching(self, n_players: int, keep: int) -> int:
@@ -125,7 +128,7 @@ def stages(
             detail = f"up to {fitting.coalitions} coalitions, repaired and compared"
             found.append(stage("repaired search", detail, fitting.searching(n_players, keep), 0))
         detail = f"{after.repair}, fitted on {fitting.written} × {length} tokens"
-        layer_tokens = len(names_of(after.repair)) * fitting.refitting(n_players, keep)
+        layer_tokens = fitting.tried * fitting.refitting(n_players, keep)
         layer_tokens += judging * (2 * keep + n_players)
         found.append(stage("repair", detail, layer_tokens, part.disk_bytes))
     if after.heal_steps is not None:
