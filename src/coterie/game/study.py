@@ -101,7 +101,6 @@ def run_study(
     if settings.seconds is not None:
         settings = _within_time(game, settings, for_design, len(checks), step)
     strata = design(settings, game.n_players, for_design, len(checks))
-
     # Step 2: everything is observed in one question, the full model first, the checks last.
     grand = np.ones((1, game.n_players), dtype=bool)
     asked = np.concatenate([grand, *(s.coalitions for s in strata), checks])

@@ -16,7 +16,13 @@ _BAR = 24
 
 
 def print_absences(record: Record, found: AbsencesPart, out: Console) -> None:
-    """Print what each player's absence alone costs, as it was measured."""
+    """Print what each player's absence alone costs, as it was measured.
+
+    Args:
+        record: The whole report.
+        found: Its measured absences.
+        out: Where to print.
+    """
     losses = [layer.loss for layer in found.layers if layer.loss is not None]
     # One layer may cost a thousand times another: bars grow with the logarithm.
     usual = median(abs(loss) for loss in losses) or 1.0
@@ -37,7 +43,13 @@ def print_absences(record: Record, found: AbsencesPart, out: Console) -> None:
 
 
 def print_contributions(record: Record, found: ContributionsPart, out: Console) -> None:
-    """Print what each player contributes near the cut, or why that is not told."""
+    """Print what each player contributes near the cut, or why that is not told.
+
+    Args:
+        record: The whole report.
+        found: Its contributions.
+        out: Where to print.
+    """
     values = [layer.value for layer in found.layers if layer.value is not None]
     out.print(f"\n[bold]{contributions_title(record)}[/bold], {found.semivalue}")
     if found.remark is not None:

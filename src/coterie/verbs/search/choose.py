@@ -34,11 +34,9 @@ def choose(
     """Play a method on an opened model and decide between what it found.
 
     Guided search goes on until rounds no longer improve the cut, within a multiple of what greedy
-    executes; evolution asks a tenth of the paper's layer-tokens, decision included; ``budget`` or
-    ``most_layer_tokens`` say otherwise. Greedy's answers are found whatever they come to, by safe
-    races where they would cost too much in full: guided search is not to end below them. Where a
-    time is set, one-shot's answers are asked first and in any case, so that some answer is known;
-    when it ends, the best of all that this run and the store know are the finalists.
+    executes, and never ends below greedy's own answers; bounds may say otherwise. With a time,
+    one-shot's answers are asked first and in any case; when it ends, the best that this run and the
+    store know are the finalists.
 
     Args:
         workspace: The opened model and its texts.
@@ -50,31 +48,26 @@ def choose(
         CutError: nothing that is allowed was found.
     """
     method = SEARCH_METHODS[search.method]
-    # Act one: what is asked, within which bounds.
     began, played = time.monotonic(), workspace.calibration if mix is None else mix
     known = played.known_coalitions()
     task = _task(workspace, played, search, progress)
     clock = _clock(played, task, method, progress)
     ledger = Ledger(clock, floor=played.floor)
-    found, out_of_time, first = Finalists(), False, list[Answer]()
+    first = _first_round(clock, ledger, task)
     # Act two: the method plays. Out of time, what ledger and store hold still answers.
     try:
-        first = _first_round(clock, ledger, task)
-        found = played.play(method, ledger, task)
+        found, out_of_time = played.play(method, ledger, task), False
     except OutOfTime:
-        out_of_time = True
+        found, out_of_time = Finalists(), True
         clock.seconds = np.inf
         _recall(ledger, known, task)
-    # A ranking is finished here: it needs no second texts and has no finalists.
     if found.study is not None:
         studied = paper_study(workspace, played, found.study, known)
         return _ranked(search.method, played, ledger, found, studied=studied, began=began)
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
-    # Act three: the finalists are decided on texts that did not find them.
     finalists = _admitted(ledger, search, found.answers)
     if out_of_time:  # in time, the finalists are those of the method
-        may_win = search.allowed
-        finalists += [one for one in first if may_win is None or may_win(one.coalition[None])[0]]
+        finalists += _allowed(first, search)
     decided = _decided(workspace, played, ledger, finalists, progress)
     return replace(
         decided,
@@ -214,6 +207,11 @@ def _clock(
     return TimedGame(played.game, seconds=task.seconds, tell=tell)
 
 
+def _allowed(answers: Sequence[Answer], search: Search) -> list[Answer]:
+    may_win = search.allowed
+    return [one for one in answers if may_win is None or may_win(one.coalition[None])[0]]
+
+
 def _admitted(ledger: Ledger, search: Search, finalists: Sequence[Answer]) -> list[Answer]:
     """Finalists that may be chosen; where time ended or a limit binds, the best known join them.
 
@@ -222,8 +220,7 @@ def _admitted(ledger: Ledger, search: Search, finalists: Sequence[Answer]) -> li
         search: Sizes, bounds, and what may win.
         finalists: What the method found, if anything.
     """
-    may_win = search.allowed
-    found = [f for f in finalists if may_win is None or may_win(f.coalition[None])[0]]
+    may_win, found = search.allowed, _allowed(finalists, search)
     # Where the method gave no answer of a size, the best coalition it came across stands in.
     for keep in sorted(set(search.keeps), reverse=True):
         coalitions, values = ledger.known(keep)

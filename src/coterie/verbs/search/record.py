@@ -103,7 +103,6 @@ def chosen_record(
     record = opening_record(kind, workspace, None, output)
     record.search = replace(record.search, method=found.method, utility="log-loss")
     player_kind = workspace.request.player_kind()
-    # Left null where too little was observed: absent would mean "not asked".
     record.contributions, record.fidelity = None, None
     if near is not None:
         record.search = replace(record.search, surrogate=near.fidelity.surrogate)
