@@ -1,5 +1,6 @@
 """`prune`: the main job, from a model's name to a smaller checkpoint that is proved."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from coterie.plain import Json
 from coterie.report.card.prune import FIGURE, model_card
 from coterie.report.figure.contributions import draw_contributions
 from coterie.report.schema.basics import SizePart
+from coterie.report.schema.explorer import PredictorPart
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.verdict import VerdictPart
@@ -36,7 +38,7 @@ from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.predictor import predictor_part
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
 from coterie.verbs.search.repaired import choose_repaired
-from coterie.verbs.search.result import Search
+from coterie.verbs.search.result import Search, SearchResult
 from coterie.verbs.search.targets import player_sizes, target_of
 from coterie.verbs.search.task_utilities import items_asked, tasks_of
 from coterie.verbs.shared.grades import graded
@@ -51,6 +53,9 @@ from coterie.verbs.shared.workspace import TextGame, Workspace, open_workspace
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,12 +167,21 @@ def _chosen(
         coalition = next(one for one in cuts if allowed is None or allowed(one[None])[0])
         record = searched_record("prune", workspace, found.searched, output)
         record.cut = cut_part(coalition, study.contributions.estimate, kind)
-    record.player_sizes, record.predictor = player_sizes(workspace), predictor_part(found)
+    record.player_sizes, record.predictor = player_sizes(workspace), _predictor(found)
     if mix is not None:
         tell_mix(record, mix, found, coalition, progress)
     if target is not None:
         record.target = target.part(coalition)
     return coalition, record
+
+
+def _predictor(found: SearchResult) -> PredictorPart | None:
+    """What the page predicts by; None where it cannot be had, for no run fails for its page."""
+    try:
+        return predictor_part(found)
+    except (ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
+        log.warning("the page has no prediction: %s", error)
+        return None
 
 
 def _verdict(played: TextGame, coalition: Coalition, progress: Progress) -> VerdictPart:
