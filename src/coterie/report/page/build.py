@@ -103,7 +103,7 @@ def _content(record: Shown) -> Markup:
         return timed(record)
     if isinstance(record, Judgement):
         return judged(record)
-    return joined(
+    shown = [
         opening(record),
         stack(record),
         sparse(record) if isinstance(record, SparsityRecord) else None,
@@ -111,7 +111,8 @@ def _content(record: Shown) -> Markup:
         after(record.after or []),
         stability(record) if isinstance(record, Record) else None,
         how_sure(record),
-    )
+    ]
+    return joined(*shown)
 
 
 def _overview(entries: Sequence[Entry]) -> Markup | None:

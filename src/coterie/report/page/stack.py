@@ -38,15 +38,14 @@ def stack(record: CheckpointRecord) -> Markup:
         tag("button", told, type="button", class_="set", data_to=to)
         for told, to in (("As in this run", "chosen"), (f"Restore every {unit}", "none"))
     ]
-    return section(
-        "The stack",
+    shown = [
         _screen(model),
         tag("div", buttons, class_="buttons"),
         tag("div", bars, class_="bars", role="group", aria_label=f"{unit}s, first to last"),
         _numbers(record, model, layers),
         tag("script", _json(_data(record, model, record.cut)), type="application/json"),
-        note=_note(record, unit),
-    )
+    ]
+    return section("The stack", *shown, note=_note(record, unit))
 
 
 def _note(record: CheckpointRecord, unit: str) -> str:

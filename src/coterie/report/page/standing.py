@@ -50,12 +50,24 @@ def standing(record: CheckpointRecord) -> Standing | None:
         full = verdict.before if verdict is not None and same else last.full
         if full is not None:
             change = last.after.nll - full.nll
-            return Standing(full, last.after, last.held_out, change, None, last.not_finite)
+            return Standing(
+                before=full,
+                after=last.after,
+                text=last.held_out,
+                change=change,
+                error=None,
+                not_finite=last.not_finite,
+            )
     if verdict is None:
         return None
     change, error = verdict.difference.nll, verdict.difference.error
     return Standing(
-        verdict.before, verdict.after, record.held_out, change, error, verdict.not_finite
+        before=verdict.before,
+        after=verdict.after,
+        text=record.held_out,
+        change=change,
+        error=error,
+        not_finite=verdict.not_finite,
     )
 
 
