@@ -125,8 +125,8 @@ def test_every_option_is_spelt_once_and_reaches_its_verb():
     from coterie.cli import make_app
 
     commands = get_command(make_app()).commands
-    # `coterie.repair` is the folder of repairs, so that verb has its request at the top only.
-    assert set(commands) - {"repair"} == set(PUBLIC) & set(commands)
+    # `coterie.repair` and `coterie.report` are packages: these verbs have requests at the top only.
+    assert set(commands) - {"repair", "report"} == set(PUBLIC) & set(commands)
     for command in commands.values():
         names = [name for option in command.params for name in option.opts]
         assert len(names) == len(set(names)) and "--json" in names and "--verbose" in names

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from coterie.verbs.prune.request import PruneRequest
     from coterie.verbs.prune.whole import prune
     from coterie.verbs.push import push
-    from coterie.verbs.report import ReportRequest
+    from coterie.verbs.report_request import ReportRequest
     from coterie.verbs.shared.result import Result
     from coterie.verbs.sparsify.request import SparsifyRequest
     from coterie.verbs.sparsify.run import sparsify
@@ -60,7 +60,7 @@ _HOME = {
     "PushRequest": "coterie.verbs.checkpoint_requests",
     "QuantizeRequest": "coterie.verbs.after_cut.quantize_request",
     "RepairRequest": "coterie.verbs.after_cut.repair_request",
-    "ReportRequest": "coterie.verbs.report",
+    "ReportRequest": "coterie.verbs.report_request",
     "Result": "coterie.verbs.shared.result",
     "SparsifyRequest": "coterie.verbs.sparsify.request",
     "UserError": "coterie.errors",

@@ -77,8 +77,11 @@ def test_a_store_answers_the_same_run_and_nothing_is_evaluated_anew(
     prune(request(), output=tmp_path / "out", store=store)
     again = json.loads((tmp_path / "out" / "coterie.json").read_text())
     for part in ("cut", "choice", "verdict", "calibration", "held_out", "size"):
-        assert again[part] == record[part]
-    assert values(again) == pytest.approx(values(record), rel=1e-6)
+        # Fields may be new; what there was is the same.
+        assert again[part] == {**again[part], **record[part]}
+    # What so few coalitions teach of each layer is no longer told: they do not predict the cut.
+    assert set(values(again)) == {None} and None not in values(record)
+    assert len(again["absences"]["layers"]) == len(values(record))
     assert again["budget"]["known"] == again["budget"]["distinct"] == record["budget"]["distinct"]
     assert again["budget"]["layer_tokens_executed"] == 0
     assert facts(store) == facts(BEFORE / "store.sqlite")

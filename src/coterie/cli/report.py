@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from coterie.cli.show import show
 from coterie.verbs.options.declare import Option
 from coterie.verbs.options.run import Report
-from coterie.verbs.report import ReportRequest
+from coterie.verbs.report_request import ReportRequest
 
 if TYPE_CHECKING:
     from coterie.verbs.report import PageWritten

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from coterie.errors import UserError
 from coterie.plain import Json
@@ -13,10 +12,10 @@ from coterie.report.schema.bench import SpeedReport
 from coterie.report.schema.compare import Comparison
 from coterie.report.schema.evaluate import Judgement
 from coterie.report.schema.part import Part
-from coterie.verbs.options.declare import Option, Options
 from coterie.verbs.outputs.output_file import OutputFile
 from coterie.verbs.outputs.reads import Read
 from coterie.verbs.outputs.records import RECORD, read_record_file
+from coterie.verbs.report_request import ReportRequest
 from coterie.verbs.shared.entry import public
 
 NAMES = (RECORD, "comparison.json")
@@ -28,42 +27,6 @@ _REPORTS: dict[str, type[Part]] = {
     "evaluate": Judgement,
 }
 """Reports that make no checkpoint, by their kind."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportRequest(Options):
-    """Which runs are shown on one page.
-
-    Args:
-        runs: Folders that runs wrote, or reports that were printed with ``--json``.
-
-    >>> ReportRequest(("small", "healed")).command(Path("page.html"))
-    'coterie report small healed --output page.html'
-    """
-
-    VERB = "report"
-
-    runs: Annotated[
-        tuple[str, ...],
-        Option(
-            "DIR...",
-            "DIR...",
-            "Folders that runs wrote, or JSON reports of --json; several are set side by side.",
-            path=True,
-        ),
-    ] = field(kw_only=False)
-
-    def check(self) -> None:
-        """Refuse no run, or one that is named twice.
-
-        Raises:
-            UserError: either of them.
-        """
-        super().check()
-        if not self.runs:
-            raise UserError("no run is named: name the folder of one")
-        if len(set(self.runs)) < len(self.runs):
-            raise UserError("a run is named twice: name each once")
 
 
 @dataclass(frozen=True)
