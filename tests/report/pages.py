@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from coterie.report.page.build import Entry, page
+from coterie.report.page.build import PageEntry, page
 from coterie.report.schema.record import Record
 
 BEFORE = Path(__file__).parents[1] / "fixtures" / "written_before"
@@ -60,4 +60,4 @@ def with_predictor(n_players=16, hub_id="some/model"):
 
 def page_of(*records):
     """The page of some records."""
-    return page([Entry(f"run {k}", Record.from_json(one)) for k, one in enumerate(records)])
+    return page([PageEntry(f"run {k}", Record.from_json(one)) for k, one in enumerate(records)])

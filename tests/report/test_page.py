@@ -10,11 +10,11 @@ import pytest
 from tests.report.pages import BEFORE, old, page_of, with_predictor
 
 from coterie.cli import main
-from coterie.report.page.predict import path_of, predicted, prediction
+from coterie.report.page.predict import outline, predicted, prediction
 from coterie.report.schema.explorer import PredictorPart
 from coterie.report.schema.record import Record
 from coterie.verbs.outputs import page as written
-from coterie.verbs.search.predictor import Observed, fitted
+from coterie.verbs.search.predictor import Observed, process_part
 
 HOSTILE = '</title><script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -129,7 +129,7 @@ def process():
     means = 3 + cut @ own + ((cut @ both) * cut).sum(axis=1)
     losses = means[:, None] + 0.1 * rng.normal(size=(1, 6))
     seen = Observed(coalitions, losses.mean(axis=1), np.zeros(len(means)), losses)
-    return seen, fitted(seen, np.array([0, 0, 1, 1, 2, 2]))
+    return seen, process_part(seen, np.array([0, 0, 1, 1, 2, 2]))
 
 
 def test_what_was_observed_is_predicted_and_told(process):
@@ -170,7 +170,7 @@ def test_a_cut_nobody_saw_is_predicted_near_the_truth(process):
 
 def test_the_path_cuts_one_more_at_a_time_and_never_what_is_locked(process):
     part = process[1]
-    path = path_of(part, locked=[2])
+    path = outline(part, locked=[2])
     assert [len(cut) for cut, _ in path] == list(range(1, len(path) + 1))
     for cut, loss in path:
         assert 2 not in cut and loss == pytest.approx(predicted(part, cut), abs=1e-9)
@@ -180,7 +180,7 @@ def test_too_few_observations_make_no_predictor():
     rows = np.ones((3, 8), dtype=bool)
     rows[1, 0] = rows[2, 1] = False
     seen = Observed(rows, np.arange(3.0), np.zeros(3), np.ones((3, 2)))
-    assert fitted(seen, np.arange(2)) is None
+    assert process_part(seen, np.arange(2)) is None
 
 
 # The verb, and the file that every run leaves.

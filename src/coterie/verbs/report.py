@@ -7,7 +7,7 @@ from pathlib import Path
 
 from coterie.errors import UserError
 from coterie.plain import Json
-from coterie.report.page.build import Entry, Shown, page
+from coterie.report.page.build import PageEntry, Shown, page
 from coterie.report.schema.bench import SpeedReport
 from coterie.report.schema.compare import Comparison
 from coterie.report.schema.evaluate import Judgement
@@ -64,7 +64,7 @@ def report(request: ReportRequest, *, output: Path | str) -> PageWritten:
     # The page may lie beside a record, but not take its place.
     place = OutputFile(Path(output), "--output", [Read(file.name, file) for file in files])
     place.check()
-    entries = [Entry(_name(file), _read(file)) for file in files]
+    entries = [PageEntry(_name(file), _read(file)) for file in files]
     text = page(entries)
     place.write(text)
     return PageWritten(place.path.name, tuple(one.name for one in entries), len(text.encode()))

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from coterie.report.page.elements import Markup, command, facts, joined, section, table, tag
+from coterie.report.page.elements import Markup, command, facts, section, table, tag, together
 from coterie.report.schema.after_cut import AfterPart, RepairPart
 from coterie.report.wording.after_cut import TITLES, after_rows
 
 
 def after(parts: Sequence[AfterPart]) -> Markup:
     """A section for everything that was done, in order, and the losses along the way."""
-    return joined(_along(parts) if len(parts) > 1 else None, *map(_part, parts))
+    return together(_along(parts) if len(parts) > 1 else None, *map(_part, parts))
 
 
 def _part(part: AfterPart) -> Markup:

@@ -9,9 +9,9 @@ from importlib.resources import files
 from coterie.report import words as w
 from coterie.report.page.after import after
 from coterie.report.page.comparison import compared, judged, timed
-from coterie.report.page.elements import Markup, joined, number, table, tag, with_error
-from coterie.report.page.opening import how_sure, name_of, opening, size_of, what_was_done
-from coterie.report.page.search import front, pairs, stability
+from coterie.report.page.elements import Markup, number, table, tag, together, with_error
+from coterie.report.page.opening import how_sure, opening, run_name, size_of, what_was_done
+from coterie.report.page.search import front, pairs, repeated
 from coterie.report.page.sparse import sparse
 from coterie.report.page.stack import stack
 from coterie.report.page.standing import standing
@@ -26,7 +26,7 @@ Shown = CheckpointRecord | Comparison | SpeedReport | Judgement
 
 
 @dataclass(frozen=True)
-class Entry:
+class PageEntry:
     """A record, and what the page calls it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Entry:
     record: Shown
 
 
-def page(entries: Sequence[Entry]) -> str:
+def page(entries: Sequence[PageEntry]) -> str:
     """The whole file.
 
     Args:
@@ -75,20 +75,20 @@ def page(entries: Sequence[Entry]) -> str:
     return f"<!doctype html>\n{whole}\n"
 
 
-def _title(entries: Sequence[Entry]) -> str:
+def _title(entries: Sequence[PageEntry]) -> str:
     names = list(dict.fromkeys(_model(one.record) for one in entries))
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _model(record: Shown) -> str:
     if isinstance(record, CheckpointRecord):
-        return name_of(record)
+        return run_name(record)
     if isinstance(record, Comparison):
         return f"Comparison on {record.model}"
     return "Speed" if isinstance(record, SpeedReport) else "Evaluation"
 
 
-def _entry(entry: Entry, several: bool) -> Markup:
+def _entry(entry: PageEntry, several: bool) -> Markup:
     record = entry.record
     told = f"{entry.name}: {_model(record)}" if several else "The run"
     # Alone it needs no title that is seen; whoever listens to the page goes by headings.
@@ -109,13 +109,13 @@ def _content(record: Shown) -> Markup:
         sparse(record) if isinstance(record, SparsityRecord) else None,
         [front(record), pairs(record)] if isinstance(record, Record) else None,
         after(record.after or []),
-        stability(record) if isinstance(record, Record) else None,
+        repeated(record) if isinstance(record, Record) else None,
         how_sure(record),
     ]
-    return joined(*shown)
+    return together(*shown)
 
 
-def _overview(entries: Sequence[Entry]) -> Markup | None:
+def _overview(entries: Sequence[PageEntry]) -> Markup | None:
     """The runs of checkpoints side by side."""
     rows = []
     for entry in entries:
@@ -125,7 +125,7 @@ def _overview(entries: Sequence[Entry]) -> Markup | None:
         rows.append(
             (
                 entry.name,
-                name_of(record),
+                run_name(record),
                 what_was_done(record),
                 "–" if found is None else number(found.before.perplexity, "{:.3f}"),
                 "–" if found is None else number(found.after.perplexity, "{:.3f}"),

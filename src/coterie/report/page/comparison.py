@@ -5,11 +5,11 @@ from coterie.report.page.elements import (
     Child,
     Markup,
     command,
-    joined,
     number,
     section,
     table,
     tag,
+    together,
     with_error,
 )
 from coterie.report.page.plot import Axis, Point, Series, scatter
@@ -22,7 +22,7 @@ OURS = frozenset({"guided", "paper"})
 
 def compared(found: Comparison) -> Markup:
     """Every method with its losses, cost and size: a table that sorts, and cost against loss."""
-    return joined(
+    return together(
         tag(
             "p",
             f"{found.model}, {found.architecture}, {found.layers} layers: methods under one"
@@ -54,7 +54,9 @@ def timed(found: SpeedReport) -> Markup:
     head = ["model", "texts at once", "context", "prefill, tokens/s", "decoding, tokens/s"]
     head += ["speedup", "ms per token", "weights"]
     told = f"Speed on {found.device} in {found.dtype}, medians of {found.rounds} rounds"
-    return joined(command(found.command), section("Speed", table(head, rows, told, sortable=True)))
+    return together(
+        command(found.command), section("Speed", table(head, rows, told, sortable=True))
+    )
 
 
 def judged(found: Judgement) -> Markup:
@@ -83,7 +85,7 @@ def judged(found: Judgement) -> Markup:
     ]
     head = ("model", "text", "length", "perplexity", "loss against the first")
     of_tasks = ("model", "task", "metric", "score", "against the first")
-    return joined(
+    return together(
         command(found.command),
         section("Held-out text", table(head, texts, "Perplexity", sortable=True))
         if texts
@@ -173,7 +175,7 @@ def _panels(found: Comparison) -> list[Markup]:
             Axis("loss above the full model, nats per token"),
             f"Loss against cost, {removed} layers removed; the table above has the numbers",
         )
-        panels.append(joined(tag("h4", f"{removed} of {found.layers} layers removed"), picture))
+        panels.append(together(tag("h4", f"{removed} of {found.layers} layers removed"), picture))
     return panels
 
 

@@ -19,10 +19,10 @@ Child = str | int | float | None | Iterable["Child"]
 Attribute = str | int | float | bool | None
 
 
-def joined(*children: Child) -> Markup:
+def together(*children: Child) -> Markup:
     """Children one after the other, escaped unless they are markup.
 
-    >>> joined("a < b", Markup("<br>"))
+    >>> together("a < b", Markup("<br>"))
     'a &lt; b<br>'
     """
     return Markup("".join(map(_escaped, children)))
@@ -46,7 +46,7 @@ def tag(name: str, /, *children: Child, **attributes: Attribute) -> Markup:
         key = key.rstrip("_").replace("_", "-")
         words.append(key if value is True else f'{key}="{html.escape(str(value))}"')
     opened = f"<{' '.join(words)}>"
-    return Markup(opened if name in _VOID else f"{opened}{joined(*children)}</{name}>")
+    return Markup(opened if name in _VOID else f"{opened}{together(*children)}</{name}>")
 
 
 def section(title: str, *children: Child, note: str | None = None) -> Markup:
@@ -57,7 +57,7 @@ def section(title: str, *children: Child, note: str | None = None) -> Markup:
         children: What stands in it.
         note: A sentence below the heading.
     """
-    body = joined(*children)
+    body = together(*children)
     if not body:
         return Markup()
     told = tag("p", note, class_="note") if note else None
@@ -155,4 +155,4 @@ def _escaped(child: Child) -> str:
         return child
     if isinstance(child, str | int | float):
         return html.escape(str(child))
-    return joined(*child)
+    return together(*child)

@@ -6,13 +6,13 @@ from coterie.report.page.elements import (
     Markup,
     command,
     facts,
-    joined,
     number,
     section,
     tag,
+    together,
     with_error,
 )
-from coterie.report.page.standing import Standing, advice, standing
+from coterie.report.page.standing import LastJudgement, advice, standing
 from coterie.report.schema.basics import SizePart
 from coterie.report.schema.record import CheckpointRecord, Record
 from coterie.report.schema.sparsify import SparsityRecord
@@ -26,7 +26,7 @@ def opening(record: CheckpointRecord) -> Markup:
     tiles = [*_loss_tiles(found), *_size_tiles(record), *_speed_tiles(record)]
     told = None if found is None else tag("p", advice(found), class_="advice")
     made_by = record.after[-1].command if record.after else record.command
-    return joined(
+    return together(
         tag("p", what_was_done(record), class_="lead"),
         told,
         tag("ul", tiles, class_="tiles") if tiles else None,
@@ -35,7 +35,7 @@ def opening(record: CheckpointRecord) -> Markup:
     )
 
 
-def name_of(record: CheckpointRecord) -> str:
+def run_name(record: CheckpointRecord) -> str:
     """What the page calls the model of a record."""
     return "a checkpoint" if record.model is None else record.model.name
 
@@ -62,7 +62,7 @@ def size_of(record: CheckpointRecord) -> SizePart | None:
 
 def how_sure(record: CheckpointRecord) -> Markup:
     """Errors by source, fidelity, texts, cost and provenance."""
-    return joined(
+    return together(
         section("How sure", _errors(record), _fidelity(record), _texts(record)),
         section("Where it comes from", _provenance(record), _cost(record)),
     )
@@ -73,7 +73,7 @@ def _tile(name: str, value: str, small: str | None = None) -> Markup:
     return tag("li", tag("span", name), tag("strong", value), more)
 
 
-def _loss_tiles(found: Standing | None) -> list[Markup]:
+def _loss_tiles(found: LastJudgement | None) -> list[Markup]:
     if found is None:
         return []
     return [
@@ -163,7 +163,7 @@ def _fidelity(record: CheckpointRecord) -> Markup | None:
         for name, part in parts
     ]
     told = tag("p", f"The stand-in on coalitions it has not seen: {found.how}.")
-    return joined(told, facts(rows, "Held-out fidelity"))
+    return together(told, facts(rows, "Held-out fidelity"))
 
 
 def _texts(record: CheckpointRecord) -> Markup | None:

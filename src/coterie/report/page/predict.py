@@ -55,7 +55,7 @@ def prediction(part: PredictorPart, cut: Iterable[int]) -> Prediction:
     return Prediction(predicted(part, gone), deviation, measured=False, guessed=guessed)
 
 
-def path_of(part: PredictorPart, locked: Iterable[int]) -> list[tuple[list[int], float]]:
+def outline(part: PredictorPart, locked: Iterable[int]) -> list[tuple[list[int], float]]:
     """Cuts of one player more each, by what is predicted to cost least, down to what was observed.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a search found beside the cut: pairs of layers, the front, finalists, stability."""
+"""What a search found beside the cut: pairs of layers, the front, finalists, repeated."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from coterie import players as p
 from coterie.report.page.elements import (
     Markup,
     details,
-    joined,
     number,
     section,
     table,
     tag,
+    together,
     with_error,
 )
 from coterie.report.page.plot import Axis, Point, Series, scatter
-from coterie.report.page.predict import pair_index, path_of, predicted
+from coterie.report.page.predict import outline, pair_index, predicted
 from coterie.report.page.stack import labels_of
 from coterie.report.schema.explorer import PredictorPart
 from coterie.report.schema.record import Record
@@ -166,7 +166,7 @@ def _seen(part: PredictorPart) -> list[Point]:
 def _faint(part: PredictorPart, record: Record) -> list[Point]:
     return [
         Point(len(cut), loss, f"{_runs(cut)} cut: {loss:+.4f} predicted")
-        for cut, loss in path_of(part, _locked(record))
+        for cut, loss in outline(part, _locked(record))
     ]
 
 
@@ -216,7 +216,7 @@ def _runs(cut: Sequence[int]) -> str:
     return p.players([str(player) for player in cut])
 
 
-def stability(record: Record) -> Markup:
+def repeated(record: Record) -> Markup:
     """How much of the answer stays the same from run to run."""
     if (found := record.stability) is None:
         return Markup()
@@ -230,4 +230,4 @@ def stability(record: Record) -> Markup:
         for one in found.overlaps
     ]
     head = ("what differs", "runs", "rank correlations", "overlaps of cuts")
-    return section("Stability", joined(table(head, rows, "Agreement of every two runs")))
+    return section("Stability", together(table(head, rows, "Agreement of every two runs")))

@@ -14,7 +14,7 @@ CLEAR = 2.0
 
 
 @dataclass(frozen=True)
-class Standing:
+class LastJudgement:
     """The full model against the checkpoint as it is now, on held-out text.
 
     Attributes:
@@ -40,7 +40,7 @@ class Standing:
         return self.after.perplexity / self.before.perplexity
 
 
-def standing(record: CheckpointRecord) -> Standing | None:
+def standing(record: CheckpointRecord) -> LastJudgement | None:
     """The last judgement that a record holds of its checkpoint; None where it holds none."""
     verdict, parts = record.verdict, record.after or []
     if parts:
@@ -50,7 +50,7 @@ def standing(record: CheckpointRecord) -> Standing | None:
         full = verdict.before if verdict is not None and same else last.full
         if full is not None:
             change = last.after.nll - full.nll
-            return Standing(
+            return LastJudgement(
                 before=full,
                 after=last.after,
                 text=last.held_out,
@@ -61,7 +61,7 @@ def standing(record: CheckpointRecord) -> Standing | None:
     if verdict is None:
         return None
     change, error = verdict.difference.nll, verdict.difference.error
-    return Standing(
+    return LastJudgement(
         before=verdict.before,
         after=verdict.after,
         text=record.held_out,
@@ -71,7 +71,7 @@ def standing(record: CheckpointRecord) -> Standing | None:
     )
 
 
-def advice(found: Standing) -> str:
+def advice(found: LastJudgement) -> str:
     """One plain sentence: whether to use the checkpoint, by its perplexity alone."""
     percent = f"{abs(found.ratio - 1):.1%}"
     if found.not_finite:

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from coterie.report.page.build import Entry, Shown, page
+from coterie.report.page.build import PageEntry, Shown, page
 
 PAGE = "report.html"
 
@@ -18,7 +18,7 @@ def write_page(folder: Path, record: Shown) -> None:
         record: What the run found.
     """
     try:
-        (folder / PAGE).write_text(page([Entry("", record)]), encoding="utf-8")
+        (folder / PAGE).write_text(page([PageEntry("", record)]), encoding="utf-8")
     # Whatever it is: the checkpoint is proved, and the record holds all that the page shows.
     except Exception as error:
         (folder / PAGE).unlink(missing_ok=True)

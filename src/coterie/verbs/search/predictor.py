@@ -60,10 +60,10 @@ def predictor_part(found: "SearchResult") -> PredictorPart | None:
     if found.played.in_full:
         return None
     seen = _of_ledger(found.ledger) if found.searched is None else _of_study(found.searched.study)
-    return None if seen is None else fitted(seen, found.played.documents)
+    return None if seen is None else process_part(seen, found.played.documents)
 
 
-def fitted(seen: Observed, documents: Indices) -> PredictorPart | None:
+def process_part(seen: Observed, documents: Indices) -> PredictorPart | None:
     """`predictor_part` for coalitions and their losses.
 
     Args:
