@@ -230,3 +230,11 @@ def test_a_page_that_fails_is_one_warning(tmp_path, monkeypatch):
     written.write_page(tmp_path, Record.from_json(old()))
     assert said == ["no report.html was written: ZeroDivisionError: no reason"]
     assert not list(tmp_path.iterdir())
+
+
+def test_the_verdict_of_the_run_is_what_the_page_says():
+    record = old()
+    record["verdict"] |= {"grade": "damaged", "sentence": "Damaged: repair it."}
+    page = page_of(record)
+    assert "Damaged: repair it." in page and page.count('class="advice"') == 1
+    assert "Usable with care" not in page

@@ -203,3 +203,13 @@ def test_answers_of_whole_layers_are_judged_repaired_too(home, tmp_path):
 def test_a_repair_that_is_no_repair_is_refused(home):
     with pytest.raises(UserError, match="'sideways' is unknown"):
         asked(home, repair="sideways").check()
+
+
+def test_a_repaired_answer_is_of_its_own_texts_and_limits(home, tmp_path):
+    store = tmp_path / "store.sqlite"
+    contest = {"removals": (2,), "methods": ("guided",), "repair": "both", "seeds": 1}
+    for changes in ({}, {}, {"budget": 25}, {"sequences": 3}):
+        compare(asked(home, **contest | changes), store=store)
+    with sqlite3.connect(store) as db:
+        (notes,) = db.execute("SELECT COUNT(*) FROM note WHERE name LIKE 'repaired %'").fetchone()
+    assert notes == 3  # the second run asked what the first had

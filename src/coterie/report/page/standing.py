@@ -25,6 +25,7 @@ class LastJudgement:
             both were judged in one go.
         error: Of the change.
         not_finite: Held-out losses that were read as the floor.
+        told: The verdict in words, where the run that judged has given it.
     """
 
     before: PerplexityPart
@@ -33,6 +34,7 @@ class LastJudgement:
     change: float
     error: float | None
     not_finite: int
+    told: str | None = None
 
     @property
     def ratio(self) -> float:
@@ -68,11 +70,14 @@ def standing(record: CheckpointRecord) -> LastJudgement | None:
         change=change,
         error=error,
         not_finite=verdict.not_finite,
+        told=verdict.sentence,
     )
 
 
 def advice(found: LastJudgement) -> str:
-    """One plain sentence: whether to use the checkpoint, by its perplexity alone."""
+    """One plain sentence: the verdict of the run, or what the perplexity says where it has none."""
+    if found.told is not None:  # terminal and card say the same
+        return found.told
     percent = f"{abs(found.ratio - 1):.1%}"
     if found.not_finite:
         return (

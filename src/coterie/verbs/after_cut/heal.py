@@ -7,7 +7,7 @@ import torch
 
 from coterie.game.coalitions import Vector
 from coterie.healing.checkpoint import Checkpoint
-from coterie.healing.origin import kept_players
+from coterie.healing.origin import descent
 from coterie.healing.write import check_written, write_healed
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_model, load_tokenizer, pick_device
@@ -88,7 +88,7 @@ def heal(
 def _admit(request: HealRequest, progress: Progress) -> HealJob:
     origin = origin_of(request)
     cut, full, record = origin.cut, origin.full, origin.record
-    kept = kept_players(cut, full)
+    came = descent(cut, full)
     progress.say(f"reading texts for {cut.name}")
     tokenizer = load_tokenizer(full)
     # What judges comes first: what is learned from must not contain it.
@@ -105,7 +105,7 @@ def _admit(request: HealRequest, progress: Progress) -> HealJob:
         request=request,
         cut=cut,
         full=full,
-        kept=kept,
+        came=came,
         record=record,
         training=training,
         held_out=held_out,

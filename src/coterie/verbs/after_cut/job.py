@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from coterie.healing.origin import Descent
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import pick_device
 from coterie.plain import Json
@@ -17,17 +18,22 @@ class CutJob:
     """A cut checkpoint, the model it was cut from, and the texts that teach and that judge.
 
     Attributes:
-        kept: Players of the full model that the cut one has, 0-based.
+        came: Which players of the full model the cut one has, and what a repair changed.
         record: The `coterie.json` of the cut checkpoint; None where it has none.
     """
 
     request: HealRequest | RepairRequest
     cut: Source
     full: Source
-    kept: tuple[int, ...]
+    came: Descent
     record: CheckpointRecord | None
     training: TextSet
     held_out: TextSet
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Players of the full model that the cut one has, 0-based."""
+        return self.came.kept
 
     def identity(self) -> dict[str, Json]:
         """What decides the outcome."""

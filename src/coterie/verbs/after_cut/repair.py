@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from coterie.errors import RepairError
-from coterie.healing.origin import kept_players
+from coterie.healing.origin import descent
 from coterie.models.cutting.verify import Expectation, expect, verify
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
@@ -102,7 +102,7 @@ def _admit(request: RepairRequest, progress: Progress) -> RepairJob:
     origin = origin_of(request)
     cut, full, record = origin.cut, origin.full, origin.record
     check_plain(full)
-    kept = kept_players(cut, full)
+    came = descent(cut, full)
     progress.say(f"reading texts for {cut.name}")
     tokenizer = load_tokenizer(full)
     judges = held_out_texts(request, record, full.name, full, tokenizer)
@@ -129,7 +129,7 @@ def _admit(request: RepairRequest, progress: Progress) -> RepairJob:
         request=request,
         cut=cut,
         full=full,
-        kept=kept,
+        came=came,
         record=record,
         training=fit,
         selection=select,

@@ -2,22 +2,19 @@
 
 from transformers import PreTrainedModel
 
-from coterie.healing.origin import HealError, descent
+from coterie.healing.origin import HealError
 from coterie.models.cutting.layer_names import find_disk_stack
-from coterie.models.files.sources import Source
 from coterie.models.files.tensors import read_tensor
 from coterie.models.loaded.stack import Stack
 from coterie.repair.changes import NewWeights
+from coterie.verbs.after_cut.job import CutJob
 
 
-def repaired_weights_of(
-    cut: Source, full: Source, model: PreTrainedModel, stack: Stack
-) -> NewWeights:
+def repaired_weights_of(job: CutJob, model: PreTrainedModel, stack: Stack) -> NewWeights:
     """The weights in which a cut checkpoint differs from the layers that it kept.
 
     Args:
-        cut: The checkpoint, repaired or not.
-        full: The model it was cut from.
+        job: The checkpoint, repaired or not, and the model it was cut from.
         model: That model, loaded.
         stack: Its layers.
 
@@ -27,7 +24,7 @@ def repaired_weights_of(
     Raises:
         HealError: a tensor differs that is no parameter of the loaded model.
     """
-    came = descent(cut, full)
+    came, cut, full = job.came, job.cut, job.full
     if not came.changed:
         return {}
     disk = find_disk_stack(full.entries, full.config())

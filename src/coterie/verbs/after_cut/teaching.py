@@ -82,7 +82,7 @@ def open_student_and_teacher(
     stack = find_stack(model)
     mode = MODES[request.mode]
     # One model is both: all its layers teach, the kept ones learn.
-    repaired = repaired_weights_of(job.cut, job.full, model, stack)
+    repaired = repaired_weights_of(job, model, stack)
     student = mode.beside(
         model, stack, job.kept, rank=request.rank, seed=request.seed, repaired=repaired
     )

@@ -146,9 +146,7 @@ def play_repaired(
         seed: Decides what it draws by chance.
         progress: Shows what is being done.
     """
-    n = workspace.stack.n_players
-    search = Search.of(workspace.request, [n - removal for removal in removals])
-    search = replace(search, method=name, seed=seed)
+    search = _search(workspace, name, removals, seed)
     # What was observed when it played is known: this finds it again.
     found = choose(workspace, search, progress)
     return choose_repaired(workspace, search, found, progress)
@@ -159,8 +157,7 @@ def _ours(
 ) -> Outcome:
     """One of the pipeline's own methods."""
     n, before = workspace.stack.n_players, workspace.calibration.engine.spent.layer_tokens
-    search = Search.of(workspace.request, [n - removal for removal in removals])
-    found = choose(workspace, replace(search, method=name, seed=seed), progress)
+    found = choose(workspace, _search(workspace, name, removals, seed), progress)
     # Less what earlier methods ran on the same engine.
     executed = workspace.calibration.engine.spent.layer_tokens - before
     if found.second is not None:
@@ -175,6 +172,13 @@ def _ours(
     chosen = {removal: Selection(found.keep(n - removal)[None]) for removal in removals}
     remarks = (found.remark, "its time was up" if found.out_of_time else None)
     return Outcome(dict(chosen), cost, tuple(remark for remark in remarks if remark))
+
+
+def _search(workspace: Workspace, name: str, removals: tuple[int, ...], seed: int) -> Search:
+    """The search that answers all numbers removed."""
+    n = workspace.stack.n_players
+    search = Search.of(workspace.request, [n - removal for removal in removals])
+    return replace(search, method=name, seed=seed)
 
 
 def _read(found: SearchResult, workspace: Workspace) -> int:

@@ -34,12 +34,7 @@ class ComparisonRun:
 
     def cells(self, name: str, seed: int) -> Iterator[Cell]:
         """Every cell of one method and seed: from the notes, or played and judged now."""
-        # All that decides what a method answers; another value is another note.
-        answers = ",".join(map(str, self.request.removals))
-        sequences = self.workspace.calibration.texts.sha256
-        limits = self.request
-        asked = f"{name} {seed} {answers} {sequences} {self.workspace.locked}"
-        asked += f" {limits.budget} {limits.time}"
+        asked = self._asked(name, seed)
         # A note that is there is not played again, whatever run wrote it.
         known, fresh = self.notes.read(f"played {asked}"), None
         if known is None:
@@ -64,6 +59,14 @@ class ComparisonRun:
                 yield _cell(where, answer, [judged], known)
                 continue
             yield _cell(where, answer, self._selected(answer), known)
+
+    def _asked(self, name: str, seed: int) -> str:
+        """All that decides what a method answers; another value is another note."""
+        answers = ",".join(map(str, self.request.removals))
+        sequences = self.workspace.calibration.texts.sha256
+        limits = self.request
+        asked = f"{name} {seed} {answers} {sequences} {self.workspace.locked}"
+        return f"{asked} {limits.budget} {limits.time}"
 
     def repaired(self, cells: list[Cell]) -> Iterator[Cell]:
         """The answers of one method and seed again, each repaired and judged.
@@ -99,7 +102,10 @@ class ComparisonRun:
             one = {cell.where.removed: cell for cell in answered if _is_one_cut(cell)}
             return {removed: cell.coalitions()[0] for removed, cell in one.items()}, nothing
         removals = tuple(cell.where.removed for cell in answered)
-        note = f"repaired {name} {seed} {removals} {self.key} {self.workspace.locked}"
+        # The second texts decide as well, and what is refitted on follows from both.
+        second = self.workspace.prepared.second
+        decided = None if second is None else second.sha256
+        note = f"repaired {self._asked(name, seed)} {removals} {decided} {self.key}"
         known = self.notes.read(note)
         if known is None:
             found = play_repaired(self.workspace, name, removals, seed, self.progress)
@@ -117,7 +123,8 @@ class ComparisonRun:
     def _judged_repaired(self, text: str) -> dict[str, Json]:
         repair = self.evaluator.repair
         assert repair is not None
-        note = f"judged repaired {repair.name} {repair.fit.sha256} {text} {self.key}"
+        texts = f"{repair.fit.sha256} {repair.select.sha256}"
+        note = f"judged repaired {repair.name} {texts} {text} {self.key}"
         judged = self.notes.read(note)
         if judged is None:
             try:

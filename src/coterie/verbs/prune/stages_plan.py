@@ -50,7 +50,9 @@ class Fitting:
         """What a run that repairs will do, from its config and its device alone."""
         if request.repair_asked is None:
             return cls()
-        config = text_config(resolve(request.model, request.revision).config())
+        trust = request.trust_remote_code
+        source = resolve(request.model, request.revision, trust_remote_code=trust)
+        config = text_config(source.config())
         device, length = pick_device(request.device).type, record.calibration.length
         chosen = record.calibration.sequences
         return cls(

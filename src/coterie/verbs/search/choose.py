@@ -18,7 +18,7 @@ from coterie.game.search.race import in_full, least_texts
 from coterie.game.search.task import Finalists, SearchTask
 from coterie.verbs.search.game import SearchedGame
 from coterie.verbs.search.paper import PaperStudy, paper_study
-from coterie.verbs.search.result import Search, SearchResult
+from coterie.verbs.search.result import Search, SearchResult, ordered
 from coterie.verbs.search.timed import ConcatenatedGame, OutOfTime, TimedGame
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.settings import task_of
@@ -141,7 +141,7 @@ def _decided(
     return SearchResult(
         played=played,
         decisions=decisions,
-        finalists=_ordered(finalists),
+        finalists=ordered(finalists),
         ledger=ledger,
         union=union,
         documents=documents,
@@ -256,7 +256,7 @@ def _ranked(
         played=played,
         method=method,
         decisions=decide(ledger, found.answers, documents),
-        finalists=_ordered(found.answers),
+        finalists=ordered(found.answers),
         ledger=ledger,
         union=ledger,
         documents=documents,
@@ -279,8 +279,3 @@ def _documents(played: SearchedGame, second: TextGame | None) -> Indices:
         return first
     # Numbers of the second's documents follow the first's, so that no two share one.
     return np.concatenate([first, second.documents + int(first.max()) + 1])
-
-
-def _ordered(finalists: Sequence[Answer]) -> list[Answer]:
-    """Largest size first, as `decide` has them."""
-    return sorted(finalists, key=lambda answer: -int(answer.coalition.sum()))

@@ -24,7 +24,7 @@ from coterie.repair.game import RepairedGame
 from coterie.repair.methods.both import BOTH
 from coterie.repair.search import swap_search
 from coterie.texts.sets import TextSet
-from coterie.verbs.search.result import RepairedRounds, Search, SearchResult
+from coterie.verbs.search.result import RepairedRounds, Search, SearchResult, ordered
 from coterie.verbs.search.timed import ConcatenatedGame
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
@@ -83,7 +83,7 @@ def choose_repaired(
     return replace(
         found,
         decisions=decisions,
-        finalists=sorted(finalists, key=lambda answer: -int(answer.coalition.sum())),
+        finalists=ordered(finalists),
         union=union,
         remark=_joined(found.remark, rounds.remark),
         repaired=rounds,

@@ -119,3 +119,8 @@ class Search:
     def of(cls, request: Request, keeps: Sequence[int]) -> "Search":
         """The search that a request asks for."""
         return cls(request.method, keeps, request.budget, request.time, seed=request.seed)
+
+
+def ordered(finalists: Sequence[Answer]) -> list[Answer]:
+    """Largest size first, as `decide` has them."""
+    return sorted(finalists, key=lambda answer: -int(answer.coalition.sum()))
