@@ -45,6 +45,8 @@ PACKAGES = {
 }
 SIZES = {"smollm2": (4, 8, 11), "gemma3": (2, 4, 6)}
 LENGTH, SELECT, JUDGE = 128, 32, 64
+BOS = {"smollm2": "never", "gemma3": "auto"}
+"""Gemma loses its way without the token that begins a text; SmolLM2 was never shown one."""
 
 CUTS: dict[str, dict[str, tuple[int, ...]]] = {
     "smollm2": {
@@ -124,8 +126,8 @@ def make_model(name: str, folder: Path) -> Path:
     return folder
 
 
-def read_texts(folder: Path, specs: dict[str, str], n_fit: int) -> dict[str, Texts]:
-    """The sequences of every text, cut by the model's own tokenizer, without BOS."""
+def read_texts(folder: Path, specs: dict[str, str], n_fit: int, bos: str) -> dict[str, Texts]:
+    """The sequences of every text, cut by the model's own tokenizer."""
     found = {}
     tokenizer = load_tokenizer(resolve(str(folder)))
     for name, spec in specs.items():
@@ -135,7 +137,7 @@ def read_texts(folder: Path, specs: dict[str, str], n_fit: int) -> dict[str, Tex
             sequences=n_fit + SELECT,
             held_out_sequences=JUDGE,
             length=LENGTH,
-            bos="never",
+            bos=bos,
         )
         chosen, judge = recipe.read()
         found[name] = Texts(chosen.tokens[:n_fit], chosen.tokens[n_fit:], judge)
@@ -149,7 +151,7 @@ class Bench:
         folder = make_model(name, options.work / name)
         source = resolve(str(folder))
         self.name = name
-        self.texts = read_texts(folder, specs, options.fit)
+        self.texts = read_texts(folder, specs, options.fit, BOS[name])
         self.model = load_model(source, dtype=torch.float32, device=options.device)
         self.stack = find_stack(self.model)
         self._full: dict[str, np.ndarray] = {}
@@ -210,7 +212,7 @@ def contests(options: argparse.Namespace, specs: dict[str, str]) -> None:
                     methods=tuple(options.methods),
                     calibration=calibration,
                     held_out=None if judged_on == chosen_on else held_out,
-                    bos="never",
+                    bos=BOS[name],
                     seeds=1,
                     rounds=0,
                     repair=options.repair,

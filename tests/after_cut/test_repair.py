@@ -1,7 +1,7 @@
 """`coterie repair`: a cut checkpoint refitted, proved and judged, alone or with its cut."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
 from coterie.repair.amount import sequences_in_a_game, sequences_to_fit
 from coterie.repair.choose import AUTO, names_of, repaired_weights
+from coterie.repair.game import RepairedGame
 from coterie.repair.table import REPAIRS
 from coterie.repair.write import as_stored, write_repaired
 from coterie.verbs.after_cut.heal import heal
@@ -89,13 +90,13 @@ def test_the_texts_grow_with_the_columns_and_with_the_device():
     assert sequences_to_fit(Config(64, None), 128, "cpu") == 256
 
 
-def test_prune_repairs_in_one_run(whole, text, tmp_path, capsys):
+def test_prune_repairs_in_one_run_unless_told_otherwise(whole, text, tmp_path, capsys, monkeypatch):
     words = ["prune", str(whole), "--remove", "2", "--calibration", str(text), "--sequences", "4"]
-    words += ["--repair", "auto", "--device", "cpu", "--store", str(tmp_path / "store.sqlite")]
+    words += ["--device", "cpu", "--store", str(tmp_path / "store.sqlite")]
     assert main([*words, "--output", str(tmp_path / "out")]) == 0
     assert "Repair" in capsys.readouterr().out
     record = read_record(tmp_path / "out")
-    assert record.after[-1].what == "repair" and "--repair auto" in record.command
+    assert record.after[-1].what == "repair" and "--repair" not in record.command
     assert "coalitions were repaired and compared" in record.choice.remark
     finalists = record.choice.sizes[0].finalists
     assert {"repaired", "before repair"} == {one.method for one in finalists}
@@ -104,7 +105,25 @@ def test_prune_repairs_in_one_run(whole, text, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "repaired search" in told and "up to 16 coalitions" in told
     assert not (tmp_path / "planned").exists()
-    bad = [*words, "--quantize", "int8", "--quantize-first", "--output", str(tmp_path / "other")]
+    # What was repaired and judged is known: asked again, nothing is, and the answer is the same.
+    asked = []
+    monkeypatch.setattr(RepairedGame, "observe", lambda *question: asked.append(question))
+    assert main([*words, "--repair", "auto", "--output", str(tmp_path / "again")]) == 0
+    again = read_record(tmp_path / "again")
+    assert not asked and again.cut == record.cut and "--repair auto" in again.command
+    plain = [*words, "--repair", "none", "--output", str(tmp_path / "plain")]
+    assert main(plain) == 0
+    assert read_record(tmp_path / "plain").after is None
+    bad = [
+        *words,
+        "--repair",
+        "auto",
+        "--quantize",
+        "int8",
+        "--quantize-first",
+        "--output",
+        str(tmp_path / "other"),
+    ]
     assert main(bad) == 2
     assert "leave out one of the two" in capsys.readouterr().err
 
@@ -116,8 +135,10 @@ def test_cut_repairs_in_one_run(whole, text, tmp_path, capsys):
     record = read_record(tmp_path / "out")
     assert record.cut.removed == [1, 4] and record.after[-1].what == "repair"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
-    assert main([*words, "--output", str(tmp_path / "other")]) == 2
-    assert "add --repair auto" in capsys.readouterr().err
+    assert main([*words, "--repair", "none", "--output", str(tmp_path / "other")]) == 2
+    assert "--repair none makes none" in capsys.readouterr().err
+    assert main([*words, "--output", str(tmp_path / "usual")]) == 0
+    assert read_record(tmp_path / "usual").after[-1].repair.tried.keys() == {AUTO[0]}
     words += ["--repair", "sideways", "--output", str(tmp_path / "other")]
     assert main(words) == 2
     assert "'sideways' is unknown" in capsys.readouterr().err
@@ -135,6 +156,33 @@ def test_too_little_text_to_refit_on_is_told_and_the_search_stands(
     assert "searched without repair: the calibration text has" in found.choice.remark
     assert all(one.method != "repaired" for one in found.choice.sizes[0].finalists)
     assert found.after[-1].what == "repair"
+
+
+def test_a_time_bounds_the_repaired_rounds_and_the_same_command_goes_on(whole, text, tmp_path):
+    request = PruneRequest(str(whole), remove=2, calibration=str(text), sequences=4, device="cpu")
+    store = tmp_path / "store.sqlite"
+    first = prune(replace(request, time=1e-9), output=tmp_path / "one", store=store).record
+    assert "as far as the time went" in first.choice.remark and first.after[-1].what == "repair"
+    whole_run = prune(request, output=tmp_path / "two", store=store).record
+    assert whole_run.choice.sizes[0].finalists[0].method == "repaired"
+    in_store = prune(replace(request, time=1e-9), output=tmp_path / "three", store=store).record
+    assert in_store.choice.remark.count("repaired and compared") == 1
+
+
+def test_a_repair_nobody_asked_for_is_left_out_where_it_cannot_be_made(
+    whole, text, tmp_path, monkeypatch
+):
+    def refused(*_: object, **__: object) -> None:
+        raise RepairError("not this one")
+
+    monkeypatch.setattr("coterie.verbs.prune.staged_run.repair", refused)
+    request = PruneRequest(str(whole), remove=2, calibration=str(text), sequences=4, device="cpu")
+    found = prune(request, output=tmp_path / "out", store=tmp_path / "store.sqlite").record
+    assert "not repaired: not this one" in found.choice.remark and found.after is None
+    assert read_record(tmp_path / "out").choice.remark == found.choice.remark
+    with pytest.raises(RepairError, match="not this one"):
+        prune(replace(request, repair="auto"), output=tmp_path / "two", store=tmp_path / "s.sqlite")
+    assert not (tmp_path / "two").exists()
 
 
 def test_the_help_names_every_repair_of_the_table(capsys):

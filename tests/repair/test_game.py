@@ -49,6 +49,18 @@ def test_some_texts_are_read_as_all_are(texted):
             )
 
 
+def test_a_game_that_may_remember_nothing_says_the_same(texted):
+    model, stack, fit, tokens = texted
+    rows = np.array([[1, 1, 0, 1, 1], [1, 0, 1, 1, 1], [1, 1, 0, 1, 0]], bool)
+    games = [RepairedGame(model, stack, fit, tokens, REPAIRS["both"], n) for n in (1 << 30, 0)]
+    for row in rows:  # apart, so that the way itself shares as little as it can
+        seen = [observe_all(game, row[None]).nll for game in games]
+        np.testing.assert_allclose(*seen, atol=1e-6)
+    assert games[0].again and not games[1].again and games[1].made > games[0].made
+    kept = [set(game.weights(rows[0])) for game in games]
+    assert kept[0] == kept[1] and kept[0]
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_in_half_precision_the_game_says_nearly_the_same(texted, dtype):
     model, stack, fit, tokens = texted

@@ -15,7 +15,7 @@ def command(request: CutRequest, run: CheckpointRun) -> None:
 
     Examples: coterie cut reference --layers 3,7-9 --output out;
     coterie cut Qwen/Qwen3-0.6B --list layer_drop_config.txt --output small;
-    coterie cut MODEL --layers 12-19 --repair auto --text corpus.txt --output small
+    coterie cut MODEL --layers 12-19 --text corpus.txt --output small
     """
     from coterie.verbs.cut import cut
 

@@ -10,9 +10,10 @@ def command(request: PruneRequest, run: PruneRun) -> None:
 
     Observes many coalitions of layers on a calibration text, keeps the one that predicts best on
     that text and a second one, writes an ordinary checkpoint into DIR that plain `from_pretrained`
-    loads, checks it, and judges it on held-out text. Stopped at any moment, the same command goes
-    on where it was; with another --remove nothing is evaluated twice. The verdict comes in words
-    first: close, damaged, heavily damaged, or broken. With --utility, answers to
+    loads, checks it, and judges it on held-out text. What stays is then refitted in closed form to
+    stand in for what went (--repair none leaves it as it was cut). Stopped at any moment, the same
+    command goes on where it was; with another --remove nothing is evaluated twice. The verdict
+    comes in words first: close, damaged, heavily damaged, or broken. With --utility, answers to
     zero-shot tasks choose, alone or mixed with the loss.
 
     Examples: coterie prune reference --remove 4 --output out;

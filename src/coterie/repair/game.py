@@ -5,6 +5,7 @@ it, and on nothing else. So coalitions are gone through in the order of a trie: 
 share is repaired, and run, once; weights that were made stay known for later questions.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
@@ -39,6 +40,9 @@ HEAD_TABLE, HEAD_TABLE_ON_A_GPU = (512, 4096), (4096, 1 << 16)
 """Rows and columns of a table of logits that may exist at once: small enough for a CPU's cache, and
 large enough that a GPU is not kept waiting (1 GiB)."""
 
+REMEMBERED = 1 << 30
+"""Bytes that the weights of refits may take, unless asked otherwise."""
+
 Node = tuple[tuple[int, ...], int]
 """The kept layers up to one, and the next one after it."""
 
@@ -49,6 +53,7 @@ class _Step:
 
     node: Node
     states: Tensor
+    weights: NewWeights
 
 
 class RepairedGame:
@@ -63,6 +68,7 @@ class RepairedGame:
         fit: Texts that repairs are fitted on, ``(n_fit, length)``.
         tokens: Texts that coalitions are observed on, ``(n_sequences, length)``.
         repair: Which repair; not one that comes back to layers it has passed.
+        remember: Bytes that the weights of refits may take; what goes beyond is refitted again.
 
     Attributes:
         made: Refits of a layer that were made.
@@ -79,6 +85,7 @@ class RepairedGame:
         fit: Tokens,
         tokens: Tokens,
         repair: Repair,
+        remember: int = REMEMBERED,
     ) -> None:
         if repair.finish is not None:
             raise RepairError(
@@ -100,7 +107,8 @@ class RepairedGame:
                 f"{type(model).__name__} cannot be searched repaired ({reason}): search without"
                 " repair and repair what is found"
             ) from reason
-        self._known: dict[Node, NewWeights] = {}
+        self._known: OrderedDict[Node, NewWeights] = OrderedDict()
+        self._known_bytes, self._most_bytes = 0, remember
         self._way: list[_Step] = []
         self._read: FullModel | None = None
         on_cpu = both.device.type == "cpu"
@@ -152,7 +160,7 @@ class RepairedGame:
     def weights(self, coalition: Coalition) -> NewWeights:
         """The weights that repair a coalition, by their names in the full model."""
         self._repaired(coalition)
-        return {name: value for step in self._way for name, value in self._known[step.node].items()}
+        return {name: value for step in self._way for name, value in step.weights.items()}
 
     @torch.no_grad()
     def _repaired(self, coalition: Coalition) -> Tensor:
@@ -166,17 +174,18 @@ class RepairedGame:
         del self._way[shared:]
         for node, turn in zip(nodes[shared:], whole[shared:], strict=True):
             before = self._way[-1].states if self._way else self._full.before[0]
-            self._way.append(_Step(node, self._through(node, turn, before)))
+            self._way.append(self._step(node, turn, before))
         return self._way[-1].states
 
-    def _through(self, node: Node, turn: Turn, states: Tensor) -> Tensor:
+    def _step(self, node: Node, turn: Turn, states: Tensor) -> _Step:
         if not turn.behind and not turn.gap:
-            self._known.setdefault(node, {})
-            return self._full.at(turn.layer + 1)
+            return _Step(node, self._full.at(turn.layer + 1), {})
         if node in self._known:
             self.again += 1
-            with applied(self.model, self._known[node]):
-                return self._walk.through(turn.layer, states)
+            self._known.move_to_end(node)
+            weights = self._known[node]
+            with applied(self.model, weights):
+                return _Step(node, self._walk.through(turn.layer, states), weights)
         self._walk.kept = states
         self._full.layer = turn.layer
         place = KeptLayer(self._walk, turn)
@@ -184,9 +193,18 @@ class RepairedGame:
             self.repair.at(place)
             place.leave()
         finally:
-            self._known[node] = self._walk.changes.taken_back()
-        self.made += bool(self._known[node])
-        return self._walk.kept
+            weights = self._walk.changes.taken_back()
+        self.made += bool(weights)
+        self._remember(node, weights)
+        return _Step(node, self._walk.kept, weights)
+
+    def _remember(self, node: Node, weights: NewWeights) -> None:
+        """Keep the weights of a refit, and let go of those that were asked for longest ago."""
+        self._known[node] = weights
+        self._known_bytes += _n_bytes(weights)
+        while self._known_bytes > self._most_bytes:
+            _, gone = self._known.popitem(last=False)
+            self._known_bytes -= _n_bytes(gone)
 
     @torch.no_grad()
     def _seen(self, states: Tensor, sequences: Indices) -> Observations:
@@ -224,3 +242,7 @@ class RepairedGame:
             )
             self._read = flat.each(lambda field: field.view(n, each, *field.shape[1:]))
         return self._read
+
+
+def _n_bytes(weights: NewWeights) -> int:
+    return sum(value.numel() * value.element_size() for value in weights.values())

@@ -18,6 +18,7 @@ def swap_search(
     starts: Coalitions,
     *,
     most: int,
+    at_once: int | None = None,
     locked: tuple[int, ...] = (),
     allowed: Callable[[Coalitions], np.ndarray] | None = None,
 ) -> tuple[Coalition, float]:
@@ -27,11 +28,18 @@ def swap_search(
         ledger: The account with the repaired game.
         starts: Coalitions of one size, ``(n_starts, n_players)``.
         most: Coalitions that may be asked for in all; the starts are asked for whatever it is.
+        at_once: Coalitions of one question, at most; None asks for all of a round together, which
+            shares most.
         locked: Players that stay.
         allowed: Which coalitions may be asked at all; all by default.
     """
-    size = int(starts[0].sum())
-    ledger.value(starts)
+    size, step = int(starts[0].sum()), at_once or len(starts) + most
+
+    def ask(coalitions: Coalitions) -> None:
+        for first in range(0, len(coalitions), step):
+            ledger.value(coalitions[first : first + step])
+
+    ask(starts)
     best, value = ledger.best(size)
     while True:
         near = swapped(best, locked)
@@ -39,7 +47,7 @@ def swap_search(
         near = near[~ledger.asked(near)][: max(0, most - ledger.n_asked)]
         if not len(near):
             return best, value
-        ledger.value(near)
+        ask(near)
         found, lowest = ledger.best(size)
         if lowest <= value:
             return best, value

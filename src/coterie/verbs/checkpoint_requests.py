@@ -42,7 +42,8 @@ class CutRequest(Device, Lesson, InspectRequest):
         layers: The layers to CUT, 0-based.
         list_file: Or a file that lists them (see `coterie.models.cutting.lists`).
         mergekit: File for the same cut as a mergekit config; None writes none.
-        repair: Name of a repair after the cut, or ``"auto"``; None and ``"none"`` repair nothing.
+        repair: Name of a repair after the cut, ``"auto"`` or ``"none"``; None is ``"auto"`` where
+            a text is given, and ``"none"`` where there is none to fit on.
         text: Text that the repair is fitted on, and part of which judges it.
         device: Where the repair is made.
 
@@ -75,21 +76,22 @@ class CutRequest(Device, Lesson, InspectRequest):
         Option(
             "--repair",
             "NAME",
-            "Then repair, as `coterie repair` does, by a method of it or `auto`; needs --text.",
+            "Then repair, as `coterie repair` does, by a method of it, `auto` (the default where "
+            "--text is given) or `none`.",
         ),
     ] = None
 
     # A cut must name its layers, which `inspect` only may.
     HELP: ClassVar = {
         "layers": "Layers to CUT, 0-based, such as 3,7-9.",
-        "text": "With --repair: text to fit on, of which whole documents are set aside to judge.",
+        "text": "Repair what stays on this text, of which whole documents are set aside to judge.",
         "device": "With --repair: auto, cuda, mps or cpu.",
     }
 
     @property
     def repairs(self) -> bool:
         """Whether a repair follows the cut."""
-        return self.repair not in (None, "none")
+        return self.text is not None if self.repair is None else self.repair != "none"
 
     def check(self) -> None:
         """Refuse a cut of which nothing is said, or two things.
@@ -105,7 +107,7 @@ class CutRequest(Device, Lesson, InspectRequest):
             raise CutError("no layer to cut is named: give either --layers 3,7-9 or --list FILE")
         if self.text is not None and not self.repairs:
             raise CutError(
-                "--text is what a repair is fitted on: add --repair auto or leave it out"
+                "--text is what a repair is fitted on, and --repair none makes none: leave out one"
             )
         if self.mergekit is not None and self.repairs:
             raise CutError(

@@ -34,14 +34,16 @@ def next_lines(record: Record, model: str, output: Path) -> list[str]:
         model: The full model, as it was asked for.
         output: Folder of the checkpoint, as it was asked for.
     """
-    if record.verdict is None or record.verdict.grade is None or record.after:
+    done = {part.what for part in record.after or []}
+    if record.verdict is None or record.verdict.grade is None or done - {"repair"}:
         return []
     # A local model's folder is in no record, so it has to be named.
     teacher = ["--teacher", model] if Path(model).is_dir() else []
     last, lines = output, []
     steps = [] if record.verdict.grade == "close" else ["repair", "heal"]
-    # Blocks cannot be refitted one without the other.
-    for verb in steps if record.model.player_kind == "layer" else steps[1:]:
+    if record.model.player_kind != "layer":
+        done.add("repair")  # blocks cannot be refitted one without the other
+    for verb in (step for step in steps if step not in done):
         made = output.with_name(f"{output.name}-{verb}ed")
         lines.append(["coterie", verb, str(last), "--output", str(made), *teacher])
         last = made

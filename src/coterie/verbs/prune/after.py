@@ -20,6 +20,7 @@ class After:
         heal_steps: Steps of healing, or None.
         text: To heal with, and to calibrate what needs that; None is the default of `heal`.
         repair: Which repair, ``"auto"``, or None.
+        repair_named: The repair was asked for: where it cannot be made, the run ends.
     """
 
     scheme: str | None = None
@@ -27,13 +28,18 @@ class After:
     heal_steps: int | None = None
     text: str | None = None
     repair: str | None = None
+    repair_named: bool = True
 
     @classmethod
     def of(cls, request: PruneRequest) -> "After":
         """What a request asks for beside the cut."""
         # Without a text of its own, healing takes its default one.
         return cls(
-            request.quantize, request.quantize_first, request.heal, repair=request.repair_asked
+            request.quantize,
+            request.quantize_first,
+            request.heal,
+            repair=request.repair_asked,
+            repair_named=request.repair is not None,
         )
 
     def check(self, request: PruneRequest) -> None:

@@ -47,14 +47,24 @@ class Following(Options):
         Option(
             "--repair",
             "NAME",
-            "Then repair, as `coterie repair` does, by a method of it or `auto`.",
+            "Then repair, as `coterie repair` does, by a method of it, `auto` or `none`. Default: "
+            "`auto` after guided search, which then compares coalitions by what they lose once "
+            "repaired; `none` after a published method, and where layers cannot be refitted "
+            "(--stream, --players, --utility, --quantize-first).",
             recorded=False,
         ),
     ] = None
 
     @property
+    def usual_repair(self) -> str | None:
+        """The repair where none is named."""
+        return None
+
+    @property
     def repair_asked(self) -> str | None:
         """The repair that follows the cut; None where none does."""
+        if self.repair is None:
+            return self.usual_repair
         return None if self.repair == "none" else self.repair
 
     @property
@@ -93,7 +103,8 @@ class PruneRequest(Following, TargetOptions, Request):
         target_speedup: How many times faster a forward pass over the calibration texts becomes.
         quantize: A scheme to quantize in after the cut, or before it with ``quantize_first``.
         heal: Steps of healing after the cut.
-        repair: Name of a repair after the cut, ``"auto"`` or ``"none"``.
+        repair: Name of a repair after the cut, ``"auto"`` or ``"none"``; None is ``"auto"`` after
+            guided search on whole layers in memory, and ``"none"`` elsewhere.
 
     >>> request = PruneRequest("reference", remove=4, budget=512)
     >>> request.command()
@@ -129,11 +140,22 @@ class PruneRequest(Following, TargetOptions, Request):
             raise UserError("--target-speedup times a model in memory: leave out --stream")
 
     @property
+    def usual_repair(self) -> str | None:
+        """What mends a cut is done unasked; a published method stays as it was published."""
+        return "auto" if self._plays_repaired and not self.quantize_first else None
+
+    @property
     def searches_repaired(self) -> bool:
         """Whether coalitions are compared by what they lose once repaired."""
-        if self.repair_asked is None or self.utility is not None or self.stream:
+        return self.repair_asked is not None and self._plays_repaired
+
+    @property
+    def _plays_repaired(self) -> bool:
+        """Whether the method can be played on repaired coalitions: whole layers, all in memory."""
+        if self.utility is not None or self.stream or self.names_several:
             return False
-        return self.players == "layer" and SEARCH_METHODS[self.method].goes_on_repaired
+        method = SEARCH_METHODS.get(self.method)
+        return self.players == "layer" and method is not None and method.goes_on_repaired
 
     def cut_alone(self) -> "PruneRequest":
         """The same cut, with nothing before or after it."""

@@ -37,7 +37,7 @@ from coterie.verbs.search.mix import mixed
 from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.predictor import predictor_part
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
-from coterie.verbs.search.repaired import choose_repaired
+from coterie.verbs.search.repaired import PLAIN_SHARE, choose_repaired
 from coterie.verbs.search.result import Search, SearchResult
 from coterie.verbs.search.targets import player_sizes, target_of
 from coterie.verbs.search.task_utilities import items_asked, tasks_of
@@ -152,7 +152,10 @@ def _chosen(
     allowed = None if target is None or len(keeps) == 1 else target.allowed
     mix = None if request.utility is None else mixed(workspace, tasks, progress)
     search = replace(Search.of(request, keeps), allowed=allowed)
-    found = choose(workspace, search, progress, mix)
+    plain = search
+    if request.searches_repaired and search.seconds is not None:
+        plain = replace(search, seconds=PLAIN_SHARE * search.seconds)
+    found = choose(workspace, plain, progress, mix)
     if request.searches_repaired:
         found = choose_repaired(workspace, search, found, progress)
     if found.searched is None:

@@ -4,9 +4,11 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from coterie.errors import UserError
 from coterie.models.files.sources import REFERENCE
 from coterie.quantization.schemes import SCHEMES
 from coterie.report.schema.part import known
+from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal import heal
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.quantize import quantize
@@ -16,7 +18,7 @@ from coterie.verbs.after_cut.repair import repair
 from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.checkpoint_requests import CutRequest
 from coterie.verbs.cut import cut
-from coterie.verbs.outputs.records import RECORD, read_record
+from coterie.verbs.outputs.records import RECORD, read_record, write_record
 from coterie.verbs.prune.after import After
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
@@ -62,6 +64,27 @@ class StagedRun:
         cut(CutRequest(model, layers=gone, revision=revision), output=output)
         # The record of the search goes along: it says why these layers were chosen.
         shutil.copyfile(chosen / RECORD, output / RECORD)
+
+    def repaired(self, model: Path, output: Path, method: str) -> bool:
+        """Whether the cut checkpoint was repaired; a repair nobody asked for may be left out.
+
+        Args:
+            model: Folder of the checkpoint.
+            output: Folder for the new one.
+            method: Name of the repair.
+
+        Raises:
+            UserError: the repair that was asked for cannot be made.
+        """
+        try:
+            self.repair(model, output, method)
+        except UserError as reason:
+            if self.after.repair_named:
+                raise
+            self.progress.say(f"warning: left as it was cut: {reason}")
+            _remark(model, f"not repaired: {reason}")
+            return False
+        return True
 
     def repair(self, model: Path, output: Path, method: str) -> Parts:
         """The cut checkpoint refitted to stand in for what the full model has.
@@ -122,3 +145,14 @@ class StagedRun:
             text=self.after.text if SCHEMES[scheme].elsewhere else None,
         )
         return quantize(request, output=output, progress=self.progress)
+
+
+def _remark(folder: Path, remark: str) -> None:
+    """Add a sentence on the choice to a record, once however often the run goes on."""
+    record = read_record(folder)
+    if not isinstance(record, Record) or record.choice is None:
+        return
+    said = record.choice.remark or ""
+    if remark not in said:
+        record.choice.remark = f"{said}; {remark}" if said else remark
+        write_record(folder, record)

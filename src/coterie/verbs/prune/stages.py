@@ -126,8 +126,7 @@ def _through(run: StagedRun) -> Path:
     after, stages = run.after, run.stages
     last = stages / "cut"
     run.cut(last)
-    if after.repair is not None:
-        run.repair(last, stages / "repaired", after.repair)
+    if after.repair is not None and run.repaired(last, stages / "repaired", after.repair):
         last = stages / "repaired"
     if after.heal_steps is not None:
         # Layers were chosen on the quantized model, whose weights healing cannot move.
@@ -186,7 +185,7 @@ def command(request: PruneRequest, after: After, output: Path) -> str:
         output: Folder for the last checkpoint.
     """
     words = [request.command(output)]
-    if after.repair is not None:
+    if after.repair is not None and after.repair_named:
         words.append(f"--repair {after.repair}")
     if after.scheme is not None:
         words.append(f"--quantize {after.scheme}")

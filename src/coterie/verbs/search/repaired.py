@@ -8,24 +8,26 @@ the second texts as well. Which repair is applied in the end is chosen when it i
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from coterie.errors import RepairError
-from coterie.game.coalitions import Coalitions, Game, distinct
-from coterie.game.search.decide import decide
+from coterie.game.coalitions import Coalitions, Game, Matrix, distinct
+from coterie.game.search.decide import Decision, decide
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import Answer
 from coterie.models.families.fields import text_config
+from coterie.plain import Json
 from coterie.repair.amount import sequences_in_a_game
 from coterie.repair.distances import gap_distances, likely_cuts
 from coterie.repair.game import RepairedGame
 from coterie.repair.methods.both import BOTH
 from coterie.repair.search import swap_search
+from coterie.store.stored_game import StoredGame
 from coterie.texts.sets import TextSet
 from coterie.verbs.search.result import RepairedRounds, Search, SearchResult, ordered
-from coterie.verbs.search.timed import ConcatenatedGame
+from coterie.verbs.search.timed import ConcatenatedGame, OutOfTime, TimedGame
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace
@@ -38,8 +40,18 @@ FOUND = 3
 """Coalitions of a size that start it from the search without repair; the likely ones are half of
 all that may be asked."""
 
+AT_ONCE = 4
+"""Coalitions that are asked at once where a time may end it."""
+
+REFIT = 1
+"""Raised whenever a repair in the game refits differently, so that old facts answer no new one."""
+
 FINALISTS = 3
 """Coalitions of a size that are decided between on the second texts."""
+
+
+PLAIN_SHARE = 0.6
+"""Of the time of a search, what its rounds without repair may take."""
 
 
 def asked_on(device: str) -> int:
@@ -64,62 +76,123 @@ def choose_repaired(
     """
     began = time.monotonic()
     try:
-        fit = fitting_texts(workspace.prepared)
-        game = _game(workspace, fit, workspace.calibration.texts)
-        second = workspace.prepared.second
-        progress.say("searching on: coalitions are repaired and judged by what they then lose")
-        ledger = Ledger(game, floor=found.ledger.floor)
-        finalists = _searched(workspace, search, found, ledger, progress)
-        decider: Game = game
-        if second is not None:
-            decider = ConcatenatedGame(game, _game(workspace, fit, second))
-        union = Ledger(decider, floor=ledger.floor)
-        decisions = decide(union, finalists, found.documents)
-        union.losses(np.ones((1, ledger.n_players), dtype=bool))
+        rounds = _Rounds.of(workspace, search, found, progress)
+        finalists = rounds.searched()
+        decisions, union = rounds.decided(finalists)
     except RepairError as reason:
         progress.say(f"warning: searched without repair: {reason}")
         return replace(found, remark=_joined(found.remark, f"searched without repair: {reason}"))
-    rounds = RepairedRounds(ledger.n_asked, game.layer_tokens, time.monotonic() - began)
+    took = RepairedRounds(
+        rounds.ledger.n_asked, rounds.game.layer_tokens, time.monotonic() - began, rounds.cut_short
+    )
     return replace(
         found,
         decisions=decisions,
         finalists=ordered(finalists),
         union=union,
-        remark=_joined(found.remark, rounds.remark),
-        repaired=rounds,
-        seconds_choosing=found.seconds_choosing + rounds.seconds,
+        remark=_joined(found.remark, took.remark),
+        repaired=took,
+        out_of_time=found.out_of_time or rounds.cut_short,
+        seconds_choosing=found.seconds_choosing + took.seconds,
         not_finite=found.not_finite + union.not_finite,
     )
 
 
-def _searched(
-    workspace: Workspace,
-    search: Search,
-    found: SearchResult,
-    ledger: Ledger,
-    progress: Progress,
-) -> list[Answer]:
-    """The best repaired coalitions of each size, and the best of those without repair."""
-    game = ledger.game
-    assert isinstance(game, RepairedGame)
-    most = asked_on(workspace.prepared.device.type)
-    distances, locked = gap_distances(game.full_states), workspace.locked
-    finalists = []
-    for done, keep in enumerate(sorted(set(search.keeps), reverse=True)):
-        progress.step("repaired search, sizes", done, len(set(search.keeps)))
-        before = _of_size(found, keep)
+@dataclass(eq=False)
+class _Rounds:
+    """The repaired rounds of a search under way."""
+
+    workspace: Workspace
+    search: Search
+    found: SearchResult
+    progress: Progress
+    fit: TextSet
+    game: RepairedGame
+    clock: TimedGame
+    ledger: Ledger
+    cut_short: bool = False
+
+    @classmethod
+    def of(
+        cls, workspace: Workspace, search: Search, found: SearchResult, progress: Progress
+    ) -> "_Rounds":
+        """The game, behind the store, within what is left of the time."""
+        fit = fitting_texts(workspace.prepared)
+        progress.say("searching on: coalitions are repaired and judged by what they then lose")
+        game = _game(workspace, fit, workspace.calibration.texts)
+        left = None
+        if search.seconds is not None:
+            left = max(0.0, search.seconds - found.seconds_choosing)
+        clock = TimedGame(
+            _remembered(workspace, game, fit, workspace.calibration.texts),
+            seconds=left,
+            tell=lambda _: None,
+        )
+        ledger = Ledger(clock, floor=found.ledger.floor)
+        return cls(workspace, search, found, progress, fit, game, clock, ledger)
+
+    def searched(self) -> list[Answer]:
+        """The best repaired coalitions of each size, and the best of those without repair."""
+        finalists = []
+        keeps = sorted(set(self.search.keeps), reverse=True)
+        distances = gap_distances(self.game.full_states)
+        for done, keep in enumerate(keeps):
+            self.progress.step("repaired search, sizes", done, len(keeps))
+            # The winner without repair is asked whatever the time: with it the answer is known.
+            before, seconds = _of_size(self.found, keep), self.clock.seconds
+            self.clock.seconds = np.inf
+            self.ledger.value(before[:1])
+            self.clock.seconds = seconds
+            try:
+                self._size(keep, before, distances)
+            except OutOfTime:
+                self.cut_short = True
+            coalitions, values = self.ledger.known(keep)
+            best = np.argsort(-values, kind="stable")[:FINALISTS]
+            finalists += [Answer("repaired", coalitions[at], float(values[at])) for at in best]
+            value = float(self.ledger.value(before[:1])[0])
+            finalists += [Answer("before repair", before[0], value)]
+        return finalists
+
+    def _size(self, keep: int, before: Coalitions, distances: Matrix) -> None:
+        most = asked_on(self.workspace.prepared.device.type)
+        ledger, locked = self.ledger, self.workspace.locked
         likely = likely_cuts(distances, ledger.n_players - keep, most // 2, locked)
-        starts = _allowed(search, np.concatenate([before[:FOUND], likely]))
+        starts = _allowed(self.search, np.concatenate([before[:FOUND], likely]))
         starts = starts[distinct(starts)[0]]
-        if not len(starts):
-            continue
-        asked = ledger.n_asked
-        swap_search(ledger, starts, most=asked + most, locked=locked, allowed=search.allowed)
-        coalitions, values = ledger.known(keep)
-        best = np.argsort(-values, kind="stable")[:FINALISTS]
-        finalists += [Answer("repaired", coalitions[row], float(values[row])) for row in best]
-        finalists += [Answer("before repair", before[0], float(ledger.value(before[:1])[0]))]
-    return finalists
+        if len(starts):
+            swap_search(
+                ledger,
+                starts,
+                most=ledger.n_asked + most,
+                at_once=len(starts) if self.search.seconds is None else AT_ONCE,
+                locked=locked,
+                allowed=self.search.allowed,
+            )
+
+    def decided(self, finalists: list[Answer]) -> tuple[list[Decision], Ledger]:
+        """The finalists decided on the second texts as well, and the account of that."""
+        # Few are left: they are asked whatever the time.
+        self.clock.seconds = np.inf
+        decider: Game = self.clock
+        second = self.workspace.prepared.second
+        if second is not None:
+            game = _game(self.workspace, self.fit, second)
+            decider = ConcatenatedGame(
+                self.clock, _remembered(self.workspace, game, self.fit, second)
+            )
+        union = Ledger(decider, floor=self.ledger.floor)
+        decisions = decide(union, finalists, self.found.documents)
+        union.losses(np.ones((1, self.ledger.n_players), dtype=bool))
+        return decisions, union
+
+
+def _remembered(
+    workspace: Workspace, game: RepairedGame, fit: TextSet, texts: TextSet
+) -> StoredGame:
+    """A repaired game behind the store: what was repaired and judged once is known."""
+    how: dict[str, Json] = {"repair": game.repair.name, "fit": fit.sha256, "refit": REFIT}
+    return workspace.remembered(game, texts, how)
 
 
 def _of_size(found: SearchResult, keep: int) -> Coalitions:

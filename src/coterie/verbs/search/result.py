@@ -27,11 +27,13 @@ class RepairedRounds:
         asked: Distinct coalitions that were repaired and judged.
         layer_tokens: Executed, refits included.
         seconds: All of it.
+        cut_short: The time ended before all that were meant to be were repaired.
     """
 
     asked: int
     layer_tokens: int
     seconds: float
+    cut_short: bool = False
 
     @property
     def remark(self) -> str:
@@ -39,6 +41,7 @@ class RepairedRounds:
         return (
             f"{self.asked} coalitions were repaired and compared by what they then lose"
             f" ({self.layer_tokens / 1e6:.1f} M layer-tokens executed, {self.seconds:.0f} s)"
+            + (", as far as the time went" if self.cut_short else "")
         )
 
 

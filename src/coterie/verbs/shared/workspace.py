@@ -10,16 +10,19 @@ from transformers import PreTrainedModel
 from coterie.engine.batches import Batches
 from coterie.engine.interface import Engine
 from coterie.errors import UserError
+from coterie.game.coalitions import Game
 from coterie.models.loaded.load import attention_of
 from coterie.models.loaded.stack import Stack
+from coterie.plain import Json
 from coterie.store.observations import EVERY_GAME, Store
 from coterie.store.sqlite_file import default_path
+from coterie.store.stored_game import StoredGame
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.opened_model import ModelInMemory, ModelOnDisk, OpenModel
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.request import Request
-from coterie.verbs.shared.text_game import TextGame
+from coterie.verbs.shared.text_game import TextGame, game_facts
 
 WARNINGS = 5
 """Coalitions without a finite loss which are named on the screen, one line each."""
@@ -33,11 +36,13 @@ class Workspace:
         prepared: What the run was prepared with.
         opened: The model, in memory or on disk.
         calibration: The game on the texts that choose.
+        store: Where observations are kept.
     """
 
     prepared: Prepared
     opened: OpenModel
     calibration: TextGame
+    store: Store
 
     def play(self, texts: TextSet) -> TextGame:
         """The game of this model on some texts."""
@@ -51,6 +56,17 @@ class Workspace:
     def second(self) -> TextGame | None:
         """The game on the texts that decide between finalists; None where there are none."""
         return None if self.prepared.second is None else self.play(self.prepared.second)
+
+    def remembered(self, game: Game, texts: TextSet, how: dict[str, Json]) -> StoredGame:
+        """Another game of this model on some texts, behind the store.
+
+        Args:
+            game: The game.
+            texts: The sequences that coalitions are observed on.
+            how: What its observations depend on beside the model and these texts.
+        """
+        facts = game_facts(self.prepared, self.model, self.stack, texts)
+        return StoredGame(game, self.store, self.store.game({**facts, **how}))
 
     def on(self, prepared: Prepared) -> "Workspace":
         # The weights do not change with the texts, so they are not loaded again.
@@ -132,7 +148,7 @@ def open_workspace(
         # Two ways to hold a model, one interface; nothing below knows which it is.
         kind = ModelOnDisk if prepared.request.stream else ModelInMemory
         opened = kind(prepared, opened_store, progress)
-        workspace = Workspace(prepared, opened, opened.play(prepared.calibration))
+        workspace = Workspace(prepared, opened, opened.play(prepared.calibration), opened_store)
         yield workspace
         _warn(workspace.breakdowns, progress)
     # A store made for a run that was refused would only puzzle its owner.
