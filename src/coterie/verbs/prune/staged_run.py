@@ -154,5 +154,5 @@ def _remark(folder: Path, remark: str) -> None:
         return
     said = record.choice.remark or ""
     if remark not in said:
-        record.choice.remark = f"{said}; {remark}" if said else remark
+        record.choice = replace(record.choice, remark=f"{said}; {remark}" if said else remark)
         write_record(folder, record)
