@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.slow import slow
 from tests.tiny import save_llama
 from transformers import AutoModelForCausalLM
 
@@ -101,7 +102,7 @@ def test_the_other_environment_quantizes_and_reads_back(cut, text, environment, 
 
 @pytest.mark.parametrize(
     ("conduct", "error", "said"),
-    [("lies", VerificationError, "logits differ"), ("refuses", SchemeError, "no such layer")],
+    [("lies", VerificationError, "logits differ"), slow("refuses", SchemeError, "no such layer")],
 )
 def test_what_goes_wrong_there_leaves_nothing_here(
     conduct, error, said, cut, text, environment, tmp_path, monkeypatch

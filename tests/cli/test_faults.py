@@ -7,6 +7,7 @@ import shutil
 import sys
 
 import pytest
+from tests.slow import slow
 from tests.tiny import save_llama, save_text, tokenizer, words
 
 from coterie.cli import main
@@ -55,7 +56,9 @@ def edit(file, **fields):
 
 
 # The terminal.
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437", "shift_jis"])
+@pytest.mark.parametrize(
+    "encoding", ["ascii", slow("latin-1"), slow("cp1252"), slow("cp437"), "shift_jis"]
+)
 def test_a_terminal_that_is_not_utf8_shows_stand_ins(encoding, home, tmp_path, monkeypatch):
     import io
 
@@ -121,7 +124,7 @@ def test_a_store_in_a_folder_that_may_not_be_entered(tmp_path, monkeypatch):
         Store(tmp_path / "closed.sqlite")
 
 
-@pytest.mark.parametrize("what", ["header", "page", "note", "number", "table"])
+@pytest.mark.parametrize("what", ["header", "page", slow("note"), slow("number"), "table"])
 def test_a_damaged_store_is_one_line(what, home, tmp_path, capsys):
     import sqlite3
 

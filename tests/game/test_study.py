@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.slow import slow
 
 from coterie.errors import CutError
 from coterie.game.coalitions import sizes
@@ -147,7 +148,7 @@ def test_a_time_limit_becomes_a_budget_and_the_store_remembers_the_time(store, k
     np.testing.assert_array_equal(found.asked, same.asked)
 
 
-@pytest.mark.parametrize("keep", [None, 4])
+@pytest.mark.parametrize("keep", [None, slow(4)])
 def test_a_generous_time_limit_observes_the_whole_design(keep):
     free = replace(Settings.published(N), replicates=2, base_draws=500, keep=keep)
     np.testing.assert_array_equal(study(replace(free, seconds=1e6)).asked, study(free).asked)

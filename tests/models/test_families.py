@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 import torch
+from tests.slow import slow
 
 from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import observe_all
@@ -37,7 +38,26 @@ def engine(model, stack, coalitions, tokens):
     return game.mode, observe_all(game, coalitions).nll.mean(axis=1)
 
 
-@pytest.mark.parametrize("model_type", [name for name in REPRESENTATIVES if name in causal_types()])
+ALIKE = {
+    *(
+        "bart",
+        "cohere2",
+        "deepseek_v3",
+        "falcon",
+        "gemma2",
+        "glm4_moe",
+        "gpt_neo",
+        "granitemoehybrid",
+    ),
+    *("mamba", "minicpm3", "mixtral", "modernbert-decoder", "olmoe", "phi3", "phimoe", "zamba2"),
+}
+"""Families whose layers another one of the list has as well: `make test-all` cuts them."""
+
+
+@pytest.mark.parametrize(
+    "model_type",
+    [slow(name) if name in ALIKE else name for name in REPRESENTATIVES if name in causal_types()],
+)
 def test_a_family_can_be_cut(model_type, tmp_path):
     found = check_family(model_type, tmp_path, engine=engine)
     assert found.failure == ""
