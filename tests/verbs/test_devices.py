@@ -81,7 +81,7 @@ def test_the_record_names_the_devices_and_adds_up_what_they_ran(runs):
     assert two["search"]["device"] == two["machine"]["device"] == "cpu, cpu"
     assert two["search"]["mode"] == "shared prefixes"
     assert "--device cpu,cpu" in two["command"]
-    assert two["identity"]["device"] == "cpu"
+    assert two["identity"]["composed"]["device"] == "cpu"
     assert one["budget"]["head_tokens"] == two["budget"]["head_tokens"]
     ran = [run["budget"]["layer_tokens_executed"] for run in (one, two)]
     assert ran[0] <= ran[1] <= one["budget"]["layer_tokens_asked"]

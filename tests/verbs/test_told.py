@@ -109,7 +109,7 @@ def test_the_first_layer_is_the_most_important_of_a_cut(method, store, tmp_path)
     [
         {"budget": 100},
         pytest.param({"front": True}, marks=pytest.mark.slow),
-        {"estimator": "permutation", "budget": 100},
+        pytest.param({"estimator": "permutation", "budget": 200}, marks=pytest.mark.slow),
     ],
     ids=["paper", "front", "permutation"],
 )

@@ -21,6 +21,11 @@ class Device(Options):
         # One rule for both spellings of "more than one".
         return "," in self.device or self.device == "cuda:all"
 
+    @property
+    def first_device(self) -> str:
+        """The first of several devices; the one that is asked for elsewhere."""
+        return "cuda:0" if self.device == "cuda:all" else self.device.split(",")[0].strip()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dtype(Options):

@@ -53,7 +53,7 @@ class After:
                 "--stream never holds a whole model, as --quantize and --heal do: cut first, then "
                 "give the folder to `coterie quantize` or `coterie heal`"
             )
-        if request.names_several:
+        if request.names_several and (self.scheme is not None or self.heal_steps is not None):
             raise UserError(
                 f"--device {request.device} names several devices, and --quantize and --heal use"
                 " one: name one of them"

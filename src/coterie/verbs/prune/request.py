@@ -152,7 +152,7 @@ class PruneRequest(Following, TargetOptions, Request):
     @property
     def _plays_repaired(self) -> bool:
         """Whether the method can be played on repaired coalitions: whole layers, all in memory."""
-        if self.utility is not None or self.stream or self.names_several:
+        if self.utility is not None or self.stream:
             return False
         method = SEARCH_METHODS.get(self.method)
         return self.players == "layer" and method is not None and method.goes_on_repaired

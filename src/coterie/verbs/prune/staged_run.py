@@ -103,7 +103,7 @@ class StagedRun:
             calibration=self.calibration,
             held_out=self.request.held_out,
             seed=self.request.seed,
-            device=self.request.device,
+            device=self.request.first_device,
             trust_remote_code=self.request.trust_remote_code,
         )
         return repair(request, output=output, progress=self.progress)

@@ -53,7 +53,7 @@ class Fitting:
         trust = request.trust_remote_code
         source = resolve(request.model, request.revision, trust_remote_code=trust)
         config = text_config(source.config())
-        device, length = pick_device(request.device).type, record.calibration.length
+        device, length = pick_device(request.first_device).type, record.calibration.length
         chosen = record.calibration.sequences
         return cls(
             sequences_in_a_game(config, length) + chosen,
