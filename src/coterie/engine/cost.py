@@ -78,6 +78,10 @@ class Spent:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return Spent(*(mine + theirs for mine, theirs in pairs))
 
+    def __sub__(self, other: "Spent") -> "Spent":
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Spent(*(mine - theirs for mine, theirs in pairs))
+
 
 def plan(
     coalitions: Coalitions, n_sequences: int, length: int, players: "Players" = "layer"

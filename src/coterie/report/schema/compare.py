@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from coterie.plain import Json
 from coterie.report.schema.basics import TextPart
+from coterie.report.schema.cluster import ClusterPart
 from coterie.report.schema.part import Part
 
 
@@ -146,3 +147,4 @@ class Comparison(Part):
     remarks: list[str]
     versions: dict[str, str]
     machine: dict[str, str | int]
+    cluster: ClusterPart | None = None

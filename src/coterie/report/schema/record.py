@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from coterie.plain import Json
 from coterie.report.schema.after_cut import AfterPart
 from coterie.report.schema.basics import CutPart, ModelPart, SizePart, StreamPart, TextPart
+from coterie.report.schema.cluster import ClusterPart
 from coterie.report.schema.contributions import (
     AbsencesPart,
     ContributionsPart,
@@ -84,6 +85,7 @@ class Record(CheckpointRecord):
     breakdowns: list[str] | None = None
     """Coalitions without a finite loss in this run: on how many texts, and in which layer."""
     streaming: StreamPart | None = None
+    cluster: ClusterPart | None = None
     plan: PlanPart | None = None
     # For whoever tries other cuts on the page of the run.
     player_sizes: PlayerSizesPart | None = None

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from coterie.plain import Json
 from coterie.report.schema.basics import ModelPart, SizePart, StreamPart, TextPart
+from coterie.report.schema.cluster import ClusterPart
 from coterie.report.schema.part import Part
 from coterie.report.schema.record import CheckpointRecord
 
@@ -81,5 +82,6 @@ class SparsityRecord(CheckpointRecord):
     machine: dict[str, str | int]
     dtype: str
     streaming: StreamPart | None = None
+    cluster: ClusterPart | None = None
     size: SizePart | None = None
     verification: dict[str, Json] | None = None

@@ -18,6 +18,7 @@ from coterie.report.schema.compare import (
     RowPart,
     RowSizePart,
 )
+from coterie.report.terminal.cluster import on_cluster
 
 # Neither best nor tied: no mark.
 _MARKS = {(True, False): "best", (False, True): "≈ best"}
@@ -118,7 +119,9 @@ def _settings(found: Comparison) -> list[str]:
     second = found.second
     decide = "" if second is None else f"; {second.sequences} more decide between finalists"
     held_out = "; ".join(_text(text) for text in found.held_out)
+    cluster = [] if found.cluster is None else on_cluster(found.cluster)
     return [
+        *(f"- {what}: {told}" for what, told in cluster),
         f"- model: {found.model} ({found.architecture}, {found.layers} layers), "
         f"{found.dtype} on {found.device}",
         f"- calibration: {_text(found.calibration)}{decide}",

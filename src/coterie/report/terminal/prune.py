@@ -10,6 +10,7 @@ from coterie.report.schema.contributions import AgreementPart, ContributionsPart
 from coterie.report.schema.part import known
 from coterie.report.schema.plan import StagePart
 from coterie.report.schema.record import Record
+from coterie.report.terminal.cluster import on_cluster
 from coterie.report.terminal.contributions import print_absences, print_contributions
 from coterie.report.terminal.search import print_search
 
@@ -169,6 +170,8 @@ def _budget(record: Record, out: Console) -> None:
         rows.append(("the first", broken[0]))
     if (stream := record.streaming) is not None:
         rows += streamed(stream)
+    if (cluster := record.cluster) is not None:
+        rows += on_cluster(cluster)
     _pairs(rows, out, "Cost")
 
 

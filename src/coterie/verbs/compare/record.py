@@ -80,6 +80,7 @@ def assemble(asked: Asked, workspace: Workspace, full: Cell, cells: Sequence[Cel
         remarks=_remarks(cells),
         versions=versions(),
         machine=machine(torch.get_num_threads(), str(workspace.prepared.device)),
+        cluster=workspace.opened.cluster_part(),
     )
 
 

@@ -8,7 +8,7 @@ from coterie.game.search.methods import SEARCH_METHODS
 from coterie.plain import Json
 from coterie.verbs.options.declare import Option, Options, check_choice
 from coterie.verbs.options.forms import NAMES, NUMBERS
-from coterie.verbs.options.machine import Device, Dtype, check_one_device
+from coterie.verbs.options.machine import Cluster, Device, Dtype, check_one_device
 from coterie.verbs.options.search import SearchOptions, Time
 from coterie.verbs.options.source import Model, Revision, Trust
 from coterie.verbs.options.tasks import Tasks, check_limit
@@ -74,7 +74,17 @@ class ContestOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class CompareRequest(
-    Tasks, ContestOptions, Trust, Dtype, Device, SearchOptions, Time, Texts, Revision, Model
+    Tasks,
+    ContestOptions,
+    Cluster,
+    Trust,
+    Dtype,
+    Device,
+    SearchOptions,
+    Time,
+    Texts,
+    Revision,
+    Model,
 ):
     """Which methods, at which sizes, on which model and texts.
 

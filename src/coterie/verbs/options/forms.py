@@ -117,6 +117,8 @@ def _joined(values: tuple[object, ...]) -> str:
 # The forms in use; a new one is one line here.
 NAMES = Form("list of names", "a,b", parse_names, _joined)
 NUMBERS = Form("list of numbers", "3,6,9", parse_numbers, _joined)
+# A record names no machine: whoever repeats a run has a cluster of their own.
+CLUSTER = Form("cluster", "auto", str, lambda _: "auto")
 DISTINCT = Form("list of numbers", "1,8", parse_distinct, _joined)
 LAYERS = Form("list of layers", "3,7-9", parse_layers, _joined)
 SECONDS = Form("time", "90s, 20m or 2h", parse_time, lambda value: f"{value:g}s")

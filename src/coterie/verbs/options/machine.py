@@ -1,11 +1,11 @@
 """Where a model runs, in which number format, and in how much memory."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from coterie.errors import UserError
 from coterie.verbs.options.declare import Option, Options
-from coterie.verbs.options.forms import BYTES
+from coterie.verbs.options.forms import BYTES, CLUSTER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,63 @@ class Memory(Options):
             "merges their experts as it loads them.",
         ),
     ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster(Options):
+    """Whether the machines of a Ray cluster play, and what each worker takes of them."""
+
+    # Neither decides the answer, so records and identities do without them.
+    cluster: Annotated[
+        str | None,
+        Option(
+            "--cluster",
+            "ADDRESS",
+            "Let the workers of a Ray cluster observe coalitions: `auto`, the cluster of this "
+            "machine, or HOST:PORT. One for each GPU, or see --worker-cpus. Needs the extra "
+            "`cluster`.",
+            form=CLUSTER,
+            recorded=False,
+        ),
+    ] = None
+    worker_cpus: Annotated[
+        int | None,
+        Option(
+            "--worker-cpus",
+            "N",
+            "Processors of each worker. Default: those of the smallest node; beside a GPU, 1.",
+            above=0,
+            recorded=False,
+        ),
+    ] = None
+
+
+class OnCluster(Protocol):
+    """A request that may name a cluster."""
+
+    @property
+    def cluster(self) -> str | None:
+        """Its address."""
+
+    @property
+    def worker_cpus(self) -> int | None:
+        """Processors of a worker."""
+
+
+def check_cluster(asked: OnCluster) -> None:
+    """Refuse a cluster that cannot be reached, before anything is loaded.
+
+    Raises:
+        UserError: Ray is not installed, the address is none, or nobody answers there.
+    """
+    if asked.cluster is None:
+        if asked.worker_cpus is not None:
+            raise UserError("--worker-cpus goes with --cluster: give both, or neither")
+        return
+    # Imported when a cluster is asked for.
+    from coterie.engine.cluster.connect import check_reachable
+
+    check_reachable(asked.cluster)
 
 
 def check_one_device(device: Device, why: str) -> None:

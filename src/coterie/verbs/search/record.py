@@ -134,10 +134,11 @@ def chosen_record(
 
 
 def with_running(record: Record, workspace: Workspace) -> Record:
-    """The record, and what went on while it ran: coalitions that broke down, and streaming."""
+    """The record, and what went on while it ran: coalitions that broke down, streaming, workers."""
     if workspace.breakdowns:
         record.breakdowns = workspace.breakdowns
     record.streaming = stream_part(workspace.games, known(record.budget).distinct)
+    record.cluster = workspace.opened.cluster_part()
     return record
 
 

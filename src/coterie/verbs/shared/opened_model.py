@@ -1,6 +1,8 @@
 """A model that is ready to be played on texts: loaded, or with its layers on disk."""
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -16,6 +18,7 @@ from coterie.models.loaded.blocks import find_players
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import Stack
 from coterie.plain import Json
+from coterie.report.schema.cluster import ClusterPart
 from coterie.report.words import size
 from coterie.store.observations import Store
 from coterie.store.stored_game import StoredGame
@@ -35,54 +38,83 @@ class OpenModel(Protocol):
     games: list[TextGame]
     """Every game made so far."""
 
+    @property
+    def faults(self) -> Sequence[str]:
+        """What went wrong with other machines and was set right."""
+        ...
+
     def play(self, texts: TextSet) -> TextGame:
         """The game of this model on some texts."""
         ...
 
+    def cluster_part(self) -> ClusterPart | None:
+        """Who did what on a cluster; None where this machine plays alone."""
+        ...
 
-class ModelInMemory:
+
+class _Alone:
+    """What a model says that this machine plays alone."""
+
+    faults: Sequence[str] = ()
+
+    def cluster_part(self) -> None:
+        """No other machine did anything."""
+
+
+class ModelInMemory(_Alone):
     """A loaded model, once on each device.
 
     Args:
         prepared: The model, its devices and its dtype.
         store: Where observations go.
         progress: Told what is being done.
+
+    Attributes:
+        chooses: Whether the batch shape is chosen by trying, and kept.
     """
+
+    chooses = True
 
     def __init__(self, prepared: Prepared, store: Store, progress: Progress) -> None:
         self.games: list[TextGame] = []
-        self._prepared, self._store, self._progress = prepared, store, progress
+        self._prepared, self.store, self.say = prepared, store, progress.say
         self._copies = _loaded(prepared, progress)
+
+    def opened(self) -> tuple[PreTrainedModel, Stack]:
+        """The model and its players, on the first device."""
+        return self._copies[0]
+
+    def number(self, texts: TextSet) -> int:
+        """Of the game on some texts, in the store."""
+        # By its facts: the same model on the same texts finds its old observations.
+        return self.store.game(game_facts(self._prepared, *self._copies[0], texts))
 
     def play(self, texts: TextSet) -> TextGame:
         """The game on some texts, in the batch shape that any earlier run on them had."""
-        store = self._store
-        # By its facts: the same model on the same texts finds its old observations.
-        number = store.game(game_facts(self._prepared, *self._copies[0], texts))
-        engine = self._engine(texts, store.note(number, "shape"))
+        store, number = self.store, self.number(texts)
+        engine = self._stored(texts, store.note(number, "shape"))
         # The last bits of a loss depend on the batch shape, so a store keeps one for good.
         chosen = engine.shape.to_dict()
         first = store.write_note(number, "shape", chosen)
         if isinstance(first, dict) and first != chosen:  # another run chose while this one did
-            engine = self._engine(texts, first)
+            engine = self._stored(texts, first)
         for remark in engine.remarks:
-            self._progress.say(f"warning: {remark}")
+            self.say(f"warning: {remark}")
         log.info("game %d: %d texts, %s, %s", number, texts.n_sequences, engine.mode, engine.shape)
         game = StoredGame(engine, store, number)
         self.games.append(TextGame(texts, engine, game, len(engine.remarks)))
         return self.games[-1]
 
-    def _engine(self, texts: TextSet, shape: Json) -> Engine:
+    def _stored(self, texts: TextSet, shape: Json) -> Engine:
+        return self.engine(texts, BatchShape.from_dict(shape) if isinstance(shape, dict) else None)
+
+    def engine(self, texts: TextSet, shape: BatchShape | None) -> Engine:
         """The engine on some texts, in this batch shape if there is one."""
-        return replicated(
-            self._copies,
-            texts.tokens,
-            shape=BatchShape.from_dict(shape) if isinstance(shape, dict) else None,
-            state_memory=self._prepared.request.state_memory,
-        )
+        memory = self._prepared.request.state_memory
+        return replicated(self._copies, texts.tokens, shape=shape, state_memory=memory)
 
 
-class ModelOnDisk:
+class ModelOnDisk(_Alone):
     """A model whose layers are read from files; the first game learns how it runs, for all.
 
     Args:
@@ -91,27 +123,42 @@ class ModelOnDisk:
         progress: Told what is being done.
     """
 
+    chooses = False
+
     def __init__(self, prepared: Prepared, store: Store, progress: Progress) -> None:
         self.games: list[TextGame] = []
-        self._prepared, self._store, self._progress = prepared, store, progress
+        self._prepared, self.store, self.say = prepared, store, progress.say
         self._first: StreamedGame | None = None
+
+    def opened(self) -> tuple[PreTrainedModel, Stack]:
+        """The model without its weights, and its players."""
+        first = self._first or self.engine(self._prepared.calibration)
+        return first.model, first.stack
+
+    def number(self, texts: TextSet) -> int:
+        """Of the game on some texts, in the store."""
+        facts = game_facts(self._prepared, *self.opened(), texts)
+        # Other batches than in memory: the last bits of a loss are those of streaming.
+        return self.store.game({**facts, "streamed": True})
+
+    def engine(self, texts: TextSet, shape: BatchShape | None = None) -> StreamedGame:
+        """The engine on some texts; its batch shape follows from the device."""
+        if self._first is None:
+            self._first = self._opened(texts)
+            return self._first
+        # Files are opened and checked once; later texts share what was learned.
+        return self._first.on(texts.tokens)
 
     def play(self, texts: TextSet) -> TextGame:
         """The game on some texts."""
-        if self._first is None:
-            engine = self._first = self._opened(texts)
-        # Files are opened and checked once; later texts share what was learned.
-        else:
-            engine = self._first.on(texts.tokens)
-        facts = game_facts(self._prepared, engine.model, engine.stack, texts)
-        # Other batches than in memory: the last bits of a loss are those of streaming.
-        number = self._store.game({**facts, "streamed": True})
+        engine = self.engine(texts)
+        number = self.number(texts)
         log.info("game %d: %d texts, %s", number, texts.n_sequences, engine.mode)
-        self.games.append(TextGame(texts, engine, StoredGame(engine, self._store, number)))
+        self.games.append(TextGame(texts, engine, StoredGame(engine, self.store, number)))
         return self.games[-1]
 
     def _opened(self, texts: TextSet) -> StreamedGame:
-        prepared, say = self._prepared, self._progress.say
+        prepared, say = self._prepared, self.say
         say(f"opening {prepared.source.name} in {name_of(prepared.dtype)}, to be streamed")
         game = StreamedGame(
             prepared.source,
@@ -125,6 +172,26 @@ class ModelOnDisk:
             " that ask in many small questions read them for each, --method paper asks all at once"
         )
         return game
+
+
+@contextmanager
+def opened_model(prepared: Prepared, store: Store, progress: Progress) -> Iterator[OpenModel]:
+    """Inside this block, a model is ready to be played: here, from disk, or on a cluster.
+
+    Args:
+        prepared: The model, its devices and its dtype.
+        store: Where observations go.
+        progress: Told what is being done.
+    """
+    if prepared.request.cluster is not None:
+        # Imported when a cluster is asked for.
+        from coterie.verbs.shared.opened_cluster import on_cluster
+
+        with on_cluster(prepared, store, progress) as played:
+            yield played
+    else:
+        kind = ModelOnDisk if prepared.request.stream else ModelInMemory
+        yield kind(prepared, store, progress)
 
 
 def _loaded(prepared: Prepared, progress: Progress) -> list[tuple[PreTrainedModel, Stack]]:

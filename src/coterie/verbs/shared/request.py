@@ -11,9 +11,11 @@ from coterie.verbs.options.amount import Amount, TargetOptions, check_amount, pl
 from coterie.verbs.options.declare import as_left_out
 from coterie.verbs.options.machine import (
     SEVERAL_DEVICES,
+    Cluster,
     Device,
     Dtype,
     Memory,
+    check_cluster,
     check_one_device,
     check_stream,
 )
@@ -47,6 +49,7 @@ _OF_OTHER_VERBS = {**as_left_out(TargetOptions), **as_left_out(ContributionOptio
 @dataclass(frozen=True, kw_only=True)
 class Request(
     UtilityOptions,
+    Cluster,
     Memory,
     Trust,
     Dtype,
@@ -80,10 +83,14 @@ class Request(
         check_stream(self.stream, self.players)
         if self.stream and self.utility is not None:
             raise UserError("--utility asks a model in memory: leave out --stream")
-        for option, given in (("stream", self.stream), ("utility", self.utility)):
+        if self.cluster is not None and self.utility is not None:
+            raise UserError("--utility is played on this machine: leave out --cluster")
+        alone = {"stream": self.stream, "utility": self.utility, "cluster": self.cluster}
+        for option, given in alone.items():
             if given:
                 check_one_device(self, f"--{option} uses one")
         check_revision(self.revision, self.model)
+        check_cluster(self)
 
     # Options of `values` alone; here at their default, so that both share one code path.
     @property

@@ -18,7 +18,7 @@ from coterie.store.observations import EVERY_GAME, Store
 from coterie.store.sqlite_file import default_path
 from coterie.store.stored_game import StoredGame
 from coterie.texts.sets import TextSet
-from coterie.verbs.shared.opened_model import ModelInMemory, ModelOnDisk, OpenModel
+from coterie.verbs.shared.opened_model import OpenModel, opened_model
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.request import Request
@@ -106,7 +106,8 @@ class Workspace:
     @property
     def breakdowns(self) -> list[str]:
         """Every coalition so far without a finite loss: on how many texts, and in which layer."""
-        return [remark for one in self.games for remark in one.later_remarks]
+        found = [remark for one in self.games for remark in one.later_remarks]
+        return [remark for remark in found if remark not in self.opened.faults]
 
     # From the config and from --lock alike.
     @property
@@ -145,11 +146,11 @@ def open_workspace(
         # A name that was begun otherwise is refused before anything is loaded.
         if (study := prepared.request.study) is not None:
             opened_store.claim_study(EVERY_GAME, study, prepared.study_settings())
-        # Two ways to hold a model, one interface; nothing below knows which it is.
-        kind = ModelOnDisk if prepared.request.stream else ModelInMemory
-        opened = kind(prepared, opened_store, progress)
-        workspace = Workspace(prepared, opened, opened.play(prepared.calibration), opened_store)
-        yield workspace
+        # Three ways to hold a model, one interface; nothing below knows which it is.
+        with opened_model(prepared, opened_store, progress) as opened:
+            calibration = opened.play(prepared.calibration)
+            workspace = Workspace(prepared, opened, calibration, opened_store)
+            yield workspace
         _warn(workspace.breakdowns, progress)
     # A store made for a run that was refused would only puzzle its owner.
     except UserError:

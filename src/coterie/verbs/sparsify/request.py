@@ -7,7 +7,7 @@ from coterie.plain import Json
 from coterie.sparsity.bounds import Bounds, SparsityError
 from coterie.sparsity.levels import Need, Pattern, more, share
 from coterie.sparsity.pruners import find_pruner
-from coterie.verbs.options.machine import SEVERAL_DEVICES, Device, Dtype, Memory
+from coterie.verbs.options.machine import SEVERAL_DEVICES, Cluster, Device, Dtype, Memory
 from coterie.verbs.options.search import Players, SearchOptions
 from coterie.verbs.options.source import Model, Revision, Trust
 from coterie.verbs.options.texts import Texts
@@ -18,7 +18,17 @@ from coterie.verbs.values.request import ValuesRequest
 
 @dataclass(frozen=True, kw_only=True)
 class SparsifyRequest(
-    SparsityOptions, Memory, Trust, Dtype, Device, SearchOptions, Texts, Players, Revision, Model
+    SparsityOptions,
+    Cluster,
+    Memory,
+    Trust,
+    Dtype,
+    Device,
+    SearchOptions,
+    Texts,
+    Players,
+    Revision,
+    Model,
 ):
     """Which model, how sparse, by what rule, on which texts.
 

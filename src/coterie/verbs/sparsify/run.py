@@ -163,6 +163,7 @@ def _found(asked: _Asked, store: Path | str | None, begin: Callable[[], Path]) -
             done = judge_full_model(workspace, progress)
             if shared.kept.all():
                 done = pruned_here(workspace, job, done)
+        record.cluster = workspace.opened.cluster_part()
         vocabulary = workspace.calibration.engine.vocabulary
         return _Found(
             record=record, job=job, units=units, vocabulary=vocabulary, began=began, done=done
