@@ -33,7 +33,8 @@ from coterie.game.utilities import clustered_mean
 from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model, load_tokenizer
 from coterie.models.loaded.stack import find_stack
-from coterie.repair.choose import cut_loss, repaired_weights
+from coterie.repair.choose import repaired_weights
+from coterie.repair.repairable import WholeModel, cut_loss
 from coterie.repair.table import REPAIRS
 from coterie.report.terminal.compare import markdown
 from coterie.texts.recipe import TextRecipe
@@ -173,7 +174,7 @@ class Bench:
         try:
             if cell.repair != "none":
                 weights, _ = repaired_weights(
-                    self.model, self.stack, kept, own.fit, REPAIRS[cell.repair]
+                    WholeModel(self.model, self.stack), kept, own.fit, REPAIRS[cell.repair]
                 )
         except RepairError as error:
             note = str(error)

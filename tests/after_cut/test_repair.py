@@ -20,6 +20,7 @@ from coterie.models.loaded.stack import find_stack
 from coterie.repair.amount import sequences_in_a_game, sequences_to_fit
 from coterie.repair.choose import AUTO, names_of, repaired_weights
 from coterie.repair.game import RepairedGame
+from coterie.repair.repairable import WholeModel
 from coterie.repair.table import REPAIRS
 from coterie.repair.write import as_stored, write_repaired
 from coterie.verbs.after_cut.heal import heal
@@ -200,7 +201,7 @@ def test_a_healing_begins_with_what_the_repair_gave(cut, whole, text, method, mo
     source = resolve(str(whole))
     model = load_model(source, dtype=torch.float32, device="cpu")
     stack, tokens = find_stack(model), np.random.default_rng(0).integers(5, 200, (40, 24))
-    weights, _ = repaired_weights(model, stack, KEPT, tokens, REPAIRS[method])
+    weights, _ = repaired_weights(WholeModel(model, stack), KEPT, tokens, REPAIRS[method])
     assert weights
     repaired.mkdir()
     write_repaired(source, stack, KEPT, repaired, as_stored(source, stack, weights))

@@ -9,9 +9,10 @@ from coterie.errors import RepairError
 from coterie.game.coalitions import observe_all
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import windows
-from coterie.repair.choose import cut_loss, repaired_weights
+from coterie.repair.choose import repaired_weights
 from coterie.repair.distances import gap_distances
 from coterie.repair.game import RepairedGame
+from coterie.repair.repairable import WholeModel, cut_loss
 from coterie.repair.search import swap_search, swapped
 from coterie.repair.table import REPAIRS
 
@@ -30,7 +31,7 @@ def test_a_coalition_is_worth_its_repaired_loss(texted, name):
     seen = observe_all(game, rows)
     for row, nll in zip(rows, seen.nll, strict=True):
         kept = np.flatnonzero(row).tolist()
-        weights, _ = repaired_weights(model, stack, kept, fit, REPAIRS[name])
+        weights, _ = repaired_weights(WholeModel(model, stack), kept, fit, REPAIRS[name])
         np.testing.assert_allclose(nll, cut_loss(model, stack, kept, tokens, weights), atol=1e-4)
     assert np.allclose(seen.kl[3], 0, atol=1e-5) and seen.top1[3].min() == 1
 

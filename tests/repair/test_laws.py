@@ -17,8 +17,10 @@ from coterie.models.loaded.stack import find_stack
 from coterie.repair import place as place_module
 from coterie.repair import walk as walk_module
 from coterie.repair.changes import applied
-from coterie.repair.choose import cut_loss, repaired, repaired_weights
+from coterie.repair.choose import repaired, repaired_weights
+from coterie.repair.repairable import WholeModel, cut_loss
 from coterie.repair.table import REPAIRS
+from coterie.repair.walk import Walk
 from coterie.repair.write import as_stored, write_repaired
 
 EVERYONE = tuple(range(N_LAYERS))
@@ -29,7 +31,9 @@ CUT = (0, 1, 3, 4)
 @pytest.mark.parametrize("name", REPAIRS)
 def test_where_nothing_is_cut_nothing_changes(name):
     model, stack = made("llama")
-    weights, refitted = repaired_weights(model, stack, EVERYONE, texts(model, 8), REPAIRS[name])
+    weights, refitted = repaired_weights(
+        WholeModel(model, stack), EVERYONE, texts(model, 8), REPAIRS[name]
+    )
     assert weights == {} and refitted == ()
 
 
@@ -37,7 +41,7 @@ def test_where_nothing_is_cut_nothing_changes(name):
 def test_a_gap_that_is_linear_in_what_is_refitted_costs_nothing(name):
     model, stack = with_linear_gap()
     fit, select = texts(model, 48), texts(model, 12, seed=1)
-    done = repaired(model, stack, CUT, (fit, select), name)
+    done = repaired(WholeModel(model, stack), CUT, (fit, select), name)
     full = cut_loss(model, stack, EVERYONE, select, {}).mean()
     lost = done.loss.mean() - full
     assert done.name == name and lost > 1e-2
@@ -51,7 +55,9 @@ def test_the_same_maps_are_refitted_in_every_precision(kind, dtype):
     for one in (torch.float32, dtype):
         model, stack = made(kind)
         fit = texts(model, 64)
-        _, found = repaired_weights(model.to(one), stack, CUT, fit, REPAIRS["progressive"])
+        _, found = repaired_weights(
+            WholeModel(model.to(one), stack), CUT, fit, REPAIRS["progressive"]
+        )
         refitted.append([(each.layer, each.maps) for each in found])
     assert refitted[0] == refitted[1] and refitted[0]
 
@@ -59,7 +65,9 @@ def test_the_same_maps_are_refitted_in_every_precision(kind, dtype):
 def test_a_gap_closed_in_part_is_closed_by_the_layers_behind_it():
     model, stack = made("llama")
     fit, select = texts(model, 64), texts(model, 12, seed=1)
-    weights, refitted = repaired_weights(model, stack, (0, 2, 3, 4), fit, REPAIRS["spread"])
+    weights, refitted = repaired_weights(
+        WholeModel(model, stack), (0, 2, 3, 4), fit, REPAIRS["spread"]
+    )
     behind = [one for one in refitted if one.layer > 0]
     assert {one.layer for one in behind} == {2, 3, 4}
     full = _states(model, stack, EVERYONE, select, {})
@@ -71,7 +79,7 @@ def test_a_gap_closed_in_part_is_closed_by_the_layers_behind_it():
 def test_the_model_is_left_as_it_was(name):
     model, stack = made("llama")
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    repaired(model, stack, CUT, (texts(model, 32), texts(model, 4, seed=1)), name)
+    repaired(WholeModel(model, stack), CUT, (texts(model, 32), texts(model, 4, seed=1)), name)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
@@ -79,7 +87,7 @@ def test_the_model_is_left_as_it_was(name):
 def test_families_of_every_build_come_nearer_to_the_full_model(kind):
     model, stack = made(kind)
     fit, select = texts(model, 64), texts(model, 8, seed=1)
-    weights, refitted = repaired_weights(model, stack, CUT, fit, REPAIRS["progressive"])
+    weights, refitted = repaired_weights(WholeModel(model, stack), CUT, fit, REPAIRS["progressive"])
     assert any(one.explained > 0.02 for one in refitted)
     assert all(one.tokens == fit.size for one in refitted)
     full = _states(model, stack, EVERYONE, select, {})
@@ -100,6 +108,13 @@ def _states(model, stack, kept, tokens, weights):
     return seen[0]
 
 
+def test_kept_layers_between_two_gaps_run_in_their_order():
+    model, stack = made("llama", n_layers=7)
+    kept, tokens = (0, 2, 3, 4, 6), texts(model, 4)
+    found = Walk(WholeModel(model, stack), kept, torch.from_numpy(tokens)).end()
+    torch.testing.assert_close(found, _states(model, stack, kept, tokens, {}))
+
+
 def test_a_repair_that_harms_is_refused(monkeypatch):
     model, stack = made("llama")
     with torch.no_grad():  # the state of one token is a thousand times larger than any other
@@ -110,7 +125,7 @@ def test_a_repair_that_harms_is_refused(monkeypatch):
     monkeypatch.setattr("coterie.repair.least_squares.RIDGES", (1e-6,))
     monkeypatch.setattr("coterie.repair.least_squares.USUAL", 1e-6)
     monkeypatch.setattr("coterie.repair.least_squares.Sums.explains", lambda *_: 1.0)
-    done = repaired(model, stack, CUT, (fit, select), "down")
+    done = repaired(WholeModel(model, stack), CUT, (fit, select), "down")
     assert done.losses["down"].mean() > done.loss.mean()
     assert done.name == "none" and done.weights == {} and done.gain == 0
     assert "down is not applied" in done.remarks[0]
@@ -119,9 +134,9 @@ def test_a_repair_that_harms_is_refused(monkeypatch):
 def test_texts_in_small_batches_give_the_same_weights(monkeypatch):
     model, stack = made("llama")
     fit = texts(model, 32)
-    once, _ = repaired_weights(model, stack, CUT, fit, REPAIRS["progressive"])
+    once, _ = repaired_weights(WholeModel(model, stack), CUT, fit, REPAIRS["progressive"])
     monkeypatch.setattr(walk_module, "TOKENS_A_CALL", 5 * fit.shape[1])
-    batched, _ = repaired_weights(model, stack, CUT, fit, REPAIRS["progressive"])
+    batched, _ = repaired_weights(WholeModel(model, stack), CUT, fit, REPAIRS["progressive"])
     assert once.keys() == batched.keys() and once
     for name, value in once.items():
         torch.testing.assert_close(batched[name], value, rtol=1e-3, atol=1e-4)
@@ -133,7 +148,7 @@ def test_half_precision_repairs_nearly_as_well(dtype):
     fit, select = texts(model, 48), texts(model, 12, seed=1)
     full = cut_loss(model, stack, EVERYONE, select, {}).mean()
     model.to(dtype)
-    done = repaired(model, stack, CUT, (fit, select), "progressive")
+    done = repaired(WholeModel(model, stack), CUT, (fit, select), "progressive")
     assert all(value.dtype == dtype for value in done.weights.values())
     assert done.losses["progressive"].mean() - full < 0.1 * (done.loss.mean() - full)
 
@@ -148,7 +163,7 @@ def test_a_repaired_checkpoint_does_what_was_measured(kind, name, tmp_path):
     source = resolve(str(tmp_path / "whole"))
     model = load_model(source, dtype=torch.float32, device="cpu")
     stack, fit = find_stack(model), texts(model, 48)
-    weights, _ = repaired_weights(model, stack, CUT, fit, REPAIRS[name])
+    weights, _ = repaired_weights(WholeModel(model, stack), CUT, fit, REPAIRS[name])
     assert weights
     weights = as_stored(source, stack, weights)
     (tmp_path / "repaired").mkdir()
@@ -178,7 +193,9 @@ def test_a_repaired_checkpoint_does_what_was_measured(kind, name, tmp_path):
 @pytest.mark.parametrize("name", REPAIRS)
 def test_gaps_at_the_ends_are_repaired_where_they_can_be(kept, name):
     model, stack = made("llama")
-    done = repaired(model, stack, kept, (texts(model, 48), texts(model, 4, seed=1)), name)
+    done = repaired(
+        WholeModel(model, stack), kept, (texts(model, 48), texts(model, 4, seed=1)), name
+    )
     before_a_gap = {layer for layer in kept if layer + 1 not in kept and layer + 1 < N_LAYERS}
     before_a_gap |= {kept[-1]} - {N_LAYERS - 1}
     if name == "down" and not before_a_gap:
@@ -188,23 +205,28 @@ def test_gaps_at_the_ends_are_repaired_where_they_can_be(kept, name):
 
 def test_auto_takes_the_lowest_loss():
     model, stack = with_linear_gap()
-    done = repaired(model, stack, CUT, (texts(model, 48), texts(model, 12, seed=1)), "auto")
+    done = repaired(
+        WholeModel(model, stack), CUT, (texts(model, 48), texts(model, 12, seed=1)), "auto"
+    )
     assert done.losses[done.name].mean() == min(one.mean() for one in done.losses.values())
-    assert repaired(model, stack, CUT, (texts(model, 8), texts(model, 4)), "none").losses == {}
+    assert (
+        repaired(WholeModel(model, stack), CUT, (texts(model, 8), texts(model, 4)), "none").losses
+        == {}
+    )
 
 
 def test_what_cannot_be_repaired_is_said_in_one_line():
     model, stack = made("llama")
     few = texts(model, 2)
     with pytest.raises(RepairError, match=r"48 tokens are too few to refit the 64 columns of"):
-        repaired_weights(model, stack, CUT, few, REPAIRS["down"])
+        repaired_weights(WholeModel(model, stack), CUT, few, REPAIRS["down"])
     with pytest.raises(RepairError, match="'upward' is unknown: choose one of auto, none, scalar"):
-        repaired(model, stack, CUT, (few, few), "upward")
+        repaired(WholeModel(model, stack), CUT, (few, few), "upward")
     fit = texts(model, 32)
     mixture, its = made("mixtral")
     with pytest.raises(RepairError, match="layer 1 does not end in one linear map"):
-        repaired_weights(mixture, its, CUT, fit, REPAIRS["down"])
+        repaired_weights(WholeModel(mixture, its), CUT, fit, REPAIRS["down"])
     with torch.no_grad():
         stack.layers[1].mlp.up_proj.weight[0, 0] = torch.nan
     with pytest.raises(RepairError, match=r"layer 1 hands on is not finite in torch\.float32"):
-        repaired_weights(model, stack, CUT, fit, REPAIRS["down"])
+        repaired_weights(WholeModel(model, stack), CUT, fit, REPAIRS["down"])

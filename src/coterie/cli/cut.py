@@ -29,9 +29,9 @@ def _print(done: "Cut", name: str) -> None:
     gone = ", ".join(str(layer) for layer in done.layers)
     print(f"{name}: {len(done.kept)} layers kept, {gone} cut,")
     print(f"  {done.written.n_parameters:,} parameters, {done.written.n_bytes:,} bytes")
-    # Two copies of the model did not fit, so logits were not compared: say so.
+    # Two copies did not fit, or none was to be loaded, so logits were not compared: say so.
     if done.verification is None:
-        print("  checked in structure only: the model does not fit into memory twice over")
+        print("  checked in structure only: no model was loaded to compare logits with")
     else:
         gap = done.verification.max_logit_difference
         print(f"  reloaded: logits within {gap:.1e} of the model with those layers skipped")

@@ -154,6 +154,16 @@ class StreamedGame(PlayedTexts):
         return self._walker.batches
 
     @property
+    def weights(self) -> ShardedWeights:
+        """What brings the weights in from the files."""
+        return self._weights
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._device
+
+    @property
     def shape(self) -> BatchShape:
         """The batch shape in use."""
         return self._walker.shape

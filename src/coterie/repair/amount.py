@@ -1,4 +1,9 @@
-"""How much text a repair is fitted on: more is better, and more is what a GPU has time for."""
+"""How much text a repair is fitted on, and what it takes.
+
+More text is better, and more is what a GPU has time for.
+"""
+
+from dataclasses import dataclass
 
 from transformers import PretrainedConfig
 
@@ -41,3 +46,30 @@ def sequences_to_fit(config: PretrainedConfig, length: int, device: str) -> int:
     columns = columns_of(config)
     afforded = AFFORDED if device == "cpu" else AFFORDED_ON_A_GPU
     return max(8, -(-max(LEAST * columns, min(MOST * columns, afforded)) // length))
+
+
+SUMS = 4
+"""Matrices as wide as the widest fit in memory at once: of the texts to fit on, of those that
+choose the ridge, and two on the way to a solution."""
+
+
+@dataclass(frozen=True)
+class RepairBytes:
+    """What a repair from disk takes at most.
+
+    Attributes:
+        weights: Of two layers, or of what lies outside of them.
+        states: Of the texts on their way.
+        sums: Of the widest fit, in float64.
+        files: Changed weights in temporary files.
+    """
+
+    weights: int
+    states: int
+    sums: int
+    files: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory in all."""
+        return self.weights + self.states + self.sums

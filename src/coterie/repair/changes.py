@@ -2,19 +2,44 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from coterie.errors import RepairError
+from coterie.models.loaded.stack import Stack
 
 NewWeights = dict[str, Tensor]
 """Changed parameters by their names in the full model; shapes and dtypes are what they were."""
 
 
-class Changes:
-    """The changed weights of one model: those there were are kept until they are taken back."""
+class Changes(Protocol):
+    """The changed weights of one model: those there were come back when they are taken."""
+
+    def put(self, name: str, value: Tensor) -> None:
+        """Make `value` the parameter of this name, in the dtype that it has.
+
+        Raises:
+            RepairError: The value is no number in that dtype.
+        """
+        ...
+
+    def __bool__(self) -> bool:
+        """Whether anything was changed."""
+        ...
+
+    def taken_back(self) -> NewWeights:
+        """Put the old weights in again and hand over the new ones."""
+        ...
+
+
+class ChangesInMemory:
+    """The changed weights of a model in memory: those there were are kept beside them.
+
+    Args:
+        model: Whose weights change.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
@@ -27,12 +52,7 @@ class Changes:
             RepairError: The value is no number in that dtype.
         """
         parameter = self._model.get_parameter(name)
-        new = value.to(parameter.data, copy=True).contiguous()
-        if not bool(new.isfinite().all()):
-            raise RepairError(
-                f"the repaired {name} is not finite in {parameter.dtype}: load the model in"
-                " float32 (--dtype float32)"
-            )
+        new = checked(name, value.to(parameter.data, copy=True)).contiguous()
         self._before.setdefault(name, parameter.data)
         parameter.data = new
 
@@ -48,6 +68,20 @@ class Changes:
         return new
 
 
+def checked(name: str, new: Tensor) -> Tensor:
+    """A new weight, refused where it is no number in the dtype that it has come to.
+
+    Raises:
+        RepairError: It is not finite.
+    """
+    if not bool(new.isfinite().all()):
+        raise RepairError(
+            f"the repaired {name} is not finite in {new.dtype}: load the model in float32 (--dtype"
+            " float32)"
+        )
+    return new
+
+
 @contextmanager
 def applied(model: PreTrainedModel, weights: NewWeights) -> Iterator[None]:
     """Inside, the model has these weights instead of its own; nothing is copied."""
@@ -61,13 +95,18 @@ def applied(model: PreTrainedModel, weights: NewWeights) -> Iterator[None]:
             model.get_parameter(name).data = old
 
 
-@torch.no_grad()
-def shared_layers(stack_layers: tuple[torch.nn.Module, ...]) -> bool:
-    """Whether a parameter belongs to several layers, so that none can be changed alone."""
+def check_unshared(model: PreTrainedModel, stack: Stack) -> None:
+    """Refuse a model in which a parameter belongs to several layers: none can be changed alone.
+
+    Raises:
+        RepairError: It is one.
+    """
     seen: set[int] = set()
-    for layer in stack_layers:
+    for layer in stack.layers:
         own = {id(parameter) for parameter in layer.parameters()}
         if own & seen:
-            return True
+            raise RepairError(
+                f"the layers of {type(model).__name__} share weights, so none can be refitted"
+                " alone: leave it as it was cut (--repair none)"
+            )
         seen |= own
-    return False

@@ -4,18 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from transformers import PreTrainedModel
 
 from coterie.errors import RepairError
 from coterie.game.coalitions import Vector
-from coterie.models.loaded.routing import input_device, routed
-from coterie.models.loaded.stack import Stack
-from coterie.repair.changes import NewWeights, applied
+from coterie.repair.changes import NewWeights
 from coterie.repair.interface import Repair
 from coterie.repair.refitted import Refitted
+from coterie.repair.repairable import Repairable
 from coterie.repair.table import REPAIRS
 from coterie.repair.walk import Walk
-from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import Tokens
 
 AUTO = ("spread", "progressive")
@@ -71,13 +68,12 @@ def names_of(asked: str, device: str = "cpu") -> tuple[str, ...]:
 
 
 def repaired_weights(
-    model: PreTrainedModel, stack: Stack, kept: Sequence[int], tokens: Tokens, repair: Repair
+    whole: Repairable, kept: Sequence[int], tokens: Tokens, repair: Repair
 ) -> tuple[NewWeights, tuple[Refitted, ...]]:
     """The weights of one repair; the model is left as it was.
 
     Args:
-        model: The full model, in evaluation mode.
-        stack: Its whole layers.
+        whole: The full model, in memory or on disk.
         kept: The layers that stay.
         tokens: Texts to fit on, ``(n_sequences, length)``.
         repair: Which repair.
@@ -85,7 +81,7 @@ def repaired_weights(
     Raises:
         RepairError: The model or the texts do not allow it.
     """
-    walk = Walk(model, stack, kept, torch.from_numpy(tokens).to(input_device(model)))
+    walk = Walk(whole, kept, torch.from_numpy(tokens).to(whole.device))
     try:
         repair.refit(walk)
     finally:
@@ -94,8 +90,7 @@ def repaired_weights(
 
 
 def repaired(
-    model: PreTrainedModel,
-    stack: Stack,
+    whole: Repairable,
     kept: Sequence[int],
     texts: tuple[Tokens, Tokens],
     asked: str = "auto",
@@ -103,8 +98,7 @@ def repaired(
     """The best repair of a cut among those asked for, or none where none lowers the loss.
 
     Args:
-        model: The full model, in evaluation mode; it is left as it was.
-        stack: Its whole layers.
+        whole: The full model, in memory or on disk; it is left as it was.
         kept: The layers that stay.
         texts: Those to fit on and those to select by, ``(n_sequences, length)`` each.
         asked: Name of a repair, ``"auto"`` or ``"none"``.
@@ -113,19 +107,19 @@ def repaired(
         RepairError: The one repair asked for cannot be had, or its name is unknown.
     """
     fit, select = texts
-    loss = cut_loss(model, stack, kept, select, {})
+    loss = whole.losses(kept, select, {})
     best = Repaired("none", {}, loss)
     losses: dict[str, Vector] = {}
     remarks: list[str] = []
-    for name in names_of(asked, input_device(model).type):
+    for name in names_of(asked, whole.device.type):
         try:
-            weights, refitted = repaired_weights(model, stack, kept, fit, REPAIRS[name])
+            weights, refitted = repaired_weights(whole, kept, fit, REPAIRS[name])
         except RepairError as error:
             if asked != "auto":
                 raise
             remarks.append(f"{name}: {error}")
             continue
-        losses[name] = cut_loss(model, stack, kept, select, weights)
+        losses[name] = whole.losses(kept, select, weights)
         lowest = losses[best.name] if best.weights else loss
         if losses[name].mean() < lowest.mean():
             best = Repaired(name, weights, loss, refitted=refitted)
@@ -136,24 +130,3 @@ def repaired(
                 f" {losses[name].mean() - lowest.mean():.4f} nats per token more than {than}"
             )
     return replace(best, losses=losses, remarks=tuple(remarks))
-
-
-def cut_loss(
-    model: PreTrainedModel,
-    stack: Stack,
-    kept: Sequence[int],
-    tokens: Tokens,
-    weights: NewWeights,
-) -> Vector:
-    """Loss of each text under the kept layers with some weights changed, nats per token.
-
-    Args:
-        model: The full model, in evaluation mode; it is left as it was.
-        stack: Its whole layers.
-        kept: The layers that stay.
-        tokens: The texts, ``(n_sequences, length)``.
-        weights: Changed parameters by their names in the full model; none where empty.
-    """
-    coalition = [layer in kept for layer in range(stack.n_players)]
-    with applied(model, weights), routed(model, stack, coalition):
-        return floored_losses(model, tokens)[0]

@@ -33,6 +33,7 @@ from coterie.repair.full import RememberedStates
 from coterie.repair.gaps import Turn, turns
 from coterie.repair.interface import Repair
 from coterie.repair.place import KeptLayer
+from coterie.repair.repairable import WholeModel
 from coterie.repair.walk import Walk
 from coterie.texts.sets import Tokens
 
@@ -95,7 +96,8 @@ class RepairedGame:
             )
         self.model, self.stack, self.repair = model, stack, repair
         both = torch.from_numpy(np.concatenate([fit, tokens])).to(input_device(model))
-        self._walk = Walk(model, stack, range(stack.n_players), both, fitted=len(fit))
+        whole = WholeModel(model, stack)
+        self._walk = Walk(whole, range(stack.n_players), both, fitted=len(fit))
         self._walk.full = self._full = RememberedStates(
             self._walk.through, self._walk.kept, stack.n_players
         )

@@ -142,6 +142,7 @@ class KeptLayer:
         fit = self._fit([part], [writer], toward, output_columns)
         if fit is None:
             return
+        self.walk.hold(self.turn.layer)
         more = fit.change / size_of_change(writer).to(fit.change)
         weight, bias = _wide(writer.module.weight).to(more), writer.module.bias
         folded = weight @ more if isinstance(writer.module, Conv1D) else more.T @ weight
@@ -175,6 +176,7 @@ class KeptLayer:
         With x its inputs, the state after it becomes what it was plus x times the change, at the
         size that a norm behind it gives its output now.
         """
+        self.walk.hold(self.turn.layer)
         change = change / size_of_change(writer).to(change)
         bias = writer.module.bias
         inputs = change if bias is None else change[:-1]
@@ -189,6 +191,7 @@ class KeptLayer:
 
     def scale(self, writer: Writer, factor: float) -> None:
         """Multiply all that a writer adds to the state."""
+        self.walk.hold(self.turn.layer)  # the walk may be past it
         if writer.norm is not None:
             for name, value in scaled_norm(writer.norm, factor).items():
                 self.put(f"{writer.norm_name}.{name}", value)

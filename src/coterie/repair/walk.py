@@ -1,26 +1,24 @@
 """Texts on their way through a model twice: as the full model runs them, and as what is kept does.
 
 Both are one model. A layer's weights change when the full model has passed it, so that no second
-copy of any is needed, and of the states only those of two places between layers are held:
-2 × tokens × width numbers. Each way is gone as far as it is asked for and no further.
+copy of any is needed, and they may come from disk just before they are. Of the states those of two
+places between layers are held, and as many again while they move: `STATES` × tokens × width
+numbers. Each way is gone as far as it is asked for and no further.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from coterie.engine.parts.layers import LayerStack, NotReplayable
-from coterie.engine.parts.replay import replayed
-from coterie.errors import RepairError
-from coterie.models.loaded.stack import Stack
-from coterie.repair.changes import Changes, shared_layers
+from coterie.repair.changes import check_unshared
 from coterie.repair.full import FullStates, PassingStates
 from coterie.repair.gaps import Turn, turns
 from coterie.repair.parts import LayerPiece, parts_of
 from coterie.repair.place import KeptLayer
 from coterie.repair.refitted import Refitted
+from coterie.repair.repairable import Repairable
 
 TOKENS_A_CALL = 2048
 """Tokens of one call of a layer on a CPU."""
@@ -28,13 +26,15 @@ TOKENS_A_CALL = 2048
 TOKENS_A_CALL_ON_A_GPU = 16384
 """The same on a GPU, which smaller calls leave waiting."""
 
+STATES = 4
+"""Tables of states, ``(n_sequences, length, width)`` each, that are in memory at once, at most."""
+
 
 class Walk:
     """One repair on its way through the layers.
 
     Args:
-        model: In evaluation mode; its weights change until `Changes.taken_back`.
-        stack: Its whole layers.
+        whole: The full model; its weights change until `Changes.taken_back`.
         kept: The layers that stay.
         tokens: Ids ``(n_sequences, length)``, without padding.
         fitted: How many of the sequences are fitted on; the others go along. All by default.
@@ -53,29 +53,26 @@ class Walk:
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        stack: Stack,
+        whole: Repairable,
         kept: Sequence[int],
         tokens: Tensor,
         fitted: int | None = None,
     ) -> None:
-        if shared_layers(stack.layers):
-            raise RepairError(
-                f"the layers of {type(model).__name__} share weights, so none can be refitted"
-                " alone: leave it as it was cut (--repair none)"
-            )
-        self.model, self.stack, self.tokens = model, stack, tokens
-        self.turns = turns(kept, stack.n_players)
-        self.layers = _layers(model, stack, tokens)
-        self.prelude = self.layers.prelude(tokens)
-        self.changes = Changes(model)
+        check_unshared(whole.model, whole.stack)
+        self.whole, self.model, self.stack, self.tokens = whole, whole.model, whole.stack, tokens
+        self.turns = turns(kept, self.stack.n_players)
+        self.layers = whole.layers(tokens)
+        prelude = self.layers.prelude(tokens)
+        # What enters the first layer goes when it is passed: no layer is given it from here.
+        self.prelude = replace(prelude, embedded=prelude.embedded.new_empty(0))
+        self.changes = whole.changes()
         self.passed: list[KeptLayer] = []
         self.refitted: list[Refitted] = []
         self.rescaled = 1.0
         self.layer_tokens = 0
-        self._kept = self.prelude.embedded
+        self._kept = prelude.embedded
         self._waiting: list[KeptLayer] = []
-        self.full: FullStates = PassingStates(self.through, self.prelude.embedded)
+        self.full: FullStates = PassingStates(self.through, prelude.embedded)
         self._fitted = len(tokens) if fitted is None else fitted
         at_once = TOKENS_A_CALL if tokens.device.type == "cpu" else TOKENS_A_CALL_ON_A_GPU
         self._rows = max(1, at_once // tokens.shape[1])
@@ -94,8 +91,10 @@ class Walk:
 
         Layers that were passed run when this is asked for: behind the last gap many never do.
         """
-        while self._waiting:
-            self._waiting.pop(0).leave()
+        # All at once: a layer on its way asks for these states again, and none may overtake it.
+        waiting, self._waiting = self._waiting, []
+        for place in waiting:
+            place.leave()
         return self._kept
 
     @kept.setter
@@ -121,9 +120,25 @@ class Walk:
 
     def through(self, layer: int, states: Tensor) -> Tensor:
         """Apply a layer, as it is now, to the states of all texts."""
-        return torch.cat(
-            [self.run(layer, states[rows], rows) for rows in _slices(len(self.tokens), self._rows)]
-        )
+        found: Tensor | None = None
+        for rows in _slices(len(self.tokens), self._rows):
+            some = self.run(layer, states[rows], rows)
+            if found is None:  # put together where they will lie: two tables, not three
+                found = some.new_empty((len(states), *some.shape[1:]))
+            found[rows] = some
+        assert found is not None
+        return found
+
+    def hold(self, layer: int) -> None:
+        """Have the weights of a layer in memory, for what is read off them without running it."""
+        if self.layers.weights is not None:
+            self.layers.weights.hold(layer)
+
+    def end(self) -> Tensor:
+        """The states behind the last kept layer, where nothing is refitted on the way."""
+        for _ in self.places():
+            pass
+        return self.kept
 
     def unchanged(self, turn: Turn) -> bool:
         """Whether the kept states after a layer are the full model's, which is not past them."""
@@ -137,16 +152,6 @@ class Walk:
                 module, layer, lambda some: self.run(layer, some, rows), self.kept[rows]
             )
         return self._parts[layer]
-
-
-def _layers(model: PreTrainedModel, stack: Stack, tokens: Tensor) -> LayerStack:
-    try:
-        return replayed(model, stack, tokens[[0, -1]])
-    except NotReplayable as reason:
-        raise RepairError(
-            f"{type(model).__name__} cannot be repaired layer by layer ({reason}): leave it as it"
-            " was cut (--repair none)"
-        ) from reason
 
 
 def _slices(n: int, at_once: int) -> Iterator[slice]:

@@ -42,7 +42,7 @@ def write_repaired(
 
 
 def as_stored(source: Source, stack: Stack, weights: NewWeights) -> NewWeights:
-    """The same weights, each rounded to the dtype it will have on disk.
+    """The same weights, each rounded, where it lies, to the dtype it will have on disk.
 
     Args:
         source: The full model's files.
@@ -55,7 +55,7 @@ def as_stored(source: Source, stack: Stack, weights: NewWeights) -> NewWeights:
     dtypes = {entry.name: DTYPES[entry.dtype] for entry in _plain(source)}
     disk = find_disk_stack(source.entries, source.config())
     return {
-        name: tensor.to(dtypes[_disk_name(source, stack, disk, name)]).to(tensor.dtype)
+        name: tensor.copy_(tensor.to(dtypes[_disk_name(source, stack, disk, name)]))
         for name, tensor in weights.items()
     }
 

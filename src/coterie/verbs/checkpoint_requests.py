@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from coterie.errors import CutError, UserError
 from coterie.verbs.options.declare import Option
 from coterie.verbs.options.forms import LAYERS
-from coterie.verbs.options.machine import Device
+from coterie.verbs.options.machine import Device, FromDisk
 from coterie.verbs.options.source import Folder, Model, Revision, Trust
 from coterie.verbs.options.texts import Lesson
 
@@ -34,7 +34,7 @@ class InspectRequest(Trust, Revision, Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CutRequest(Device, Lesson, InspectRequest):
+class CutRequest(FromDisk, Device, Lesson, InspectRequest):
     """Which layers are cut out of which checkpoint, and how what stays is repaired.
 
     Args:
@@ -46,6 +46,7 @@ class CutRequest(Device, Lesson, InspectRequest):
             a text is given, and ``"none"`` where there is none to fit on.
         text: Text that the repair is fitted on, and part of which judges it.
         device: Where the repair is made.
+        stream: Load no model: the cut is checked in structure, and the repair reads from disk.
 
     >>> CutRequest("reference", layers=(3,)).command(Path("out"))
     'coterie cut reference --layers 3 --output out'
@@ -86,6 +87,8 @@ class CutRequest(Device, Lesson, InspectRequest):
         "layers": "Layers to CUT, 0-based, such as 3,7-9.",
         "text": "Repair what stays on this text, of which whole documents are set aside to judge.",
         "device": "With --repair: auto, cuda, mps or cpu.",
+        "stream": "Load no model: the cut is checked in structure alone, and with --repair its "
+        "layers are read from disk, as in `coterie repair`.",
     }
 
     @property

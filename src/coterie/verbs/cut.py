@@ -42,7 +42,8 @@ class Cut:
         kept: The layers that stay.
         written: The files.
         verification: How near the reloaded checkpoint is to the masked model; None if the model
-            does not fit into memory twice over, so that only its structure was checked.
+            does not fit into memory twice over or is not to be loaded, so that only its structure
+            was checked.
         repaired: What a repair gave back; None where none was asked for.
     """
 
@@ -111,7 +112,7 @@ def _cut_alone(request: CutRequest, place: OutputFolder, progress: Progress) -> 
 
     with place.written() as folder:
         written = write_cut(source, kept, folder, progress=step)
-        done = Cut(gone, kept, written, _check(source, kept, folder))
+        done = Cut(gone, kept, written, _check(source, kept, folder, stream=request.stream))
         # The record names the layers themselves: the list file may change or be lost.
         asked = replace(request, model=source.name, layers=gone, list_file=None, mergekit=None)
         record = _record(source, done, asked.command(place.path))
@@ -156,10 +157,12 @@ def _record(source: Source, done: Cut, command: str) -> CutRecord:
     )
 
 
-def _check(source: Source, kept: tuple[int, ...], folder: Path) -> Verification | None:
+def _check(
+    source: Source, kept: tuple[int, ...], folder: Path, *, stream: bool
+) -> Verification | None:
     n_bytes = sum(entry.n_bytes for entry in source.entries)
     # Better not compared, which the record then says, than out of memory.
-    if 2 * n_bytes > free_main_memory():
+    if stream or 2 * n_bytes > free_main_memory():
         check_filled(folder, source)
         return None
     model = load_model(source, dtype=None, device="cpu")

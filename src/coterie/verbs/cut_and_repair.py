@@ -64,5 +64,6 @@ def repair_of(request: CutRequest, folder: Path) -> RepairRequest:
         text=request.text,
         calibration=calibration,
         device=request.device,
+        stream=request.stream,
         trust_remote_code=request.trust_remote_code,
     )

@@ -6,7 +6,7 @@ copied there, by the thread that read it and on a stream of its own, while this 
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -79,7 +79,8 @@ class ShardedWeights:
         self.carried: list[Carried] = []
         self.last_dtype = model.dtype
         self._model, self._device = model, device
-        places = find_places(source, model)
+        self._places = places = find_places(source, model)
+        self._instead: dict[str, Tensor] = {}  # by their names on disk: tied ones have one
         inside = f"{stack.path}."
         self._outside = {n: p for n, p in places.items() if not n.startswith(inside)}
         self._layers = [
@@ -154,6 +155,34 @@ class ShardedWeights:
         self._coming = None
         self._raw = self._ready = torch.empty(0, dtype=torch.uint8)
 
+    def change(self, name: str, value: Tensor) -> None:
+        """Give a parameter another value than it has on disk, now and whenever it is brought in.
+
+        Args:
+            name: What the model calls it.
+            value: Of its shape and dtype, wherever it lies; it is kept, and copied from there.
+        """
+        place = self._places[name]
+        self._instead[place.entry.name] = value
+        here = place.owner._parameters[place.name]
+        if here is not None and not here.is_meta:
+            here.data.copy_(value)
+
+    def change_nothing(self) -> None:
+        """Bring in from now on what is on disk."""
+        self._instead = {}
+        self.release()  # what is here may be changed: it is read again
+
+    @contextmanager
+    def changed(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        """Inside, some parameters have these values instead of those on disk."""
+        for name, value in values.items():
+            self.change(name, value)
+        try:
+            yield
+        finally:
+            self.change_nothing()
+
     def beginning(self) -> AbstractContextManager[None]:
         """A context in which the weights before the first layer are in memory, without the head."""
         head = self._model.get_output_embeddings()
@@ -175,7 +204,12 @@ class ShardedWeights:
         made: dict[str, nn.Parameter] = {}  # one for all that are tied together
         for place in places:
             if place.entry.name not in made:
-                weight = self._load(place.entry, place.dtype)
+                new = self._instead.get(place.entry.name)
+                weight = (
+                    self._load(place.entry, place.dtype)
+                    if new is None
+                    else new.to(self._device, place.dtype, copy=True)
+                )
                 made[place.entry.name] = nn.Parameter(weight, requires_grad=False)
             place.owner._parameters[place.name] = made[place.entry.name]
         try:
@@ -259,6 +293,8 @@ class ShardedWeights:
         for place, kept, raw in here:
             if self._copies is None:
                 kept.copy_(raw)
+            if (new := self._instead.get(place.entry.name)) is not None:
+                kept.copy_(new)
             _assign(place, kept)
         if self._copies is not None:
             self._copies.taken()

@@ -13,7 +13,6 @@ does, and the last norm is divided by the same number.
 import torch
 from torch import Tensor, nn
 
-from coterie.engine.parts.head import find_head
 from coterie.errors import RepairError
 from coterie.repair.inputs import scaled_norm
 from coterie.repair.interface import Repair
@@ -42,7 +41,8 @@ def refit_scalar(place: KeptLayer) -> None:
 def finish(walk: Walk) -> None:
     """Rescale the embeddings as all that was written after them."""
     if walk.changes:
-        _rescale_ends(walk, walk.rescaled)
+        with walk.whole.outside():
+            _rescale_ends(walk, walk.rescaled)
 
 
 def _size(states: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def _rescale_ends(walk: Walk, factor: float) -> None:
     model, few = walk.model, walk.tokens[:2]
     tied = model.get_output_embeddings()
     tied_to = None if tied is None else id(tied.weight)
-    head = find_head(model, walk.stack, few)
+    head = walk.whole.head(few)
     inside = {id(module) for layer in walk.stack.layers for module in layer.modules()}
     before = walk.layers.prelude(few).embedded
     names = {id(module): name for name, module in model.named_modules()}

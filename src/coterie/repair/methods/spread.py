@@ -8,6 +8,8 @@ model's state after it and t the full model's state after the gap,
 and the layers behind the gap, refitted in turn, make up the rest with maps of their own.
 """
 
+from torch import Tensor
+
 from coterie.repair.interface import Repair
 from coterie.repair.methods.both import close_gap
 from coterie.repair.methods.progressive import refit_behind
@@ -20,12 +22,16 @@ SHARE = 0.6
 def refit_spread(place: KeptLayer) -> None:
     """Refit the maps before a gap towards a part of the way, and those behind it to the end."""
     if place.gap and place.turn.following < place.walk.stack.n_players:
-        near = place.after()
-        close_gap(place, near + SHARE * (place.beyond() - near))
+        close_gap(place, part_of_the_way(place.after(), place.beyond()))
     elif place.gap:  # nothing behind it is left to make up the rest
         close_gap(place, place.beyond())
     elif place.behind:
         refit_behind(place)
+
+
+def part_of_the_way(near: Tensor, far: Tensor) -> Tensor:
+    """States between those after a layer and those after a gap, in one new table."""
+    return (far - near).mul_(SHARE).add_(near)
 
 
 SPREAD = Repair(

@@ -5,25 +5,26 @@ from pathlib import Path
 from time import monotonic
 
 import numpy as np
-import torch
 
+from coterie.engine.interface import CutProof
 from coterie.errors import RepairError
 from coterie.healing.origin import descent
-from coterie.models.cutting.verify import Expectation, expect, verify
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import default_dtype, load_model, load_tokenizer, pick_device
 from coterie.models.loaded.stack import Stack, find_stack
 from coterie.quantization.checkpoint import check_plain
 from coterie.repair.amount import sequences_to_fit
-from coterie.repair.changes import applied
-from coterie.repair.choose import Repaired, cut_loss, repaired
+from coterie.repair.choose import Repaired, repaired
+from coterie.repair.repairable import Repairable, WholeModel
+from coterie.repair.streamed import check_streamed_repair
 from coterie.repair.write import as_stored, write_repaired
 from coterie.report.schema.after_cut import RepairPart
 from coterie.verbs.after_cut.job import RepairJob
 from coterie.verbs.after_cut.part import Losses, after_part
 from coterie.verbs.after_cut.record import Parts, ended_with, remember
 from coterie.verbs.after_cut.repair_request import RepairRequest
+from coterie.verbs.after_cut.repair_streamed import open_streamed, traffic_remark
 from coterie.verbs.after_cut.teacher import origin_of
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
 from coterie.verbs.outputs.finished import FinishedRun
@@ -36,7 +37,7 @@ SELECTING = 32
 """Sequences that say whether a repair helps; none of them is fitted on."""
 
 VERIFIED = 2
-"""Sequences on which the reloaded checkpoint must give the logits that were measured."""
+"""Sequences on which the reloaded checkpoint must do what was measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class _Made:
     stack: Stack
     repair: Repaired
     losses: Losses
-    expected: Expectation
+    proof: CutProof
     seconds: float
     device: str
 
@@ -84,7 +85,7 @@ def repair(
     with place.written() as folder:
         progress.say(f"writing {output.name}")
         write_repaired(job.full, made.stack, job.kept, folder, made.repair.weights)
-        verify(made.expected, folder, trust_remote_code=request.trust_remote_code)
+        made.proof.check(folder, trust_remote_code=request.trust_remote_code)
         written = Source(output.name, folder, None, request.trust_remote_code)
         part = after_part(
             request,
@@ -102,6 +103,8 @@ def _admit(request: RepairRequest, progress: Progress) -> RepairJob:
     origin = origin_of(request)
     cut, full, record = origin.cut, origin.full, origin.record
     check_plain(full)
+    if request.stream:
+        check_streamed_repair(full)
     came = descent(cut, full)
     progress.say(f"reading texts for {cut.name}")
     tokenizer = load_tokenizer(full)
@@ -139,37 +142,42 @@ def _admit(request: RepairRequest, progress: Progress) -> RepairJob:
 
 def _made(job: RepairJob, progress: Progress) -> _Made:
     request, began = job.request, monotonic()
-    device = pick_device(request.device)
     progress.say(f"repairing {job.cut.name}")
-    model = load_model(job.full, dtype=default_dtype(device)[0], device=device)
-    stack = find_stack(model)
-    found = repaired(
-        model, stack, job.kept, (job.training.tokens, job.selection.tokens), request.method
-    )
+    whole = _opened(job, progress)
+    stack, texts = whole.stack, (job.training.tokens, job.selection.tokens)
+    found = repaired(whole, job.kept, texts, request.method)
     for remark in found.remarks:
         progress.say(remark)
+    # What is judged is what will be read back: rounded as it is written.
     weights = as_stored(job.full, stack, found.weights)
-    found.weights.clear()
-    found.weights.update(weights)
     everyone, tokens = range(stack.n_players), job.held_out.tokens
     losses = {
-        "full": cut_loss(model, stack, everyone, tokens, {}),
-        "before": cut_loss(model, stack, job.kept, tokens, {}),
-        "after": cut_loss(model, stack, job.kept, tokens, weights),
+        "full": whole.losses(everyone, tokens, {}),
+        "before": whole.losses(job.kept, tokens, {}),
+        "after": whole.losses(job.kept, tokens, weights),
     }
-    coalition = [layer in job.kept for layer in everyone]
-    few = torch.from_numpy(job.training.tokens[:VERIFIED])
-    with applied(model, weights):
-        expected = expect(model, stack, coalition, few)
-    bare_stack = Stack(stack.path, (), stack.locks)
+    proof = whole.proof(job.kept, job.training.tokens[:VERIFIED], weights)
+    if whole.traffic is not None:
+        read = traffic_remark(whole.traffic, whole.pass_bytes)
+        found = replace(found, remarks=(*found.remarks, read))
     return _Made(
-        stack=bare_stack,
-        repair=found,
+        stack=Stack(stack.path, (), stack.locks),
+        repair=replace(found, weights=weights),
         losses={name: (loss, 0) for name, loss in losses.items()},
-        expected=expected,
+        proof=proof,
         seconds=monotonic() - began,
-        device=str(device),
+        device=str(whole.device),
     )
+
+
+def _opened(job: RepairJob, progress: Progress) -> Repairable:
+    """The full model, in memory or to be read layer by layer."""
+    device = pick_device(job.request.device)
+    dtype = default_dtype(device)[0]
+    if job.request.stream:
+        return open_streamed(job, dtype, device, progress)
+    model = load_model(job.full, dtype=dtype, device=device)
+    return WholeModel(model, find_stack(model))
 
 
 def _repair_part(job: RepairJob, made: _Made) -> RepairPart:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from coterie.errors import UserError
 from coterie.verbs.after_cut.judging import JudgedAsTheCut, OriginOptions
 from coterie.verbs.options.declare import Option, Options
-from coterie.verbs.options.machine import Device
+from coterie.verbs.options.machine import Device, FromDisk
 from coterie.verbs.options.search import Seed
 from coterie.verbs.options.source import Model, Trust
 from coterie.verbs.options.texts import Lesson
@@ -40,7 +40,9 @@ class Refitting(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepairRequest(Trust, Device, Seed, JudgedAsTheCut, Lesson, OriginOptions, Refitting, Model):
+class RepairRequest(
+    FromDisk, Trust, Device, Seed, JudgedAsTheCut, Lesson, OriginOptions, Refitting, Model
+):
     """How to repair a checkpoint.
 
     Args:
@@ -52,6 +54,7 @@ class RepairRequest(Trust, Device, Seed, JudgedAsTheCut, Lesson, OriginOptions, 
         calibration: Text that chose the cut; without ``held_out``, part of it judges.
         held_out: Text that judges; None is what judged the cut.
         sequences: Sequences to fit on; None is enough for the widest fit.
+        stream: Read the layers from disk one after the other; no model is whole in memory.
 
     >>> RepairRequest("small", method="down").as_json()["method"]
     'down'

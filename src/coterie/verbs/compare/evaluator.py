@@ -25,6 +25,7 @@ from coterie.models.loaded.stack import Players
 from coterie.plain import Json
 from coterie.repair.changes import applied
 from coterie.repair.choose import repaired
+from coterie.repair.repairable import WholeModel
 from coterie.rivals.interface import Rewrite
 from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.speed import measure_speed
@@ -111,8 +112,7 @@ class Evaluator:
         assert self.repair is not None
         began, kept = perf_counter(), np.flatnonzero(coalition).tolist()
         found = repaired(
-            workspace.model,
-            workspace.stack,
+            WholeModel(workspace.model, workspace.stack),
             kept,
             (self.repair.fit.tokens, self.repair.select.tokens),
             self.repair.name,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from coterie.errors import UserError
+from coterie.plain import Json
 from coterie.verbs.options.declare import Option, Options
 from coterie.verbs.options.forms import BYTES, CLUSTER
 
@@ -39,6 +40,30 @@ class Dtype(Options):
             "Of the search only: auto, float32, bfloat16. The checkpoint keeps its own.",
         ),
     ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromDisk(Options):
+    """Whether a repair reads the full model layer by layer."""
+
+    stream: Annotated[
+        bool,
+        Option(
+            "--stream",
+            "",
+            "For a model larger than memory: read its layers from disk, one after the other; of "
+            "weights two layers are in memory, beside the states of the text and sums of the "
+            "widest fit (told beforehand). Changed weights wait in temporary files. The checkpoint "
+            "is proved by its losses, read the same way.",
+        ),
+    ] = False
+
+    def as_json(self) -> dict[str, Json]:
+        """What was asked as plain JSON; nothing of streaming where it is not asked for."""
+        whole = super().as_json()
+        if not self.stream:  # older records stay equal
+            del whole["stream"]
+        return whole
 
 
 SEVERAL_DEVICES = (

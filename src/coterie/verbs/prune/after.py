@@ -48,7 +48,8 @@ class After:
         Raises:
             UserError: one line.
         """
-        if request.stream:
+        trains = self.scheme is not None or self.quantize_first or self.heal_steps is not None
+        if request.stream and trains:
             raise UserError(
                 "--stream never holds a whole model, as --quantize and --heal do: cut first, then "
                 "give the folder to `coterie quantize` or `coterie heal`"

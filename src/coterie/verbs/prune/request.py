@@ -49,8 +49,8 @@ class Following(Options):
             "NAME",
             "Then repair, as `coterie repair` does, by a method of it, `auto` or `none`. Default: "
             "`auto` after guided search, which then compares coalitions by what they lose once "
-            "repaired; `none` after a published method, and where layers cannot be refitted "
-            "(--stream, --players, --utility, --quantize-first).",
+            "repaired; `none` after a published method, with --stream, and where layers cannot be "
+            "refitted (--players, --utility, --quantize-first).",
             recorded=False,
         ),
     ] = None

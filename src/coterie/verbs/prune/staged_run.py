@@ -104,6 +104,7 @@ class StagedRun:
             held_out=self.request.held_out,
             seed=self.request.seed,
             device=self.request.first_device,
+            stream=self.request.stream,
             trust_remote_code=self.request.trust_remote_code,
         )
         return repair(request, output=output, progress=self.progress)

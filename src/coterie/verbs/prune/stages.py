@@ -12,6 +12,7 @@ from pathlib import Path
 
 from coterie.errors import StudyMismatch, UserError
 from coterie.plain import Json
+from coterie.repair.streamed import check_streamed_repair
 from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.texts import healing_texts
@@ -57,6 +58,8 @@ def prune_and_after(request: PruneRequest, after: After, to: Destination) -> Res
     asked = _identity(request, after, prepared)
     if done := before.same(asked, to.progress, source=prepared.source.folder):
         return Result(done)
+    if request.stream and after.repair is not None:  # a search may take hours
+        check_streamed_repair(prepared.source)
     if after.heal_steps is not None:  # read once before the search, so that it is there after it
         healing = HealRequest(request.model, steps=after.heal_steps)
         healing_texts(

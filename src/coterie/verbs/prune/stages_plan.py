@@ -37,6 +37,7 @@ class Fitting:
         written: Sequences for the repair that is written.
         length: Tokens of a sequence.
         tried: Repairs that are tried.
+        streamed: Layers are read from disk.
     """
 
     game: int = 0
@@ -44,6 +45,7 @@ class Fitting:
     written: int = 0
     length: int = 0
     tried: int = 0
+    streamed: bool = False
 
     @classmethod
     def of(cls, request: PruneRequest, record: Record) -> "Fitting":
@@ -61,6 +63,7 @@ class Fitting:
             sequences_to_fit(config, length, device),
             length,
             len(names_of(request.repair_asked, device)),
+            streamed=request.stream,
         )
 
     def searching(self, n_players: int, keep: int) -> int:
@@ -129,7 +132,8 @@ def stages(
         if fitting.coalitions:
             detail = f"up to {fitting.coalitions} coalitions, repaired and compared"
             found.append(stage("repaired search", detail, fitting.searching(n_players, keep), 0))
-        detail = f"{after.repair}, fitted on {fitting.written} × {length} tokens"
+        streamed = ", streamed" if fitting.streamed else ""
+        detail = f"{after.repair}, fitted on {fitting.written} × {length} tokens{streamed}"
         layer_tokens = fitting.tried * fitting.refitting(n_players, keep)
         layer_tokens += judging * (2 * keep + n_players)
         found.append(stage("repair", detail, layer_tokens, part.disk_bytes))
