@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What is imported is compiled when it is: all of it would take longer than half of the tests.
+PIP_FLAGS := --quiet --no-compile
 
 .PHONY: help demo test test-all check build clean
 
@@ -10,8 +12,8 @@ help: ## this list
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt torch
+	$(BIN)/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(BIN)/.installed ## prune the reference model by 4 layers into out/
