@@ -29,10 +29,10 @@ from coterie.game.coalitions import Coalitions, distinct, observe_all
 from coterie.game.search.plain import windows
 from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model, load_tokenizer
-from coterie.models.loaded.routing import input_device
 from coterie.models.loaded.stack import find_stack
 from coterie.repair.distances import gap_distances, likely_cuts
 from coterie.repair.full import RememberedStates
+from coterie.repair.repairable import WholeModel
 from coterie.repair.walk import Walk
 from coterie.texts.recipe import TextRecipe
 
@@ -80,12 +80,8 @@ class Sweep:
         """Likely cuts on all kinds together, and every run of neighbours but those at the ends."""
         few = np.concatenate([self.texts(kind, 128)[0][:FEW] for kind in self.specs])
         players = self.stack.n_players
-        walk = Walk(
-            self.model,
-            self.stack,
-            range(players),
-            torch.from_numpy(few).to(input_device(self.model)),
-        )
+        whole = WholeModel(self.model, self.stack)
+        walk = Walk(whole, range(players), torch.from_numpy(few).to(whole.device))
         states = RememberedStates(walk.through, walk.kept, players).before
         likely = likely_cuts(gap_distances(states), self.remove, self.options.pool, (0,))
         runs = windows(players, players - self.remove)[1:-1:2]
