@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from coterie.verbs.evaluate.bench_request import BenchRequest
     from coterie.verbs.evaluate.request import EvaluateRequest
     from coterie.verbs.evaluate.run import evaluate
-    from coterie.verbs.export import export
+    from coterie.verbs.export.run import export
     from coterie.verbs.inspect import inspect
     from coterie.verbs.prune.request import PruneRequest
     from coterie.verbs.prune.whole import prune
@@ -70,7 +70,7 @@ _HOME = {
     "compare": "coterie.verbs.compare.run",
     "cut": "coterie.verbs.cut",
     "evaluate": "coterie.verbs.evaluate.run",
-    "export": "coterie.verbs.export",
+    "export": "coterie.verbs.export.run",
     "heal": "coterie.verbs.after_cut.heal",
     "inspect": "coterie.verbs.inspect",
     "prune": "coterie.verbs.prune.whole",

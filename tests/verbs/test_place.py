@@ -234,7 +234,8 @@ def test_a_file_for_mergekit_replaces_nothing_that_is_read(home, tmp_path, capsy
     assert main(["cut", str(full), "--layers", "1", "--output", str(tmp_path / "out")]) == 0
     made = content(tmp_path / "out")
     config = str(tmp_path / "out" / "config.json")
-    exported = ["export", str(tmp_path / "out"), "--to", "mergekit", "--output"]
+    base = ["--base", str(full)]
+    exported = ["export", str(tmp_path / "out"), "--to", "mergekit", *base, "--output"]
     assert main([*exported, config]) == 2
     # An earlier config is written again.
     for _ in range(2):

@@ -8,10 +8,11 @@ from coterie.errors import CutError, UserError
 from coterie.verbs.options.declare import Option
 from coterie.verbs.options.forms import LAYERS
 from coterie.verbs.options.machine import Device, FromDisk
+from coterie.verbs.options.serve import Serve
 from coterie.verbs.options.source import Folder, Model, Revision, Trust
 from coterie.verbs.options.texts import Lesson
 
-RUNTIMES = ("mergekit", "gguf", "vllm-check")
+EXPORTS = ("mergekit", "gguf", "vllm-check", "ollama")
 """Where a checkpoint can be taken."""
 
 
@@ -34,7 +35,7 @@ class InspectRequest(Trust, Revision, Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CutRequest(FromDisk, Device, Lesson, InspectRequest):
+class CutRequest(FromDisk, Device, Serve, Lesson, InspectRequest):
     """Which layers are cut out of which checkpoint, and how what stays is repaired.
 
     Args:
@@ -47,6 +48,7 @@ class CutRequest(FromDisk, Device, Lesson, InspectRequest):
         text: Text that the repair is fitted on, and part of which judges it.
         device: Where the repair is made.
         stream: Load no model: the cut is checked in structure, and the repair reads from disk.
+        serve: Runtimes of which all must read the cut model rightly.
 
     >>> CutRequest("reference", layers=(3,)).command(Path("out"))
     'coterie cut reference --layers 3 --output out'
@@ -125,8 +127,11 @@ class ExportRequest(Trust, Folder):
 
     Args:
         folder: Folder of the checkpoint.
-        to: ``"mergekit"``, ``"gguf"`` or ``"vllm-check"``.
+        to: ``"mergekit"``, ``"gguf"``, ``"vllm-check"`` or ``"ollama"``.
         base: Where mergekit finds the full model; None is the one the record names.
+        converter: llama.cpp's ``convert_hf_to_gguf.py``, or the folder that holds it; None is the
+            one on the search path.
+        environment: A Python that has a binding of llama.cpp; None is this one, if it has.
 
     >>> ExportRequest(Path("out"), to="gguf").command()
     'coterie export out --to gguf'
@@ -139,12 +144,30 @@ class ExportRequest(Trust, Folder):
         Option(
             "--to",
             "RUNTIME",
-            "`mergekit`: a passthrough config of the same cut; `gguf`: llama.cpp; `vllm-check`.",
-            choices=lambda: RUNTIMES,
+            "`mergekit`: a passthrough config of the same cut; `gguf`: a file for llama.cpp; "
+            "`vllm-check`; `ollama`: a Modelfile.",
+            choices=lambda: EXPORTS,
         ),
     ]
     base: Annotated[
         str | None, Option("--base", "MODEL", "Where mergekit finds the full model.")
+    ] = None
+    converter: Annotated[
+        Path | None,
+        Option(
+            "--converter",
+            "PATH",
+            "With gguf: llama.cpp's convert_hf_to_gguf.py, or its folder; it is run, and what it "
+            "wrote is checked.",
+        ),
+    ] = None
+    environment: Annotated[
+        str | None,
+        Option(
+            "--environment",
+            "PYTHON",
+            "With gguf: a Python that has xllamacpp, to compare tokens with transformers.",
+        ),
     ] = None
 
     def check(self) -> None:
@@ -156,7 +179,9 @@ class ExportRequest(Trust, Folder):
         super().check()
         # Only a mergekit config names the full model; for others it would be ignored.
         if self.base is not None and self.to != "mergekit":
-            raise UserError("--output and --base go with --to mergekit")
+            raise UserError("options such as --base go with --to mergekit: leave it out")
+        if self.to != "gguf" and (self.converter or self.environment) is not None:
+            raise UserError("--converter and --environment go with --to gguf")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,12 @@ from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.cutting.lists import passthrough_yaml, read_list
 from coterie.models.cutting.verify import Verification, check_filled, expect, probe_tokens, verify
 from coterie.models.cutting.write import Written, write_cut
+from coterie.models.families.registry import locks_of
 from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
+from coterie.models.runtimes.serving import check_served, serving_of
+from coterie.models.runtimes.verdicts import layer_verdicts
 from coterie.report.schema.after_cut import AfterPart
 from coterie.report.schema.record import CutRecord
 from coterie.verbs.checkpoint_requests import CutRequest
@@ -31,6 +34,7 @@ from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import versions
 from coterie.verbs.shared.record import cut_part, named_part
+from coterie.verbs.shared.serving import serving_parts
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,9 @@ def _cut_alone(request: CutRequest, place: OutputFolder, progress: Progress) -> 
     mergekit = _mergekit_file(request, source)
     n_players = find_disk_stack(source.entries, source.config()).n_players
     gone = _named_layers(request, n_players)
-    kept = complement(gone, n_players)
+    kept, config = complement(gone, n_players), source.config()
+    locked = tuple(locks_of(config, n_players))
+    check_served(serving_of(config, request.serve, n_players), kept, locked)
 
     def step(done: int, total: int) -> None:
         progress.step(f"writing {place.path.name}", done, total)
@@ -153,6 +159,7 @@ def _record(source: Source, done: Cut, command: str) -> CutRecord:
         model=named_part(source, architecture, stack.path, stack.n_players, "layer"),
         cut=cut_part(coalition, None, "layer"),
         verification=None if done.verification is None else asdict(done.verification),
+        serving=serving_parts(layer_verdicts(source.config(), done.kept, stack.n_players)),
         versions=versions(),
     )
 

@@ -6,27 +6,30 @@ NVIDIA's Nemotron-NAS models (`nemotron-nas`, `DeciLMForCausalLM`, a `block_conf
 file that is written beside the weights (``trust_remote_code=True``).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.errors import CutError, ModelError
-from coterie.models.cutting import modeling_decilm as decilm
 from coterie.models.cutting.config import cut_config
 from coterie.models.cutting.config_file import edited, write_fields
 from coterie.models.cutting.layer_names import DiskStack, find_disk_stack
+from coterie.models.cutting.rope import with_plain_rope
 from coterie.models.cutting.write import MAX_SHARD_BYTES, Written, carry
+from coterie.models.files.own_code import MODELLING, own_code, renew_own_code
 from coterie.models.files.shards import Piece, Progress, grouped, write_shards
 from coterie.models.files.sources import Source
+from coterie.models.runtimes.block_rules import BlockShape, gone_blocks, misread_blocks
+from coterie.models.runtimes.verdicts import Verdict, block_verdicts
+
+BLOCK_TYPE = "nemotron-nas"
+"""The model type of the format."""
 
 LLAMA_LIKE = ("llama", "mistral")
 """Model types whose blocks are those of the format."""
 
-MODELLING = "modeling_decilm.py"
-
 _ATTENTION = ("self_attn.", "input_layernorm.")
 _MLP = ("mlp.", "post_attention_layernorm.")
-_ROUNDED_TO = 256  # vLLM and llama.cpp derive the width of a block by rounding up to this
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,13 @@ class BlockCut:
         written: The files.
         kept: The layers of which at least one block stays.
         runtimes: What loads the checkpoint.
+        verdicts: How every runtime reads it.
     """
 
     written: Written
     kept: tuple[int, ...]
     runtimes: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
 
 
 def write_block_cut(
@@ -71,7 +76,9 @@ def write_block_cut(
     """
     raw = source.raw_config()
     stack, kept, fields = plan_block_cut(source, attention, mlp, output)
+    attention, mlp = with_gone(raw, attention, mlp)
     carried, left = carry(source.folder, output)
+    renew_own_code(output)
     pieces = _pieces(source, stack, kept, attention, mlp)
     names = write_shards(grouped(pieces, max_shard_bytes), output, {"format": "pt"}, progress)
     written = Written(
@@ -82,7 +89,8 @@ def write_block_cut(
         left=left,
         config_changes={name: fields[name] for name in fields if raw.get(name) != fields[name]},
     )
-    return BlockCut(written, kept, _runtimes(int(fields["intermediate_size"])))  # type: ignore
+    shape = BlockShape.of(source.config().to_dict(), kept, attention, mlp)
+    return BlockCut(written, kept, _runtimes(shape), block_verdicts(shape))
 
 
 def plan_block_cut(
@@ -107,13 +115,31 @@ def plan_block_cut(
     check_saved_type(raw, source.name)
     config = source.config()
     stack = find_disk_stack(source.entries, config)
+    # What an earlier cut of blocks took stays away.
+    attention, mlp = with_gone(raw, attention, mlp)
     kept = _checked(attention, mlp, stack.n_players)
     layers = edited(raw, config, cut_config(config, kept), kept, stack.n_players)
-    fields = _config(layers, config.to_dict(), kept, attention, mlp)
+    fields = _config(with_plain_rope(layers, config), config.to_dict(), kept, attention, mlp)
     output.mkdir(parents=True, exist_ok=True)
     write_fields(fields, output)
-    (output / MODELLING).write_bytes(Path(decilm.__file__).read_bytes())
+    (output / MODELLING).write_bytes(own_code().read_bytes())
     return stack, kept, fields
+
+
+def with_gone(
+    raw: Mapping[str, object], attention: Collection[int], mlp: Collection[int]
+) -> tuple[frozenset[int], frozenset[int]]:
+    """Layers that lack either block after a cut, those that lack it already among them.
+
+    Args:
+        raw: Config.json of the model.
+        attention: Layers that lose their attention block.
+        mlp: Layers that lose their feed-forward block.
+    """
+    return (
+        frozenset(attention) | gone_blocks(raw, "attention"),
+        frozenset(mlp) | gone_blocks(raw, "ffn"),
+    )
 
 
 def check_saved_type(raw: dict[str, object], name: str) -> None:
@@ -126,7 +152,8 @@ def check_saved_type(raw: dict[str, object], name: str) -> None:
     Raises:
         ModelError: no format holds a cut of its blocks, or it is quantized.
     """
-    if raw.get("model_type") not in LLAMA_LIKE or raw.get("sliding_window"):
+    again = raw.get("model_type") == BLOCK_TYPE and bool(raw.get("block_configs"))
+    if not (again or raw.get("model_type") in LLAMA_LIKE) or raw.get("sliding_window"):
         raise ModelError(
             f"{name!r} is a {raw.get('model_type')}: single blocks can be saved of"
             f" {' and '.join(LLAMA_LIKE)} without a sliding window only; cut whole layers instead"
@@ -173,7 +200,7 @@ def _config(
         for layer in kept
     ]
     return raw | {
-        "model_type": "nemotron-nas",
+        "model_type": BLOCK_TYPE,
         "architectures": ["DeciLMForCausalLM"],
         "auto_map": {
             "AutoConfig": "modeling_decilm.DeciLMConfig",
@@ -202,7 +229,10 @@ def _pieces(
     return pieces
 
 
-def _runtimes(intermediate_size: int) -> tuple[str, ...]:
-    plain = ("transformers with trust_remote_code=True",)
-    # Others know a block's width only as a multiple of the model's, rounded.
-    return plain if intermediate_size % _ROUNDED_TO else (*plain, "vLLM", "llama.cpp")
+def _runtimes(shape: BlockShape) -> tuple[str, ...]:
+    titles = {
+        "transformers": "transformers with trust_remote_code=True",
+        "vllm": "vLLM",
+        "llama.cpp": "llama.cpp",
+    }
+    return tuple(titles[name] for name in titles if misread_blocks(name, shape) is None)

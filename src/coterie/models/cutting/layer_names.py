@@ -44,6 +44,11 @@ class DiskStack:
         number = self.renumber(int(match[1]), kept)
         return None if number is None else f"{self.path}.{number}{name[match.end() :]}"
 
+    def layer_of(self, name: str) -> int | None:
+        """The layer that a tensor belongs to; None where it belongs to none."""
+        match = re.search(rf"^{re.escape(self.path)}\.(\d+)\.", name)
+        return None if match is None else int(match[1])
+
     def renumber(self, layer: int, kept: tuple[int, ...]) -> int | None:
         """The new number of a layer; None if it goes."""
         if layer >= self.n_players + self.n_further:

@@ -8,10 +8,30 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 
+class Block(dict):
+    """An object of config.json whose entries are attributes too: vLLM reads them so."""
+
+    def __getattr__(self, name: str) -> object:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def as_blocks(value: object) -> object:
+    """The same plain data, every object in it a `Block`."""
+    if isinstance(value, dict):
+        return Block({name: as_blocks(inner) for name, inner in value.items()})
+    return [as_blocks(inner) for inner in value] if isinstance(value, list) else value
+
+
 class DeciLMConfig(LlamaConfig):
     """A Llama config with `block_configs`: for each layer, whether either block is a no-op."""
 
     model_type = "nemotron-nas"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, as_blocks(value) if name == "block_configs" else value)
 
 
 class NoAttention(nn.Module):

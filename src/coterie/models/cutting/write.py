@@ -17,6 +17,7 @@ from coterie.models.cutting.config import checked_config, cut_config
 from coterie.models.cutting.config_file import differences, edited, read_as_file, write_fields
 from coterie.models.cutting.layer_names import DiskStack, find_disk_stack
 from coterie.models.cutting.quantization import renumber_quantization
+from coterie.models.cutting.rope import with_plain_rope
 from coterie.models.cutting.structure import compare_structure
 from coterie.models.families.family import Read
 from coterie.models.families.fields import text_config
@@ -24,6 +25,7 @@ from coterie.models.families.registry import check_kept, family_of
 from coterie.models.files.carried import carried_files
 from coterie.models.files.fit import check_file_size, meta_model
 from coterie.models.files.json_files import Fields
+from coterie.models.files.own_code import renew_own_code
 from coterie.models.files.shards import Piece, Progress, grouped, write_shards
 from coterie.models.files.sources import Source
 from coterie.models.files.tensors import Entry, read_tensor
@@ -87,6 +89,7 @@ def write_cut(
     output.mkdir(parents=True, exist_ok=True)
     write_fields(new.fields, output)
     carried, left = carry(source.folder, output)
+    renew_own_code(output)
     pieces = _pieces(source, new.stack, new.kept, text_config(new.config))
     shards = grouped(pieces, max_shard_bytes)
     metadata = _metadata(source, new.stack, new.kept)
@@ -147,6 +150,7 @@ def plan_cut(source: Source, kept: Sequence[int]) -> CutPlan:
         fields["quantization_config"] = renumber_quantization(
             fields["quantization_config"], list_name, lambda layer: stack.renumber(layer, players)
         )
+    fields = with_plain_rope(fields, config)
     new = read_as_file(fields, config)
     compare_structure(whole, meta_model(new, trust_remote_code=source.trust_remote_code), players)
     return CutPlan(config, stack, players, fields)

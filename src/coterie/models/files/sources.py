@@ -1,7 +1,7 @@
 """From what a user types to a folder of safetensors, known to be whole and of a kind we cut."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,6 +15,7 @@ from coterie.models.files.download import download, download_config, looks_like_
 from coterie.models.files.fit import check_counts, check_quantization, missing_tensors
 from coterie.models.files.json_files import Fields, read_config, read_json
 from coterie.models.files.kinds import is_causal, is_known_type
+from coterie.models.files.own_code import is_own_code
 from coterie.models.files.tensors import Entry, Header, hash_files, read_header
 from coterie.models.files.weights import WeightFiles, find_weights, gguf, named_tensors
 
@@ -111,9 +112,10 @@ def resolve(model: str, revision: str | None = None, *, trust_remote_code: bool 
         folder = expanded(model).resolve()
         source = Source(folder.name, folder, None, trust_remote_code)
     else:
-        folder, commit = download(model, revision)
-        source = Source(model, folder, commit, trust_remote_code)
+        source = Source(model, *download(model, revision), trust_remote_code)
     check_folder(source.folder, model)
+    if is_own_code(source.folder, source.raw_config()):
+        source = replace(source, trust_remote_code=True)  # the package's own, byte by byte
     _check_kind(source)
     _check_weights(source)
     return source
@@ -240,7 +242,7 @@ def _check_kind(source: Source) -> None:
         import_module("fla.models")  # flash-linear-attention registers RWKV-7 and its like
     config = source.config()
     named = raw.get("architectures")
-    architectures = [str(name) for name in named] if isinstance(named, list) else []
+    architectures = list(map(str, named)) if isinstance(named, list) else []
     if not is_causal(config, architectures):
         kind = architectures[0] if architectures else model_type
         raise ModelError(

@@ -10,6 +10,7 @@ from coterie.report.schema.record import Record
 from coterie.report.schema.search import ChoicePart, SizeChoicePart
 from coterie.report.schema.verdict import PerplexityPart, VerdictPart
 from coterie.report.wording.contributions import absences_title, contributions_title
+from coterie.report.wording.serving import served
 
 FIGURE = "contributions.png"
 
@@ -49,7 +50,7 @@ Held-out: {_text(known(record.held_out))}, {search.dtype}. The loss per token ch
 
 Layers are counted from 0. Cut: {removed}. Kept: {kept}.
 
-{_explained(record)}
+{_serving(record)}{_explained(record)}
 ## How it was made
 
 - calibration: {_text(record.calibration)}
@@ -162,6 +163,13 @@ def _loading(record: Record) -> str:
         f"nas`.\nWritten for: {'; '.join(record.runtimes)}. The small modelling file that"
         " transformers\nneeds lies beside the weights."
     )
+
+
+def _serving(record: Record) -> str:
+    """Who reads it rightly; nothing of a record that was written before that was asked."""
+    rows = [] if record.serving is None else served(record.serving)
+    lines = [f"- {title}: {who}" for title, who in rows]
+    return "\n".join(["## Runtimes", "", *lines, "", ""]) if lines else ""
 
 
 def _layers(record: Record, found: ContributionsPart) -> str:

@@ -93,3 +93,14 @@ class StreamPart(Part):
     """The part of reading that computing did not hide."""
     checked: str
     """What was compared with the model's own forward."""
+
+
+@dataclass(frozen=True)
+class ServingPart(Part):
+    """How one runtime reads the checkpoint."""
+
+    runtime: str
+    reads: str
+    """`rightly`, `wrongly`, or `not run`."""
+    remark: str | None = None
+    """On what condition, or why not."""

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 from coterie.plain import Json
 from coterie.report.schema.after_cut import AfterPart
-from coterie.report.schema.basics import CutPart, ModelPart, SizePart, StreamPart, TextPart
+from coterie.report.schema.basics import (
+    CutPart,
+    ModelPart,
+    ServingPart,
+    SizePart,
+    StreamPart,
+    TextPart,
+)
 from coterie.report.schema.cluster import ClusterPart
 from coterie.report.schema.contributions import (
     AbsencesPart,
@@ -44,6 +51,8 @@ class CheckpointRecord(Part):
     verdict: VerdictPart | None = None
     after: list[AfterPart] | None = None
     """What was done to the checkpoint since, in order."""
+    serving: list[ServingPart] | None = None
+    """Which runtimes read it rightly, from what was seen of each."""
 
     @property
     def composed(self) -> Json:

@@ -13,6 +13,7 @@ from coterie.report.schema.record import Record
 from coterie.report.terminal.cluster import on_cluster
 from coterie.report.terminal.contributions import print_absences, print_contributions
 from coterie.report.terminal.search import print_search
+from coterie.report.wording.serving import served
 
 
 def print_record(record: Record, console: Console | None = None) -> None:
@@ -138,7 +139,10 @@ def _verdict(record: Record, out: Console) -> None:
     if found is not None and call is not None:
         rows.append(("closest call", _closest(found, call)))
     rows.append(("reloaded", str(known(record.verification)["summary"])))
-    if record.runtimes is not None:
+    # Records that were written before say it of block cuts alone.
+    if record.serving is not None:
+        rows += served(record.serving)
+    elif record.runtimes is not None:
         rows.append(("loads in", "; ".join(record.runtimes)))
     if verdict.not_finite:
         rows.append(("not finite", f"{verdict.not_finite} held-out losses read as the floor"))

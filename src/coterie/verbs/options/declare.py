@@ -183,8 +183,9 @@ def check_value(option: Option, value: object) -> None:
         UserError: a word that is not among the choices, or a number out of bounds.
     """
     # The word first: its message names the nearest choice.
-    if option.choices is not None and isinstance(value, str):
-        check_choice(option.name, value, option.choices())
+    for word in value if isinstance(value, tuple) else (value,):
+        if option.choices is not None and isinstance(word, str):
+            check_choice(option.name, word, option.choices())
     numbers = value if isinstance(value, tuple) else (value,)
     for number in numbers:
         # bool is an int in Python, and a flag has no bounds.

@@ -7,6 +7,7 @@ from coterie.errors import UserError
 from coterie.game.search.methods import SEARCH_METHODS
 from coterie.verbs.options.amount import TargetOptions
 from coterie.verbs.options.declare import Option, Options
+from coterie.verbs.options.serve import Serve
 from coterie.verbs.shared.request import Request
 
 
@@ -75,7 +76,7 @@ class Following(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruneRequest(Following, TargetOptions, Request):
+class PruneRequest(Following, Serve, TargetOptions, Request):
     """Which model, how much of it goes, on which texts, and how hard to look.
 
     Args:
@@ -105,6 +106,7 @@ class PruneRequest(Following, TargetOptions, Request):
         heal: Steps of healing after the cut.
         repair: Name of a repair after the cut, ``"auto"`` or ``"none"``; None is ``"auto"`` after
             guided search on whole layers in memory, and ``"none"`` elsewhere.
+        serve: Runtimes of which all must read the cut model rightly: ``("vllm", "llama.cpp")``.
 
     >>> request = PruneRequest("reference", remove=4, budget=512)
     >>> request.command()

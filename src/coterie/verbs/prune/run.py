@@ -16,6 +16,7 @@ from coterie.game.utilities import read
 from coterie.models.cutting.blocks import write_block_cut
 from coterie.models.cutting.write import write_cut
 from coterie.models.files.sources import Source
+from coterie.models.runtimes.verdicts import layer_verdicts
 from coterie.plain import Json
 from coterie.report.card.prune import FIGURE, model_card
 from coterie.report.figure.contributions import draw_contributions
@@ -47,6 +48,7 @@ from coterie.verbs.shared.prepared import Prepared, prepare, text_part
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.record import cut_part
 from coterie.verbs.shared.result import Result
+from coterie.verbs.shared.serving import serving_asked, serving_parts
 from coterie.verbs.shared.settings import size_asked
 from coterie.verbs.shared.verdict import verdict_part
 from coterie.verbs.shared.workspace import TextGame, Workspace, open_workspace
@@ -108,7 +110,10 @@ def _write(judged: _Judged, folder: Path) -> dict[str, Json]:
     """Write the checkpoint and check it; one that lacks single blocks says what loads it."""
     source, record = judged.source, judged.record
     if record.model.player_kind == "layer":
-        write_cut(source, np.flatnonzero(judged.coalition).tolist(), folder)
+        kept = np.flatnonzero(judged.coalition).tolist()
+        write_cut(source, kept, folder)
+        verdicts = layer_verdicts(source.config(), kept, len(judged.coalition))
+        record.serving = serving_parts(verdicts)
         trust = source.trust_remote_code
         return judged.proof.check(folder, trust_remote_code=trust)
     # Labels read "3.mlp": the layer, then the block of it that was cut.
@@ -117,7 +122,7 @@ def _write(judged: _Judged, folder: Path) -> dict[str, Json]:
         layer, _, block = label.partition(".")
         gone[block].add(int(layer))
     done = write_block_cut(source, gone["attention"], gone["mlp"], folder)
-    record.runtimes = list(done.runtimes)
+    record.runtimes, record.serving = list(done.runtimes), serving_parts(done.verdicts)
     # The one Python file it needs is the package's own, just written.
     return judged.proof.check(folder, trust_remote_code=True)
 
@@ -151,7 +156,8 @@ def _chosen(
     tell_amount(workspace, keeps, progress)
     allowed = None if target is None or len(keeps) == 1 else target.allowed
     mix = None if request.utility is None else mixed(workspace, tasks, progress)
-    search = replace(Search.of(request, keeps), allowed=allowed)
+    served = serving_asked(request, workspace.prepared.source, workspace.stack.n_players)
+    search = replace(Search.of(request, keeps), allowed=allowed, served=served)
     plain = search
     if request.searches_repaired and search.seconds is not None:
         plain = replace(search, seconds=PLAIN_SHARE * search.seconds)

@@ -19,6 +19,7 @@ from coterie.game.search.task import Finalists, SearchTask
 from coterie.verbs.search.game import SearchedGame
 from coterie.verbs.search.paper import PaperStudy, paper_study
 from coterie.verbs.search.result import Search, SearchResult, ordered
+from coterie.verbs.search.served import play_served
 from coterie.verbs.search.timed import ConcatenatedGame, OutOfTime, TimedGame
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.settings import task_of
@@ -65,6 +66,10 @@ def choose(
         studied = paper_study(workspace, played, found.study, known)
         return _ranked(search.method, played, ledger, found, studied=studied, began=began)
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
+    if search.served is not None:
+        progress.say("searching on among cuts that the runtimes asked for read rightly")
+        for keep in task.keeps:
+            play_served(ledger, search.served, keep, workspace.locked)
     finalists = _admitted(ledger, search, found.answers)
     if out_of_time:  # in time, the finalists are those of the method
         finalists += _allowed(first, search)
@@ -208,7 +213,7 @@ def _clock(
 
 
 def _allowed(answers: Sequence[Answer], search: Search) -> list[Answer]:
-    may_win = search.allowed
+    may_win = search.may_win
     return [one for one in answers if may_win is None or may_win(one.coalition[None])[0]]
 
 
@@ -220,7 +225,7 @@ def _admitted(ledger: Ledger, search: Search, finalists: Sequence[Answer]) -> li
         search: Sizes, bounds, and what may win.
         finalists: What the method found, if anything.
     """
-    may_win, found = search.allowed, _allowed(finalists, search)
+    may_win, found = search.may_win, _allowed(finalists, search)
     # Where the method gave no answer of a size, the best coalition it came across stands in.
     for keep in sorted(set(search.keeps), reverse=True):
         coalitions, values = ledger.known(keep)
@@ -238,7 +243,7 @@ def _admitted(ledger: Ledger, search: Search, finalists: Sequence[Answer]) -> li
                 " method"
             )
     if not found:
-        raise CutError("no coalition that was observed meets the target: allow a larger --budget")
+        raise CutError("no coalition that was observed may be chosen: allow a larger --budget")
     return found
 
 

@@ -167,7 +167,7 @@ class _Rounds:
                 most=ledger.n_asked + most,
                 at_once=len(starts) if self.search.seconds is None else AT_ONCE,
                 locked=locked,
-                allowed=self.search.allowed,
+                allowed=self.search.may_win,
             )
 
     def decided(self, finalists: list[Answer]) -> tuple[list[Decision], Ledger]:
@@ -203,7 +203,7 @@ def _of_size(found: SearchResult, keep: int) -> Coalitions:
 
 
 def _allowed(search: Search, coalitions: Coalitions) -> Coalitions:
-    may_win: Callable[[Coalitions], np.ndarray] | None = search.allowed
+    may_win: Callable[[Coalitions], np.ndarray] | None = search.may_win
     return coalitions if may_win is None else coalitions[may_win(coalitions)]
 
 

@@ -10,6 +10,7 @@ from coterie.game.coalitions import Coalition, Coalitions, Indices
 from coterie.game.search.decide import Decision
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import Answer
+from coterie.models.runtimes.serving import Serving
 from coterie.verbs.search.game import SearchedGame
 from coterie.verbs.search.paper import PaperStudy
 from coterie.verbs.shared.request import Request
@@ -108,6 +109,7 @@ class Search:
         most_layer_tokens: Most layer-tokens that search and decision ask for.
         seed: Decides every draw.
         allowed: Which coalitions may win; all by default.
+        served: What runtimes that are to load the cut ask of it; None where they take any.
     """
 
     method: str
@@ -117,6 +119,17 @@ class Search:
     most_layer_tokens: float | None = None
     seed: int = 0
     allowed: Allowed | None = None
+    served: Serving | None = None
+
+    @property
+    def may_win(self) -> Allowed | None:
+        """Which coalitions may be chosen; None where all may."""
+        target, served = self.allowed, self.served
+        if served is None:
+            return target
+        if target is None:
+            return served.allowed
+        return lambda coalitions: target(coalitions) & served.allowed(coalitions)
 
     @classmethod
     def of(cls, request: Request, keeps: Sequence[int]) -> "Search":

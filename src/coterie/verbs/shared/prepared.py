@@ -19,6 +19,7 @@ from coterie.verbs.shared.defaults import check_rows, context_of, default_calibr
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import versions
 from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, LENGTH, Request
+from coterie.verbs.shared.serving import check_serving
 from coterie.verbs.shared.settings import check_feasible, check_savable, sketch
 
 
@@ -103,6 +104,7 @@ def prepare(request: Request, *, progress: Progress, choosing: bool = True) -> P
     n_players, locked = sketch(request, source)
     if request.cuts:  # what could not be saved is refused too
         check_savable(request, source, n_players, locked)
+        check_serving(request, source, n_players, locked)
     if choosing:
         check_feasible(request, n_players, locked)
     find_disk_stack(source.entries, source.config())  # refuses what could not be cut afterwards

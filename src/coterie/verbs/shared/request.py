@@ -109,6 +109,11 @@ class Request(
         return None
 
     @property
+    def serve(self) -> tuple[str, ...]:
+        """Runtimes that must read the cut model rightly; only a cut is made for some."""
+        return ()
+
+    @property
     def searches_repaired(self) -> bool:
         """Whether coalitions are compared by what they lose once repaired; only a cut is."""
         return False
@@ -140,4 +145,6 @@ class Request(
                 del whole[name]
         if not self.stream:
             del whole["stream"]
+        if not whole.get("serve"):
+            whole.pop("serve", None)
         return whole

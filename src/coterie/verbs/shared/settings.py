@@ -13,7 +13,8 @@ from coterie.models.cutting.blocks import check_saved_type
 from coterie.models.cutting.structure import meta_model
 from coterie.models.files.sources import Source
 from coterie.models.loaded.stack import find_stack
-from coterie.players import BLOCKS
+from coterie.models.runtimes.block_rules import block_locks
+from coterie.players import BLOCKS, label
 from coterie.verbs.shared.request import Request
 
 
@@ -35,9 +36,19 @@ def sketch(request: Request, source: Source) -> tuple[int, tuple[int, ...]]:
             )
     # One player a layer, or as many as the kind has blocks.
     width = len(BLOCKS[request.player_kind()]) or 1
-    layers = sorted({*stack.locks, *request.lock})
-    locked = (layer * width + place for layer in layers for place in range(width))
-    return stack.n_players * width, tuple(locked)
+    layers = {*stack.locks, *request.lock}
+    locked = {layer * width + place for layer in layers for place in range(width)}
+    return stack.n_players * width, tuple(sorted(locked | _served(request, stack.n_players)))
+
+
+def _served(request: Request, n_layers: int) -> set[int]:
+    """Blocks that stay because a runtime asks for them."""
+    kind = request.player_kind()
+    if not request.serve or kind == "layer":
+        return set()
+    stay = block_locks(request.serve, n_layers)
+    n_players = n_layers * len(BLOCKS[kind])
+    return {player for player in range(n_players) if label(kind, player) in stay}
 
 
 def check_savable(

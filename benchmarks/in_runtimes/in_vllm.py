@@ -1,0 +1,60 @@
+"""Run checkpoints in vLLM on a CPU: python in_vllm.py JOBS.json (see `benchmarks/runtimes.py`)."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ |= {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def run(folder, asked):
+    """Greedy tokens with log-probabilities, and the loss on chunks."""
+    from vllm import LLM, SamplingParams
+    from vllm.inputs import TokensPrompt
+
+    model = LLM(
+        model=folder, enforce_eager=True, max_model_len=160, max_num_seqs=4, dtype="float32",
+        trust_remote_code=True, seed=0, enable_prefix_caching=False,
+    )  # fmt: skip
+    greedy = SamplingParams(temperature=0, max_tokens=asked["new"], ignore_eos=True, logprobs=1)
+    prompts = [TokensPrompt(prompt_token_ids=ids) for ids in asked["prompts"]]
+    generated = []
+    for one in model.generate(prompts, greedy):
+        answer = one.outputs[0]
+        pairs = zip(answer.token_ids, answer.logprobs, strict=True)
+        logprobs = [told[token].logprob for token, told in pairs]
+        generated.append({"tokens": list(answer.token_ids), "logprobs": logprobs})
+    reading = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0)
+    losses = []
+    chunks = [TokensPrompt(prompt_token_ids=ids) for ids in asked["chunks"]]
+    for one, ids in zip(model.generate(chunks, reading), asked["chunks"], strict=True):
+        told = [d[t].logprob for t, d in zip(ids[1:], one.prompt_logprobs[1:], strict=True)]
+        losses.append(-sum(told) / len(told))
+    return {"generated": generated, "losses": losses}
+
+
+def main():
+    """Every job, one after the other; one that fails says so."""
+    import gc
+
+    import vllm
+
+    asked = json.loads(Path(sys.argv[1]).read_text())
+    for job in asked["jobs"]:
+        try:
+            found = run(job["path"], asked)
+        except Exception as error:
+            found = {"refused": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
+        Path(job["out"]).write_text(json.dumps({"version": vllm.__version__, **found}))
+        gc.collect()
+
+
+if __name__ == "__main__":
+    main()

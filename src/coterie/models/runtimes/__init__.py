@@ -1,0 +1,1 @@
+"""What other runtimes make of a cut checkpoint, as data that was seen by running them."""
