@@ -220,8 +220,8 @@ def _check_weights(source: Source) -> None:
     check_quantization(source.raw_config(), source.entries, source.name)
     if source.weights.index is None:
         return
-    absent = sorted(set(named_tensors(source.weights.index, source.name)) - present)
     # Transformers does not ask the index which tensors there are: what counts is what it lacks.
+    absent = sorted(set(named_tensors(source.weights.index, source.name)) - present)
     if absent and (lacking := missing_tensors(source.folder, source.config())):
         named = next((name for name in absent if name in lacking), absent[0])
         raise ModelError(
