@@ -64,6 +64,8 @@ def test_a_repaired_checkpoint_is_plain_and_remembered(cut, whole, text, tmp_pat
     assert model.config.num_hidden_layers == len(KEPT)
     record = read_record(tmp_path / "out")
     assert record.after[-1].repair.tried == found.tried
+    gaps = record.after[-1].repair.by_gap
+    assert found.name == "none" if gaps is None else [one.gone for one in gaps.gaps] == [[1], [4]]
     assert "## Repair" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     again = repair(request, output=tmp_path / "out")
     assert again.part.as_json() == part.as_json()
@@ -98,6 +100,7 @@ def test_prune_repairs_in_one_run_unless_told_otherwise(whole, text, tmp_path, c
     assert "Repair" in capsys.readouterr().out
     record = read_record(tmp_path / "out")
     assert record.after[-1].what == "repair" and "--repair" not in record.command
+    assert len(record.player_times.seconds) == 6 and min(record.player_times.seconds) > 0
     assert "coalitions were repaired and compared" in record.choice.remark
     finalists = record.choice.sizes[0].finalists
     assert {"repaired", "before repair"} == {one.method for one in finalists}

@@ -18,6 +18,7 @@ from coterie.repair import place as place_module
 from coterie.repair import walk as walk_module
 from coterie.repair.changes import applied
 from coterie.repair.choose import repaired, repaired_weights
+from coterie.repair.gaps import losses_by_gap
 from coterie.repair.repairable import WholeModel, cut_loss
 from coterie.repair.table import REPAIRS
 from coterie.repair.walk import Walk
@@ -73,6 +74,19 @@ def test_a_gap_closed_in_part_is_closed_by_the_layers_behind_it():
     full = _states(model, stack, EVERYONE, select, {})
     as_cut = (_states(model, stack, (0, 2, 3, 4), select, {}) - full).norm()
     assert (_states(model, stack, (0, 2, 3, 4), select, weights) - full).norm() < as_cut
+
+
+@pytest.mark.parametrize(("kept", "gone"), [((0, 2, 4), [(1,), (3,)]), ((1, 4), [(0,), (2, 3)])])
+def test_the_gaps_together_give_back_what_the_repair_does(kept, gone):
+    model, stack = made("llama")
+    select = texts(model, 4, seed=1)
+    whole, fit = WholeModel(model, stack), texts(model, 32)
+    weights, _ = repaired_weights(whole, kept, fit, REPAIRS["progressive"])
+    as_cut, gains = losses_by_gap(whole, kept, select, weights)
+    assert [one.gone for one in gains] == gone
+    assert as_cut == cut_loss(model, stack, kept, select, {}).mean()
+    assert gains[-1].loss == cut_loss(model, stack, kept, select, weights).mean()
+    assert len({as_cut, *(one.loss for one in gains)}) == 3
 
 
 @pytest.mark.parametrize("name", REPAIRS)

@@ -6,7 +6,7 @@ The learning rate rises over the first steps and falls linearly to zero.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -30,6 +30,9 @@ _TIMED = 4
 """Steps after which it is decided how many fit into the minutes; the first is not counted."""
 
 _SAVED_EVERY = 60.0  # seconds
+
+CURVE = 60
+"""Most points of the curve that a record keeps."""
 
 Step = Callable[[int, int], None]
 """Called with the steps done and the steps in all."""
@@ -65,12 +68,14 @@ class Learned:
         tokens: Tokens read, repetitions counted.
         seconds: Spent learning, over all runs.
         kl: Nats per token, mean over the first and over the last tenth of the steps.
+        curve: The same from first to last, means over stretches of equally many steps.
     """
 
     steps: int
     tokens: int
     seconds: float
     kl: tuple[float, float]
+    curve: tuple[float, ...] = ()
 
 
 def learn(
@@ -149,7 +154,18 @@ def _learned(state: LearningState, tokens: int) -> Learned:
     # One step is noise: a tenth of the steps shows where learning began and ended.
     tenth = max(1, state.steps // 10)
     first, last = (float(np.mean(part)) for part in (state.losses[:tenth], state.losses[-tenth:]))
-    return Learned(state.steps, tokens, state.seconds, (first, last))
+    curve = tuple(curve_of(state.losses))
+    return Learned(state.steps, tokens, state.seconds, (first, last), curve)
+
+
+def curve_of(losses: Sequence[float]) -> list[float]:
+    """Means over stretches of equally many steps, at most `CURVE` of them.
+
+    >>> curve_of([3.0, 2.0, 1.0])
+    [3.0, 2.0, 1.0]
+    """
+    stretches = np.array_split(np.asarray(losses, dtype=float), min(CURVE, max(1, len(losses))))
+    return [float(f"{one.mean():.6g}") for one in stretches if len(one)]
 
 
 def learning_rate(step: int, steps: int) -> float:

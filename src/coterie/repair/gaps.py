@@ -1,9 +1,16 @@
-"""The gaps of a cut: runs of layers that went, and the kept layer before each."""
+"""The gaps of a cut: runs of layers that went, the kept layer before each, and what each gave back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from coterie.errors import CutError
+from coterie.texts.sets import Tokens
+
+if TYPE_CHECKING:
+    from coterie.repair.changes import NewWeights
+    from coterie.repair.repairable import Repairable
 
 
 @dataclass(frozen=True)
@@ -55,3 +62,59 @@ def gaps_text(kept: Sequence[int], n_layers: int) -> str:
         else:
             runs.append([layer, layer])
     return ", ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in runs)
+
+
+@dataclass(frozen=True)
+class GapGain:
+    """One gap, and the loss once everything up to the next gap is repaired.
+
+    Attributes:
+        gone: The layers that went there.
+        loss: Nats per token, with whatever stands behind the next gap as it was cut.
+    """
+
+    gone: tuple[int, ...]
+    loss: float
+
+
+def losses_by_gap(
+    whole: "Repairable", kept: Sequence[int], tokens: Tokens, weights: "NewWeights"
+) -> tuple[float, tuple[GapGain, ...]]:
+    """The loss as cut, and after every gap more whose surroundings are repaired.
+
+    A repair refits a kept layer on what the repaired layers before it give, so gaps are told from
+    first to last: what one of them gives back rests on those before it.
+
+    Args:
+        whole: The full model; it is left as it was.
+        kept: The layers that stay.
+        tokens: Texts to measure on, ``(n_sequences, length)``.
+        weights: What the repair changed, by names in the full model.
+    """
+    as_cut = float(whole.losses(kept, tokens, {}).mean())
+    n_layers, path = whole.stack.n_players, whole.stack.path
+    found, gains = _gaps(kept, n_layers), list[GapGain]()
+    for gone, following in zip_longest(found, found[1:]):
+        # The layer before the next gap belongs to that one, which some repairs refit there; a layer
+        # alone between two belongs to the first.
+        end = n_layers + 1 if following is None else max(following[0] - 1, gone[-1] + 2)
+        some = {name: one for name, one in weights.items() if _layer(name, path, n_layers) < end}
+        gains.append(GapGain(gone, float(whole.losses(kept, tokens, some).mean())))
+    return as_cut, tuple(gains)
+
+
+def _gaps(kept: Sequence[int], n_layers: int) -> list[tuple[int, ...]]:
+    """The layers of every gap, a leading one included."""
+    first = min(kept)
+    leading = [tuple(range(first))] if first else []
+    behind = [
+        tuple(range(one.layer + 1, one.following)) for one in turns(kept, n_layers) if one.gap
+    ]
+    return leading + behind
+
+
+def _layer(name: str, path: str, n_layers: int) -> int:
+    """The layer that a parameter belongs to; that behind the last one for all others."""
+    rest = name.removeprefix(f"{path}.")
+    number = rest.split(".", 1)[0]
+    return int(number) if rest != name and number.isdigit() else n_layers

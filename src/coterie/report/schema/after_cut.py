@@ -39,6 +39,8 @@ class LearningPart(Part):
     kl_first: float
     """Nats per token on training text, mean over the first tenth of the steps."""
     kl_last: float
+    curve: list[float] | None = None
+    """KL on training text from first to last step, means over stretches of equally many steps."""
     cache: CachePart | None = None
     """Where the teacher was not asked at every step; with a rest, the KL is a lower bound."""
 
@@ -50,6 +52,26 @@ class ReloadPart(Part):
     # Compared on the same input; the largest logit gives the scale.
     max_logit_difference: float
     largest_logit: float
+
+
+@dataclass(frozen=True)
+class GapPart(Part):
+    """One gap of a cut, and the loss with everything up to the next gap repaired."""
+
+    gone: list[int]
+    """The layers that went there."""
+    loss: float
+    """Nats per token; less the loss at the gap before, this is what this one gave back."""
+
+
+@dataclass(frozen=True)
+class GapsPart(Part):
+    """What an applied repair gave back at every gap, from the first to the last."""
+
+    sequences: int
+    """How many of the selection texts this was measured on."""
+    as_cut: float
+    gaps: list[GapPart]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +89,8 @@ class RepairPart(Part):
     """Tensors that are not those of the full model."""
     seconds: float
     remarks: list[str]
+    by_gap: GapsPart | None = None
+    """Absent where nothing was applied."""
 
 
 @dataclass(frozen=True, kw_only=True)

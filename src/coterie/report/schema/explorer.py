@@ -14,6 +14,18 @@ class PlayerSizesPart(Part):
     bytes: list[int]
 
 
+@dataclass(frozen=True)
+class PlayerTimesPart(Part):
+    """How long each player takes in a pass over calibration text, as measured on this machine."""
+
+    # Medians over a few passes of the whole model, without a cache.
+    seconds: list[float]
+    rest: float
+    """Of everything that is no player: embedding, head."""
+    tokens: int
+    """Tokens of one pass."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PredictorPart(Part):
     """A Gaussian process fitted to what the run observed, as numbers that a page can add up.

@@ -24,7 +24,7 @@ from coterie.report.schema.contributions import (
     StabilityPart,
     StratumPart,
 )
-from coterie.report.schema.explorer import PlayerSizesPart, PredictorPart
+from coterie.report.schema.explorer import PlayerSizesPart, PlayerTimesPart, PredictorPart
 from coterie.report.schema.part import Part
 from coterie.report.schema.plan import PlanPart
 from coterie.report.schema.search import BudgetPart, ChoicePart, MixPart, SearchPart, TargetPart
@@ -98,6 +98,8 @@ class Record(CheckpointRecord):
     plan: PlanPart | None = None
     # For whoever tries other cuts on the page of the run.
     player_sizes: PlayerSizesPart | None = None
+    player_times: PlayerTimesPart | None = None
+    """Absent where the layers are read from disk."""
     predictor: PredictorPart | None = None
 
     def as_json(self) -> dict[str, Json]:

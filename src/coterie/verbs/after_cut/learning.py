@@ -111,5 +111,6 @@ def _learning(
         trained_parameters=sum(one.numel() for one in pair.student.trained.values()),
         kl_first=learned.kl[0],
         kl_last=learned.kl[1],
+        curve=list(learned.curve),
         cache=pair.cache,
     )

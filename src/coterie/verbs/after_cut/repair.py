@@ -15,11 +15,13 @@ from coterie.models.loaded.load import default_dtype, load_model, load_tokenizer
 from coterie.models.loaded.stack import Stack, find_stack
 from coterie.quantization.checkpoint import check_plain
 from coterie.repair.amount import sequences_to_fit
+from coterie.repair.changes import NewWeights
 from coterie.repair.choose import Repaired, repaired
+from coterie.repair.gaps import losses_by_gap
 from coterie.repair.repairable import Repairable, WholeModel
 from coterie.repair.streamed import check_streamed_repair
 from coterie.repair.write import as_stored, write_repaired
-from coterie.report.schema.after_cut import RepairPart
+from coterie.report.schema.after_cut import GapPart, GapsPart, RepairPart
 from coterie.verbs.after_cut.job import RepairJob
 from coterie.verbs.after_cut.part import Losses, after_part
 from coterie.verbs.after_cut.record import Parts, ended_with, remember
@@ -36,6 +38,9 @@ from coterie.verbs.shared.progress import NoProgress, Progress
 SELECTING = 32
 """Sequences that say whether a repair helps; none of them is fitted on."""
 
+TOLD = 8
+"""Of these, sequences on which it is told what every gap gave back: one pass a gap."""
+
 VERIFIED = 2
 """Sequences on which the reloaded checkpoint must do what was measured."""
 
@@ -48,6 +53,7 @@ class _Made:
     repair: Repaired
     losses: Losses
     proof: CutProof
+    by_gap: GapsPart | None
     seconds: float
     device: str
 
@@ -156,6 +162,8 @@ def _made(job: RepairJob, progress: Progress) -> _Made:
         "before": whole.losses(job.kept, tokens, {}),
         "after": whole.losses(job.kept, tokens, weights),
     }
+    # Read from disk, every gap would take all layers once more.
+    by_gap = _by_gap(job, whole, weights) if weights and whole.traffic is None else None
     proof = whole.proof(job.kept, job.training.tokens[:VERIFIED], weights)
     if whole.traffic is not None:
         read = traffic_remark(whole.traffic, whole.pass_bytes)
@@ -165,6 +173,7 @@ def _made(job: RepairJob, progress: Progress) -> _Made:
         repair=replace(found, weights=weights),
         losses={name: (loss, 0) for name, loss in losses.items()},
         proof=proof,
+        by_gap=by_gap,
         seconds=monotonic() - began,
         device=str(whole.device),
     )
@@ -180,6 +189,16 @@ def _opened(job: RepairJob, progress: Progress) -> Repairable:
     return WholeModel(model, find_stack(model))
 
 
+def _by_gap(job: RepairJob, whole: Repairable, weights: NewWeights) -> GapsPart:
+    tokens = job.selection.tokens[:TOLD]
+    as_cut, gains = losses_by_gap(whole, job.kept, tokens, weights)
+    return GapsPart(
+        sequences=len(tokens),
+        as_cut=as_cut,
+        gaps=[GapPart(list(one.gone), one.loss) for one in gains],
+    )
+
+
 def _repair_part(job: RepairJob, made: _Made) -> RepairPart:
     found = made.repair
     return RepairPart(
@@ -190,4 +209,5 @@ def _repair_part(job: RepairJob, made: _Made) -> RepairPart:
         changed=len(found.weights),
         seconds=made.seconds,
         remarks=list(found.remarks),
+        by_gap=made.by_gap,
     )

@@ -36,6 +36,7 @@ from coterie.verbs.search.by_utility import tell_mix
 from coterie.verbs.search.choose import choose
 from coterie.verbs.search.mix import mixed
 from coterie.verbs.search.nearby import contributions_near
+from coterie.verbs.search.player_times import player_times
 from coterie.verbs.search.predictor import predictor_part
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
 from coterie.verbs.search.repaired import PLAIN_SHARE, choose_repaired
@@ -177,6 +178,7 @@ def _chosen(
         record = searched_record("prune", workspace, found.searched, output)
         record.cut = cut_part(coalition, study.contributions.estimate, kind)
     record.player_sizes, record.predictor = player_sizes(workspace), _predictor(found)
+    record.player_times = player_times(workspace)
     if mix is not None:
         tell_mix(record, mix, found, coalition, progress)
     if target is not None:

@@ -1,12 +1,8 @@
 """From a target (parameters, bytes, speed) to the sizes to search, and what meets it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from coterie.errors import CutError
@@ -14,11 +10,8 @@ from coterie.game.coalitions import Coalitions, Vector
 from coterie.players import unit
 from coterie.report.schema.explorer import PlayerSizesPart
 from coterie.report.schema.search import TargetPart
+from coterie.verbs.search.player_times import SEQUENCES, player_seconds
 from coterie.verbs.shared.workspace import Workspace
-
-# A median: a pass that something else on the machine slowed down does not count.
-_PASSES = 5
-"""Forward passes timed after one that is not; the median of each player counts."""
 
 _WORDS = {"target_params": "parameters", "target_bytes": "bytes", "target_speedup": "seconds"}
 
@@ -95,7 +88,7 @@ def target_of(workspace: Workspace) -> Target | None:
         return None
     asked = float(getattr(workspace.request, name))
     if name == "target_speedup":
-        players, rest = _seconds(workspace)
+        players, rest = player_seconds(workspace, SEQUENCES)
         return Target(name, asked, players, rest, (rest + float(players.sum())) / asked)
     entries = workspace.prepared.source.entries
     values = sum(entry.n_values for entry in entries)
@@ -121,59 +114,3 @@ def player_sizes(workspace: Workspace) -> PlayerSizesPart:
 
 def _most(asked: float, whole: float) -> float:
     return asked * whole if asked < 1 else asked
-
-
-def _seconds(workspace: Workspace) -> tuple[Vector, float]:
-    """Seconds of each player and of the rest in a pass over calibration text, measured once.
-
-    They are kept in the store, so that a run that goes on decides by the same figures.
-    """
-    game = workspace.calibration.game
-    known = game.store.note(game.number, "seconds of players")
-    if not isinstance(known, list):
-        measured = [float(seconds) for seconds in _measure(workspace)]
-        known = game.store.write_note(game.number, "seconds of players", [*measured])
-        known = known if isinstance(known, list) else [*measured]
-    times = np.array(known, dtype=float)
-    return times[:-1], float(times[-1])
-
-
-def _measure(workspace: Workspace) -> Vector:
-    tokens = torch.from_numpy(workspace.calibration.texts.tokens[:4]).to(workspace.model.device)
-    passes = []
-    with torch.inference_mode(), _timed(workspace) as times:
-        for _ in range(_PASSES + 1):
-            times[:] = 0
-            began = _now(workspace)
-            workspace.model(tokens, use_cache=False)
-            whole = _now(workspace) - began
-            passes.append([*times, whole - times.sum()])
-    return np.median(np.array(passes[1:]), axis=0)
-
-
-@contextmanager
-def _timed(workspace: Workspace) -> Iterator[Vector]:
-    """Seconds spent in each player, added up while this lasts."""
-    times = np.zeros(workspace.stack.n_players)
-    hooks = []
-
-    def before(player: int) -> None:
-        times[player] -= _now(workspace)
-
-    def after(player: int) -> None:
-        times[player] += _now(workspace)
-
-    for player, layer in enumerate(workspace.stack.layers):
-        hooks.append(layer.register_forward_pre_hook(lambda *_, p=player: before(p)))
-        hooks.append(layer.register_forward_hook(lambda *_, p=player: after(p)))
-    try:
-        yield times
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _now(workspace: Workspace) -> float:
-    if workspace.model.device.type == "cuda":
-        torch.cuda.synchronize(workspace.model.device)
-    return perf_counter()
