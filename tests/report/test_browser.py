@@ -2,15 +2,25 @@
 
 Skipped where there is no Playwright (`pip install coterie[browser]`) or no Chromium: one named in
 COTERIE_CHROMIUM, the system's, or Playwright's own. The accessibility check needs axe-core's
-`axe.min.js`, named in COTERIE_AXE.
+`axe.min.js`: where COTERIE_AXE names it, or in the virtual environment, where
+`npm install --prefix .venv axe-core` puts it.
 """
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
-from tests.report.pages import old, page_of, with_predictor
+from tests.report.pages import (
+    comparison,
+    not_finite,
+    old,
+    page_of,
+    quantized,
+    with_everything_after,
+    with_predictor,
+)
 
 from coterie.report.page.predict import prediction
 from coterie.report.schema.explorer import PredictorPart
@@ -19,7 +29,9 @@ playwright = pytest.importorskip(
     "playwright.sync_api", reason="no Playwright: pip install coterie[browser]"
 )
 
-AXE = os.environ.get("COTERIE_AXE")
+AXE = Path(
+    os.environ.get("COTERIE_AXE") or Path(sys.prefix, "node_modules", "axe-core", "axe.min.js")
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,21 +80,51 @@ def cut(page, *players):
         page.locator(f'.player[data-player="{player}"]').click()
 
 
-@pytest.mark.parametrize("cuts", [(), (0,), (3,), (5,), (3, 5), (2, 7, 8), tuple(range(16))])
-def test_the_stack_predicts_what_python_does(opened, cuts):
+def hostile():
+    return with_predictor(hub_id='<script>throw "x"</script>')
+
+
+def deep():
+    return with_predictor(126)
+
+
+RECORDS = (old, hostile, deep, not_finite, with_everything_after, quantized, comparison)
+
+
+def test_every_page_opens_from_disk_without_a_word_or_a_request(opened):
+    # What is said and asked is looked at when all are open.
+    for make in RECORDS:
+        page = opened(make())
+        assert page.locator("h1").is_visible()
+    assert opened(*(make() for make in RECORDS)).locator("article").count() == len(RECORDS)
+
+
+CUTS = ((), (0,), (3,), (5,), (3, 5), (2, 7, 8), tuple(range(16)))
+
+
+def test_the_stack_predicts_what_python_does(opened):
     record = with_predictor()
     page = opened(record)
-    cut(page, *cuts)
-    expected = prediction(PredictorPart.from_json(record["predictor"]), cuts)
-    assert float(screen(page).get_attribute("data-loss")) == pytest.approx(expected.loss, abs=1e-6)
-    how = screen(page).locator("output.how").inner_text()
-    assert ("measured" in how, "guess" in how) == (expected.measured, expected.guessed)
-    if expected.error is not None:
-        assert f"± {expected.error:.4f}" in screen(page).locator("output.loss").inner_text()
-    sizes, size = record["player_sizes"], record["size"]
-    for kind in ("parameters", "bytes"):
-        left = size[f"{kind}_before"] - sum(sizes[kind][player] for player in cuts)
-        assert float(screen(page).get_attribute(f"data-{kind}")) == left
+    for cuts in CUTS:
+        cut(page, *cuts)
+        expected = prediction(PredictorPart.from_json(record["predictor"]), cuts)
+        loss = float(screen(page).get_attribute("data-loss"))
+        assert loss == pytest.approx(expected.loss, abs=1e-6)
+        how = screen(page).locator("output.how").inner_text()
+        assert ("measured" in how, "guess" in how) == (expected.measured, expected.guessed)
+        if expected.error is not None:
+            told = screen(page).locator("output.loss").inner_text()
+            assert f"± {expected.error:.4f}" in told
+        sizes, size = record["player_sizes"], record["size"]
+        for kind in ("parameters", "bytes"):
+            left = size[f"{kind}_before"] - sum(sizes[kind][player] for player in cuts)
+            assert float(screen(page).get_attribute(f"data-{kind}")) == left
+        times = record["player_times"]
+        left = times["rest"] + sum(
+            seconds for player, seconds in enumerate(times["seconds"]) if player not in cuts
+        )
+        milliseconds = float(screen(page).get_attribute("data-milliseconds"))
+        assert milliseconds == pytest.approx(1000 * left)
 
 
 def test_the_command_that_is_copied_cuts_these_layers(opened):
@@ -129,8 +171,18 @@ def test_dark_mode_is_dark(opened):
     assert shades == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}
 
 
-def test_it_prints(opened):
-    assert opened(with_predictor()).pdf().startswith(b"%PDF")
+def test_one_measure_of_the_front_is_shown_and_all_are_printed(opened):
+    page = opened(with_predictor())
+    views = page.locator(".view")
+    shown = [views.nth(place).is_visible() for place in range(views.count())]
+    assert shown == [True, False, False, False]
+    page.get_by_role("button", name="weights on disk").click()
+    shown = [views.nth(place).is_visible() for place in range(views.count())]
+    assert shown == [False, False, True, False]
+    page.emulate_media(media="print")
+    assert all(views.nth(place).is_visible() for place in range(views.count()))
+    assert not page.get_by_role("button", name="Copy command").is_visible()
+    assert page.pdf().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("name", ['<script>throw "x"</script>', "a'b\"c & $(touch x)"])
@@ -140,11 +192,13 @@ def test_a_hostile_name_is_only_text(opened, name):
     assert page.locator("script").count() == 2
 
 
-@pytest.mark.skipif(AXE is None, reason="no axe-core: COTERIE_AXE names its axe.min.js")
+@pytest.mark.skipif(
+    not AXE.is_file(), reason="no axe-core: npm install --prefix .venv axe-core, or COTERIE_AXE"
+)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("make", [old, with_predictor])
+@pytest.mark.parametrize("make", [old, with_everything_after, comparison, not_finite])
 def test_axe_finds_nothing_serious(opened, scheme, make):
     page = opened(make(), color_scheme=scheme, bypass_csp=True)
-    page.evaluate(Path(AXE).read_text(encoding="utf-8"))
+    page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run()")["violations"]
     assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []

@@ -7,9 +7,18 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from tests.report.pages import BEFORE, old, page_of, with_predictor
+from tests.report.pages import (
+    BEFORE,
+    comparison,
+    old,
+    page_of,
+    quantized,
+    with_everything_after,
+    with_predictor,
+)
 
 from coterie.cli import main
+from coterie.report.page import build
 from coterie.report.page.predict import outline, predicted, prediction
 from coterie.report.schema.explorer import PredictorPart
 from coterie.report.schema.record import Record
@@ -89,6 +98,54 @@ def test_losses_that_are_not_finite_are_told_as_such(bad):
         assert json.loads(found, parse_constant=pytest.fail)
 
 
+def test_many_deep_models_share_one_page_and_what_is_left_out_is_told(monkeypatch):
+    deep = with_predictor(126)
+    text = page_of(*[deep] * 9)
+    assert len(text.encode()) < build.MOST and "leaves out maps of pairs" in text
+    assert text.count("<article>") == 9 and "data-player" in text
+    few = [old()] * 3
+    monkeypatch.setattr(build, "MOST", 60_000)
+    text = page_of(*few)
+    assert len(text.encode()) < 60_000 and "leaves out stacks" in text
+    assert text.count("Shall I use it?") == 3
+    monkeypatch.setattr(build, "MOST", 6_000)
+    with pytest.raises(build.PageTooLarge, match="3 runs do not fit"):
+        page_of(*few)
+
+
+def test_what_was_given_back_is_told_gap_by_gap_and_step_by_step():
+    text = page_of(with_everything_after())
+    Elements(text)
+    rows = re.findall(r"<tr>.*?</tr>", text)
+    cells = [re.sub(r"<[^>]*>", "|", row) for row in rows]
+    assert any("3|" in one and "3.9000" in one and "+0.2000" in one for one in cells)
+    assert any("5|" in one and "3.6000" in one and "+0.3000" in one for one in cells)
+    assert [one for one in cells if "35 k" in one and "0.2000" in one]
+    assert text.count("<polyline") == 1
+    assert "repair, then healing, then quantization" in text
+
+
+def test_a_cut_is_held_against_the_full_model_in_fewer_bits():
+    small, whole = with_everything_after(), quantized()
+    text = page_of(small, whole)
+    Elements(text)
+    assert text.count('class="guide"') == 2  # the line and its name in the legend
+    assert "run 1: int8" in text and "+0.0020 ± 0.0100" in text
+    assert "run 1: reference" in text  # named by what was quantized
+    alone = page_of(whole)
+    assert "Shall I use it?" in alone and "At equal bytes" not in alone
+
+
+def test_methods_are_compared_with_and_without_repair():
+    text = page_of(comparison())
+    Elements(text)
+    assert text.count("<h4>") == 2 and text.count("<svg") == 5
+    found = re.search("With and without repair.*?</table>", text)[0]
+    cells = re.sub(r"<[^>]*>", "|", found)
+    assert cells.count("|guided|") == 2 and cells.count("|sleb|") == 2
+    assert "+0.2000 ± 0.0100" in cells and "+0.1200 ± 0.0100" in cells and "40%" in cells
+
+
 def test_several_runs_stand_side_by_side():
     text = page_of(old(), with_predictor())
     assert "The runs side by side" in text and text.count("<article>") == 2
@@ -111,7 +168,11 @@ def test_one_sentence_says_whether_to_use_it(ratio, nll, error, words):
     record["verdict"]["before"]["perplexity"] = 10.0
     record["verdict"]["after"]["perplexity"] = 10.0 * ratio
     record["verdict"]["difference"] |= {"nll": nll, "error": error}
-    assert words in page_of(record)
+    text = page_of(record)
+    assert words in text
+    short = {"Usable": "With care", "Not yet": "Not yet", "Do not use": "No"}
+    answer = next((one for start, one in short.items() if words.startswith(start)), "Yes")
+    assert f"<strong>{answer}</strong></p>" in text
 
 
 # The predictor: what the record holds is the process that was fitted.

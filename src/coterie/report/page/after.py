@@ -1,9 +1,23 @@
 """What was done to a checkpoint after its cut: repair, healing, quantization."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from coterie.report.page.elements import Markup, command, facts, section, table, tag, together
-from coterie.report.schema.after_cut import AfterPart, RepairPart
+from coterie import players as p
+from coterie.report import words as w
+from coterie.report.page.elements import (
+    Markup,
+    bar,
+    command,
+    details,
+    facts,
+    number,
+    section,
+    table,
+    together,
+)
+from coterie.report.page.plot import Axis, Point, Series, scatter
+from coterie.report.schema.after_cut import AfterPart, GapsPart, LearningPart, RepairPart
 from coterie.report.wording.after_cut import TITLES, after_rows
 
 
@@ -14,8 +28,10 @@ def after(parts: Sequence[AfterPart]) -> Markup:
 
 def _part(part: AfterPart) -> Markup:
     title = TITLES.get(part.what, part.what)
-    tried = None if part.repair is None else _tried(part.repair)
-    return section(title, facts(after_rows(part), title), tried, command(part.command))
+    shown = [facts(after_rows(part), title), _curve(part.learning)]
+    if part.repair is not None:
+        shown += [_tried(part.repair), _by_gap(part.repair.by_gap)]
+    return section(title, shown, command(part.command))
 
 
 def _along(parts: Sequence[AfterPart]) -> Markup:
@@ -41,9 +57,52 @@ def _tried(repair: RepairPart) -> Markup | None:
     rows = []
     for name, loss in losses.items():
         gained = repair.as_cut - loss
-        width = f"width:{100 * max(gained, 0.0) / top:.1f}%"
-        bar = tag("span", tag("span", class_="fill", style=width), class_="track")
         chosen = " (applied)" if name == repair.name else ""
-        rows.append((f"{name}{chosen}", f"{loss:.4f}", f"{gained:+.4f}", bar))
-    head = ("repair", "loss on selection texts", "given back", "")
-    return table((*head[:3], "as a bar"), rows, "Repairs that were tried, nats per token")
+        rows.append((f"{name}{chosen}", number(loss), number(gained, "{:+.4f}"), bar(gained / top)))
+    head = ("repair", "loss on selection texts", "given back", "as a bar")
+    return table(head, rows, "Repairs that were tried, nats per token")
+
+
+def _by_gap(found: GapsPart | None) -> Markup | None:
+    """What the applied repair gave back at every gap, first to last."""
+    if found is None or not found.gaps:
+        return None
+    losses = [found.as_cut, *(one.loss for one in found.gaps)]
+    gained = [before - after for before, after in pairwise(losses)]
+    top = max(map(abs, gained)) or 1.0
+    rows = [
+        (
+            p.players([str(layer) for layer in one.gone]),
+            number(one.loss),
+            number(gain, "{:+.4f}"),
+            bar(gain / top),
+        )
+        for one, gain in zip(found.gaps, gained, strict=True)
+    ]
+    head = ("layers that went", "loss, repaired up to here", "given back", "as a bar")
+    told = (
+        f"What each gap gave back, nats per token on {found.sequences} selection texts; as cut"
+        f" {number(found.as_cut)}"
+    )
+    return table(head, rows, told)
+
+
+def _curve(learning: LearningPart | None) -> Markup | None:
+    """The KL to the teacher while it learned, as a picture and as its numbers."""
+    if learning is None or not learning.curve:
+        return None
+    each = learning.tokens / len(learning.curve)
+    points = [
+        Point(each * (place + 0.5), kl, f"{kl:.4f} after {w.count(each * (place + 0.5))} tokens")
+        for place, kl in enumerate(learning.curve)
+    ]
+    told = "KL to the full model while healing; the table below has the numbers"
+    picture = scatter(
+        [Series("KL", "other", points, joined=True)],
+        Axis("tokens read"),
+        Axis("KL to the full model, nats per token"),
+        told,
+    )
+    rows = [(w.count(one.x), number(one.y)) for one in points]
+    numbers = table(("tokens read", "KL, nats per token"), rows, "The healing curve")
+    return together(picture, details("The same as a table", numbers))

@@ -1,6 +1,7 @@
 """Tables of several models or methods: `compare`, `bench`, `evaluate`."""
 
 from coterie.report import words as w
+from coterie.report.page.comparison_front import by_cost, by_what_is_left
 from coterie.report.page.elements import (
     Child,
     Markup,
@@ -12,12 +13,10 @@ from coterie.report.page.elements import (
     together,
     with_error,
 )
-from coterie.report.page.plot import Axis, Point, Series, scatter
+from coterie.report.page.with_repair import with_and_without_repair
 from coterie.report.schema.bench import SpeedReport
 from coterie.report.schema.compare import Comparison, MeanPart, RowPart
 from coterie.report.schema.evaluate import EstimatePart, Judgement
-
-OURS = frozenset({"guided", "paper"})
 
 
 def compared(found: Comparison) -> Markup:
@@ -31,7 +30,9 @@ def compared(found: Comparison) -> Markup:
         ),
         command(found.command),
         section("Methods", _methods(found), note=_read(found)),
-        section("Cost against loss", *_panels(found)),
+        with_and_without_repair(found),
+        section("Cost against loss", *by_cost(found)),
+        section("What is left against loss", by_what_is_left(found)),
         section("Remarks", [tag("p", one) for one in found.remarks]),
     )
 
@@ -152,31 +153,6 @@ def _method(found: Comparison, row: RowPart, n_columns: int) -> list[Child]:
         cells += [_mean(row.accuracy, "{:.4f}")]
         cells += [_mean(row.tasks.get(task), "{:.4f}") for task in found.tasks]
     return cells
-
-
-def _panels(found: Comparison) -> list[Markup]:
-    """One picture for each number of layers removed."""
-    panels = []
-    for removed in sorted({row.removed for row in found.rows}):
-        ours, others = list[Point](), list[Point]()
-        for row in found.rows:
-            if row.removed != removed or row.cost is None or not row.held_out:
-                continue
-            part = row.held_out[0]
-            # Backward passes are about two forward ones.
-            work = row.cost.layer_tokens_asked + 2 * row.cost.backward_layer_tokens
-            loss, error = part.against_full.mean, part.against_best.error
-            told = f"{row.title}: {with_error(loss, error, '{:+.4f}')} for {w.count(work)}"
-            point = Point(max(work, 1.0), loss, told, error, row.title)
-            (ours if row.method in OURS else others).append(point)
-        picture = scatter(
-            [Series("others", "other", others), Series("Coterie", "main", ours)],
-            Axis("layer-tokens asked (backward passes twice)", log=True),
-            Axis("loss above the full model, nats per token"),
-            f"Loss against cost, {removed} layers removed; the table above has the numbers",
-        )
-        panels.append(together(tag("h4", f"{removed} of {found.layers} layers removed"), picture))
-    return panels
 
 
 def _mean(part: MeanPart | None, pattern: str) -> Child:

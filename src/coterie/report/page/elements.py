@@ -114,6 +114,28 @@ def table(
     )
 
 
+def views(shown: Sequence[tuple[str, Markup]]) -> Markup:
+    """One picture of several, chosen by buttons that the page's script adds; on paper, all.
+
+    Args:
+        shown: What each is called, and the picture.
+    """
+    drawn = [(name, one) for name, one in shown if one]
+    if len(drawn) < 2:
+        return together(*(one for _, one in drawn))
+    return tag(
+        "div",
+        [tag("div", one, class_="view", data_name=name) for name, one in drawn],
+        class_="views",
+    )
+
+
+def bar(share: float) -> Markup:
+    """A bar of this share of its frame, for those who see it; the number stands beside it."""
+    width = f"width:{100 * min(max(share, 0.0), 1.0):.1f}%"
+    return tag("span", tag("span", class_="fill", style=width), class_="track", aria_hidden="true")
+
+
 def command(text: str) -> Markup:
     """A command line with a button that copies it."""
     button = tag("button", "Copy", type="button", class_="copy")

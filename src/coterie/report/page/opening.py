@@ -2,6 +2,7 @@
 
 from coterie import players as p
 from coterie.report import words as w
+from coterie.report.page.costs import bytes_now, costs_of, size_of
 from coterie.report.page.elements import (
     Markup,
     command,
@@ -12,22 +13,25 @@ from coterie.report.page.elements import (
     together,
     with_error,
 )
-from coterie.report.page.standing import LastJudgement, advice, standing
-from coterie.report.schema.basics import SizePart
+from coterie.report.page.standing import LastJudgement, advice, answer, standing
 from coterie.report.schema.record import CheckpointRecord, Record
 from coterie.report.schema.sparsify import SparsityRecord
 from coterie.report.wording.after_cut import TITLES
 from coterie.report.wording.sparsify import sparsity_asked
+
+NAMED = 20
+"""Coalitions that broke down, named one by one."""
 
 
 def opening(record: CheckpointRecord) -> Markup:
     """The model, what was done to it, the figures people ask for first, and the command."""
     found = standing(record)
     tiles = [*_loss_tiles(found), *_size_tiles(record), *_speed_tiles(record)]
-    told = None if found is None else tag("p", advice(found), class_="advice")
+    told = None if found is None else _answer(found)
     made_by = record.after[-1].command if record.after else record.command
     return together(
         tag("p", what_was_done(record), class_="lead"),
+        _strip(record),
         told,
         tag("ul", tiles, class_="tiles") if tiles else None,
         None if made_by is None else command(made_by),
@@ -37,7 +41,11 @@ def opening(record: CheckpointRecord) -> Markup:
 
 def run_name(record: CheckpointRecord) -> str:
     """What the page calls the model of a record."""
-    return "a checkpoint" if record.model is None else record.model.name
+    if record.model is not None:
+        return record.model.name
+    # Made of a model that was never cut: what was done first names it.
+    named = record.after[0].settings.get("model") if record.after else None
+    return str(named or "a checkpoint")
 
 
 def what_was_done(record: CheckpointRecord) -> str:
@@ -51,13 +59,8 @@ def what_was_done(record: CheckpointRecord) -> str:
         )
     if isinstance(record, SparsityRecord):
         done.append(f"made {sparsity_asked(record.sparsity)} by {record.sparsity.pruner}")
-    done += [f"then: {TITLES.get(part.what, part.what).lower()}" for part in record.after or []]
-    return "; ".join(done) or "nothing was cut"
-
-
-def size_of(record: CheckpointRecord) -> SizePart | None:
-    """Weights before and after the cut, where the record tells."""
-    return record.size if isinstance(record, Record | SparsityRecord) else None
+    done += [TITLES.get(part.what, part.what).lower() for part in record.after or []]
+    return ", then ".join(done) or "nothing was cut"
 
 
 def how_sure(record: CheckpointRecord) -> Markup:
@@ -66,6 +69,26 @@ def how_sure(record: CheckpointRecord) -> Markup:
         section("How sure", _errors(record), _fidelity(record), _texts(record)),
         section("Where it comes from", _provenance(record), _cost(record)),
     )
+
+
+def _answer(found: LastJudgement) -> Markup:
+    """Whether to use it, in a word and in a sentence."""
+    word = answer(found)
+    asked = tag("p", tag("span", "Shall I use it?"), tag("strong", word), class_="word")
+    kind = word.lower().replace(" ", "-")
+    return tag("div", asked, tag("p", advice(found), class_="advice"), class_=f"answer {kind}")
+
+
+def _strip(record: CheckpointRecord) -> Markup | None:
+    """The whole model in one line, first player to last: what is cut is hatched."""
+    if (cut := record.cut) is None:
+        return None
+    gone = set(cut.removed)
+    cells = [
+        tag("span", class_="gone" if player in gone else None)
+        for player in range(len(cut.removed) + len(cut.kept))
+    ]
+    return tag("div", cells, class_="strip", role="img", aria_label=what_was_done(record))
 
 
 def _tile(name: str, value: str, small: str | None = None) -> Markup:
@@ -93,22 +116,25 @@ def _plus_minus(error: float | None) -> str | None:
 
 
 def _size_tiles(record: CheckpointRecord) -> list[Markup]:
-    if (size := size_of(record)) is None:
-        return []
-    after = record.after[-1].bytes_after if record.after else size.bytes_after
-    return [
-        _tile(
-            "parameters",
-            w.count(size.parameters_after),
-            f"from {w.count(size.parameters_before)}",
-        ),
-        _tile("on disk", w.size(after), f"from {w.size(size.bytes_before)}"),
-    ]
+    tiles, size, n_bytes = list[Markup](), size_of(record), bytes_now(record)
+    if size is not None:
+        before = w.count(size.parameters_before)
+        tiles.append(_tile("parameters", w.count(size.parameters_after), f"from {before}"))
+    if n_bytes is not None:
+        first = record.after[0].bytes_before if record.after else n_bytes
+        before = w.size(first if size is None else size.bytes_before)
+        tiles.append(_tile("on disk", w.size(n_bytes), f"from {before}"))
+    return tiles
 
 
 def _speed_tiles(record: CheckpointRecord) -> list[Markup]:
+    times = [one for one in costs_of(record) if one.kind == "milliseconds"]
+    # Layers are timed in place, in the full model: what goes with them is what is saved.
+    if times and record.cut is not None:
+        before, left = times[0].before, times[0].left(record.cut.removed)
+        told = f"{before:,.3g} to {left:,.3g} {times[0].name}"
+        return [_tile("speed", f"×{number(before / left, '{:.2f}')}", told)] if left else []
     target = record.target if isinstance(record, Record) else None
-    # Time is only in the record where it was the target; `coterie bench` measures it otherwise.
     if target is None or target.unit != "seconds" or not target.after:
         return []
     return [
@@ -214,5 +240,8 @@ def _cost(record: CheckpointRecord) -> Markup | None:
     ]
     if spent.not_finite:
         rows.append(("not finite", f"{spent.not_finite} observations, read as the floor"))
-    rows += [("broke down", one) for one in record.breakdowns or []]
+    broken = record.breakdowns or []
+    rows += [("broke down", one) for one in broken[:NAMED]]
+    if len(broken) > NAMED:
+        rows.append(("broke down", f"{len(broken) - NAMED:,} more, see coterie.json"))
     return facts(rows, "Cost")

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coterie.report.page.elements import Markup, tag
 
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 48
+
+LETTER, LINE = 6.3, 12.0
+"""About the width of a letter and the height of a line."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,16 @@ class Series:
 
     Attributes:
         name: In the legend.
-        kind: ``main``, ``other`` or ``faint``.
+        kind: ``main``, ``other``, ``faint`` or ``guide``; guides are dashed lines across the
+            picture through their points, for what others are held against.
         points: The points.
+        joined: A line leads from each to the next.
     """
 
     name: str
     kind: str
     points: Sequence[Point]
+    joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def scatter(series: Sequence[Series], x: Axis, y: Axis, told: str) -> Markup:
         y: The vertical axis.
         told: The picture in a sentence, for those who do not see it.
     """
-    series = [Series(one.name, one.kind, _real(one.points)) for one in series]
+    series = [replace(one, points=real) for one in series if (real := _real(one.points))]
     points = [point for one in series for point in one.points]
     if not points:
         return Markup()
@@ -106,10 +112,11 @@ def scatter(series: Sequence[Series], x: Axis, y: Axis, told: str) -> Markup:
     up = _Scale(y, [one.y for one in points], HEIGHT - BOTTOM, TOP)
     # Axes first, so that points lie over them.
     drawn = [*_axes(across, up, x.label, y.label)]
-    for one in series:
-        drawn.append(tag("g", [_point(p, across, up) for p in one.points], class_=one.kind))
-    shown = [one for one in series if one.points]
-    legend = [tag("li", one.name, class_=one.kind) for one in shown] if len(shown) > 1 else []
+    names = _Names()
+    # The last series lies on top, so that its names come first where room is short.
+    groups = [_drawn(one, across, up, names) for one in reversed(series)]
+    drawn += reversed(groups)
+    legend = [tag("li", one.name, class_=one.kind) for one in series] if len(series) > 1 else []
     picture = tag(
         "svg", drawn, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=told, class_="plot"
     )
@@ -134,20 +141,57 @@ def _axes(across: _Scale, up: _Scale, x: str, y: str) -> Iterable[Markup]:
     yield tag("text", y, x=14, y=middle, text_anchor="middle", transform=turned)
 
 
-def _point(point: Point, across: _Scale, up: _Scale) -> Markup:
+class _Names:
+    """Names beside points; one that would lie over another is left to the pointer."""
+
+    def __init__(self) -> None:
+        self._taken: list[tuple[float, float, float]] = []
+
+    def beside(self, point: Point, x: float, y: float) -> Markup | None:
+        """The name of a point at its place; None where it has none, or no room."""
+        if point.name is None:
+            return None
+        # To the left of a point near the right edge, so that no name is cut off.
+        late = x > 0.7 * WIDTH
+        wide = LETTER * len(point.name)
+        start, base = (x - 8 - wide if late else x + 8), y - 6
+        if any(
+            abs(base - other) < LINE and start < end and begin < start + wide
+            for begin, end, other in self._taken
+        ):
+            return None
+        self._taken.append((start, start + wide, base))
+        at = {"x": f"{x - 8 if late else x + 8:.1f}", "y": f"{base:.1f}"}
+        return tag("text", point.name, **at, text_anchor="end" if late else "start", class_="label")
+
+
+def _drawn(series: Series, across: _Scale, up: _Scale, names: _Names) -> Markup:
+    """One series: its line where it has one, its points and their names."""
+    inside: list[Markup] = []
+    if series.joined:
+        path = " ".join(f"{across(one.x):.1f},{up(one.y):.1f}" for one in series.points)
+        inside.append(tag("polyline", points=path))
+    for point in series.points:
+        if series.kind == "guide":
+            inside += _guides(point, across, up)
+        inside.append(_point(point, across, up, names))
+    return tag("g", inside, class_=series.kind)
+
+
+def _guides(point: Point, across: _Scale, up: _Scale) -> Iterable[Markup]:
     x, y = f"{across(point.x):.1f}", f"{up(point.y):.1f}"
-    inside: list[Markup | None] = [None, None]
+    yield tag("line", x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM)
+    yield tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y)
+
+
+def _point(point: Point, across: _Scale, up: _Scale, names: _Names) -> Markup:
+    x, y = across(point.x), up(point.y)
+    bar = None
     if point.error is not None and math.isfinite(point.error):
         ends = [f"{up(point.y + sign * point.error):.1f}" for sign in (-1, 1)]
-        inside[0] = tag("line", x1=x, x2=x, y1=ends[0], y2=ends[1])
-    if point.name is not None:
-        # To the left of a point near the right edge, so that no name is cut off.
-        late = across(point.x) > 0.7 * WIDTH
-        anchor, shift = ("end", -7) if late else ("start", 7)
-        inside[1] = tag(
-            "text", point.name, x=x, y=y, dx=shift, dy="-0.5em", text_anchor=anchor, class_="label"
-        )
-    return tag("g", tag("title", point.told), tag("circle", cx=x, cy=y, r=3.5), *inside)
+        bar = tag("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=ends[0], y2=ends[1])
+    dot = tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.5)
+    return tag("g", tag("title", point.told), dot, bar, names.beside(point, x, y))
 
 
 def _tick(value: float) -> str:

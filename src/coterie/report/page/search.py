@@ -1,12 +1,11 @@
-"""What a search found beside the cut: pairs of layers, the front, finalists, repeated."""
+"""What a search found beside the cut: which layers stand in for each other, and what came back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coterie import players as p
 from coterie.report.page.elements import (
     Markup,
-    details,
     number,
     section,
     table,
@@ -14,12 +13,9 @@ from coterie.report.page.elements import (
     together,
     with_error,
 )
-from coterie.report.page.plot import Axis, Point, Series, scatter
-from coterie.report.page.predict import outline, pair_index, predicted
+from coterie.report.page.predict import pair_index
 from coterie.report.page.stack import labels_of
-from coterie.report.schema.explorer import PredictorPart
 from coterie.report.schema.record import Record
-from coterie.report.schema.search import SizeChoicePart
 
 NAMED = 6
 """Pairs told in words, at most."""
@@ -38,8 +34,13 @@ class _Pair:
     error: float | None
 
 
-def pairs(record: Record) -> Markup:
-    """Which layers stand in for each other: a map of pairs, and the strongest in words."""
+def pairs(record: Record, whole: bool = True) -> Markup:
+    """Which layers stand in for each other: a map of pairs, and the strongest in words.
+
+    Args:
+        record: Of a search.
+        whole: With the map, not in words alone.
+    """
     if record.cut is None:
         return Markup()
     found, unit = _pairs(record)
@@ -51,7 +52,7 @@ def pairs(record: Record) -> Markup:
     return section(
         "Interactions",
         tag("ul", words),
-        _map(found, labels, unit),
+        _map(found, labels, unit) if whole else None,
         note=(
             "What two layers cost when both are cut, beyond what each costs alone. Red: more, they"
             " stand in for each other. Blue: less, they do one work together."
@@ -107,113 +108,6 @@ def _cell(values: dict[tuple[int, int], float], first: int, second: int, top: fl
     # Tints in tenths: classes are shorter than colours, and follow dark and light.
     tint = round(10 * abs(value) / top)
     return tag("td", f"{value:.3f}", class_=f"{'p' if value > 0 else 'n'}{tint}")
-
-
-def front(record: Record) -> Markup:
-    """Loss by layers cut: what was measured with errors, what is predicted faint; finalists."""
-    sizes = record.choice.sizes if record.choice is not None else []
-    part = record.predictor
-    if not sizes and part is None:
-        return Markup()
-    return section(
-        "Front and finalists",
-        _front_plot(record, sizes, part),
-        _finalists(record, sizes),
-        None if part is None else _observed(part, record),
-        None
-        if record.choice is None or not record.choice.remark
-        else tag("p", f"{record.choice.remark}."),
-    )
-
-
-def _front_plot(
-    record: Record, sizes: Sequence[SizeChoicePart], part: PredictorPart | None
-) -> Markup:
-    unit = p.unit(record.model.player_kind, plural=True)
-    n_players = record.model.players
-    winners = [
-        Point(
-            n_players - one.size,
-            one.excess,
-            f"{p.players(one.removed_labels)} cut: {with_error(one.excess, one.error, '{:+.4f}')}",
-            one.error,
-            one.method,
-        )
-        for one in sizes
-    ]
-    seen, faint = ([], []) if part is None else (_seen(part), _faint(part, record))
-    top = max([0.05, *(1.6 * one.y for one in winners)] if winners else [1.0])
-    return scatter(
-        [
-            Series("predicted, one more at a time", "faint", faint),
-            Series("measured in the search", "other", seen),
-            Series("chosen, on all texts that decide", "main", winners),
-        ],
-        Axis(f"{unit} cut"),
-        Axis("loss above the full model, nats per token", most=top),
-        f"Loss above the full model by {unit} cut; the tables below have the numbers",
-    )
-
-
-def _seen(part: PredictorPart) -> list[Point]:
-    return [
-        Point(len(cut), loss, f"{_runs(cut)} cut: {with_error(loss, error, '{:+.4f}')}")
-        for cut, loss, error in zip(part.cuts, part.losses, part.errors, strict=True)
-        if loss is not None
-    ]
-
-
-def _faint(part: PredictorPart, record: Record) -> list[Point]:
-    return [
-        Point(len(cut), loss, f"{_runs(cut)} cut: {loss:+.4f} predicted")
-        for cut, loss in outline(part, _locked(record))
-    ]
-
-
-def _locked(record: Record) -> Iterator[int]:
-    assert record.cut is not None
-    labels = labels_of(record.cut)
-    return (player for player, label in enumerate(labels) if label in record.model.locked)
-
-
-def _finalists(record: Record, sizes: Sequence[SizeChoicePart]) -> Markup | None:
-    rows = [
-        (
-            one.method,
-            record.model.players - size.size,
-            p.players(one.removed_labels),
-            tag("data", with_error(one.behind, one.error, "{:+.4f}"), value=one.behind),
-        )
-        for size in sizes
-        for one in size.finalists
-    ]
-    if not rows:
-        return None
-    unit = record.choice.unit if record.choice is not None else None
-    head = ("found by", "how many", "cut", f"behind the best, {unit or 'nats per token'}")
-    return table(head, rows, "Finalists, compared on the same texts", sortable=True)
-
-
-def _observed(part: PredictorPart, record: Record) -> Markup:
-    rows = [
-        (
-            _runs(cut),
-            len(cut),
-            tag("data", with_error(loss, error, "{:+.4f}"), value=loss),
-            number(predicted(part, cut), "{:+.4f}"),
-        )
-        for cut, loss, error in zip(part.cuts, part.losses, part.errors, strict=True)
-    ]
-    told = f"Loss above the full model ({number(part.full)}), {part.unit}, on calibration text"
-    head = ("cut", "how many", "measured", "predicted")
-    return details(
-        f"The {len(rows)} coalitions that the predictor has seen",
-        table(head, rows, told, sortable=True),
-    )
-
-
-def _runs(cut: Sequence[int]) -> str:
-    return p.players([str(player) for player in cut])
 
 
 def repeated(record: Record) -> Markup:

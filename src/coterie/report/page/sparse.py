@@ -1,6 +1,6 @@
 """Zeros inside layers: what each unit was given, and what it contributes."""
 
-from coterie.report.page.elements import Markup, facts, number, section, table, tag
+from coterie.report.page.elements import Markup, bar, facts, number, section, table
 from coterie.report.schema.sparsify import SparsityRecord
 from coterie.report.wording.sparsify import RUNTIMES, inputs_judged
 
@@ -10,10 +10,10 @@ def sparse(record: SparsityRecord) -> Markup:
     found = record.sparsity
     rows = []
     for unit in found.units:
-        width = f"width:{100 * min(max(unit.realised, 0.0), 1.0):.1f}%"
-        bar = tag("span", tag("span", class_="fill", style=width), class_="track")
         shown = "cut" if unit.cut else number(unit.realised)
-        rows.append((unit.unit, number(unit.contribution), number(unit.asked), shown, bar))
+        rows.append(
+            (unit.unit, number(unit.contribution), number(unit.asked), shown, bar(unit.realised))
+        )
     head = ("unit", f"contribution ({found.contributions or 'none'})", "zeros asked", "zeros there")
     told = [
         ("zeros", f"{found.zeros:,} of {found.weights:,} weights"),

@@ -3,9 +3,11 @@
 import json
 import math
 import shlex
+from collections.abc import Sequence
 
 from coterie import players as p
 from coterie.plain import Json
+from coterie.report.page.costs import Cost, costs_of
 from coterie.report.page.elements import (
     Markup,
     details,
@@ -16,8 +18,6 @@ from coterie.report.page.elements import (
     tag,
     with_error,
 )
-from coterie.report.page.opening import size_of
-from coterie.report.page.standing import standing
 from coterie.report.schema.basics import CutPart, ModelPart
 from coterie.report.schema.contributions import LayerPart
 from coterie.report.schema.record import CheckpointRecord, Record
@@ -38,10 +38,16 @@ def stack(record: CheckpointRecord) -> Markup:
         tag("button", told, type="button", class_="set", data_to=to)
         for told, to in (("As in this run", "chosen"), (f"Restore every {unit}", "none"))
     ]
+    told = f"{unit}s, first to last"
+    panel = [_screen(costs_of(record)), tag("div", buttons, class_="buttons")]
     shown = [
-        _screen(model),
-        tag("div", buttons, class_="buttons"),
-        tag("div", bars, class_="bars", role="group", aria_label=f"{unit}s, first to last"),
+        # Beside each other where there is room; above each other on a phone.
+        tag(
+            "div",
+            tag("div", panel, class_="panel"),
+            tag("div", bars, class_="bars", role="group", aria_label=told),
+            class_="stack",
+        ),
         _numbers(record, model, layers),
         tag("script", _json(_data(record, model, record.cut)), type="application/json"),
     ]
@@ -125,7 +131,7 @@ def _span(kind: str, start: float, end: float, low: float, span: float) -> Marku
     return tag("span", class_=kind, style=f"left:{left:.2f}%;width:{width:.2f}%")
 
 
-def _screen(model: ModelPart) -> Markup:
+def _screen(costs: Sequence[Cost]) -> Markup:
     """Where the page's script says what the cut on screen costs."""
     rows = [
         (name, tag("output", "–", class_=kind))
@@ -134,8 +140,7 @@ def _screen(model: ModelPart) -> Markup:
             ("loss above the full model", "loss"),
             ("how that is known", "how"),
             ("perplexity", "ratio"),
-            ("parameters", "parameters"),
-            ("weights on disk", "bytes"),
+            *((one.name, one.kind) for one in costs),
         )
     ]
     line = tag("pre", tag("code", class_="line"), tabindex="0")
@@ -176,16 +181,15 @@ def labels_of(cut: CutPart) -> list[str]:
 
 def _data(record: CheckpointRecord, model: ModelPart, cut: CutPart) -> dict[str, Json]:
     """What the script needs: plain numbers, and the words of the command line."""
-    size = size_of(record)
     predictor = record.predictor if isinstance(record, Record) else None
     words = ["coterie", "cut", model.hub_id or model.name]
     tail = ["--output", "small"]
     if model.hub_id and (record.request or {}).get("revision"):
         tail = ["--revision", str(record.request["revision"]), *tail] if record.request else tail
-    found = standing(record)
     held_out = None
-    if found is not None:
-        held_out = f"{with_error(found.change, found.error, '{:+.4f}')} on held-out text"
+    if record.verdict is not None:  # of the cut itself, before anything was done to it
+        change = record.verdict.difference
+        held_out = f"{with_error(change.nll, change.error, '{:+.4f}')} on held-out text"
     # Blocks of layers are cut by `coterie prune` alone.
     whole = model.player_kind == "layer"
     return {
@@ -194,30 +198,17 @@ def _data(record: CheckpointRecord, model: ModelPart, cut: CutPart) -> dict[str,
         "before": shlex.join(words) + " --layers " if whole else None,
         "after": " " + shlex.join(tail),
         "heldOut": held_out,
-        "sizes": None if size is None else _sizes(record, cut),
+        "costs": [_cost(one) for one in costs_of(record)],
         "predictor": None if predictor is None else predictor.as_json(),
     }
 
 
-def _sizes(record: CheckpointRecord, cut: CutPart) -> Json:
-    size = size_of(record)
-    assert size is not None
-    n_players = len(cut.removed) + len(cut.kept)
-    own = record.player_sizes if isinstance(record, Record) else None
-    if own is not None:
-        parameters, n_bytes, exact = own.parameters, own.bytes, True
-    else:
-        # Older records know only what all that was cut weighed together.
-        gone = max(1, len(cut.removed))
-        parameters = [(size.parameters_before - size.parameters_after) // gone] * n_players
-        n_bytes = [(size.bytes_before - size.bytes_after) // gone] * n_players
-        exact = False
+def _cost(one: Cost) -> Json:
     return {
-        "parameters": parameters,
-        "bytes": n_bytes,
-        "exact": exact,
-        "parametersBefore": size.parameters_before,
-        "bytesBefore": size.bytes_before,
+        "kind": one.kind,
+        "players": [*one.players],
+        "before": one.before,
+        "exact": one.exact,
     }
 
 

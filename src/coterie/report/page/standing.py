@@ -9,6 +9,9 @@ from coterie.report.schema.verdict import PerplexityPart
 NEAR, FAIR, FAR = 1.05, 1.25, 2.0
 """Ratios of perplexities: hardly worse up to the first, hardly usable beyond the last."""
 
+ANSWERS = {"close": "Yes", "damaged": "With care", "heavily damaged": "Not yet", "broken": "No"}
+"""Shall I use it? By the grade of a run's own verdict."""
+
 CLEAR = 2.0
 """Standard errors from which a difference is believed."""
 
@@ -26,6 +29,7 @@ class LastJudgement:
         error: Of the change.
         not_finite: Held-out losses that were read as the floor.
         told: The verdict in words, where the run that judged has given it.
+        grade: The same in one word.
     """
 
     before: PerplexityPart
@@ -35,6 +39,7 @@ class LastJudgement:
     error: float | None
     not_finite: int
     told: str | None = None
+    grade: str | None = None
 
     @property
     def ratio(self) -> float:
@@ -50,6 +55,9 @@ def standing(record: CheckpointRecord) -> LastJudgement | None:
         same = record.held_out is not None and record.held_out.sha256 == last.held_out.sha256
         # The full model was judged with the cut, or beside what was done last.
         full = verdict.before if verdict is not None and same else last.full
+        alone = record.cut is None and len(parts) == 1
+        if full is None and alone and last.what == "quantize":
+            full = last.before  # nothing was cut: what was quantized is the full model
         if full is not None:
             change = last.after.nll - full.nll
             return LastJudgement(
@@ -57,7 +65,7 @@ def standing(record: CheckpointRecord) -> LastJudgement | None:
                 after=last.after,
                 text=last.held_out,
                 change=change,
-                error=None,
+                error=last.difference.error if full is last.before else None,
                 not_finite=last.not_finite,
             )
     if verdict is None:
@@ -71,6 +79,7 @@ def standing(record: CheckpointRecord) -> LastJudgement | None:
         error=error,
         not_finite=verdict.not_finite,
         told=verdict.sentence,
+        grade=verdict.grade,
     )
 
 
@@ -107,3 +116,17 @@ def advice(found: LastJudgement) -> str:
         f"Do not use it as it is: its perplexity is {found.ratio:.1f} times that of the full"
         " model. Cut less, or heal it for long."
     )
+
+
+def answer(found: LastJudgement) -> str:
+    """Shall I use it? ``Yes``, ``With care``, ``Not yet`` or ``No``, as `advice` explains."""
+    if found.told is not None and found.grade in ANSWERS:
+        return ANSWERS[found.grade]
+    if found.not_finite:
+        return "No"
+    alike = found.error is not None and abs(found.change) <= CLEAR * found.error
+    if alike or found.ratio <= NEAR:
+        return "Yes"
+    if found.ratio <= FAIR:
+        return "With care"
+    return "Not yet" if found.ratio <= FAR else "No"

@@ -85,10 +85,12 @@ function known(part, cut) {
 function signed(number) {
   return (number < 0 ? "−" : "+") + Math.abs(number).toFixed(4);
 }
-function grown(before, after, unit) {
+function grown(cost, after) {
+  const share = cost.before ? ` (${((after / cost.before - 1) * 100).toFixed(1)} %)` : "";
+  if (cost.kind === "milliseconds") return `${after.toPrecision(3)} ms${share}`;
   const units = ["", " k", " M", " G", " T"];
   const power = Math.min(4, Math.max(0, Math.floor(Math.log10(Math.max(after, 1)) / 3)));
-  const share = before ? ` (${((after / before - 1) * 100).toFixed(1)} %)` : "";
+  const unit = cost.kind !== "bytes" ? "" : power ? "B" : " B";
   return `${Number((after / 1000 ** power).toPrecision(3))}${units[power]}${unit}${share}`;
 }
 function stack(data, section) {
@@ -115,15 +117,12 @@ function stack(data, section) {
     say("how", how);
     return say("ratio", `×${Math.exp(found.loss).toFixed(3)}`);
   }
-  function tellSizes(cut) {
-    const sizes = data.sizes;
-    if (!sizes) return;
-    const about = sizes.exact || !cut.length || cut.join() === chosen ? "" : "about ";
-    for (const [kind, unit] of [["parameters", ""], ["bytes", "B"]]) {
-      const before = sizes[`${kind}Before`];
-      const after = cut.reduce((left, player) => left - sizes[kind][player], before);
-      screen.dataset[kind] = after;
-      say(kind, about + grown(before, after, kind === "bytes" && after < 1000 ? " B" : unit));
+  function tellCosts(cut) {
+    for (const cost of data.costs) {
+      const after = cut.reduce((left, player) => left - cost.players[player], cost.before);
+      const about = cost.exact || !cut.length || cut.join() === chosen ? "" : "about ";
+      screen.dataset[cost.kind] = after;
+      say(cost.kind, about + grown(cost, after));
     }
   }
   function tell() {
@@ -131,7 +130,7 @@ function stack(data, section) {
     const labels = cut.map((player) => data.labels[player]);
     say("cut", labels.length ? `${labels.length}: ${data.before ? runs(labels) : labels.join(", ")}` : "nothing");
     tellLoss(cut);
-    tellSizes(cut);
+    tellCosts(cut);
     const line = screen.querySelector(".line"), button = screen.querySelector(".copy");
     button.disabled = !cut.length || !data.before;
     line.textContent = !data.before ? "single blocks are cut by coterie prune alone"
@@ -154,6 +153,29 @@ function stack(data, section) {
 }
 for (const script of document.querySelectorAll('script[type="application/json"]')) {
   stack(JSON.parse(script.textContent), script.parentElement);
+}
+
+// Pictures of which one is shown at a time: a button for each, the first pressed.
+for (const group of document.querySelectorAll(".views")) {
+  const shown = [...group.querySelectorAll(".view")];
+  const bar = document.createElement("div");
+  bar.className = "buttons";
+  const buttons = shown.map((view) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = view.dataset.name;
+    button.addEventListener("click", () => show(view));
+    return button;
+  });
+  function show(view) {
+    shown.forEach((one, place) => {
+      one.hidden = one !== view;
+      buttons[place].ariaPressed = String(one === view);
+    });
+  }
+  bar.append(...buttons);
+  group.prepend(bar);
+  show(shown[0]);
 }
 
 // On paper nothing can be unfolded.
