@@ -150,7 +150,8 @@ def test_the_keyboard_is_enough(opened):
 
 def test_a_table_sorts_by_its_numbers(opened):
     page = opened(old(), with_predictor())
-    column = page.get_by_role("button", name="parameters", exact=True)
+    runs = page.get_by_role("region", name="The runs side by side")
+    column = runs.get_by_role("button", name="parameters", exact=True)
     for order in ("ascending", "descending"):
         column.click()
         assert column.locator("xpath=..").get_attribute("aria-sort") == order
@@ -195,9 +196,16 @@ def test_a_hostile_name_is_only_text(opened, name):
 @pytest.mark.skipif(
     not AXE.is_file(), reason="no axe-core: npm install --prefix .venv axe-core, or COTERIE_AXE"
 )
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("make", [old, with_everything_after, comparison, not_finite])
-def test_axe_finds_nothing_serious(opened, scheme, make):
+@pytest.mark.parametrize(
+    ("make", "scheme"),
+    [
+        (with_everything_after, "light"),
+        (with_everything_after, "dark"),
+        (old, "light"),
+        (comparison, "dark"),
+    ],
+)
+def test_axe_finds_nothing_serious(opened, make, scheme):
     page = opened(make(), color_scheme=scheme, bypass_csp=True)
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run()")["violations"]
