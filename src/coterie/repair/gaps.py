@@ -1,4 +1,4 @@
-"""The gaps of a cut: runs of layers that went, the kept layer before each, and what each gave back."""
+"""The gaps of a cut: what went, the kept layer before each, and what a repair gave back there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
