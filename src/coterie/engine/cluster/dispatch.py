@@ -6,7 +6,7 @@ at a time, and a part to one worker at a time. A worker that is let go is never 
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -14,44 +14,17 @@ import numpy as np
 from coterie.engine.cluster.account import Account
 from coterie.engine.cluster.crew import Answer, Answered, Asked, Crew, Failed, Left, Task
 from coterie.engine.cluster.division import Span, Unsent, Work
+from coterie.engine.cluster.hands import Hands, Part, deadline
 from coterie.engine.cluster.limits import Limits
+from coterie.engine.cluster.second_answer import either, holes
 from coterie.errors import MachineError
-from coterie.game.coalitions import Block, Indices, Matrix, Observations
+from coterie.game.coalitions import Block, Indices, Observations
 
 NUMBERS = count()
 """Numbers of tasks, of all questions of this process."""
 
 IN_FLIGHT = 2
 """Parts that a worker holds at once: one that it computes, one that waits."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Rows of the sorted question that are asked together.
-
-    Attributes:
-        rows: Which.
-        work: What they cost.
-        barred: Workers that are not asked again.
-        tries: How often it failed.
-        doubted: Who first answered, and what, where that was not finite.
-    """
-
-    rows: Indices
-    work: float
-    barred: frozenset[str] = frozenset()
-    tries: int = 0
-    doubted: tuple[str, Answer] | None = None
-
-
-@dataclass(eq=False)
-class _Hands:
-    """What one worker was sent and has not answered, in order."""
-
-    parts: deque[tuple[Task, _Part]] = field(default_factory=deque)
-    since: float = 0.0
-    """When it began with the first of them."""
-    failures: int = 0
 
 
 class Dispatch:
@@ -76,8 +49,8 @@ class Dispatch:
         self._crew, self._asked = crew, asked
         self._account, self._limits, self._remarks = account, limits, remarks
         self._work = Work(asked.ordered)
-        self._hands: dict[str, _Hands] = {}
-        self._again: deque[_Part] = deque()
+        self._hands: dict[str, Hands] = {}
+        self._again: deque[Part] = deque()
         self._left = len(asked.ordered)
 
     def blocks(self) -> Iterator[Block]:
@@ -132,7 +105,7 @@ class Dispatch:
         # Those that wait come first: a second part may wait until everybody has one.
         for n in range(IN_FLIGHT):
             for name in members:
-                hands = self._hands.setdefault(name, _Hands())
+                hands = self._hands.setdefault(name, Hands())
                 if len(hands.parts) != n or (n and self._account.of(name).speed is None):
                     continue
                 part = self._part_again(name, members)
@@ -144,7 +117,7 @@ class Dispatch:
                 if part is not None:
                     self._send(name, part)
 
-    def _part_again(self, name: str, members: list[str]) -> _Part | None:
+    def _part_again(self, name: str, members: list[str]) -> Part | None:
         for part in list(self._again):
             # Where every worker has failed on a part, each may try again, until it is too often.
             if name not in part.barred or part.barred.issuperset(members):
@@ -152,15 +125,15 @@ class Dispatch:
                 return part
         return None
 
-    def _fresh_part(self, name: str, speeds: dict[str, float], *, idle: bool) -> _Part | None:
+    def _fresh_part(self, name: str, speeds: dict[str, float], *, idle: bool) -> Part | None:
         known = self._account.of(name).speed is not None
         span = self._unsent.take(name, speeds, idle=idle, known=known)
         return None if span is None else self._part(span)
 
-    def _part(self, span: Span) -> _Part:
-        return _Part(np.arange(span.start, span.stop), self._work.of(span))
+    def _part(self, span: Span) -> Part:
+        return Part(np.arange(span.start, span.stop), self._work.of(span))
 
-    def _send(self, name: str, part: _Part) -> None:
+    def _send(self, name: str, part: Part) -> None:
         asked, hands = self._asked, self._hands[name]
         task = Task(
             number=next(NUMBERS),
@@ -176,43 +149,34 @@ class Dispatch:
 
     # What came back.
     def _answered(self, event: Answered) -> Iterator[Block]:
-        hands = self._hands.get(event.worker)
-        if hands is None or not hands.parts or hands.parts[0][0].number != event.number:
-            return  # of a question that nobody waits for any more
-        task, part = hands.parts.popleft()
-        hands.since, hands.failures = self._crew.now(), 0
+        hands = self._hands.get(event.worker, Hands())
+        if (taken := hands.take(event.number, self._crew.now())) is None:
+            return
+        (task, part), hands.failures = taken, 0
         self._account.note(event.worker, task, event.answer)
         rows, answer = part.rows, event.answer
         if part.doubted is not None:
             answer = self._compared(event.worker, part.doubted, answer)
         others = set(self._crew.members()) - {event.worker}
-        broken = _holes(answer.seen) > 0
+        broken = holes(answer.seen) > 0
         if part.doubted is None and broken.any() and others:
-            # Another worker is asked: only what two of them find is believed.
-            few = np.flatnonzero(broken)
-            mine = replace(answer, seen=answer.seen[few])
-            self._again.append(
-                _Part(
-                    rows[few],
-                    self._work_of(rows[few]),
-                    frozenset({event.worker}),
-                    doubted=(event.worker, mine),
-                )
-            )
+            self._doubt(event.worker, rows[broken], replace(answer, seen=answer.seen[broken]))
             rows, answer = rows[~broken], replace(answer, seen=answer.seen[~broken], remarks=())
         self._remarks.extend(answer.remarks)
         yield from self._block(rows, answer.seen)
 
-    def _work_of(self, rows: Indices) -> float:
-        return float(Work(self._asked.ordered[rows]).whole)
+    def _doubt(self, name: str, rows: Indices, answer: Answer) -> None:
+        """Ask another worker what was not finite: only what two of them find is believed."""
+        work = Work(self._asked.ordered[rows]).whole
+        self._again.append(Part(rows, work, frozenset({name}), doubted=(name, answer)))
 
     def _compared(self, second: str, doubted: tuple[str, Answer], answer: Answer) -> Answer:
         """Of two answers, every number that either found; where they differ, a fault is told."""
         first, before = doubted
         self._account.repeated += 1
-        seen = Observations(*map(_either, _tables(before.seen), _tables(answer.seen)))
+        seen = either(before.seen, answer.seen)
         for name, other, mine in ((first, second, before.seen), (second, first, answer.seen)):
-            lacks = _holes(mine) != _holes(seen)
+            lacks = holes(mine) != holes(seen)
             if first != second and lacks.any():
                 self._fault(
                     f"{name} found no finite number for {int(lacks.sum())} coalitions and {other}"
@@ -227,11 +191,10 @@ class Dispatch:
 
     # What went wrong.
     def _failed(self, event: Failed) -> None:
-        hands = self._hands.get(event.worker)
-        if hands is None or not hands.parts or hands.parts[0][0].number != event.number:
+        hands = self._hands.get(event.worker, Hands())
+        if (taken := hands.take(event.number, self._crew.now())) is None:
             return
-        _, part = hands.parts.popleft()
-        hands.since = self._crew.now()
+        part = taken[1]
         hands.failures += 1
         self._fault(f"{event.worker} could not compute a part ({event.why}): asked again elsewhere")
         self._ask_again(part, event.worker, event.why)
@@ -242,7 +205,7 @@ class Dispatch:
     def _gone(self, name: str, why: str) -> None:
         self._account.of(name).end = why
         self._unsent.leave(name)
-        parts = self._hands.pop(name, _Hands()).parts
+        parts = self._hands.pop(name, Hands()).parts
         asked = f": its {len(parts)} parts were asked again elsewhere" if parts else ""
         self._fault(f"{name} is gone ({why}){asked}")
         for place, (_, part) in enumerate(parts):
@@ -252,7 +215,7 @@ class Dispatch:
                 self._again.append(part)
                 self._account.repeated += 1
 
-    def _ask_again(self, part: _Part, name: str, why: str) -> None:
+    def _ask_again(self, part: Part, name: str, why: str) -> None:
         if part.tries + 1 >= self._limits.tries:
             raise MachineError(
                 f"{part.tries + 1} workers failed on the same coalitions, the last of them {name}"
@@ -267,11 +230,7 @@ class Dispatch:
 
     # Who is late.
     def _deadline(self, name: str) -> float:
-        hands, limits = self._hands[name], self._limits
-        speed = self._account.of(name).speed
-        if speed is None:
-            return hands.since + limits.first_answer
-        return hands.since + limits.floor + limits.times * hands.parts[0][1].work / speed
+        return deadline(name, self._hands[name], self._account, self._limits)
 
     def _busy(self) -> list[str]:
         return [name for name, hands in self._hands.items() if hands.parts]
@@ -282,16 +241,3 @@ class Dispatch:
 
     def _late(self) -> list[str]:
         return [name for name in self._busy() if self._crew.now() >= self._deadline(name)]
-
-
-def _tables(seen: Observations) -> tuple[Matrix, Matrix, Matrix]:
-    return seen.nll, seen.kl, seen.top1
-
-
-def _holes(seen: Observations) -> Indices:
-    """How many numbers of each row are not finite."""
-    return np.sum([~np.isfinite(table) for table in _tables(seen)], axis=(0, 2))
-
-
-def _either(first: Matrix, second: Matrix) -> Matrix:
-    return np.where(np.isfinite(second), second, first)

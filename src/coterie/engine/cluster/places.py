@@ -1,7 +1,7 @@
 """Places of workers on a Ray cluster: each a placement group of one bundle, with an actor in it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -40,6 +40,7 @@ class Place:
         node: Which node it is on, by its number in this run; 0 until it has loaded.
         process: Its number there.
         shipped: Whether it was sent the model.
+        since: When what it needs was reserved, by the monotonic clock.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Place:
     node: int = 0
     process: int = 0
     shipped: bool = False
+    since: float = field(default_factory=time.monotonic)
 
     @property
     def placed(self) -> bool:
@@ -75,10 +77,6 @@ class Places:
     def room(self) -> int:
         """How many workers the cluster has room for, were it free."""
         return room(self._ray.nodes(), self._terms.needs)
-
-    def nodes(self) -> Sequence[str]:
-        """The nodes that are there, by Ray's own numbers."""
-        return [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
 
     def reserve(self) -> Place:
         """A new place; it waits in Ray's own queue until there is room."""

@@ -6,7 +6,7 @@ is room.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 from coterie.engine.batch_shape import BatchShape
 from coterie.engine.cluster.account import Account
 from coterie.engine.cluster.crew import Answer, Answered, Event, Failed, Left, Task
-from coterie.engine.cluster.places import Place, Places, Terms
-from coterie.engine.cluster.worker import Lacking, Loaded, Opened
+from coterie.engine.cluster.failures import cause
+from coterie.engine.cluster.places import Place, Terms
+from coterie.engine.cluster.recruits import Recruits
+from coterie.engine.cluster.worker import Loaded, Opened
 from coterie.errors import MachineError, UserError
-from coterie.foreign import reason
 
 POLL = 1.0
 """Seconds of one wait: as often it is looked whether nodes came or went."""
 
-SETTLE, WAITING = 5.0, 600.0
-"""Seconds in which free machines are found, and seconds to wait where all are taken."""
+WAITING = 600.0
+"""Seconds to wait where all machines are taken."""
 
 Ref = Any
 """What Ray gives for an answer that is not there yet."""
@@ -54,22 +55,22 @@ class RayCrew:
     def __init__(
         self, ray: ModuleType, terms: Terms, account: Account, say: Callable[[str], None]
     ) -> None:
-        self._ray, self._terms, self._account, self._say = ray, terms, account, say
-        self._places = Places(ray, terms)
-        self._workers: dict[str, Place] = {}
+        self._ray, self._account, self._say = ray, account, say
+        self._recruits = Recruits(ray, terms, account, say)
         self._calls: dict[Ref, _Call] = {}
         self._texts: dict[int, tuple[Ref, BatchShape | None]] = {}
         self._opened: dict[tuple[str, int], Opened] = {}
-        self._nodes: list[str] = []
-        self._refused: list[str] = []
-        self._text_bytes = 0
-        self._shipped_to: set[int] = set()
-        self._started, self._looked = False, -POLL
+        self._text_bytes, self._looked = 0, -POLL
+
+    @property
+    def workers(self) -> Mapping[str, Place]:
+        """Every worker, ready or not, by name."""
+        return self._recruits.workers
 
     # As a dispatch sees it.
     def members(self) -> Sequence[str]:
         """The workers that have loaded the model."""
-        return [name for name, place in self._workers.items() if place.node]
+        return [name for name, place in self.workers.items() if place.node]
 
     def now(self) -> float:
         """Seconds of a clock that only goes on."""
@@ -77,7 +78,7 @@ class RayCrew:
 
     def send(self, worker: str, task: Task) -> None:
         """Ask a worker; it answers in the order in which it was asked."""
-        place = self._workers[worker]
+        place = self.workers[worker]
         ref = place.actor.ask.remote(task.game, task.coalitions, task.sequences)
         self._calls[ref] = _Call(place, "ask", task.number)
 
@@ -91,9 +92,13 @@ class RayCrew:
 
     def dismiss(self, worker: str, why: str) -> None:
         """Stop a worker; another takes its place where there is room."""
-        if (place := self._workers.pop(worker, None)) is not None:
-            self._calls = {ref: one for ref, one in self._calls.items() if one.place is not place}
-            self._places.release(place)
+        if (place := self.workers.get(worker)) is not None:
+            self._recruits.release(place)
+            self._forget_the_gone()
+
+    def _forget_the_gone(self) -> None:
+        there = set(map(id, self.workers.values()))
+        self._calls = {ref: one for ref, one in self._calls.items() if id(one.place) in there}
 
     def wait(self, seconds: float) -> Sequence[Event]:
         """What has happened, at the latest after so many seconds, or after a poll."""
@@ -122,25 +127,20 @@ class RayCrew:
             MachineError: there was no room for any worker.
         """
         began, told = self.now(), False
-        while True:
+        while not self._recruits.settled(self.now() - began):
             self._outside(self.wait(POLL))
-            if self._refused:
-                raise UserError(self._refused[0])
-            waited = self.now() - began
-            placed = [place for place in self._workers.values() if place.placed]
-            settled = waited > SETTLE or len(placed) == len(self._workers)
-            if placed and settled and all(place.node for place in placed):
-                self._started = True
-                return
-            if placed or waited <= SETTLE:
+            if self._recruits.refused:
+                raise UserError(self._recruits.refused[0])
+            waited, needs = self.now() - began, self._recruits.needs
+            if not self._recruits.starved(waited):
                 continue
             if not told:
                 told = True
-                self._say(f"waiting for a free machine: a worker needs {self._terms.needs}")
+                self._say(f"waiting for a free machine: a worker needs {needs}")
             if waited > WAITING:
                 raise MachineError(
                     f"no machine of the cluster became free in {WAITING:.0f} s: a worker needs"
-                    f" {self._terms.needs}; add nodes, or ask for less with --worker-cpus"
+                    f" {needs}; add nodes, or ask for less with --worker-cpus"
                 )
 
     def play(self, game: int, tokens: NDArray[np.int64], shape: BatchShape | None) -> Opened:
@@ -160,9 +160,10 @@ class RayCrew:
             self._texts[game] = text, shape
             first = next(iter(self.members()), None)
             if first is None:
-                raise MachineError("no worker of the cluster is left: start the same command again")
-            self._open(self._workers[first], game)
-            while first in self._workers and (first, game) not in self._opened:
+                last = f" ({self._account.faults[-1]})" if self._account.faults else ""
+                raise MachineError(f"no worker of the cluster can play the texts{last}")
+            self._open(self.workers[first], game)
+            while first in self.workers and (first, game) not in self._opened:
                 self._outside(self.wait(POLL))
             if (first, game) in self._opened:
                 break
@@ -171,39 +172,30 @@ class RayCrew:
         self._texts[game] = text, opened.shape
         for name in self.members():
             if name != first:
-                self._open(self._workers[name], game)
+                self._open(self.workers[name], game)
         return opened
 
     @property
     def bytes_moved(self) -> int:
         """Bytes of texts and of shipped weights, each counted once for a node."""
-        weights = self._places.shipped_bytes * len(self._shipped_to)
-        return self._text_bytes * len(self._nodes) + weights
+        return self._text_bytes * len(self._recruits.nodes) + self._recruits.shipped_bytes
 
     def close(self) -> None:
         """Stop all workers, and give back what they reserved."""
-        for name in list(self._workers):
+        for name in list(self.workers):
             self.dismiss(name, "the run has ended")
 
     # Who comes and goes.
     def _look(self) -> None:
-        """Reserve places while there is room; give those back that no node is left for."""
-        if self.now() - self._looked < POLL:
-            return
-        self._looked = self.now()
-        room = self._places.room() - len(self._refused)
-        for _ in range(room - len(self._workers)):
-            place = self._places.reserve()
-            self._workers[place.name] = place
-            self._load(place)
-        waiting = [p for p in self._workers.values() if not p.node and not p.placed]
-        # One place is always kept in the queue of a cluster that has no node yet.
-        for place in waiting[: len(self._workers) - max(room, 1)]:
-            self.dismiss(place.name, "its node is gone")
+        if self.now() - self._looked >= POLL:
+            self._looked = self.now()
+            for place in self._recruits.look():
+                self._load(place)
+            self._forget_the_gone()
 
     def _load(self, place: Place, *, ship: bool = False) -> None:
         place.shipped = ship
-        ref = place.actor.load.remote(self._places.shipped() if ship else None)
+        ref = place.actor.load.remote(self._recruits.places.shipped() if ship else None)
         self._calls[ref] = _Call(place, "load")
 
     def _open(self, place: Place, game: int) -> None:
@@ -223,7 +215,8 @@ class RayCrew:
             value = self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
             if call.method == "load":
-                self._refuse(place, f"cannot be used ({cause(error)})")
+                self._recruits.refuse(place, f"cannot be used ({cause(error)})")
+                self._forget_the_gone()
                 return None
             self.dismiss(place.name, "")
             return Left(place.name, cause(error))
@@ -238,50 +231,9 @@ class RayCrew:
         return None
 
     def _loaded(self, place: Place, loaded: Loaded) -> None:
-        found, host = loaded.found, f"on {loaded.host}"
-        if isinstance(found, Lacking):
-            if place.shipped or self._terms.job.stream:
-                self._refuse(
-                    place,
-                    f"{host} has not got the model ({found.why}): put its folder there under the"
-                    " same path, or on a disk that all nodes share",
-                )
-            else:
-                self._load(place, ship=True)
-            return
-        different = self._terms.driver.difference(found)
-        if different is not None:
-            self._refuse(place, f"{host} is not like this machine: {different}")
-            return
-        if loaded.node not in self._nodes:
-            self._nodes.append(loaded.node)
-        place.process = loaded.process
-        place.node = self._nodes.index(loaded.node) + 1
-        self._account.of(place.name).node = place.node
-        if place.shipped:
-            self._shipped_to.add(place.node)
-        where = f"node {place.node} ({loaded.host}, process {place.process})"
-        self._say(f"{place.name} is ready, on {where}")
-        for game in self._texts:
-            self._open(place, game)
-
-    def _refuse(self, place: Place, why: str) -> None:
-        """A worker that cannot be used: before the first question it ends the run, later not."""
-        self._refused.append(f"{place.name} {why}")
-        if self._started:
-            self._account.fault(f"{place.name} was not taken: it {why}")
-        self.dismiss(place.name, why)
-
-
-def cause(error: BaseException) -> str:
-    """Why Ray says that something failed, in a few words."""
-    inner = getattr(error, "cause", None)
-    if isinstance(inner, BaseException):
-        return reason(inner)
-    words = str(error)
-    missing = next((line for line in words.splitlines() if "No module named" in line), None)
-    if missing is not None:
-        return f"{missing.strip()}: install the same packages there"
-    if "memory" in words.lower() and "OutOfMemory" in type(error).__name__ + words:
-        return "its machine ran out of memory"
-    return "its process or its machine died"
+        if self._recruits.lacks(place, loaded):
+            self._load(place, ship=True)
+        elif self._recruits.take(place, loaded):
+            for game in self._texts:
+                self._open(place, game)
+        self._forget_the_gone()
