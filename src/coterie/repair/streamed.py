@@ -26,6 +26,7 @@ from coterie.engine.parts.layers import LayerStack
 from coterie.engine.played_texts import vocabulary_of
 from coterie.engine.proof import LossProof
 from coterie.engine.streamed_game import StreamedGame
+from coterie.errors import MachineError
 from coterie.game.coalitions import Vector
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
@@ -192,10 +193,22 @@ def in_a_file(shape: torch.Size, dtype: torch.dtype) -> Tensor:
     Args:
         shape: Of the tensor.
         dtype: Of its entries.
+
+    Raises:
+        MachineError: The disk of temporary files has no room for it.
     """
     handle, name = tempfile.mkstemp(prefix="coterie-")
-    os.close(handle)
+    n_bytes = shape.numel() * dtype.itemsize
     try:
+        # Room that is missing is told here; found missing by a write to memory, it kills.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, n_bytes)
         return torch.from_file(name, shared=True, size=shape.numel(), dtype=dtype).view(shape)
+    except OSError as error:
+        raise MachineError(
+            f"a changed weight of {n_bytes:,} bytes finds no room in {tempfile.gettempdir()}"
+            f" ({error}): name a folder on another disk with TMPDIR"
+        ) from error
     finally:
+        os.close(handle)
         Path(name).unlink()
