@@ -146,6 +146,14 @@ def test_methods_are_compared_with_and_without_repair():
     assert "+0.2000 ± 0.0100" in cells and "+0.1200 ± 0.0100" in cells and "40%" in cells
 
 
+def test_every_layer_has_its_measured_milliseconds_in_the_table():
+    text = page_of(with_predictor())
+    found = re.search("What each layer contributes and costs.*?</table>", text)[0]
+    assert "milliseconds for 512 tokens" in found
+    assert re.search('<th scope="row">7</th>.*?<data value="2.7">2.7 ms</data>', found)
+    assert "What each layer contributes and costs" in page_of(old())
+
+
 def test_several_runs_stand_side_by_side():
     text = page_of(old(), with_predictor())
     assert "The runs side by side" in text and text.count("<article>") == 2

@@ -40,8 +40,17 @@ class Cost:
 _TOLD: dict[str, Callable[[float], str]] = {
     "parameters": w.count,
     "bytes": w.size,
-    "milliseconds": "{:.3g} ms".format,
+    "milliseconds": lambda value: f"{three_digits(value)} ms",
 }
+
+
+def three_digits(value: float) -> str:
+    """A number with three digits, or all that stand before its point.
+
+    >>> three_digits(0.01234), three_digits(31.41), three_digits(1270.4)
+    ('0.0123', '31.4', '1,270')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def size_of(record: CheckpointRecord) -> SizePart | None:

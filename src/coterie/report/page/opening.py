@@ -2,7 +2,7 @@
 
 from coterie import players as p
 from coterie.report import words as w
-from coterie.report.page.costs import bytes_now, costs_of, size_of
+from coterie.report.page.costs import bytes_now, costs_of, size_of, three_digits
 from coterie.report.page.elements import (
     Markup,
     command,
@@ -132,7 +132,7 @@ def _speed_tiles(record: CheckpointRecord) -> list[Markup]:
     # Layers are timed in place, in the full model: what goes with them is what is saved.
     if times and record.cut is not None:
         before, left = times[0].before, times[0].left(record.cut.removed)
-        told = f"{before:,.3g} to {left:,.3g} {times[0].name}"
+        told = f"{three_digits(before)} to {three_digits(left)} {times[0].name}"
         return [_tile("speed", f"×{number(before / left, '{:.2f}')}", told)] if left else []
     target = record.target if isinstance(record, Record) else None
     if target is None or target.unit != "seconds" or not target.after:

@@ -9,6 +9,7 @@ from coterie import players as p
 from coterie.plain import Json
 from coterie.report.page.costs import Cost, costs_of
 from coterie.report.page.elements import (
+    Child,
     Markup,
     details,
     facts,
@@ -48,7 +49,7 @@ def stack(record: CheckpointRecord) -> Markup:
             tag("div", bars, class_="bars", role="group", aria_label=told),
             class_="stack",
         ),
-        _numbers(record, model, layers),
+        _numbers(record, model, record.cut, layers),
         tag("script", _json(_data(record, model, record.cut)), type="application/json"),
     ]
     return section("The stack", *shown, note=_note(record, unit))
@@ -150,25 +151,32 @@ def _screen(costs: Sequence[Cost]) -> Markup:
 
 
 def _numbers(
-    record: CheckpointRecord, model: ModelPart, layers: list[LayerPart] | None
+    record: CheckpointRecord, model: ModelPart, cut: CutPart, layers: list[LayerPart] | None
 ) -> Markup | None:
-    if layers is None:
-        return None
-    removed = set() if record.cut is None else set(record.cut.removed)
-    rows = [
-        (
-            one.player,
-            number(one.value),
-            number(one.error_sampling, "{:.2g}"),
-            number(one.error_texts, "{:.2g}"),
-            f"{number(one.low)} to {number(one.high)}",
-            model.locked.get(one.player) or ("cut" if player in removed else "kept"),
-        )
-        for player, one in enumerate(layers)
+    """Contributions and costs of every player, as far as they are known of each."""
+    columns: list[tuple[str, list[Child]]] = []
+    if layers is not None:
+        columns += [
+            ("contribution", [number(one.value) for one in layers]),
+            ("± by coalitions", [number(one.error_sampling, "{:.2g}") for one in layers]),
+            ("± by texts", [number(one.error_texts, "{:.2g}") for one in layers]),
+            ("interval", [f"{number(one.low)} to {number(one.high)}" for one in layers]),
+        ]
+    columns += [
+        (cost.name, [tag("data", cost.told(one), value=one) for one in cost.players])
+        for cost in costs_of(record)
+        if cost.exact
     ]
+    if not columns:
+        return None
+    labels = labels_of(cut)
+    now = ["cut" if player in cut.removed else "kept" for player in range(len(labels))]
+    whys = [model.locked.get(one, is_) for one, is_ in zip(labels, now, strict=True)]
+    columns.append(("in this run", [*whys]))
     unit = p.unit(model.player_kind)
-    head = (unit, "contribution", "± by coalitions", "± by texts", "interval", "in this run")
-    told = f"Contribution of each {unit}"
+    rows = zip(labels, *(cells for _, cells in columns), strict=True)
+    head = (unit, *(name for name, _ in columns))
+    told = f"What each {unit} contributes and costs"
     return details("The same as a table", table(head, rows, told, sortable=True))
 
 

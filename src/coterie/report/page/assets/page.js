@@ -87,7 +87,7 @@ function signed(number) {
 }
 function grown(cost, after) {
   const share = cost.before ? ` (${((after / cost.before - 1) * 100).toFixed(1)} %)` : "";
-  if (cost.kind === "milliseconds") return `${after.toPrecision(3)} ms${share}`;
+  if (cost.kind === "milliseconds") return `${after < 100 ? Number(after.toPrecision(3)) : Math.round(after)} ms${share}`;
   const units = ["", " k", " M", " G", " T"];
   const power = Math.min(4, Math.max(0, Math.floor(Math.log10(Math.max(after, 1)) / 3)));
   const unit = cost.kind !== "bytes" ? "" : power ? "B" : " B";
