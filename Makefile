@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What is imported is compiled when it is: all of it would take longer than half of the tests.
 PIP_FLAGS := --quiet --no-compile
 
-.PHONY: help demo test test-all check build clean
+.PHONY: help demo test test-all check docs build clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -32,8 +32,12 @@ check: $(BIN)/.installed ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(BIN)/.installed ## the site, built without a network into site/
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 build: $(BIN)/.installed ## wheel and sdist
 	$(BIN)/python -m build
 
 clean: ## remove what was built
-	rm -rf $(VENV) out dist
+	rm -rf $(VENV) out dist site
