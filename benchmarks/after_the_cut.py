@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from coterie.game.utilities import clustered_mean
-from coterie.models.files.sources import REFERENCE
+from coterie.models.files.places import REFERENCE
 from coterie.models.loaded.load import load_tokenizer, resolve
 from coterie.quantization.checkpoint import load_quantized
 from coterie.scores.sequence_losses import floored_losses

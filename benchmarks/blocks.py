@@ -19,7 +19,7 @@ from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Coalitions, Observations, observe_all
 from coterie.game.designs import draw_strata
 from coterie.game.published import paper_sizes
-from coterie.models.files.sources import reference_folder
+from coterie.models.files.places import reference_folder
 from coterie.models.loaded.blocks import find_players
 from coterie.models.loaded.stack import Players
 from coterie.models.reference.text import stdlib_documents

@@ -32,7 +32,7 @@ from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Coalitions, Vector, observe_all
 from coterie.game.designs import all_of_size, distinct
 from coterie.game.prefixes import executions, prefix_order
-from coterie.models.files.sources import reference_folder
+from coterie.models.files.places import reference_folder
 from coterie.models.reference.text import stdlib_documents
 
 N_SEQUENCES, LENGTH, SEEDS = 4, 128, 100

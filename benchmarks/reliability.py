@@ -85,7 +85,8 @@ class Home:
         from transformers import LlamaConfig, LlamaForCausalLM
 
         from coterie.models.cutting.write import write_cut
-        from coterie.models.files.sources import reference_folder, resolve
+        from coterie.models.files.places import reference_folder
+        from coterie.models.files.sources import resolve
 
         torch.set_num_threads(1)
         torch.manual_seed(0)

@@ -23,6 +23,7 @@ PUBLIC = [
     "RepairRequest",
     "ReportRequest",
     "Result",
+    "RunsRequest",
     "SparsifyRequest",
     "UserError",
     "ValuesRequest",
@@ -37,6 +38,7 @@ PUBLIC = [
     "prune",
     "push",
     "quantize",
+    "runs",
     "sparsify",
     "values",
 ]

@@ -13,6 +13,7 @@ usable alone, on any game: `coterie.game` (designs, semivalues, surrogates),
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from coterie.models.loaded.deferred import defer_torchao
 from coterie.models.loaded.quiet import silence_imports
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from coterie.verbs.prune.whole import prune
     from coterie.verbs.push import push
     from coterie.verbs.report_request import ReportRequest
+    from coterie.verbs.runs import runs
+    from coterie.verbs.runs_request import RunsRequest
     from coterie.verbs.shared.result import Result
     from coterie.verbs.sparsify.request import SparsifyRequest
     from coterie.verbs.sparsify.run import sparsify
@@ -61,6 +64,7 @@ _HOME = {
     "QuantizeRequest": "coterie.verbs.after_cut.quantize_request",
     "RepairRequest": "coterie.verbs.after_cut.repair_request",
     "ReportRequest": "coterie.verbs.report_request",
+    "RunsRequest": "coterie.verbs.runs_request",
     "Result": "coterie.verbs.shared.result",
     "SparsifyRequest": "coterie.verbs.sparsify.request",
     "UserError": "coterie.errors",
@@ -76,6 +80,7 @@ _HOME = {
     "prune": "coterie.verbs.prune.whole",
     "push": "coterie.verbs.push",
     "quantize": "coterie.verbs.after_cut.quantize",
+    "runs": "coterie.verbs.runs",
     "sparsify": "coterie.verbs.sparsify.run",
     "values": "coterie.verbs.values.run",
 }
@@ -95,6 +100,7 @@ __all__ = [
     "RepairRequest",
     "ReportRequest",
     "Result",
+    "RunsRequest",
     "SparsifyRequest",
     "UserError",
     "ValuesRequest",
@@ -109,12 +115,14 @@ __all__ = [
     "prune",
     "push",
     "quantize",
+    "runs",
     "sparsify",
     "values",
 ]
 
 
 silence_imports()
+defer_torchao()
 
 
 def __getattr__(name: str) -> object:

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM
 from coterie.cli import main
 from coterie.errors import VerificationError
 from coterie.quantization import llmcompressor_script as compressor_script
-from coterie.quantization.environment import INTERPRETER, find_environment
-from coterie.quantization.schemes import SchemeError
+from coterie.quantization.environment import find_environment
+from coterie.quantization.schemes import INTERPRETER, SchemeError
 from coterie.verbs.after_cut.quantize import quantize
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.prune.after import After

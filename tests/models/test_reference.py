@@ -9,7 +9,7 @@ import torch
 from tools.train_reference import Batches, Muon, _load, _save, learning_rate
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from coterie.models.files.sources import reference_folder
+from coterie.models.files.places import reference_folder
 from coterie.models.reference.text import HELD_OUT_MODULES, stdlib_documents, training_documents
 
 

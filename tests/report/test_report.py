@@ -10,6 +10,7 @@ from coterie.report import words
 from coterie.report.card.prune import model_card
 from coterie.report.figure.contributions import draw_contributions
 from coterie.report.schema.record import Record
+from coterie.report.terminal.fitted import print_fitted
 from coterie.report.terminal.prune import print_record
 
 
@@ -123,7 +124,9 @@ def record():
 
 def test_the_terminal_shows_every_figure_of_the_record(record):
     out = io.StringIO()
-    print_record(Record.from_json(record), Console(file=out, width=120, highlight=False))
+    print_record(
+        Record.from_json(record), Console(file=out, width=120, highlight=False), verbose=True
+    )
     printed = out.getvalue()
     for figure in (
         "some/model", "novels.txt", "other.txt", "locked", "-0.0500", "0.910", "20.086", "22.198",
@@ -132,6 +135,29 @@ def test_the_terminal_shows_every_figure_of_the_record(record):
         "0.1000 ± 0.0900, which does not tell them apart",
     ):  # fmt: skip
         assert figure in printed
+
+
+def test_a_short_report_fits_eighty_columns_and_begins_with_the_verdict(record):
+    sentence = "Heavily damaged: agrees with the full model on 46% of tokens, perplexity ×1.11."
+    record["verdict"]["sentence"] = sentence
+    out = io.StringIO()
+    print_record(Record.from_json(record), Console(file=out, width=80, highlight=False))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80 and "…" not in out.getvalue()
+    assert next(line for line in lines if line).startswith("Heavily damaged")
+    places = [out.getvalue().index(word) for word in ("20.086", "0, 2-3", "Contribution")]
+    assert places == sorted(places)
+    assert "7.3 M" not in out.getvalue() and "-v tells more" in out.getvalue()
+
+
+def test_a_table_that_is_too_wide_goes_on_below_with_whole_names():
+    name, out = "a-model-of-some-length/and-more", io.StringIO()
+    heads = ["model", *(f"a column of some length {n}" for n in range(6))]
+    rows = [[name, *("12.345 ± 0.678" for _ in range(6))]]
+    print_fitted(heads, rows, Console(file=out, width=80, highlight=False))
+    printed = out.getvalue()
+    assert max(map(len, printed.splitlines())) <= 80 and "…" not in printed
+    assert printed.count(name) == 6 and printed.count("12.345 ± 0.678") == 6
 
 
 def test_the_card_carries_base_model_and_licence(record):
@@ -156,7 +182,9 @@ def blocks(record):
 
 def test_blocks_are_named_by_layer_and_kind_everywhere(blocks, tmp_path):
     out = io.StringIO()
-    print_record(Record.from_json(blocks), Console(file=out, width=120, highlight=False))
+    print_record(
+        Record.from_json(blocks), Console(file=out, width=120, highlight=False), verbose=True
+    )
     printed = out.getvalue()
     for figure in (
         "4 blocks)", "0.attention locked", "Contribution of each block", "3 blocks kept",

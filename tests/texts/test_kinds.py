@@ -198,3 +198,30 @@ def test_a_length_of_nothing_is_refused_not_replaced(verb, given, tmp_path, caps
     amount = {"prune": ["--remove", "2", "--output", str(tmp_path / "out")]}.get(verb, [])
     assert main([verb, "reference", "--length", given, *amount]) == 2
     assert f"--length {given} must be at least 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Who?", "completion": "Me."},
+        {"instruction": "Who?", "output": "Me.", "id": 3},
+    ],
+)
+def test_prompt_and_answer_are_one_text(row, tmp_path, read):
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    with (tmp_path / "rows.csv").open("w") as file:
+        table = csv.DictWriter(file, list(row))
+        table.writeheader()
+        table.writerow(row)
+    parquet.write_table(arrow.Table.from_pylist([row]), tmp_path / "rows.parquet")
+    for kind in ("jsonl", "csv", "parquet"):
+        assert texts(read(tmp_path / f"rows.{kind}")) == ["Who?\nMe."]
+
+
+def test_share_gpt_rows_go_through_the_chat_template(tmp_path, tokenizer):
+    tokenizer.chat_template = "{% for m in messages %}<{{m.role}}>{{m.content}}{% endfor %}"
+    talk = [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Me."}]
+    file = tmp_path / "talks.jsonl"
+    file.write_text(json.dumps({"conversations": talk}))
+    found = read_documents(str(file), tokenizer, rng=np.random.default_rng(0))
+    assert texts(found) == ["<user>Who?<assistant>Me."]

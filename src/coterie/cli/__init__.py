@@ -8,6 +8,7 @@ Ctrl-C, with everything observed so far kept. Each of them is told in one line.
 import logging
 import os
 import sys
+from types import ModuleType
 
 import typer
 
@@ -24,15 +25,19 @@ from coterie.cli import (
     quantize,
     repair,
     report,
+    runs,
     sparsify,
     values,
 )
+from coterie.cli.display.terminal import degrade
 from coterie.cli.flatten import flatten
-from coterie.cli.terminal import degrade
 from coterie.errors import UserError
 from coterie.foreign import told
 
 logger = logging.getLogger(__name__)
+
+CONFIG = "--config"
+"""The option whose file is read before all others are parsed."""
 
 # In the order of `coterie --help`: what most people come for stands first.
 _VERBS = (
@@ -44,6 +49,7 @@ _VERBS = (
     compare,
     bench,
     report,
+    runs,
     push,
     export,
     quantize,
@@ -56,7 +62,6 @@ _VERBS = (
 def make_app() -> typer.Typer:
     """The commands of all verbs; their help is that of the methods there are by now."""
     app = typer.Typer(
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         help="Find the coalition of layers that carries a language model, and cut the rest away. "
@@ -65,8 +70,12 @@ def make_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     # The module's name is the verb's; its `command` takes groups of options.
     for verb in _VERBS:
-        app.command(verb.__name__.rpartition(".")[2])(flatten(verb.command))
+        app.command(_name(verb))(flatten(verb.command))
     return app
+
+
+def _name(verb: ModuleType) -> str:
+    return verb.__name__.rpartition(".")[2]
 
 
 def _root(
@@ -89,8 +98,13 @@ def main(arguments: list[str] | None = None) -> int:
     degrade()
     try:
         command = typer.main.get_command(make_app())
+        words = sys.argv[1:] if arguments is None else arguments
+        if any(word.partition("=")[0] == CONFIG for word in words):
+            from coterie.cli.replay import with_config
+
+            words = with_config(words, {_name(verb): verb for verb in _VERBS})
         # Not standalone: typer would print its own errors and exit by its own codes.
-        code = command.main(arguments, prog_name="coterie", standalone_mode=False) or 0
+        code = command.main(words, prog_name="coterie", standalone_mode=False) or 0
     except KeyboardInterrupt:
         code = 130
     except typer.Abort:

@@ -8,11 +8,11 @@ from coterie.cli.show import Display, show
 from coterie.report.schema.compare import Comparison
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.options.declare import Option
-from coterie.verbs.options.run import Report, Stored
+from coterie.verbs.options.run import Config, DryRun, Report, Stored
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareRun(Report, Stored):
+class CompareRun(Report, Config, DryRun, Stored):
     """Where `compare` writes its table, if anywhere."""
 
     output: Annotated[
@@ -42,6 +42,18 @@ def command(request: CompareRequest, run: CompareRun) -> None:
     Examples: coterie compare reference --remove 2,4,6 --output table;
     coterie compare reference --remove 4 --methods guided,sleb,shortgpt --seeds 1
     """
+    # A dry run returns another type and prints another report: two short paths.
+    if run.dry_run:
+        from coterie.report.terminal.prune import print_record
+        from coterie.verbs.shared.result import Result
+
+        def plan(progress: Display) -> Result:
+            from coterie.verbs.compare.plan import compare_plan
+
+            return compare_plan(request, store=run.store, progress=progress)
+
+        return show(plan, lambda found: print_record(found.record), run)
+
     from coterie.report.terminal.compare import print_comparison
 
     # Imported inside: the verb loads torch, and `--help` must not.
@@ -56,4 +68,4 @@ def command(request: CompareRequest, run: CompareRun) -> None:
             progress=progress,
         )
 
-    show(act, print_comparison, run)
+    return show(act, print_comparison, run)

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING
 from functools import wraps
@@ -9,7 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from coterie.cli.logs import tell
+from coterie.cli.display.logs import tell
 from coterie.verbs.options.declare import Declared, Options, declared
 from coterie.verbs.options.run import Report
 
@@ -44,6 +45,7 @@ def flatten(act: Callable[..., None]) -> Callable[..., None]:
             group.check()
             if group.VERB:
                 logger.info("asked: %s", group.command())
+        _refuse_early(list(filled.values()))
         act(**filled)
 
     every = [one for group in options.values() for one in group]
@@ -52,6 +54,19 @@ def flatten(act: Callable[..., None]) -> Callable[..., None]:
     vars(command)["__signature__"] = inspect.Signature(parameters)
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     return command
+
+
+def _refuse_early(groups: list[Options]) -> None:
+    """Refuse wrong folders before the verb, and with it torch, is imported."""
+    request = next((one for one in groups if one.VERB), None)
+    run = next((one for one in groups if not one.VERB), None)
+    if request is not None and run is not None:
+        from coterie.verbs.outputs.early import refuse_early
+
+        refuse_early(request, run)
+        # What follows imports for some seconds: whoever waits is told what for.
+        if hasattr(request, "device") and "torch" not in sys.modules:
+            print("starting torch and transformers", file=sys.stderr, flush=True)
 
 
 def _ordered(options: list[Declared]) -> Iterator[Declared]:
@@ -81,13 +96,22 @@ def _parameter(one: Declared) -> inspect.Parameter:
         spelt = typer.Argument(metavar=metavar, help=help_, show_default=False)
     else:
         names = [option.name, *([option.short] if option.short else [])]
-        spelt = typer.Option(*names, metavar=metavar, help=help_)
+        spelt = typer.Option(*names, metavar=metavar, help=help_, autocompletion=_offered(one))
     return inspect.Parameter(
         one.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if default is MISSING else default,
         annotation=Annotated[kind, spelt],
     )
+
+
+def _offered(one: Declared) -> Callable[[str], list[str]] | None:
+    """What a shell offers for the words of an option that has choices."""
+    choices = one.option.choices
+    if choices is None:
+        return None
+    # typer knows this argument by its name.
+    return lambda incomplete: [word for word in choices() if word.startswith(incomplete)]
 
 
 def _read(one: Declared, value: object) -> object:

@@ -2,10 +2,10 @@
 
 from coterie.cli.show import Display, show
 from coterie.verbs.after_cut.heal_request import HealRequest
-from coterie.verbs.options.run import CheckpointRun
+from coterie.verbs.options.run import AfterRun
 
 
-def command(request: HealRequest, run: CheckpointRun) -> None:
+def command(request: HealRequest, run: AfterRun) -> None:
     """Heal a cut checkpoint: let it learn from the model it was cut from.
 
     The full model is loaded once. All its layers teach, the kept ones learn to predict the same,
@@ -22,6 +22,12 @@ def command(request: HealRequest, run: CheckpointRun) -> None:
 
     def act(progress: Display) -> Parts:
         # Ctrl-C in here is safe: training writes its state as it goes.
-        return heal(request, output=run.output, overwrite=run.overwrite, progress=progress)
+        return heal(
+            request,
+            output=run.output,
+            overwrite=run.overwrite,
+            store=run.store,
+            progress=progress,
+        )
 
     show(act, lambda done: print_after(done.part), run)

@@ -44,7 +44,7 @@ def command(request: PruneRequest, run: PruneRun) -> None:
         return found
 
     def print_all(found: Result) -> None:
-        print_mixed(found.record)
+        print_mixed(found.record, verbose=run.verbose)
         for part in found.record.after or []:
             # One part for each of heal, quantize and repair, in the order they ran.
             print_after(part)

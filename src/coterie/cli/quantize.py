@@ -2,10 +2,10 @@
 
 from coterie.cli.show import Display, show
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
-from coterie.verbs.options.run import CheckpointRun
+from coterie.verbs.options.run import AfterRun
 
 
-def command(request: QuantizeRequest, run: CheckpointRun) -> None:
+def command(request: QuantizeRequest, run: AfterRun) -> None:
     """Write a checkpoint in fewer bits, read it back, and judge what that cost.
 
     The result loads by plain `from_pretrained` where the scheme's library is installed, and must
@@ -22,6 +22,12 @@ def command(request: QuantizeRequest, run: CheckpointRun) -> None:
 
     # Imported above, not at the top: the verb loads torch, and `--help` must not.
     def act(progress: Display) -> Parts:
-        return quantize(request, output=run.output, overwrite=run.overwrite, progress=progress)
+        return quantize(
+            request,
+            output=run.output,
+            overwrite=run.overwrite,
+            store=run.store,
+            progress=progress,
+        )
 
     show(act, lambda done: print_after(done.part), run)

@@ -2,10 +2,10 @@
 
 from coterie.cli.show import Display, show
 from coterie.verbs.after_cut.repair_request import RepairRequest
-from coterie.verbs.options.run import CheckpointRun
+from coterie.verbs.options.run import AfterRun
 
 
-def command(request: RepairRequest, run: CheckpointRun) -> None:
+def command(request: RepairRequest, run: AfterRun) -> None:
     """Repair a cut checkpoint: what stays is refitted to stand in for what went, without training.
 
     Least squares on a text, against the model DIR was cut from, folded into weights the checkpoint
@@ -19,6 +19,12 @@ def command(request: RepairRequest, run: CheckpointRun) -> None:
     from coterie.verbs.after_cut.repair import repair
 
     def act(progress: Display) -> Parts:
-        return repair(request, output=run.output, overwrite=run.overwrite, progress=progress)
+        return repair(
+            request,
+            output=run.output,
+            overwrite=run.overwrite,
+            store=run.store,
+            progress=progress,
+        )
 
     show(act, lambda done: print_after(done.part), run)

@@ -31,7 +31,7 @@ def command(request: ReportRequest, run: ReportRun) -> None:
     """
     from coterie.verbs.report import report
 
-    show(lambda _: report(request, output=run.output), _print, run)
+    show(lambda _: report(request, output=run.output), _print, run, quiet_libraries=False)
 
 
 def _print(done: "PageWritten") -> None:

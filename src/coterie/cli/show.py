@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
-from coterie.cli.progress import LiveProgress, PlainProgress, make_progress
-from coterie.cli.terminal import shows_everything
+from coterie.cli.display.progress import LiveProgress, PlainProgress, make_progress
+from coterie.cli.display.terminal import shows_everything
 from coterie.verbs.options.run import Report as How
 
 Display = LiveProgress | PlainProgress
@@ -23,17 +23,25 @@ class Reported(Protocol):
 Report = TypeVar("Report", bound=Reported)
 
 
-def show(run: Callable[[Display], Report], printer: Callable[[Report], None], how: How) -> None:
+def show(
+    run: Callable[[Display], Report],
+    printer: Callable[[Report], None],
+    how: How,
+    *,
+    quiet_libraries: bool = True,
+) -> None:
     """Print what a run found: tables for people, or one JSON object for scripts.
 
     Args:
         run: Does the work and says how far it has come.
         printer: Prints what it found as tables.
         how: Which of the two is wanted.
+        quiet_libraries: Silence the bars of transformers; a verb without it need not import that.
     """
-    from transformers.utils import logging
+    if quiet_libraries:
+        from transformers.utils import logging
 
-    logging.disable_progress_bar()  # ours stands in their place
+        logging.disable_progress_bar()  # ours stands in their place
     with make_progress() as progress:
         found = run(progress)
     if how.json:

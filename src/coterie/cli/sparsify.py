@@ -12,8 +12,8 @@ def command(request: SparsifyRequest, run: SearchRun) -> None:
 
     Writes an ordinary checkpoint of the same size with zeros in place. Unstructured zeros save NO
     time on ordinary hardware. What profits: 2:4 patterns on NVIDIA's sparse tensor cores (Ampere
-    and later), any zeros in CPU engines for sparse weights such as DeepSparse, and compressed
-    storage. To save time and memory anywhere, cut layers: coterie prune.
+    and later), any zeros in CPU engines that keep weights sparse, and compressed storage.
+    To save time and memory anywhere, cut layers: coterie prune.
 
     Observes coalitions of layers on a calibration text, turns contributions into sparsities,
     prunes layer by layer, reloads and counts, and judges on held-out text. Stopped at any moment,

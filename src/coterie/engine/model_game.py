@@ -22,12 +22,13 @@ from coterie.engine.parts.blocks import steps_of
 from coterie.engine.parts.head import TailNotFound, find_head
 from coterie.engine.parts.layers import NotReplayable, running_apart
 from coterie.engine.parts.replay import replayed
+from coterie.engine.parts.timed import plain_seconds, walked_seconds
 from coterie.engine.plain_walk import PlainLosses, PlainWalk, plain_losses
 from coterie.engine.played_texts import PlayedTexts
 from coterie.engine.proof import LogitProof
 from coterie.engine.question import Question
 from coterie.engine.walk import Walker
-from coterie.game.coalitions import Block, Coalition, Coalitions, Game, Indices, observe_all
+from coterie.game.coalitions import Block, Coalition, Coalitions, Game, Indices
 from coterie.models.cutting.verify import expect
 from coterie.models.loaded.routing import input_device
 from coterie.models.loaded.stack import Stack, find_stack
@@ -131,16 +132,8 @@ class ModelGame(PlayedTexts):
         return np.array_split(coalitions, max(1, len(coalitions) // COALITIONS_AT_ONCE))
 
     def seconds(self) -> Seconds:
-        """Time the full model and the empty coalition once each: the layers are the difference."""
-        ends = np.array([[True], [False]]).repeat(self.n_players, axis=1)
-        observe_all(self, ends[1:])  # the first question reads the full model besides
-        times = []
-        for coalition in ends:
-            began = perf_counter()
-            observe_all(self, coalition[None])
-            times.append(perf_counter() - began)
-        full, empty = times
-        return Seconds(max(0.0, full - empty) / self.n_players, empty)
+        """Time one layer and the head; where coalitions go one at a time, the model on one text."""
+        return plain_seconds(self) if self.walker is None else walked_seconds(self.walker)
 
     def memory_bytes(self, coalitions: Coalitions) -> int:
         """Bytes of the weights and of the fewest states that the coalitions can be walked with."""

@@ -26,12 +26,9 @@ from coterie.models.files.sources import Source
 from coterie.plain import Json
 from coterie.quantization import llmcompressor_script as compressor_script
 from coterie.quantization.checkpoint import Reloaded, check_plain, check_reloaded
-from coterie.quantization.schemes import SchemeError
+from coterie.quantization.schemes import INTERPRETER, SchemeError
 from coterie.scores.sequence_losses import floored
 from coterie.texts.sets import Tokens
-
-INTERPRETER = "COTERIE_LLMCOMPRESSOR"
-"""The environment variable that names the Python to use, unless a command does."""
 
 # Shown in messages, so that the way out can be copied.
 _INSTALL = "python -m venv ENV && ENV/bin/pip install llmcompressor"

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from transformers.utils.quantization_config import QuantizationConfigMixin
 
 
+INTERPRETER = "COTERIE_LLMCOMPRESSOR"
+"""The environment variable that names the Python of llm-compressor, unless a command does."""
+
+
 class SchemeError(UserError):
     """A scheme that is unknown, or that cannot run here."""
 

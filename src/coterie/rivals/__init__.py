@@ -12,6 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coterie.game.search.layers_run import Work
     from coterie.rivals.interface import Chosen, Outcome, Task
 
 
@@ -27,6 +30,7 @@ class Rival:
         module: Its file in this folder.
         chancy: Whether its answer depends on the seed even where the texts do not.
         rule: Which of the rules of its file.
+        work: About how many layers it runs on a text: a name of `coterie.game.search.layers_run`.
     """
 
     name: str
@@ -36,6 +40,17 @@ class Rival:
     module: str
     chancy: bool = False
     rule: str = "choose"
+    work: str = "few"
+
+    def layers(self, n_layers: int, keeps: "Sequence[int]") -> float:
+        """About how many layers it runs on every text, to plan by.
+
+        Args:
+            n_layers: Layers of the model.
+            keeps: Layers that stay, of every size that is asked for.
+        """
+        work: Work = getattr(import_module("coterie.game.search.layers_run"), self.work)
+        return work(n_layers, keeps)
 
     def play(self, task: "Task") -> "Outcome":
         """Run the method.
@@ -55,7 +70,7 @@ class Rival:
 _ALL = (
     # Yardsticks: chance, and the best selection there is on the calibration texts.
     Rival("random", "random", None, "selection", "random", chancy=True),
-    Rival("exhaustive", "exhaustive", None, "selection", "exhaustive"),
+    Rival("exhaustive", "exhaustive", None, "selection", "exhaustive", work="every"),
     # Published methods. A rewrite changes weights, so it answers with a checkpoint.
     Rival("shortgpt", "ShortGPT", "2403.03853", "selection", "shortgpt"),
     Rival(
@@ -65,6 +80,7 @@ _ALL = (
         "selection",
         "shortened",
         rule="by_perplexity",
+        work="absences",
     ),
     Rival(
         "shortened-taylor",
@@ -82,13 +98,15 @@ _ALL = (
         "shortened",
         rule="by_magnitude",
     ),
-    Rival("sleb", "SLEB", "2402.09025", "selection", "sleb"),
+    Rival("sleb", "SLEB", "2402.09025", "selection", "sleb", work="descent"),
     Rival("angular", "angular distance", "2403.17887", "selection", "angular"),
-    Rival("evopress", "EvoPress", "2410.14649", "selection", "evopress", chancy=True),
+    Rival(
+        "evopress", "EvoPress", "2410.14649", "selection", "evopress", chancy=True, work="evolution"
+    ),
     Rival("clp", "CLP", "2510.23652", "selection", "clp"),
     Rival("entropy", "entropy of blocks", "2504.03794", "selection", "entropy"),
     # Formula and released code of LaCo differ, so each is a rival of its own.
-    Rival("laco", "LaCo", "2402.11187", "rewrite", "laco"),
+    Rival("laco", "LaCo", "2402.11187", "rewrite", "laco", work="descent"),
     Rival(
         "laco-released",
         "LaCo, released code",
@@ -96,10 +114,11 @@ _ALL = (
         "rewrite",
         "laco",
         rule="as_released",
+        work="descent",
     ),
     Rival("replace", "ReplaceMe", "2505.02819", "rewrite", "replace"),
-    Rival("blockpruner", "BlockPruner", "2406.10594", "selection", "blockpruner"),
-    Rival("gtap", "GTAP", "2311.10468", "selection", "gtap", chancy=True),
+    Rival("blockpruner", "BlockPruner", "2406.10594", "selection", "blockpruner", work="blocks"),
+    Rival("gtap", "GTAP", "2311.10468", "selection", "gtap", chancy=True, work="draws"),
     Rival("slicegpt", "SliceGPT", "2401.15024", "rewrite", "slicegpt"),
 )
 

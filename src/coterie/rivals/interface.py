@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.errors import UserError
+from coterie.game.clocked import ClockedGame
 from coterie.game.coalitions import Coalition, Coalitions, Game, Indices
 from coterie.game.designs import NO_ONE
 from coterie.game.search.ledger import Ledger
@@ -127,7 +128,7 @@ Chosen = dict[int, Selection | Rewrite]
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method asked for, counted as if it had been alone, and what really ran.
+    """What a method asked for and what runs for it, both as if it had been alone.
 
     A backward pass counts in the column of its own and in none of the others.
     """
@@ -156,8 +157,9 @@ class Meter:
     """Counts what one method asks for and runs; hands out accounts of the game."""
 
     def __init__(self, task: Task) -> None:
-        self._task, self._before, self._started = task, task.spent(), perf_counter()
+        self._task, self._started = task, perf_counter()
         self._ledgers: list[Ledger] = []
+        self._clocks: list[ClockedGame] = []
         self._share = 1.0  # of a layer, that a player is: engines count players
         self._layer_tokens = self._head_tokens = self._backward = 0
         self.remarks: list[str] = []
@@ -171,7 +173,9 @@ class Meter:
         """
         task = self._task
         game = task.game if stack is None else task.play(stack)
-        made = Ledger(game, floor=task.floor, quantity=quantity)
+        clocked = ClockedGame(game)
+        self._clocks.append(clocked)
+        made = Ledger(clocked, floor=task.floor, quantity=quantity)
         # One share holds for the whole meter, so a second kind of player would be miscounted.
         if self._ledgers and self._ledgers[0].n_players != made.n_players:
             raise ValueError("a method plays with players of one kind: take a meter for each")
@@ -196,8 +200,8 @@ class Meter:
         length = self._task.length
         # Asked: as if the method were alone, whatever the store knew already.
         asked = sum(ledger.layer_sequences for ledger in self._ledgers) * length
-        # Executed: what really ran; a coalition that the store knows costs nothing.
-        executed = self._task.spent().layer_tokens - self._before.layer_tokens
+        # Executed: what an engine runs that shares prefixes within every question.
+        executed = sum(ledger.layers_executed for ledger in self._ledgers) * length
         # The first token of a text is never predicted, so a text of n tokens has n - 1 places.
         read = sum(int(np.isfinite(ledger.seen()[1]).sum()) for ledger in self._ledgers)
         return Cost(
@@ -205,5 +209,6 @@ class Meter:
             layer_tokens_executed=round(executed * self._share) + self._layer_tokens,
             head_tokens=read * (length - 1) + self._head_tokens,
             backward_layer_tokens=self._backward,
-            seconds=perf_counter() - self._started,
+            # What was known took its time when it was observed.
+            seconds=perf_counter() - self._started + sum(clocked.saved for clocked in self._clocks),
         )

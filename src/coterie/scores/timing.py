@@ -38,6 +38,14 @@ class Timing:
         low, high = np.quantile(self.rounds, [0.25, 0.75])
         return float(low), float(high)
 
+    @property
+    def error(self) -> float | None:
+        """Standard error of the median, as if rounds were normal; None of a single round."""
+        if len(self.rounds) < 2:
+            return None
+        # The median of n normal numbers spreads by sqrt(π / 2) of what their mean does.
+        return float(1.2533 * np.std(self.rounds, ddof=1) / np.sqrt(len(self.rounds)))
+
     def over(self, other: "Timing") -> "Timing":
         """The ratio to another model's timing, round by round."""
         pairs = zip(self.rounds, other.rounds, strict=True)

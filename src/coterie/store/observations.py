@@ -128,6 +128,20 @@ class Store:
         )
         return [(number, self._read(text), count) for number, text, count in rows]
 
+    def forget_games(self, numbers: Sequence[int]) -> int:
+        """Delete games with all their observations and notes; how many observations went.
+
+        Args:
+            numbers: Of the games.
+        """
+        gone = 0
+        for number in numbers:
+            ((count,),) = self._ask("SELECT COUNT(*) FROM observation WHERE game = ?", (number,))
+            gone += count
+            for table, column in (("observation", "game"), ("note", "game"), ("game", "id")):
+                self._ask(f"DELETE FROM {table} WHERE {column} = ?", (number,))
+        return gone
+
     def note(self, game: int, name: str) -> Json:
         """What was noted of a game under this name; None if nothing was."""
         rows = self._ask("SELECT content FROM note WHERE game = ? AND name = ?", (game, name))

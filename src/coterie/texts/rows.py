@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 NamedText = tuple[str, str]
 """A document's name (never an absolute path) and its text."""
 
-TEXT_COLUMNS = ("text", "content", "messages")
+TEXT_COLUMNS = ("text", "content", "messages", "conversations")
 """Where a row's text is looked for, in this order, when no column is asked for."""
+
+PAIRS = (("prompt", "completion"), ("prompt", "response"), ("instruction", "output"))
+"""Columns of what was asked and what was answered, where a row has no text of its own."""
+
+_ROLES = {"human": "user", "gpt": "assistant"}
+"""Speakers of ShareGPT rows by the roles of chat templates; others keep their names."""
 
 
 def pick_column(columns: list[str], asked: str | None, where: str) -> str:
@@ -37,6 +43,24 @@ def pick_column(columns: list[str], asked: str | None, where: str) -> str:
         f"{where} has no column {wanted}; its columns are {', '.join(columns) or 'none'}: "
         "name one after a colon, as in 'DATA:COLUMN'"
     )
+
+
+def needed_columns(columns: list[str], asked: str | None, where: str) -> list[str]:
+    """The columns of a table that make its texts: one, or prompt and answer.
+
+    Args:
+        columns: The names there are.
+        asked: The name that was asked for, if any.
+        where: What has these columns, for the message.
+
+    Raises:
+        TextError: no such column.
+    """
+    if asked is None and not any(name in columns for name in TEXT_COLUMNS):
+        for pair in PAIRS:
+            if all(name in columns for name in pair):
+                return list(pair)
+    return [pick_column(columns, asked, where)]
 
 
 @dataclass(eq=False)
@@ -88,6 +112,8 @@ class RowReader:
             raise TextError(
                 f"{where} is {_kind(row)}; a row is a text or an object with a text column"
             )
+        if (pair := _pair(row, self.column)) is not None:
+            return self._answered(*pair, where)
         column = pick_column(list(row), self.column, where)
         value, place = row[column], f"{where}, column '{column}'"
         if isinstance(value, str):
@@ -100,6 +126,21 @@ class RowReader:
             self._leave_out(expected)
             return None
         raise TextError(f"{expected}: name another column after a colon, as in 'DATA:COLUMN'")
+
+    def _answered(self, asked: object, answer: object, where: str) -> str | None:
+        """What was asked and what was answered, as one text or as one conversation."""
+        if asked is None or answer is None:
+            self._leave_out(f"{where} has no prompt or no answer")
+            return None
+        if isinstance(asked, str) and isinstance(answer, str):
+            between = "" if not asked or asked[-1:].isspace() or answer[:1].isspace() else "\n"
+            return _whole(f"{asked}{between}{answer}", where)
+        if isinstance(asked, list) and isinstance(answer, list):
+            return _whole(chat_text([*asked, *answer], self.tokenizer, where), where)
+        raise TextError(
+            f"{where} has a prompt that is {_kind(asked)} and an answer that is {_kind(answer)};"
+            " both must be texts, or both lists of messages"
+        )
 
     def _leave_out(self, why: str) -> None:
         self.nulls += 1
@@ -118,6 +159,7 @@ def chat_text(messages: list[object], tokenizer: "PreTrainedTokenizerBase", wher
         TextError: the tokenizer has no template, or a message lacks a role or a content, or the
             template refuses the conversation.
     """
+    messages = [_message(one) for one in messages]
     # Checked first: a template fails with a message about itself, not about the row.
     for message in messages:
         if not (isinstance(message, Mapping) and {"role", "content"} <= set(message)):
@@ -138,6 +180,21 @@ def chat_text(messages: list[object], tokenizer: "PreTrainedTokenizerBase", wher
     # Templates spell BOS out; packing decides about it, so it must not stand inside a document.
     bos = tokenizer.bos_token
     return rendered.removeprefix(bos) if isinstance(bos, str) else rendered
+
+
+def _pair(row: Mapping[str, object], asked: str | None) -> tuple[object, object] | None:
+    """Prompt and answer of a row that has both and no text of its own."""
+    if asked is not None or any(column in row for column in TEXT_COLUMNS):
+        return None
+    return next(((row[a], row[b]) for a, b in PAIRS if a in row and b in row), None)
+
+
+def _message(message: object) -> object:
+    """A message of ShareGPT (`from`, `value`) as chat templates have it; others as they are."""
+    if isinstance(message, Mapping) and {"from", "value"} <= set(message):
+        speaker = str(message["from"])
+        return {"role": _ROLES.get(speaker, speaker), "content": message["value"]}
+    return message
 
 
 def _whole(text: str, where: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from coterie.errors import TextError
 from coterie.foreign import foreign
 from coterie.texts.formats import Kind, decode, unpacked
-from coterie.texts.rows import NamedText, RowReader, pick_column
+from coterie.texts.rows import NamedText, RowReader, needed_columns
 
 _LARGEST_CELL = 2**31 - 1  # of a CSV file; the library's own limit is smaller than a book
 
@@ -72,7 +72,7 @@ def _separated(file: Path, name: str, rows: RowReader, separator: str) -> Iterat
         table = csv.DictReader(lines, delimiter=separator, strict=separator == ",")
         if not table.fieldnames:
             return
-        column = pick_column(list(table.fieldnames), rows.column, f"'{name}'")
+        columns = needed_columns(list(table.fieldnames), rows.column, f"'{name}'")
         for row in table:
             where = f"'{name}', line {table.line_num}"
             # Cells too many stand under no name.
@@ -81,7 +81,9 @@ def _separated(file: Path, name: str, rows: RowReader, separator: str) -> Iterat
                     f"{where} has more cells than the first line has columns: put a text that holds"
                     " separators between double quotes"
                 )
-            yield from rows.named(f"{name}:{table.line_num}", {column: row[column]}, where)
+            yield from rows.named(
+                f"{name}:{table.line_num}", {one: row[one] for one in columns}, where
+            )
     except csv.Error as error:
         raise TextError(
             f"'{name}', line {table.line_num} is not CSV ({error}): put a text that holds"
@@ -105,9 +107,9 @@ def _parquet(file: Path, name: str, rows: RowReader) -> Iterator[NamedText]:
         unpacked(file, name) as stream,
         parquet.ParquetFile(stream) as table,
     ):
-        picked = pick_column(table.schema_arrow.names, rows.column, f"'{name}'")
+        picked = needed_columns(table.schema_arrow.names, rows.column, f"'{name}'")
         place = 0
-        for batch in table.iter_batches(batch_size=256, columns=[picked]):
+        for batch in table.iter_batches(batch_size=256, columns=picked):
             for row in batch.to_pylist():
                 yield from rows.named(f"{name}[{place}]", row, f"'{name}', row {place}")
                 place += 1

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from coterie.models.files.sources import REFERENCE
+from coterie.models.files.places import REFERENCE
 from coterie.verbs.after_cut.repair import repair
 from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.checkpoint_requests import CutRequest

@@ -170,10 +170,15 @@ def _card(
 
 
 def _of_record(record: CheckpointRecord | None) -> list["EvalResult"]:
-    """The held-out perplexity that the run of `prune` measured."""
-    if record is None or record.verdict is None or record.held_out is None:
+    """The held-out perplexity of the very weights: measured last, by whatever verb wrote them."""
+    if record is None:
         return []
-    text, after = record.held_out, record.verdict.after
+    text = record.held_out
+    after = None if record.verdict is None else record.verdict.after
+    if record.after:
+        text, after = record.after[-1].held_out, record.after[-1].after
+    if text is None or after is None:
+        return []
     name = f"{text.description}, {text.sequences} × {text.length} tokens"
     return [_result(name, "perplexity", after.perplexity, after.error, {})]
 

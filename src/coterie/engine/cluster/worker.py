@@ -27,7 +27,8 @@ from coterie.engine.streamed_game import StreamedGame
 from coterie.errors import CoterieError, ModelError
 from coterie.foreign import reason
 from coterie.game.coalitions import Coalitions, Indices, observe_all
-from coterie.models.files.sources import REFERENCE, Source, resolve
+from coterie.models.files.places import REFERENCE
+from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.blocks import find_players
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import Players, Stack

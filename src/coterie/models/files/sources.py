@@ -1,6 +1,5 @@
 """From what a user types to a folder of safetensors, known to be whole and of a kind we cut."""
 
-import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
@@ -10,20 +9,15 @@ from pathlib import Path
 from transformers import AutoConfig, PretrainedConfig
 
 from coterie.errors import ModelError
-from coterie.foreign import cache_of_code, expanded, foreign, is_there
-from coterie.models.files.download import download, download_config, looks_like_hub_id
+from coterie.foreign import cache_of_code, expanded, foreign
+from coterie.models.files.download import download, download_config
 from coterie.models.files.fit import check_counts, check_quantization, missing_tensors
-from coterie.models.files.json_files import Fields, read_config, read_json
+from coterie.models.files.json_files import Fields, read_config
 from coterie.models.files.kinds import is_causal, is_known_type
 from coterie.models.files.own_code import is_own_code
+from coterie.models.files.places import REFERENCE, check_folder, is_local, reference_folder
 from coterie.models.files.tensors import Entry, Header, hash_files, read_header
-from coterie.models.files.weights import WeightFiles, find_weights, gguf, named_tensors
-
-REFERENCE = "reference"
-"""The name of the small model that ships with the package."""
-
-ADAPTER = "adapter_config.json"
-"""The file by which transformers knows a PEFT adapter."""
+from coterie.models.files.weights import WeightFiles, find_weights, named_tensors
 
 
 @dataclass(frozen=True)
@@ -108,7 +102,7 @@ def resolve(model: str, revision: str | None = None, *, trust_remote_code: bool 
     """
     if model == REFERENCE:
         source = Source(REFERENCE, reference_folder(), None, trust_remote_code)
-    elif _is_local(model):
+    elif is_local(model):
         folder = expanded(model).resolve()
         source = Source(folder.name, folder, None, trust_remote_code)
     else:
@@ -134,7 +128,7 @@ def resolve_config(
     Raises:
         ModelError: As in `resolve`.
     """
-    if model == REFERENCE or _is_local(model):
+    if model == REFERENCE or is_local(model):
         return resolve(model, revision, trust_remote_code=trust_remote_code).config()
     folder, commit = download_config(model, revision)
     source = Source(model, folder, commit, trust_remote_code)
@@ -144,12 +138,6 @@ def resolve_config(
     return source.config()
 
 
-def reference_folder() -> Path:
-    """Where the weights of the reference model are."""
-    elsewhere = os.environ.get("COTERIE_REFERENCE")
-    return Path(elsewhere) if elsewhere else Path(__file__).parents[1] / "reference" / "weights"
-
-
 def weight_files(folder: Path) -> tuple[Path, ...]:
     """The safetensors files that transformers would load a folder's weights from, in order.
 
@@ -157,57 +145,6 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         ModelError: There are none, or what names them cannot be used.
     """
     return find_weights(folder, read_config(folder, folder.name), folder.name).files
-
-
-def _is_local(model: str) -> bool:
-    if is_there(expanded(model)):
-        return True
-    if looks_like_hub_id(model) and not model.lower().endswith((".gguf", ".safetensors", ".bin")):
-        return False
-    if model.lower().endswith(".gguf"):
-        raise ModelError(gguf(model))
-    raise ModelError(
-        f"{model!r} is neither a folder here nor a Hub id (owner/name): check the spelling"
-    )
-
-
-def check_folder(folder: Path, shown: str) -> None:
-    """Refuse a folder that holds no model of safetensors, saying what it holds instead.
-
-    Raises:
-        ModelError: It is no folder, holds an adapter, or has no config or no weights.
-    """
-    if folder.is_file():
-        if folder.suffix.lower() == ".gguf":
-            raise ModelError(gguf(shown))
-        raise ModelError(f"{shown!r} is a file: give the folder that holds the whole checkpoint")
-    if not folder.is_dir():
-        raise ModelError(f"there is no folder {folder.name!r} for the model {shown!r}")
-    if (folder / ADAPTER).is_file():
-        raise ModelError(_adapter(folder, shown))
-    if not (folder / "config.json").is_file():
-        if list(folder.glob("*.gguf")):
-            raise ModelError(gguf(shown))
-        inner = next((file.parent.name for file in sorted(folder.glob("*/config.json"))), None)
-        hint = "" if inner is None else f"; its folder {inner!r} has one: name that"
-        raise ModelError(f"{shown!r} has no config.json: it is not a Hugging Face checkpoint{hint}")
-    find_weights(folder, read_config(folder, shown), shown)
-
-
-def _adapter(folder: Path, shown: str) -> str:
-    fields = read_json(folder / ADAPTER, shown)
-    base = fields.get("base_model_name_or_path") or "its base model"
-    beside = [file for file in folder.glob("*.safetensors") if not file.name.startswith("adapter_")]
-    if beside:
-        # With peft installed transformers applies it while loading, without peft it does not.
-        return (
-            f"{shown!r} holds full weights and a PEFT adapter ({ADAPTER}) in one folder: merge them"
-            " (peft's merge_and_unload, then save_pretrained), or move the adapter_* files away"
-        )
-    return (
-        f"{shown!r} is a PEFT adapter, not a model: merge it into {base} first"
-        " (peft's merge_and_unload, then save_pretrained)"
-    )
 
 
 def _check_weights(source: Source) -> None:

@@ -3,12 +3,13 @@
 from coterie import players as p
 from coterie.report import words as w
 from coterie.report.card.metadata import metadata
+from coterie.report.card.standing import DONE, loads_with, now_against_full, since_sentence
 from coterie.report.schema.basics import TextPart
 from coterie.report.schema.contributions import AbsencesPart, ContributionsPart
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.search import ChoicePart, SizeChoicePart
-from coterie.report.schema.verdict import PerplexityPart, VerdictPart
+from coterie.report.schema.verdict import VerdictPart
 from coterie.report.wording.contributions import absences_title, contributions_title
 from coterie.report.wording.serving import served
 
@@ -21,32 +22,24 @@ def model_card(record: Record, licence: dict[str, str]) -> str:
     Args:
         licence: Lines of the source's card that say how it may be used (``license``, …).
     """
-    model, cut, verdict = record.model, known(record.cut), known(record.verdict)
-    before, after, change = verdict.before, verdict.after, verdict.difference
     # A card is only written after a cut, so these parts are there.
-    size, search, spent = known(record.size), record.search, known(record.budget)
+    model, cut, verdict = record.model, known(record.cut), known(record.verdict)
+    search, spent, since = record.search, known(record.budget), record.after or []
     unit = p.unit(model.player_kind)
     removed, kept = p.players(cut.removed_labels), p.players(cut.kept_labels)
     # Blocks without a layer need the modelling file beside the weights, which the Hub calls so.
     tags = ["pruned"] if record.runtimes is None else ["pruned", "custom_code"]
+    tags += [DONE[one.what] for one in since]
     return f"""---
 {metadata(model, licence, tags)}---
 
 # {model.name}, {len(cut.removed)} of {model.players} {unit}s cut
 
-{_graded(verdict)}{_loading(record)}
+{since_sentence(since) if since else _graded(verdict)}{_loading(record)}
 [Coterie](https://pypi.org/project/coterie/) observed {spent.distinct:,} coalitions of
 {unit}s{_chosen(record)}.
 
-| | before | after |
-|---|---|---|
-| {unit}s | {model.players} | {len(cut.kept)} |
-| parameters | {w.count(size.parameters_before)} | {w.count(size.parameters_after)} |
-| weights on disk | {w.size(size.bytes_before)} | {w.size(size.bytes_after)} |
-| held-out perplexity | {_perplexity(before)} | {_perplexity(after)} |
-
-Held-out: {_text(known(record.held_out))}, {search.dtype}. The loss per token changes by
-{change.nll:+.4f} ± {w.or_dash(change.error, "{:.4f}")} nats (paired over documents).
+{now_against_full(record)}
 
 Layers are counted from 0. Cut: {removed}. Kept: {kept}.
 
@@ -156,6 +149,8 @@ def _finalists(record: Record, choice: ChoicePart) -> str:
 
 
 def _loading(record: Record) -> str:
+    if (needs := loads_with(record)) is not None:
+        return f"`AutoModelForCausalLM.from_pretrained` loads it where {needs} is installed."
     if record.runtimes is None:
         return "An ordinary checkpoint: `AutoModelForCausalLM.from_pretrained` loads it as it is."
     return (
@@ -191,7 +186,3 @@ def _text(text: TextPart) -> str:
     # Whether a text begins with BOS moves every loss, so each text says it.
     bos = "BOS first" if text.bos else "no BOS"
     return f"{text.description}, {text.sequences} × {text.length} tokens, {bos}"
-
-
-def _perplexity(part: PerplexityPart) -> str:
-    return f"{part.perplexity:.3f} ± {w.or_dash(part.error)}"

@@ -47,9 +47,11 @@ def draw_contributions(record: Record, path: Path) -> None:
         if bars is measured and record.absences is not None:
             # One layer may cost a thousand times another; near nothing the scale is even.
             axes.set_yscale("symlog", linthresh=0.1)
-            axes.set_ylabel(f"loss when it alone is absent\n{record.absences.unit}, measured")
+            axes.set_ylabel(
+                f"loss when it alone is absent\n{record.absences.unit}, measured", size=8
+            )
         elif (found := record.contributions) is not None:
-            axes.set_ylabel(f"{found.semivalue}\n{found.unit}")
+            axes.set_ylabel(f"{found.semivalue}\n{found.unit}", size=8)
     figure.savefig(path, dpi=110, metadata={"Software": None} if path.suffix == ".png" else None)
 
 
@@ -72,6 +74,8 @@ def _of_contributions(found: ContributionsPart) -> list[_Bar]:
 
 
 def _draw(axes: "Axes", bars: list[_Bar], record: Record) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     removed = set(record.cut.removed) if record.cut is not None else set()
     kind = record.model.player_kind
     both = kind == "sublayer"  # two bars a layer, on either side of its number
@@ -84,5 +88,8 @@ def _draw(axes: "Axes", bars: list[_Bar], record: Record) -> None:
         ecolor="#555555",
         capsize=2,
     )
+    # Ticks at layers that are there, and at no other place.
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlim(-0.7, max(bar.layer for bar in bars) + 0.7)
     axes.set_xlabel(_AXES[kind] + (" (red: cut)" if removed else ""))
     axes.spines[["top", "right"]].set_visible(False)

@@ -120,6 +120,8 @@ class AfterPart(Part):
     # Only of quantizing.
     group: int | None = None
     """Inputs that share a scale, where the scheme does not say."""
+    loads_with: str | None = None
+    """The package that loads it beside transformers, where it needs one."""
     bytes_before: int
     bytes_after: int
     not_finite: int

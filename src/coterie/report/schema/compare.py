@@ -73,6 +73,8 @@ class RowSizePart(Part):
     """Generated, one text at a time."""
     speedup: float | None
     """Against the full model, timed in turn."""
+    speedup_error: float | None = None
+    """Standard error over the rounds."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,17 @@ class StagePart(Part):
     """By the rate of the search; null where the search runs no layers."""
 
 
+@dataclass(frozen=True)
+class TimePart(Part):
+    """How long one part of a run takes."""
+
+    what: str
+    expected: float
+    """Seconds."""
+    most: float
+    """Seconds; a limit of time is kept to."""
+
+
 @dataclass(kw_only=True)
 class PlanPart(Part):
     """What a run would cost, before it is run."""
@@ -35,6 +46,7 @@ class PlanPart(Part):
     memory_bytes: int
     disk_bytes: int
     seconds: float
+    """Of the search alone, at most, whatever its limit of time."""
     # From here on only where it applies; absent otherwise.
     pass_bytes: int | None = None
     """Streamed: bytes of layers that every question reads from disk."""
@@ -48,5 +60,9 @@ class PlanPart(Part):
     """What is done before and after the cut, in order."""
     answers: int | None = None
     """Answers to items of tasks, asked of every coalition."""
+    times: list[TimePart] | None = None
+    """How long each part of the run takes, in order."""
+    expected_seconds: float | None = None
+    most_seconds: float | None = None
     at_most: bool | None = None
     """A search decides as it goes: these are its limits, with nothing shared between prefixes."""

@@ -1,10 +1,10 @@
 """How fast models are, as tables on a terminal."""
 
 from rich.console import Console
-from rich.table import Table
 
 from coterie.report import words as w
 from coterie.report.schema.bench import SpeedReport, SpeedRow, TimePart
+from coterie.report.terminal.fitted import print_fitted
 
 
 def print_speed(found: SpeedReport, console: Console | None = None) -> None:
@@ -15,7 +15,7 @@ def print_speed(found: SpeedReport, console: Console | None = None) -> None:
     for batch, context in loads:
         out.print(f"\n[bold]batch {batch}, context {context}[/bold]")
         rows = [row for row in found.rows if (row.batch, row.context) == (batch, context)]
-        out.print(_load_table(rows))
+        _print_load(rows, out)
     for name, part in found.quality.items():
         if part.mean is not None:
             error = w.or_dash(part.error)
@@ -29,16 +29,11 @@ def print_speed(found: SpeedReport, console: Console | None = None) -> None:
     )
 
 
-def _load_table(rows: list[SpeedRow]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("")
-    heads = ("prefill", "first token", "next token", "prefill tok/s", "decode tok/s")
-    for name in (*heads, "weights", "peak above"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        extra = row.extra_bytes
+def _print_load(rows: list[SpeedRow], out: Console) -> None:
+    heads = ("model", "prefill", "first token", "next token", "prefill tok/s", "decode tok/s")
+    cells = [
         # Every number of the first model beside those of the others: factors alone mislead.
-        cells = (
+        (
             row.name,
             f"{_time(row.prefill)} ×{row.prefill_speedup:.2f}",
             _time(row.first_token),
@@ -46,10 +41,11 @@ def _load_table(rows: list[SpeedRow]) -> Table:
             w.count(row.prefill_tokens_per_second),
             w.count(row.decode_tokens_per_second),
             w.size(row.weight_bytes),
-            "–" if extra is None else w.size(extra),
+            "–" if row.extra_bytes is None else w.size(row.extra_bytes),
         )
-        table.add_row(*cells)
-    return table
+        for row in rows
+    ]
+    print_fitted([*heads, "weights", "peak above"], cells, out)
 
 
 def _time(part: TimePart) -> str:

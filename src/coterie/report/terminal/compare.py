@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from rich.console import Console
-from rich.table import Table
 
 from coterie.report import words as w
 from coterie.report.schema.basics import TextPart
@@ -19,6 +18,7 @@ from coterie.report.schema.compare import (
     RowSizePart,
 )
 from coterie.report.terminal.cluster import on_cluster
+from coterie.report.terminal.fitted import print_fitted
 
 # Neither best nor tied: no mark.
 _MARKS = {(True, False): "best", (False, True): "≈ best"}
@@ -27,28 +27,21 @@ _MARKS = {(True, False): "best", (False, True): "≈ best"}
 def print_comparison(found: Comparison, console: Console | None = None) -> None:
     """One table per number of layers removed, best first."""
     out = console or Console(highlight=False)
-    for line in _settings(found):
-        out.print(line, markup=False)
+    out.print(verdict(found), markup=False)
     for removed in removals(found):
         out.print(f"\n[bold]{_title(found, removed)}[/bold]")
         rows = best_first(found, removed)
         # The full model leads every table, and gaps follow below it.
         there = [found.full, *(row for row in rows if row.gap is None)]
         heads, lines = _heads(found), [_line(found, row) for row in there]
-        # Two tables: one of this width would wrap on most terminals.
-        for part in _halves(found):
-            table = Table(box=None, padding=(0, 2, 0, 0))
-            for place in part:
-                left = heads[place] in ("method", "removed")
-                table.add_column(heads[place], justify="left" if left else "right")
-            for cells in lines:
-                table.add_row(*(cells[place] for place in part))
-            out.print(table)
+        print_fitted(heads, lines, out)
         for row in rows:
             # A method without an answer says why, under the table.
             if row.gap is not None:
                 out.print(f"{row.title}: no answer: {row.gap}", style="dim", markup=False)
-    out.print("\n" + verdict(found), markup=False)
+    out.print()
+    for line in _settings(found):
+        out.print(line, markup=False)
     for remark in found.remarks:
         out.print(remark, style="dim", markup=False)
 
@@ -139,13 +132,6 @@ def _text(text: TextPart) -> str:
     )
 
 
-def _halves(found: Comparison) -> list[list[int]]:
-    """The columns in two tables that fit a terminal: what a cut is worth, and what it took."""
-    # A column of names, then four for each held-out length.
-    n_columns, at = len(_heads(found)), 1 + 4 * len(found.held_out)
-    return [list(range(at)), [0, *range(at, n_columns)]]
-
-
 def _heads(found: Comparison) -> list[str]:
     heads = ["method"]
     for text in found.held_out:
@@ -194,7 +180,8 @@ def _judged(row: RowPart, part: JudgedPart) -> list[str]:
 def _speed(size: RowSizePart) -> str:
     if size.tokens_per_second is None or size.speedup is None:
         return "–"
-    return f"{size.tokens_per_second:.1f} (×{size.speedup:.2f})"
+    spread = "" if not size.speedup_error else f" ± {size.speedup_error:.2f}"
+    return f"{size.tokens_per_second:.1f} (×{size.speedup:.2f}{spread})"
 
 
 def _mean(part: MeanPart | None, pattern: str) -> str:

@@ -1,33 +1,32 @@
 """What models score on texts and tasks, as tables on a terminal."""
 
 from rich.console import Console
-from rich.table import Table
 
 from coterie.report import words as w
 from coterie.report.schema.evaluate import EstimatePart, Judgement, PerplexityRow, TaskRow
+from coterie.report.terminal.fitted import print_fitted
 
 
 def print_judgement(found: Judgement, console: Console | None = None) -> None:
-    """Print one column a model, one row a measure."""
+    """Print one row a model, one column a measure."""
     out = console or Console(highlight=False)
     models = found.models
-    # One column a model, one row a measure: models are compared across.
-    table = Table(box=None, padding=(0, 3, 0, 0))
-    table.add_column("")
+    first = models[0]
+    # All models were asked the same texts and tasks, so the first one's give the columns.
+    several = len(first.perplexity) > 1
+    heads = ["model", "parameters", "on disk"]
+    numbers = range(1, len(first.perplexity) + 1)
+    heads += [f"perplexity {number}" if several else "perplexity" for number in numbers]
+    heads += [f"{task.task} ({task.metric})" for task in first.tasks]
+    rows = []
     for model in models:
-        table.add_column(model.name, justify="right")
-    table.add_row("parameters", *(w.count(model.parameters) for model in models))
-    table.add_row("weights on disk", *(w.size(model.bytes) for model in models))
-    # All models were asked the same texts and tasks, so the first one's give the rows.
-    for place, text in enumerate(models[0].perplexity):
-        label = f"perplexity, {text.text}"
-        table.add_row(label, *(_perplexity(model.perplexity[place]) for model in models))
-    for place, task in enumerate(models[0].tasks):
-        label = f"{task.task} ({task.metric})"
-        table.add_row(label, *(_task(model.tasks[place]) for model in models))
-    if models[0].average is not None:
-        table.add_row("average of tasks", *(_score(model.average, 100) for model in models))
-    out.print(table)
+        cells = [model.name, w.count(model.parameters), w.size(model.bytes)]
+        cells += [_perplexity(row) for row in model.perplexity]
+        cells += [_task(row) for row in model.tasks]
+        if first.average is not None:
+            cells.append(_score(model.average, 100))
+        rows.append(cells)
+    print_fitted([*heads, *(["average"] if first.average is not None else [])], rows, out)
     for line in _notes(found):
         out.print(f"[dim]{line}[/dim]")
 
@@ -67,11 +66,12 @@ def _signed(part: EstimatePart, times: float = 1) -> str:
 
 def _notes(found: Judgement) -> list[str]:
     first = found.models[0]
+    several = len(first.perplexity) > 1
     lines = [
-        f"{row.text}: {row.sequences} sequences × {row.length} tokens of "
-        f"{row.documents} documents, consecutive windows, "
-        f"{'BOS first' if row.bos else 'no BOS'}"
-        for row in first.perplexity
+        f"{f'perplexity {number}, ' if several else ''}{row.text}: {row.sequences} sequences ×"
+        f" {row.length} tokens of {row.documents} documents,"
+        f" {'BOS first' if row.bos else 'no BOS'}"
+        for number, row in enumerate(first.perplexity, 1)
     ]
     if first.tasks:
         # Tasks may have fewer items than asked for.

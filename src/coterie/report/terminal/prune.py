@@ -8,24 +8,34 @@ from coterie.report import words as w
 from coterie.report.schema.basics import ClosestPart, StreamPart, TextPart
 from coterie.report.schema.contributions import AgreementPart, ContributionsPart, FidelityPart
 from coterie.report.schema.part import known
-from coterie.report.schema.plan import StagePart
 from coterie.report.schema.record import Record
 from coterie.report.terminal.cluster import on_cluster
 from coterie.report.terminal.contributions import print_absences, print_contributions
+from coterie.report.terminal.pairs import print_pairs
+from coterie.report.terminal.plan import print_plan
 from coterie.report.terminal.search import print_search
 from coterie.report.wording.serving import served
 
 
-def print_record(record: Record, console: Console | None = None) -> None:
-    """Print what the record holds: plan, contributions, cut, verdict, cost."""
+def print_record(record: Record, console: Console | None = None, *, verbose: bool = False) -> None:
+    """Print what the record holds: verdict, layers, finalists, contributions, cost.
+
+    Args:
+        record: Of a run, or of a plan.
+        console: Where to print; by default the terminal.
+        verbose: Also the model and the texts, how faithful the surrogate is, and all of the cost.
+    """
     out = console or Console(highlight=False)
     # A plan has nothing else to print.
     if record.kind == "plan":
-        return _plan(record, out)
+        return print_plan(record, out)
     # The verdict first, in words: everything else explains it.
     if (verdict := record.verdict) is not None and verdict.sentence is not None:
         out.print(f"\n[bold]{verdict.sentence}[/bold]")
-    _model(record, out)
+    if record.kind == "prune":
+        _verdict(record, out)
+    # The choice between finalists, and what else a search can tell.
+    print_search(record, out)
     if record.absences is not None:
         print_absences(record, record.absences, out)
     if (found := record.contributions) is not None:
@@ -33,24 +43,26 @@ def print_record(record: Record, console: Console | None = None) -> None:
     # A search that observed little has finalists and no contributions.
     elif record.choice is not None:
         out.print("\n[dim]Too little was observed to tell what each player contributes.[/dim]")
-    if (fidelity := record.fidelity) is not None:
-        _fidelity(record, fidelity, out)
-    # The choice between finalists, and what else a search can tell.
-    print_search(record, out)
-    if record.kind == "prune":
-        _verdict(record, out)
-    _budget(record, out)
+    if verbose:
+        _model(record, out)
+        if (fidelity := record.fidelity) is not None:
+            _fidelity(record, fidelity, out)
+        _budget(record, out)
+    else:
+        _shortly(record, out)
     return None
 
 
-def _pairs(rows: list[tuple[str, str]], out: Console, title: str) -> None:
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
-    for row in rows:
-        table.add_row(*row)
-    out.print(f"\n[bold]{title}[/bold]")
-    out.print(table)
+def _shortly(record: Record, out: Console) -> None:
+    """What it took, in one line, and anything that must not go unsaid."""
+    spent = known(record.budget)
+    lasted = w.seconds(sum(spent.seconds.values()))
+    new = "" if not spent.known else f", {spent.known:,} known before"
+    out.print(f"\n[dim]{spent.distinct:,} coalitions{new}; {lasted}; -v tells more[/dim]")
+    if spent.not_finite:
+        out.print(f"{spent.not_finite} observations were not finite and read as the floor")
+        if broken := record.breakdowns:
+            out.print(f"the first: {broken[0]}")
 
 
 def _model(record: Record, out: Console) -> None:
@@ -68,7 +80,7 @@ def _model(record: Record, out: Console) -> None:
         rows.append(("held-out", _text(record.held_out)))
     # A locked player is told with its reason: users ask why it stayed.
     rows += [(f"{p.named(label)} locked", why) for label, why in model.locked.items()]
-    _pairs(rows, out, "Model and texts")
+    print_pairs(rows, out, "Model and texts")
 
 
 def _units(record: Record) -> str:
@@ -93,7 +105,7 @@ def _fidelity(record: Record, fidelity: FidelityPart, out: Console) -> None:
         rows.append(
             (f"{fidelity.requested_size} {units} kept", f"{_faith(requested)}, drawn for this")
         )
-    _pairs(rows, out, f"Surrogate, held-out fidelity ({fidelity.how})")
+    print_pairs(rows, out, f"Surrogate, held-out fidelity ({fidelity.how})")
 
 
 def _faith(part: AgreementPart) -> str:
@@ -146,7 +158,7 @@ def _verdict(record: Record, out: Console) -> None:
         rows.append(("loads in", "; ".join(record.runtimes)))
     if verdict.not_finite:
         rows.append(("not finite", f"{verdict.not_finite} held-out losses read as the floor"))
-    _pairs(rows, out, f"{_units(record).capitalize()} (0-based)")
+    print_pairs(rows, out, f"{_units(record).capitalize()} (0-based)")
 
 
 def _closest(found: ContributionsPart, call: ClosestPart) -> str:
@@ -176,7 +188,7 @@ def _budget(record: Record, out: Console) -> None:
         rows += streamed(stream)
     if (cluster := record.cluster) is not None:
         rows += on_cluster(cluster)
-    _pairs(rows, out, "Cost")
+    print_pairs(rows, out, "Cost")
 
 
 def streamed(stream: StreamPart) -> list[tuple[str, str]]:
@@ -189,45 +201,3 @@ def streamed(stream: StreamPart) -> list[tuple[str, str]]:
     if stream.bytes_spilled:
         rows.append(("states in files", w.size(stream.bytes_spilled)))
     return rows
-
-
-def _plan(record: Record, out: Console) -> None:
-    plan = known(record.plan)
-    if plan.cuts is not None:
-        out.print(f"\n[bold]{plan.cuts}[/bold]")
-    # Rows that only some plans have.
-    answers, streamed = [], []
-    if plan.answers is not None:
-        answers.append(("answers to tasks", f"{plan.answers:,} by every coalition"))
-    if plan.pass_bytes is not None:
-        told = f"{w.size(plan.pass_bytes)} of layers for every question"
-        streamed.append(("read from disk", told))
-    _pairs(
-        [
-            ("distinct coalitions", f"{plan.distinct:,} ({plan.known:,} known already)"),
-            *answers,
-            ("layer executions", f"{plan.layer_executions:,} × {plan.sequences} sequences"),
-            ("layer-tokens asked", w.count(plan.layer_tokens_asked)),
-            ("layer-tokens executed", w.count(plan.layer_tokens_executed)),
-            ("memory", f"{w.size(plan.memory_bytes)} (weights and states)"),
-            *streamed,
-            ("disk", f"{w.size(plan.disk_bytes)} for the checkpoint"),
-            ("estimated time", w.seconds(plan.seconds)),
-        ],
-        out,
-        "Plan, at most (nothing was written)" if plan.at_most else "Plan (nothing was written)",
-    )
-    if plan.stages:
-        rows = [(stage.what, _stage(stage)) for stage in plan.stages]
-        # Beside the cut: repair, healing, quantizing, in the order they run.
-        _pairs(rows, out, "Beside the cut, in order")
-
-
-def _stage(stage: StagePart) -> str:
-    lasts = "time not estimated"
-    if stage.seconds is not None:
-        lasts = f"about {w.seconds(stage.seconds)}"
-    return (
-        f"{stage.detail}; {w.count(stage.layer_tokens)} layer-tokens, {lasts}, at most "
-        f"{w.size(stage.disk_bytes)} on disk"
-    )

@@ -18,10 +18,16 @@ def print_utilities(found: UtilityReport, console: Console | None = None) -> Non
     _print_parts(found.parts, found.unit, found.record, out)
 
 
-def print_mixed(record: Record, console: Console | None = None) -> None:
-    """Print a record, then the utilities that its cut was chosen by, if any were."""
+def print_mixed(record: Record, console: Console | None = None, *, verbose: bool = False) -> None:
+    """Print a record, then the utilities that its cut was chosen by, if any were.
+
+    Args:
+        record: The whole report.
+        console: Where to print; by default the terminal.
+        verbose: Also what only some readers want.
+    """
     out = console or Console(highlight=False)
-    print_record(record, out)
+    print_record(record, out, verbose=verbose)
     if record.utility is not None:
         mix = record.utility
         _print_parts(mix.parts, mix.unit, record, out)

@@ -6,7 +6,7 @@ from coterie.report.schema.sparsify import SparsityPart
 RUNTIMES = (
     "Zeros in scattered places save no time on ordinary hardware: dense kernels multiply them too. "
     "2:4 patterns profit from NVIDIA's sparse tensor cores (Ampere and later), any zeros from "
-    "CPU engines for sparse weights such as DeepSparse, and from compressed storage."
+    "CPU engines that keep weights sparse, and from compressed storage."
 )
 """Who profits from zeros; said wherever a user chooses them."""
 

@@ -13,6 +13,7 @@ from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_model, load_tokenizer, pick_device
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import Tokens
+from coterie.verbs.after_cut.complete import completed
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.job import HealJob
 from coterie.verbs.after_cut.learning import distilled
@@ -38,6 +39,7 @@ def heal(
     *,
     output: Path | str,
     overwrite: bool = False,
+    store: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Parts:
     """Heal a cut checkpoint by short distillation from the model it was cut from.
@@ -53,6 +55,7 @@ def heal(
     Args:
         output: Folder for the healed checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.
+        store: SQLite file in which the paths of the cut are noted; None is the user's.
         request: Which checkpoint, and how it learns.
         progress: Shows what is being done.
 
@@ -61,6 +64,7 @@ def heal(
         VerificationError: the written checkpoint is not what was learned.
     """
     request.check()
+    request = completed(request, store)
     progress, output = progress or NoProgress(), Path(output)
     place = OutputFolder(output, request, overwrite=overwrite, working=(STATE,))
     before = FinishedRun(place, ended=ended_with)
@@ -68,12 +72,9 @@ def heal(
     # What is healed, and from what: known before a weight is loaded.
     job = _admit(request, progress)
     identity = as_read(job.identity())
-
-    # Done already: the checkpoint that is there answers.
     place.add(job.full.folder, "the teacher")
     if done := before.same(identity, progress, source=job.cut.folder):
         return done
-
     # What has been learned lies beside the output, so that a stopped run finds it again.
     state = beside(place.place, STATE)
     checkpoint = Checkpoint(state, identity)

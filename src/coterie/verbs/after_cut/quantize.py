@@ -16,6 +16,7 @@ from coterie.report.schema.after_cut import AfterPart, ReloadPart
 from coterie.report.schema.record import CheckpointRecord
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import TextSet
+from coterie.verbs.after_cut.complete import completed
 from coterie.verbs.after_cut.part import after_part
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.record import Parts, ended_with, remember
@@ -61,6 +62,7 @@ def quantize(
     *,
     output: Path | str,
     overwrite: bool = False,
+    store: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Parts:
     """Quantize a checkpoint, and prove that what is saved is what was quantized.
@@ -73,6 +75,7 @@ def quantize(
     Args:
         output: Folder for the checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.
+        store: SQLite file in which the paths of the cut are noted; None is the user's.
         request: Which checkpoint, and in which scheme.
         progress: Shows what is being done.
 
@@ -81,6 +84,7 @@ def quantize(
         VerificationError: what was saved reads back otherwise; nothing is left of it.
     """
     progress, output = progress or NoProgress(), Path(output)
+    request = completed(request, store)
     maker = request.maker()
     place = OutputFolder(output, request, overwrite=overwrite)
     before = FinishedRun(place, ended=ended_with)
@@ -204,4 +208,5 @@ def _part(
         # The other Python has its own torch and transformers: those are the ones that count.
         versions={**part.versions, **made.versions},
         group=made.group,
+        loads_with=SCHEMES[request.scheme].library,
     )

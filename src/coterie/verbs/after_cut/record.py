@@ -1,15 +1,18 @@
 """The report of what was done to a checkpoint after its cut, beside the report of the cut."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coterie.plain import Json
 from coterie.report.card.after_cut import card_section
+from coterie.report.card.prune import FIGURE, model_card
 from coterie.report.schema.after_cut import AfterPart
-from coterie.report.schema.record import CheckpointRecord
+from coterie.report.schema.record import CheckpointRecord, Record
 from coterie.verbs.outputs.page import write_page
 from coterie.verbs.outputs.records import read_record, write_record
+from coterie.verbs.shared.licence import licence_of
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,19 @@ def remember(
     # Nobody may take this for the finished run that only made the cut.
     own: dict[str, Json] = {"before": old.identity, "after": identity}
     whole = replace(old, after=[*(old.after or []), part], identity=own)
-    # The card of the cut stays, and what was done since is added below it.
-    card = before / "README.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    (folder / "README.md").write_text(f"{text}{card_section(part)}", encoding="utf-8")
+    (folder / "README.md").write_text(_card(whole, before, part), encoding="utf-8")
+    if (before / FIGURE).is_file() and not (folder / FIGURE).exists():
+        shutil.copyfile(before / FIGURE, folder / FIGURE)
     write_record(folder, whole)
     write_page(folder, whole)
     return Parts(part, whole)
+
+
+def _card(whole: CheckpointRecord, before: Path, part: AfterPart) -> str:
+    """The card anew where the cut was searched, for its head tells what the checkpoint is now."""
+    card = before / "README.md"
+    if isinstance(whole, Record) and whole.verdict is not None and whole.size is not None:
+        return model_card(whole, licence_of(card)) + "".join(map(card_section, whole.after or []))
+    # Of other checkpoints what was done since is added below what there is.
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    return f"{text}{card_section(part)}"

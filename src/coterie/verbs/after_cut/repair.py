@@ -22,6 +22,7 @@ from coterie.repair.repairable import Repairable, WholeModel
 from coterie.repair.streamed import check_streamed_repair
 from coterie.repair.write import as_stored, write_repaired
 from coterie.report.schema.after_cut import GapPart, GapsPart, RepairPart
+from coterie.verbs.after_cut.complete import completed
 from coterie.verbs.after_cut.job import RepairJob
 from coterie.verbs.after_cut.part import Losses, after_part
 from coterie.verbs.after_cut.record import Parts, ended_with, remember
@@ -64,6 +65,7 @@ def repair(
     *,
     output: Path | str,
     overwrite: bool = False,
+    store: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Parts:
     """Repair a cut checkpoint in closed form, without training, by the model it was cut from.
@@ -72,6 +74,7 @@ def repair(
         request: Which checkpoint, how, and on which texts.
         output: Folder for the repaired checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.
+        store: SQLite file in which the paths of the cut are noted; None is the user's.
         progress: Told what is going on.
 
     Raises:
@@ -79,6 +82,7 @@ def repair(
         VerificationError: the written checkpoint is not what was measured.
     """
     request.check()
+    request = completed(request, store)
     progress, output = progress or NoProgress(), Path(output)
     place = OutputFolder(output, request, overwrite=overwrite)
     before = FinishedRun(place, ended=ended_with)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from coterie.healing.origin import HealError
-from coterie.models.files.sources import REFERENCE, Source
+from coterie.models.files.places import REFERENCE
+from coterie.models.files.sources import Source
 from coterie.models.loaded.load import resolve
 from coterie.quantization.checkpoint import check_plain
 from coterie.report.schema.record import CheckpointRecord

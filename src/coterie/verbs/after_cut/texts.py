@@ -8,7 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from coterie.errors import TextError
-from coterie.models.files.sources import REFERENCE
+from coterie.models.files.places import REFERENCE
 from coterie.models.files.sources import Source as Model
 from coterie.models.reference.text import training_documents
 from coterie.plain import Json
@@ -149,6 +149,8 @@ def healing_texts(
     # Six characters a token is more than most text takes: only so much is compared.
     enough = _enough(documents, 6 * sequences * length)
     clean = unjudged(enough, held_out, tokenizer)
+    if not clean and len(enough) < len(documents):  # of a small text, the first may all judge
+        clean = unjudged(documents, held_out, tokenizer)
     if not clean:
         raise TextError(
             f"every document of the text '{text}' also judges: name another --text or --held-out"

@@ -198,19 +198,22 @@ class Evaluator:
         context = context_of(workspace.prepared.source) or CONTEXT + NEW_TOKENS
         load = Load(context=max(1, min(CONTEXT, context - NEW_TOKENS)), new_tokens=NEW_TOKENS)
         load = load if context > NEW_TOKENS else Load(context=1, new_tokens=max(2, context - 1))
-        # In turn with the full model, so that a busy machine slows both.
-        models = {"full": workspace.model, "cut": model}
+        # In turn with the full model, so that a busy machine slows both; itself only by itself.
+        whole = model is workspace.model
+        models = {"full": workspace.model, **({} if whole else {"cut": model})}
         speeds = measure_speed(
             models, load, rng=np.random.default_rng(0), rounds=self.rounds, warmup=1
         )
-        full, cut = speeds["full"], speeds["cut"]
+        full, cut = speeds["full"], speeds["full" if whole else "cut"]
+        ratio = full.next_token.over(cut.next_token)
         return {
             "tokens_per_second": cut.decode_tokens_per_second,
-            "speedup": full.next_token.over(cut.next_token).median,
+            "speedup": ratio.median,
+            "speedup_error": ratio.error,
         }
 
 
-_NO_SPEED: dict[str, Json] = {"tokens_per_second": None, "speedup": None}
+_NO_SPEED: dict[str, Json] = {"tokens_per_second": None, "speedup": None, "speedup_error": None}
 
 
 def judged_losses(judged: Mapping[str, Json], text: str) -> Vector:

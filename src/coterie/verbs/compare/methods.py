@@ -9,9 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from coterie.engine.cost import Spent
+from coterie.engine.cost import Spent, plan
 from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Game
+from coterie.game.prefixes import layers_executed
 from coterie.game.search.methods import SEARCH_METHODS
 from coterie.game.utilities import floor_nll
 from coterie.models.loaded.stack import Stack
@@ -156,18 +157,15 @@ def _ours(
     workspace: Workspace, name: str, removals: tuple[int, ...], seed: int, progress: Progress
 ) -> Outcome:
     """One of the pipeline's own methods."""
-    n, before = workspace.stack.n_players, workspace.calibration.engine.spent.layer_tokens
+    n = workspace.stack.n_players
     found = choose(workspace, _search(workspace, name, removals, seed), progress)
-    # Less what earlier methods ran on the same engine.
-    executed = workspace.calibration.engine.spent.layer_tokens - before
-    if found.second is not None:
-        executed += found.second.engine.spent.layer_tokens
     cost = Cost(
         layer_tokens_asked=found.layer_tokens_asked,
-        layer_tokens_executed=executed,
+        layer_tokens_executed=_executed(found, workspace),
         head_tokens=_read(found, workspace) * (workspace.calibration.texts.length - 1),
         backward_layer_tokens=0,
-        seconds=found.seconds_choosing,
+        # What the store knew took its time in an earlier run.
+        seconds=found.seconds_choosing + found.seconds_saved,
     )
     chosen = {removal: Selection(found.keep(n - removal)[None]) for removal in removals}
     remarks = (found.remark, "its time was up" if found.out_of_time else None)
@@ -179,6 +177,18 @@ def _search(workspace: Workspace, name: str, removals: tuple[int, ...], seed: in
     n = workspace.stack.n_players
     search = Search.of(workspace.request, [n - removal for removal in removals])
     return replace(search, method=name, seed=seed)
+
+
+def _executed(found: SearchResult, workspace: Workspace) -> int:
+    """Layer-tokens that an engine runs which knows nothing and shares prefixes in a question."""
+    texts = workspace.calibration.texts
+    if found.searched is not None:
+        work = plan(found.asked, texts.n_sequences, texts.length, workspace.stack.players)
+        return work.layer_tokens_executed
+    executed = found.ledger.layers_executed
+    if found.second is not None:
+        executed += layers_executed(found.union.seen()[0]) * found.second.texts.n_sequences
+    return executed * texts.length
 
 
 def _read(found: SearchResult, workspace: Workspace) -> int:

@@ -150,7 +150,8 @@ def _size(group: Sequence[Cell]) -> RowSizePart:
     judged = [one for cell in group for one in cell.judged]
 
     def mean(name: str) -> float | None:
-        numbers = [one[name] for one in judged]
+        # Judgements of older runs have no error of a speed.
+        numbers = [one.get(name) for one in judged]
         return None if None in numbers else float(np.mean(numbers))  # type: ignore[arg-type]
 
     return RowSizePart(
@@ -158,4 +159,5 @@ def _size(group: Sequence[Cell]) -> RowSizePart:
         bytes=mean("bytes") or 0.0,
         tokens_per_second=mean("tokens_per_second"),
         speedup=mean("speedup"),
+        speedup_error=mean("speedup_error"),
     )

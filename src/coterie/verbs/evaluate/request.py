@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from coterie.errors import UserError
 from coterie.verbs.options.declare import Option, Options
 from coterie.verbs.options.machine import Device, Dtype
 from coterie.verbs.options.search import Seed
@@ -25,7 +26,8 @@ class WindowOptions(Options):
             "--text",
             "TEXT",
             "Held-out text, may be given again: `wikitext-2`, `c4`, `ptb`, `stdlib`, a FILE, or a "
-            "Hub data set. Default without --tasks: `stdlib` for `reference`, else `wikitext-2`.",
+            "Hub data set. Default without --tasks: what judged the first model, or would in "
+            "`coterie prune`.",
             path=True,
         ),
     ] = ()
@@ -35,6 +37,15 @@ class WindowOptions(Options):
     sequences: Annotated[
         int, Option("--sequences", "N", "Most sequences of each text.", least=1)
     ] = SEQUENCES
+    as_judged: Annotated[
+        bool,
+        Option(
+            "--as-judged",
+            "",
+            "Read the very texts that judged the first model, as its coterie.json tells: repeats "
+            "its report to the digit. Usual where no text, length or task is named.",
+        ),
+    ] = False
     batch: Annotated[int, Option("--batch", "N", "Task items at a time.", least=1)] = 8
 
 
@@ -50,6 +61,7 @@ class EvaluateRequest(Trust, Seed, Dtype, Device, Bos, WindowOptions, Tasks, Mod
         limit: Only the first items of each task.
         length: Tokens of a window, BOS counted.
         sequences: Most windows of each text.
+        as_judged: Read the very texts that judged the first model.
         batch: Task items at a time.
 
     >>> EvaluateRequest(("reference", "small"), length=2048).command()
@@ -60,6 +72,16 @@ class EvaluateRequest(Trust, Seed, Dtype, Device, Bos, WindowOptions, Tasks, Mod
     # Where one option means something else than in other verbs.
     HELP: ClassVar = {"dtype": "Of the models: auto, float32, bfloat16."}
 
+    @property
+    def names_windows(self) -> bool:
+        """Whether windows of running text are asked for, by their length or number."""
+        return (self.length, self.sequences) != (LENGTH, SEQUENCES)
+
+    @property
+    def repeats_judging(self) -> bool:
+        """Whether what judged the first model is read."""
+        return self.as_judged or not (self.texts or self.tasks or self.names_windows)
+
     def check(self) -> None:
         """Refuse what can be refused before anything is loaded.
 
@@ -69,4 +91,9 @@ class EvaluateRequest(Trust, Seed, Dtype, Device, Bos, WindowOptions, Tasks, Mod
         # Models first: a name that is wrong there explains most other refusals.
         check_models(self.models)
         super().check()
+        if self.as_judged and (self.texts or self.names_windows):
+            raise UserError(
+                "--as-judged reads the texts that judged before: leave out --text, --length and"
+                " --sequences"
+            )
         check_limit(self.limit)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from coterie.game.coalitions import Vector
-from coterie.models.files.sources import REFERENCE, Source, resolve
+from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import pick_device
 from coterie.plain import Json
 from coterie.report.schema.evaluate import Judgement
@@ -26,10 +26,10 @@ from coterie.store.sqlite_file import default_path
 from coterie.texts.packing import SequenceFormat, check_length
 from coterie.texts.sets import TextSet
 from coterie.texts.specs import read_documents
+from coterie.verbs.evaluate.as_judged import JudgingTexts, default_text
 from coterie.verbs.evaluate.request import EvaluateRequest
 from coterie.verbs.evaluate.subject import Subject
 from coterie.verbs.evaluate.table import judgement
-from coterie.verbs.outputs.records import read_record
 from coterie.verbs.shared.defaults import check_rows, context_of, dtype_of, name_of
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.names import told_apart
@@ -39,6 +39,10 @@ from coterie.verbs.shared.provenance import bare, machine, versions
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from transformers import PreTrainedTokenizerBase
+
+
+AS_JUDGED = "as judged"
+"""The name of the texts that judged the first model, among those of a model's losses."""
 
 
 @public
@@ -71,13 +75,15 @@ def evaluate(
     ]
     sources = told_apart(found, request.models)
     texts = _texts(request, sources)
+    judging = JudgingTexts.of(sources[0], store, progress) if request.repeats_judging else None
     groups = load_groups(_spelled(request.tasks), request.tasks_dir) if request.tasks else {}
     device = pick_device(request.device)
     dtype, _ = dtype_of(request.dtype, device)
-    subjects = [Subject(source, dtype, device, progress) for source in sources]
+    as_saved = request.repeats_judging
+    subjects = [Subject(source, dtype, device, progress, as_saved) for source in sources]
     with Store(default_path() if store is None else store) as book:
         for subject in subjects:
-            _score(request, subject, texts, groups, book)
+            _score(request, subject, judging or texts, groups, book)
             # One model at a time is in memory; its scores are all that is needed from here on.
             subject.release()
     return Judgement(
@@ -96,8 +102,9 @@ def _texts(request: EvaluateRequest, sources: list[Source]) -> tuple[str, ...]:
     contexts = [context_of(source) for source in sources]
     # The shortest context decides: every model must be able to read the windows of all.
     context = min((length for length in contexts if length is not None), default=None)
-    # Tasks alone ask for no text.
-    texts = request.texts or (() if request.tasks else (default_text(sources),))
+    # Tasks alone ask for no text, and what judged before is drawn by its own recipe.
+    none_named = request.tasks or request.repeats_judging
+    texts = request.texts or (() if none_named else (default_text(sources),))
     if texts:
         check_length(request.length, context)
     return texts
@@ -106,11 +113,16 @@ def _texts(request: EvaluateRequest, sources: list[Source]) -> tuple[str, ...]:
 def _score(
     request: EvaluateRequest,
     subject: Subject,
-    texts: tuple[str, ...],
+    texts: JudgingTexts | tuple[str, ...],
     groups: "Mapping[str, Mapping[str, Task]]",
     book: Store,
 ) -> None:
     """Every score of one model, from the store or measured now."""
+    if isinstance(texts, JudgingTexts):
+        judging = texts.read(subject.source, subject.tokenizer)
+        losses = _losses_on(subject, judging, "what judged it", book)
+        subject.losses[AS_JUDGED] = judging, losses
+        texts = ()
     for text in texts:
         subject.losses[text] = _on_text(request, subject, text, book)
     for name, members in groups.items():
@@ -146,18 +158,23 @@ def _on_text(
     request: EvaluateRequest, subject: Subject, text: str, book: Store
 ) -> tuple[TextSet, Vector]:
     texts = held_out_windows(request, subject.tokenizer, text)
+    stage = text if text in PRESETS else str(bare(text))
+    return texts, _losses_on(subject, texts, stage, book)
+
+
+def _losses_on(subject: Subject, texts: TextSet, stage: str, book: Store) -> Vector:
+    """Losses of one model on some texts, from the store or measured now."""
     check_rows(subject.source, texts.tokens)
     # By what was read, not by what it was called: the digest of the sequences is the key.
     number = book.game({**subject.identity(), "kind": "losses", "sequences": texts.sha256})
     known = book.note(number, "losses")
     if known is None:
-        stage = f"{subject.source.name} on {text if text in PRESETS else bare(text)}"
-        step = subject.progress.step
+        step, stage = subject.progress.step, f"{subject.source.name} on {stage}"
         found = sequence_losses(
             subject.model, texts.tokens, step=lambda done, of: step(stage, done, of)
         )
         known = book.write_note(number, "losses", found.tolist())
-    return texts, np.array(known, dtype=np.float64)
+    return np.array(known, dtype=np.float64)
 
 
 def _on_task(
@@ -199,10 +216,3 @@ def _spelled(tasks: tuple[str, ...]) -> list[str]:
 def _each(tasks: tuple[str, ...]) -> Iterator[str]:
     for task in tasks:
         yield from PAPER_TASKS if task == "paper" else (task,)
-
-
-def default_text(sources: list[Source]) -> str:
-    """`stdlib` where the first is the reference model or made of it, else WikiText-2."""
-    record = read_record(sources[0].folder)
-    made_of = record.model.name if record and record.model else sources[0].name
-    return "stdlib" if REFERENCE in (sources[0].name, made_of) else "wikitext-2"

@@ -12,6 +12,7 @@ from coterie.game.coalitions import Vector
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_model, load_tokenizer
 from coterie.plain import Json
+from coterie.quantization.checkpoint import load_quantized
 from coterie.scores.task_scores import TaskScores
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.defaults import name_of
@@ -30,6 +31,8 @@ class Subject:
     dtype: torch.dtype
     device: torch.device
     progress: Progress
+    as_saved: bool = False
+    """Load a quantized checkpoint in its own dtypes, as it was judged."""
     losses: dict[str, tuple[TextSet, Vector]] = field(default_factory=dict)
     tasks: dict[str, list[TaskScores]] = field(default_factory=dict)
 
@@ -41,8 +44,16 @@ class Subject:
     @cached_property
     def model(self) -> "PreTrainedModel":
         """The model, loaded."""
+        if self.is_quantized:
+            self.progress.say(f"loading {self.source.name} as it was saved on {self.device}")
+            return load_quantized(self.source, self.device)
         self.progress.say(f"loading {self.source.name} in {name_of(self.dtype)} on {self.device}")
         return load_model(self.source, dtype=self.dtype, device=self.device)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether it is loaded in the dtypes it was saved in."""
+        return self.as_saved and "quantization_config" in self.source.raw_config()
 
     @cached_property
     def tokenizer_identity(self) -> str:
@@ -60,7 +71,7 @@ class Subject:
         known = versions()
         return {
             "weights": self.source.fingerprint(),
-            "dtype": name_of(self.dtype),
+            "dtype": "as saved" if self.is_quantized else name_of(self.dtype),
             "device": self.device.type,
             "versions": {name: known[name] for name in ("torch", "transformers")},
         }

@@ -155,7 +155,7 @@ class Options:
             if one.option.is_argument:
                 arguments += [_word(part) for part in (value if one.is_list else (value,))]
             elif not _is_left_out(value, one.default, one.name in self.TOLD):
-                words += _spelt(one, value)
+                words += spelt(one, value)
         # Right after `coterie VERB`.
         words[2:2] = arguments
         if output is not None:
@@ -215,7 +215,7 @@ def check_choice(name: str, word: str, choices: Iterable[str]) -> None:
     if word in known:
         return
     # difflib's own cutoff (0.6) keeps far-fetched guesses out.
-    near = get_close_matches(word, known, n=1)
+    near = get_close_matches(word.lower(), known, n=1)
     meant = f" (did you mean {near[0]}?)" if near else ""
     raise UserError(f"{name} {word} is unknown{meant}: there are {', '.join(known)}")
 
@@ -227,16 +227,23 @@ def _is_left_out(value: object, default: object, told: bool) -> bool:
     return value is None or value == default
 
 
-def _spelt(one: Declared, value: object) -> list[str]:
-    """An option and its value as they are typed."""
+def spelt(one: Declared, value: object, *, bare_paths: bool = True) -> list[str]:
+    """An option and its value as they are typed.
+
+    Args:
+        one: The option.
+        value: Its value.
+        bare_paths: Reduce paths to their last part, as in what is shown to others.
+    """
+    written = _word if bare_paths else str
     # A flag: its name alone turns it on.
     if value is True:
         return [one.option.name]
     if one.is_list and isinstance(value, tuple):
-        return [word for part in value for word in (one.option.name, _word(part))]
+        return [word for part in value for word in (one.option.name, written(part))]
     if one.option.form is not None:
-        return [one.option.name, _word(one.option.form.write(value))]
-    return [one.option.name, _word(value)]
+        return [one.option.name, written(one.option.form.write(value))]
+    return [one.option.name, written(value)]
 
 
 def _word(value: object) -> str:

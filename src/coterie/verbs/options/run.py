@@ -34,6 +34,21 @@ class Stored(Options):
     ] = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Config(Options):
+    """Options that stand in a file."""
+
+    config: Annotated[
+        Path | None,
+        Option(
+            "--config",
+            "FILE",
+            "Options from a YAML or JSON file; the coterie.json of a run asks for the same again. "
+            "What is typed has the last word.",
+        ),
+    ] = None
+
+
 # No default for the folder: nothing is written where nobody said.
 @dataclass(frozen=True, kw_only=True)
 class CheckpointOptions(Options):
@@ -72,18 +87,39 @@ class LossLimit(Options):
 
 # From here on: combinations of the groups above, without fields of their own.
 @dataclass(frozen=True, kw_only=True)
-class StoredRun(Report, Stored):
+class StoredRun(Report, Config, Stored):
     """A run that keeps what it observes, and writes nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointRun(Report, CheckpointOptions):
+class ValuesRun(StoredRun, DryRun):
+    """The same, or the work is stated; and where the report is kept."""
+
+    output: Annotated[
+        Path | None,
+        Option(
+            "--output",
+            "FILE",
+            "Also keep the report here, as JSON: `coterie report FILE` shows it as a page.",
+            short="-o",
+            written=True,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRun(Report, Config, CheckpointOptions):
     """A run that writes a checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AfterRun(Report, Config, Stored, CheckpointOptions):
+    """A run that makes a checkpoint of another one; the store says where the full model lies."""
 
 
 # The order of the bases is the order of the options in `--help`, last to first.
 @dataclass(frozen=True, kw_only=True)
-class SearchRun(Report, DryRun, Stored, CheckpointOptions):
+class SearchRun(Report, Config, DryRun, Stored, CheckpointOptions):
     """A run that observes coalitions and writes a checkpoint, or states the work."""
 
 

@@ -59,6 +59,18 @@ def partial_folder(place: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def open_as_the_user_wants(folder: Path) -> None:
+    """Give all files of a folder the mode that the umask asks for: some libraries write 0600.
+
+    Args:
+        folder: As it was made by `partial_folder`, with the mode that the umask leaves.
+    """
+    allowed = folder.stat().st_mode & 0o777
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(allowed if path.is_dir() else allowed & 0o666)
+
+
 def rehearse(place: Path, new: Path, *, told: str) -> None:
     """Let a folder take a free place beside the real one, by the same acts, and remove it.
 

@@ -20,6 +20,7 @@ from coterie.verbs.outputs.exchange import (
     is_partial,
     mend,
     mounts_in,
+    open_as_the_user_wants,
     partial_folder,
     put_away,
     rehearse,
@@ -156,6 +157,7 @@ class OutputFolder:
         if self.overwrite:
             self._check_content()
             self._check_mounts()
+        open_as_the_user_wants(folder)
         exchange(self.place, folder, told=str(self.path), overwrite=self.overwrite)
 
     def _check_apart(self) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from coterie.errors import TextError, UserError
 from coterie.foreign import check_name, expanded
-from coterie.models.files.sources import REFERENCE
-from coterie.quantization.environment import INTERPRETER
+from coterie.models.files.places import REFERENCE
+from coterie.quantization.schemes import INTERPRETER
 from coterie.store.sqlite_file import default_path
 from coterie.texts.specs import parse_mixture, path_of
 from coterie.verbs.options.declare import Options, declared

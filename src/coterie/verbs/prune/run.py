@@ -27,6 +27,7 @@ from coterie.report.schema.record import Record
 from coterie.report.schema.verdict import VerdictPart
 from coterie.verbs.outputs.finished import FinishedRun, ended_as
 from coterie.verbs.outputs.page import write_page
+from coterie.verbs.outputs.paths import remember_paths
 from coterie.verbs.outputs.records import write_record
 from coterie.verbs.prune.amounts import tell_amount
 from coterie.verbs.prune.destination import Destination
@@ -104,7 +105,24 @@ def prune_alone(request: PruneRequest, to: Destination) -> Result:
         (folder / "README.md").write_text(card, encoding="utf-8")
         write_record(folder, record)
         write_page(folder, record)
+    remember_run(record, request, to)
     return Result(record)
+
+
+def remember_run(record: Record, request: PruneRequest, to: Destination) -> None:
+    """Note where this run found its model and texts, so that what follows need not be told.
+
+    Args:
+        record: Of the finished run.
+        request: What was asked.
+        to: Where the checkpoint went, and the store.
+    """
+    named = {
+        "model": request.model,
+        "calibration": request.calibration,
+        "held_out": request.held_out,
+    }
+    remember_paths(record, to.output, named, to.store)
 
 
 def _write(judged: _Judged, folder: Path) -> dict[str, Json]:

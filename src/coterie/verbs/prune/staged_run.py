@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coterie.errors import UserError
-from coterie.models.files.sources import REFERENCE
+from coterie.models.files.places import REFERENCE
 from coterie.quantization.schemes import SCHEMES
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
@@ -107,7 +107,7 @@ class StagedRun:
             stream=self.request.stream,
             trust_remote_code=self.request.trust_remote_code,
         )
-        return repair(request, output=output, progress=self.progress)
+        return repair(request, output=output, store=self.store, progress=self.progress)
 
     def heal(self, model: Path, output: Path, steps: int) -> Parts:
         """The cut checkpoint healed by the plain full model.
@@ -129,7 +129,7 @@ class StagedRun:
             device=self.request.device,
             trust_remote_code=self.request.trust_remote_code,
         )
-        return heal(request, output=output, progress=self.progress)
+        return heal(request, output=output, store=self.store, progress=self.progress)
 
     def quantize(self, model: Path | str, output: Path) -> Parts:
         """A checkpoint quantized."""
@@ -145,7 +145,7 @@ class StagedRun:
             revision=asked.revision if model == asked.model else None,
             text=self.after.text if SCHEMES[scheme].elsewhere else None,
         )
-        return quantize(request, output=output, progress=self.progress)
+        return quantize(request, output=output, store=self.store, progress=self.progress)
 
 
 def _remark(folder: Path, remark: str) -> None:

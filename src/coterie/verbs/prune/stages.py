@@ -24,6 +24,7 @@ from coterie.verbs.outputs.records import read_record, write_record
 from coterie.verbs.prune.after import After
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
+from coterie.verbs.prune.run import remember_run
 from coterie.verbs.prune.staged_run import StagedRun
 from coterie.verbs.search.task_utilities import items_asked, tasks_of
 from coterie.verbs.shared.prepared import Prepared, prepare
@@ -63,7 +64,7 @@ def prune_and_after(request: PruneRequest, after: After, to: Destination) -> Res
     if after.heal_steps is not None:  # read once before the search, so that it is there after it
         healing = HealRequest(request.model, steps=after.heal_steps)
         healing_texts(
-            after.text,
+            after.text or request.calibration,
             prepared.source.name,
             prepared.recipe.tokenizer,
             prepared.held_out,
@@ -72,7 +73,9 @@ def prune_and_after(request: PruneRequest, after: After, to: Destination) -> Res
         )
     # A folder beside the output, so that the last stage is renamed and not copied.
     run = StagedRun(request, after, beside(place.place, STAGES), to.store, to.progress)
-    return Result(_done(run, place, asked))
+    done = _done(run, place, asked)
+    remember_run(done, request, to)
+    return Result(done)
 
 
 def _done(run: StagedRun, place: OutputFolder, asked: dict[str, Json]) -> Record:

@@ -8,7 +8,7 @@ from coterie.models.loaded.load import pick_device
 from coterie.repair.amount import sequences_in_a_game, sequences_to_fit
 from coterie.repair.choose import names_of
 from coterie.report.schema.part import known
-from coterie.report.schema.plan import PlanPart, StagePart
+from coterie.report.schema.plan import PlanPart, StagePart, TimePart
 from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.prune.after import After
@@ -16,12 +16,16 @@ from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.plan import plan_layers
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import command, place_of
+from coterie.verbs.search.lasting import with_times
 from coterie.verbs.search.repaired import asked_on
 from coterie.verbs.shared.request import HELD_OUT_SEQUENCES
 from coterie.verbs.shared.result import Result
 
 FORWARD_AND_BACK = 3
 """Forward passes that one step of learning costs: the backward pass is twice the forward one."""
+
+REPAIRED_SEARCH = "repaired search"
+"""What a plan calls the search among repaired coalitions."""
 
 AGAIN_TO_REFIT = 2
 """Times more that a layer runs which is refitted: once for each of its blocks."""
@@ -96,7 +100,17 @@ def plan_and_after(request: PruneRequest, after: After, to: Destination) -> Resu
     part, length = known(record.plan), record.calibration.length
     fitting = Fitting.of(request, record)
     part.stages = stages(part, after, record.model.players, length, fitting)
+    beside = [_time_of(one, request.time) for one in part.stages]
+    with_times(part, [*(part.times or []), *beside])
     return planned
+
+
+def _time_of(stage: StagePart, limit: float | None) -> TimePart:
+    """How long a stage takes; a search keeps to its limit of time."""
+    seconds = stage.seconds or 0.0
+    if limit is not None and stage.what == REPAIRED_SEARCH:
+        seconds = min(seconds, limit)
+    return TimePart(stage.what, seconds, seconds)
 
 
 def stages(
@@ -115,8 +129,7 @@ def stages(
         fitting: What repairs are fitted on.
     """
     keep, rate = known(part.keep), _seconds_per_layer_token(part)
-    judging = HELD_OUT_SEQUENCES * length
-    whole = known(part.source_bytes)
+    judging, whole = HELD_OUT_SEQUENCES * length, known(part.source_bytes)
 
     def stage(what: str, detail: str, layer_tokens: int, disk: int) -> StagePart:
         seconds = None if rate is None else rate * layer_tokens
@@ -131,7 +144,7 @@ def stages(
     if after.repair is not None:
         if fitting.coalitions:
             detail = f"up to {fitting.coalitions} coalitions, repaired and compared"
-            found.append(stage("repaired search", detail, fitting.searching(n_players, keep), 0))
+            found.append(stage(REPAIRED_SEARCH, detail, fitting.searching(n_players, keep), 0))
         streamed = ", streamed" if fitting.streamed else ""
         detail = f"{after.repair}, fitted on {fitting.written} × {length} tokens{streamed}"
         layer_tokens = fitting.tried * fitting.refitting(n_players, keep)

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from coterie.errors import UserError
 from coterie.verbs.prune.after import After
 from coterie.verbs.prune.destination import Destination
+from coterie.verbs.prune.limit import check_loss
 from coterie.verbs.prune.plan import plan_layers
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune_alone
@@ -22,6 +24,7 @@ def prune(
     output: Path | str,
     overwrite: bool = False,
     store: Path | str | None = None,
+    max_loss: float | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Cut the players a model can best do without, write the checkpoint, and prove it.
@@ -40,14 +43,20 @@ def prune(
         output: Folder for the checkpoint; written aside and renamed when all is well.
         overwrite: Replace a checkpoint that is there.
         store: SQLite file of observations; None is the user's cache.
+        max_loss: Nats per token that held-out loss may rise by; None allows anything.
         progress: Told what is being done, and how far it has come.
 
     Raises:
         UserError: something asked cannot be done, in one line; nothing was written.
         VerificationError: the reloaded checkpoint is not the model that was measured.
+        LossError: held-out loss rises by more than allowed; the checkpoint stays.
     """
+    if max_loss is not None and not max_loss > 0:
+        raise UserError(f"max_loss of prune is {max_loss:g}: give nats above 0")
     to = Destination(Path(output), overwrite, store, progress or NoProgress())
-    return _in_stages(request, to, prune_alone, prune_and_after)
+    found = _in_stages(request, to, prune_alone, prune_and_after)
+    check_loss(found.record, max_loss)
+    return found
 
 
 @public

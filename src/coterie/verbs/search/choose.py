@@ -8,6 +8,7 @@ import numpy as np
 
 from coterie.engine.training import trainer_on
 from coterie.errors import CutError
+from coterie.game.clocked import ClockedGame
 from coterie.game.coalitions import Game, Indices, distinct, from_text, to_text
 from coterie.game.search.decide import decide
 from coterie.game.search.ledger import Ledger
@@ -27,6 +28,10 @@ from coterie.verbs.shared.workspace import TextGame, Workspace
 
 FINALISTS = 4 + CLOSE
 """Greedy, one-shot, contiguous, ranked, guided's: layer-tokens are set aside to decide them."""
+
+
+PERCENT = 100
+"""Steps in which a search says how far it has come."""
 
 
 def choose(
@@ -55,8 +60,7 @@ def choose(
     clock = _clock(played, task, method, progress)
     ledger = Ledger(clock, floor=played.floor)
     first = _first_round(clock, ledger, task)
-    # Act two: the method plays. Out of time, what ledger and store hold still answers.
-    try:
+    try:  # out of time, what ledger and store hold still answers
         found, out_of_time = played.play(method, ledger, task), False
     except OutOfTime:
         found, out_of_time = Finalists(), True
@@ -64,15 +68,12 @@ def choose(
         _recall(ledger, known, task)
     if found.study is not None:
         studied = paper_study(workspace, played, found.study, known)
-        return _ranked(search.method, played, ledger, found, studied=studied, began=began)
+        lasted = time.monotonic() - began, clock.saved
+        return _ranked(search.method, played, ledger, found, studied=studied, lasted=lasted)
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
-    if search.served is not None:
-        progress.say("searching on among cuts that the runtimes asked for read rightly")
-        for keep in task.keeps:
-            play_served(ledger, search.served, keep, workspace.locked)
+    _play_served(workspace, ledger, search, task, progress)
     finalists = _admitted(ledger, search, found.answers)
-    if out_of_time:  # in time, the finalists are those of the method
-        finalists += _allowed(first, search)
+    finalists += _allowed(first, search) if out_of_time else []  # in time, the method's alone
     decided = _decided(workspace, played, ledger, finalists, progress)
     return replace(
         decided,
@@ -81,8 +82,20 @@ def choose(
         out_of_time=out_of_time,
         seconds_observing=clock.recorded,
         seconds_choosing=time.monotonic() - began,
+        seconds_saved=clock.saved + decided.seconds_saved,
         remark=found.remark,
     )
+
+
+def _play_served(
+    workspace: Workspace, ledger: Ledger, search: Search, task: SearchTask, progress: Progress
+) -> None:
+    """Look further among cuts that the runtimes asked for read rightly, where any are asked for."""
+    if search.served is None:
+        return
+    progress.say("searching on among cuts that the runtimes asked for read rightly")
+    for keep in task.keeps:
+        play_served(ledger, search.served, keep, workspace.locked)
 
 
 def _first_round(clock: TimedGame, ledger: Ledger, task: SearchTask) -> list[Answer]:
@@ -128,12 +141,14 @@ def _decided(
 ) -> SearchResult:
     """The finalists decided: texts together with the second ones, a mix by what it has seen."""
     union, documents, second = ledger, played.documents, None
+    clock = None
     if not played.in_full:
         progress.say("deciding between the finalists on more text")
         second = workspace.second()
         game: Game = played.game
         if second is not None:
-            game = ConcatenatedGame(game, second.game)
+            clock = ClockedGame(second.game)
+            game = ConcatenatedGame(game, clock)
         # The same floor as the search, so that a breakdown is worth the same in both.
         union, documents = Ledger(game, floor=ledger.floor), _documents(played, second)
     decisions = decide(union, finalists, documents)
@@ -154,6 +169,7 @@ def _decided(
         layer_tokens_asked=layer_tokens,
         not_finite=max(ledger.not_finite, union.not_finite) + played.not_finite,
         asked=asked,
+        seconds_saved=0.0 if clock is None else clock.saved,
     )
 
 
@@ -207,9 +223,15 @@ def _clock(
     total = int(min(task.most_layer_sequences, most))
 
     def tell(done: int) -> None:
-        progress.step(played.stage, min(done, total), total)
+        # Whichever ends first is how far it has come: the work, or the time.
+        share = done / max(total, 1)
+        if task.seconds is not None:
+            share = max(share, clock.spent / task.seconds)
+        progress.step(played.stage, min(PERCENT, round(PERCENT * share)), PERCENT)
 
-    return TimedGame(played.game, seconds=task.seconds, tell=tell)
+    # Named before it is used: what it is called with is asked only while it answers.
+    clock = TimedGame(played.game, seconds=task.seconds, tell=tell)
+    return clock
 
 
 def _allowed(answers: Sequence[Answer], search: Search) -> list[Answer]:
@@ -253,7 +275,7 @@ def _ranked(
     ledger: Ledger,
     found: Finalists,
     studied: PaperStudy,
-    began: float,
+    lasted: tuple[float, float],
 ) -> SearchResult:
     """The result of a ranking: one study for all sizes; nothing is left to decide."""
     study, documents = studied.study, played.documents
@@ -273,7 +295,8 @@ def _ranked(
         not_finite=studied.budget.not_finite,
         out_of_time=False,
         seconds_observing=study.seconds_observing,
-        seconds_choosing=time.monotonic() - began,
+        seconds_choosing=lasted[0],
+        seconds_saved=lasted[1],
         searched=studied,
     )
 

@@ -76,6 +76,8 @@ class SearchResult:
     out_of_time: bool = False
     seconds_observing: float = 0.0
     seconds_choosing: float = 0.0
+    seconds_saved: float = 0.0
+    """What choosing would have taken more, had the store known nothing."""
     searched: PaperStudy | None = None
     """The study behind it, where the method is the paper's."""
     remark: str | None = None

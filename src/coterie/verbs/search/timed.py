@@ -36,6 +36,11 @@ class TimedGame:
         self.spent, self.recorded, self._layer_sequences = 0.0, 0.0, 0
 
     @property
+    def saved(self) -> float:
+        """Seconds that the answers would have taken more, had nothing been known."""
+        return max(0.0, self.recorded - self.spent)
+
+    @property
     def n_players(self) -> int:
         """Number of players of the inner game."""
         return self.inner.n_players

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from coterie.errors import ModelError, UserError
 from coterie.models.families.fields import text_config
-from coterie.models.files.sources import REFERENCE
+from coterie.models.files.places import REFERENCE
 from coterie.models.loaded.load import Source, default_dtype
 from coterie.texts.recipe import CALIBRATION_ON_HUB
 

@@ -152,6 +152,18 @@ def recipe_of(request: Request, source: Source) -> TextRecipe:
     )
 
 
+def held_out_by_default(request: Request, source: Source, progress: Progress) -> TextSet:
+    """What judges a model where a request names no text: the same for every verb.
+
+    Args:
+        request: Of a search; it may name texts.
+        source: The model.
+        progress: Told what is being done.
+    """
+    finalists = not SEARCH_METHODS[request.plays()].ranks
+    return _texts(recipe_of(request, source), finalists=finalists, progress=progress)[1]
+
+
 def _texts(
     recipe: TextRecipe, *, finalists: bool, progress: Progress
 ) -> tuple[TextSet, TextSet, TextSet | None]:

@@ -13,7 +13,8 @@ from coterie.game.estimation.absences import Absences
 from coterie.game.estimation.semivalues import Estimate
 from coterie.game.study import Study
 from coterie.game.surrogates.fidelity import Agreement, Fidelity
-from coterie.models.files.sources import REFERENCE, Source
+from coterie.models.files.places import REFERENCE
+from coterie.models.files.sources import Source
 from coterie.plain import finite
 from coterie.players import BLOCKS, Kind, label
 from coterie.report.schema.basics import ClosestPart, CutPart, ModelPart

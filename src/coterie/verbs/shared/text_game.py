@@ -44,7 +44,7 @@ class TextGame:
     n_opening_remarks: int = 0
 
     # How `choose` plays it: see `coterie.verbs.search.game`.
-    stage: ClassVar[str] = "searching, layer-sequences"
+    stage: ClassVar[str] = "searching, %"
     in_full: ClassVar[bool] = False
     not_finite: ClassVar[int] = 0
 

@@ -157,7 +157,7 @@ def _sizes(workspace: Workspace, units: Units) -> list[UnitSizePart]:
 
 
 def _seconds(workspace: Workspace, found: SparsityPlan) -> float:
-    """Running layers and heads, by the full model and the empty coalition timed once."""
+    """Running layers and heads, by one layer and the head, timed once."""
     layer, head = workspace.engine.seconds()
     texts = workspace.calibration.texts
     whole = layer * workspace.stack.n_players  # one candidate through all layers

@@ -28,8 +28,10 @@ def estimate_true(workspace: Workspace, progress: Progress) -> tuple[Estimate, L
     estimator = ESTIMATORS[request.estimator]
     task = EstimationTask(n_players, tuple(workspace.locked), request.budget, request.seed)
 
+    most = task.asked * n_players * played.texts.n_sequences
+
     def tell(done: int) -> None:
-        progress.step("observing, layer-sequences", done, done)
+        progress.step("observing, %", min(100, round(100 * done / most)), 100)
 
     game = TimedGame(played.game, tell=tell)
     ledger = Ledger(game, floor=floor_nll(played.engine.vocabulary))

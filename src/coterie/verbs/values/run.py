@@ -16,7 +16,7 @@ from coterie.verbs.search.paper import search
 from coterie.verbs.search.record import chosen_record, searched_record, with_running
 from coterie.verbs.search.result import Search
 from coterie.verbs.shared.entry import public
-from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.result import Result
 from coterie.verbs.shared.settings import size_asked, sketch
@@ -84,9 +84,21 @@ def _front(workspace: Workspace, progress: Progress) -> Record:
     request = workspace.request
     sizes = front_sizes(workspace.stack.n_players, locked=np.array(workspace.locked, dtype=np.intp))
     search = Search.of(request, list(sizes))
-    least = plain_cost(workspace.stack.n_players, sizes, n_locked=len(workspace.locked))
-    budget = request.budget or max(FRONT_COALITIONS, 2 * least)
+    budget = front_budget(workspace.prepared)
     found = choose(workspace, replace(search, budget=budget), progress)
     return chosen_record(
         "values", workspace, found, near=contributions_near(workspace, found, progress)
     )
+
+
+def front_budget(prepared: Prepared) -> int:
+    """Distinct coalitions that a whole front may ask for: what is asked, or enough for all sizes.
+
+    Args:
+        prepared: The model and what is asked of it.
+    """
+    if prepared.request.budget is not None:
+        return prepared.request.budget
+    n_players, locked = sketch(prepared.request, prepared.source)
+    sizes = front_sizes(n_players, locked=np.array(locked, dtype=np.intp))
+    return max(FRONT_COALITIONS, 2 * plain_cost(n_players, sizes, n_locked=len(locked)))

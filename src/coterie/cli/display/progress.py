@@ -17,6 +17,9 @@ from rich.progress import (
 # Often enough to show life, rare enough for a log file.
 _PLAIN_SECONDS = 5.0
 
+_AT_ONCE = 0.5
+"""Seconds of a stage in which what is reported comes from a store."""
+
 
 def make_progress(*, quiet: bool = False) -> "LiveProgress | PlainProgress":
     """The display that fits where stderr goes; quiet shows nothing but warnings."""
@@ -27,15 +30,14 @@ def make_progress(*, quiet: bool = False) -> "LiveProgress | PlainProgress":
 
 
 class LiveProgress:
-    """A rich bar per stage, with rate and time left. A context manager."""
+    """A rich bar per stage, with time left, within 80 columns. A context manager."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
         columns = (
-            TextColumn("{task.description:<28}"),
-            BarColumn(bar_width=28),
+            TextColumn("{task.description:<30}"),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
@@ -47,7 +49,13 @@ class LiveProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end_all()
         self._bars.stop()
+
+    def _end_all(self) -> None:
+        """A stage that is over has a full bar, also where it ended before its limit."""
+        for task in self._bars.tasks:
+            self._bars.update(task.id, total=max(task.completed, 1), completed=task.completed or 1)
 
     def say(self, line: str) -> None:
         """Print one line above the bars."""
@@ -63,12 +71,9 @@ class LiveProgress:
         """
         # A stage is met on its first step: no verb has to announce its stages.
         if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total, rate="")
-        task = self._tasks[stage]
-        # rich knows no speed before two updates.
-        speed = self._bars.tasks[task].speed
-        rate = f"{speed:,.1f}/s" if speed else ""
-        self._bars.update(task, completed=done, total=total, rate=rate)
+            self._end_all()
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total)
 
 
 class PlainProgress:
@@ -77,7 +82,7 @@ class PlainProgress:
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
         self._stage, self._began, self._said = "", 0.0, 0.0
-        self._done = 0
+        self._done = self._known = 0
 
     def __enter__(self) -> "PlainProgress":
         return self
@@ -102,6 +107,7 @@ class PlainProgress:
         now = time.monotonic()
         if stage != self._stage:
             self._stage, self._began, self._said = stage, now, now
+            self._known = done
             self.say(f"{stage}: {done}/{total}")
         # The same count again is no news; a stage that ends is always told.
         elif done == self._done:
@@ -110,7 +116,10 @@ class PlainProgress:
             self.say(f"{stage}: {done}/{total} in {now - self._began:.1f} s")
         elif now - self._said >= _PLAIN_SECONDS:
             self._said = now
-            rate = done / (now - self._began)
+            rate = (done - self._known) / (now - self._began)
             left = f", {(total - done) / rate:.0f} s left" if rate else ""
             self.say(f"{stage}: {done}/{total} ({rate:,.1f}/s{left})")
+        # What comes at once was known before: rates are of new work.
+        if now - self._began < _AT_ONCE:
+            self._known = done
         self._done = done

@@ -1,0 +1,108 @@
+"""The work of a search, stated before it is done: known where it draws a design, else bounded."""
+
+import numpy as np
+
+from coterie.engine.cost import plan
+from coterie.engine.interface import Seconds
+from coterie.game.coalitions import Coalitions, to_text
+from coterie.game.search.methods import SEARCH_METHODS
+from coterie.report.schema.plan import PlanPart
+from coterie.verbs.shared.settings import task_of
+from coterie.verbs.shared.workspace import Workspace
+
+
+def search_work(
+    workspace: Workspace, keeps: tuple[int, ...], seconds: Seconds, *, method: str | None = None
+) -> PlanPart:
+    """The work of a method, for some sizes.
+
+    Args:
+        workspace: The opened model and its texts.
+        keeps: Players that will be left, of every size; the fewest last.
+        seconds: Of each layer, and of the rest, of one coalition on the texts.
+        method: Its name; None is the method that the request plays.
+    """
+    request, keep = workspace.request, keeps[-1]
+    played = SEARCH_METHODS[method or request.plays()]
+    task = task_of(request, workspace.stack.n_players, workspace.locked, keeps)
+    asked = played.known_beforehand(task)
+    # Methods that draw a design first can say exactly what they will ask.
+    if asked is not None:
+        return _of_design(workspace, asked, keep, seconds)
+    n_sequences = workspace.calibration.texts.n_sequences
+    asks = played.most_layer_sequences(task, n_sequences)
+    part = _of_search(workspace, asks, min(asks, played.most_executed(task, n_sequences)), keep)
+    if request.budget is not None:  # a cheap coalition may be asked on fewer layers than the mean
+        part.distinct = min(part.distinct, request.budget)
+    part.seconds = _lasting(workspace, part, seconds)
+    return part
+
+
+def _of_design(workspace: Workspace, asked: Coalitions, keep: int, seconds: Seconds) -> PlanPart:
+    """A design that is drawn before it is played: its work is known."""
+    texts = workspace.calibration.texts
+    work = plan(asked, texts.n_sequences, texts.length, workspace.stack.players)
+    held = workspace.calibration.known_coalitions()
+    known = sum(to_text(row) in held for row in asked)
+    lasting = work.layer_executions * seconds.layer + work.head_executions * seconds.rest
+    return PlanPart(
+        distinct=len(asked),
+        known=known,
+        sequences=texts.n_sequences,
+        layer_executions=work.layer_executions,
+        layer_tokens_asked=work.layer_tokens_asked,
+        layer_tokens_executed=work.layer_tokens_executed,
+        head_tokens=work.head_tokens,
+        memory_bytes=workspace.engine.memory_bytes(asked),
+        disk_bytes=checkpoint_bytes(workspace, keep),
+        seconds=lasting * (1 - known / len(asked)) / workspace.engine.at_once,
+    )
+
+
+def _of_search(workspace: Workspace, asks: int, runs: int, keep: int) -> PlanPart:
+    """A search that decides as it goes, and asks and runs at most so many layer-sequences.
+
+    Args:
+        workspace: The opened model and its texts.
+        asks: Layers × sequences that it asks, one coalition at a time.
+        runs: Layers × sequences that it runs, prefixes shared.
+        keep: Players that will be left.
+    """
+    texts, n_players = workspace.calibration.texts, workspace.stack.n_players
+    one_cut = ~np.eye(n_players, dtype=bool)
+    # Parts of the texts are asked too, so layer-sequences become whole passes, rounded up.
+    distinct = -(-asks // texts.n_sequences // keep)
+    return PlanPart(
+        distinct=distinct,
+        known=len(workspace.calibration.known_coalitions()),
+        sequences=texts.n_sequences,
+        layer_executions=-(-runs // texts.n_sequences),
+        layer_tokens_asked=asks * texts.length,
+        layer_tokens_executed=runs * texts.length,
+        head_tokens=distinct * texts.n_sequences * (texts.length - 1),
+        memory_bytes=workspace.engine.memory_bytes(one_cut),
+        disk_bytes=checkpoint_bytes(workspace, keep),
+        seconds=0.0,
+        at_most=True,
+    )
+
+
+def _lasting(workspace: Workspace, part: PlanPart, seconds: Seconds) -> float:
+    """Seconds of a search that runs and reads at most so much."""
+    whole = part.layer_executions * seconds.layer + part.distinct * seconds.rest
+    return whole / workspace.engine.at_once
+
+
+def checkpoint_bytes(workspace: Workspace, keep: int) -> int:
+    """Bytes of the checkpoint, taking the players to be of one size."""
+    entries = workspace.prepared.source.entries
+    whole = sum(entry.n_bytes for entry in entries)
+    n_players = workspace.stack.n_players
+    if workspace.stack.players == "layer":
+        # On disk a layer is known by the name of the list that holds it, such as "layers.".
+        word = f"{workspace.stack.path.split('.')[-1]}."
+        players = sum(entry.n_bytes for entry in entries if word in entry.name)
+    else:  # blocks have no common name on disk: their share of the parameters
+        blocks = sum(p.numel() for block in workspace.stack.layers for p in block.parameters())
+        players = whole * blocks // sum(p.numel() for p in workspace.model.parameters())
+    return whole - players * (n_players - keep) // n_players

@@ -1,0 +1,69 @@
+"""Plans: fast, bounded by what is asked, and for every verb that searches."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from coterie import PruneRequest
+from coterie.engine.model_game import ModelGame
+from coterie.engine.walk import Walker
+from coterie.testing.tiny import tiny_model
+from coterie.verbs.prune.whole import prune_plan
+
+TEXTS = {"sequences": 4, "length": 16}
+
+
+def planned(tmp_path, **options):
+    asked = PruneRequest("reference", remove=3, **TEXTS, **options)
+    return prune_plan(asked, output=tmp_path / "out", store=tmp_path / "s.sqlite").record.plan
+
+
+def test_a_plan_is_bounded_by_budget_and_time_and_holds_every_part(tmp_path):
+    plan = planned(tmp_path, budget=150, time=0.5, repair="none")
+    assert plan.distinct <= 150
+    times = {one.what: one for one in plan.times}
+    assert list(times) == [
+        "preparing and loading", "searching", "deciding between finalists", "judging",
+        "writing and checking",
+    ]  # fmt: skip
+    assert times["searching"].most <= max(0.5, plan.seconds) + 60
+    assert all(0 <= one.expected <= one.most for one in plan.times)
+    assert plan.expected_seconds == pytest.approx(sum(one.expected for one in plan.times))
+    assert plan.most_seconds == pytest.approx(sum(one.most for one in plan.times))
+
+
+def test_repair_is_in_the_time_of_a_plan(tmp_path):
+    plan = planned(tmp_path, method="one-shot", repair="scalar")
+    assert "repair" in [one.what for one in plan.times]
+
+
+def test_seconds_are_told_without_a_pass_of_the_model(monkeypatch):
+    model = tiny_model("llama", 4)
+    game = ModelGame(model, np.arange(64).reshape(4, 16) % 50)
+
+    def full(*_, **__):
+        raise AssertionError("a full pass")
+
+    monkeypatch.setattr(Walker, "full", full)
+    monkeypatch.setattr(Walker, "observe", full)
+    found = game.seconds()
+    assert found.layer > 0 and found.rest > 0
+
+
+@pytest.mark.parametrize("wrong", ["model", "output"])
+def test_what_is_wrong_is_refused_before_torch_is_imported(wrong, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    model = str(tmp_path / "model") if wrong == "model" else "reference"
+    words = ["prune", model, "--remove", "2", "--output", str(tmp_path / "full")]
+    script = (
+        "import sys; from coterie.cli import main; code = main(sys.argv[1:]);"
+        "print(code, *[m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+    assert done.stdout.strip() == "2"
+    expected = "has no config.json" if wrong == "model" else "is not empty"
+    assert expected in done.stderr
