@@ -35,6 +35,16 @@ def label(kind: Kind, player: int) -> str:
     return f"{player // len(blocks)}.{blocks[player % len(blocks)]}"
 
 
+def labels(kind: str, n_players: int) -> list[str]:
+    """The names of all players of a kind, in order.
+
+    >>> labels("sublayer", 3)
+    ['0.attention', '0.mlp', '1.attention']
+    """
+    known = next((one for one in BLOCKS if one == kind), "layer")
+    return [label(known, player) for player in range(n_players)]
+
+
 def named(label: str) -> str:
     """A player in a sentence: `layer 3`, but `3.attention` alone."""
     return label if "." in label else f"layer {label}"

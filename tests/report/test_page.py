@@ -154,6 +154,21 @@ def test_every_layer_has_its_measured_milliseconds_in_the_table():
     assert "What each layer contributes and costs" in page_of(old())
 
 
+def test_values_without_a_cut_show_the_stack_the_front_and_the_pairs():
+    record = with_predictor()
+    for part in ("cut", "verdict", "size", "player_sizes", "predictor", "player_times"):
+        del record[part]
+    pair = {"players": [3, 5], "labels": ["3", "5"], "value": -0.02}
+    pair |= {"error_sampling": 0.001, "error_texts": 0.001}
+    of_pairs = {"name": "any", "unit": "nats per token", "base_coalitions": 9, "pairs": [pair]}
+    record["interactions"] = of_pairs
+    text = page_of(record)
+    elements = Elements(text)
+    assert sum(a.get("class") == "player" for _, a in elements.seen) == 16
+    assert "layer 3 and layer 5 stand in for each other" in text
+    assert "Front and finalists" in text and "Shall I use it?" not in text
+
+
 def test_several_runs_stand_side_by_side():
     text = page_of(old(), with_predictor())
     assert "The runs side by side" in text and text.count("<article>") == 2

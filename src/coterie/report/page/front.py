@@ -17,7 +17,6 @@ from coterie.report.page.elements import (
 )
 from coterie.report.page.plot import Axis, Point, Series, scatter
 from coterie.report.page.predict import outline, predicted
-from coterie.report.page.stack import labels_of
 from coterie.report.schema.explorer import PredictorPart
 from coterie.report.schema.record import Record
 from coterie.report.schema.search import SizeChoicePart
@@ -119,8 +118,7 @@ def _rivals(size: SizeChoicePart) -> Iterator[_Cut]:
 
 
 def _told(record: Record, one: _Cut, cost: Cost | None) -> str:
-    assert record.cut is not None
-    labels = labels_of(record.cut)
+    labels = p.labels(record.model.player_kind, record.model.players)
     gone = p.players([labels[player] for player in one.players])
     found = "" if one.name is None else f"{one.name}: "
     left = "" if cost is None else f", {cost.told(cost.left(one.players))} stay"
@@ -132,8 +130,7 @@ def _path(part: PredictorPart, record: Record) -> list[_Cut]:
 
 
 def _locked(record: Record) -> Iterator[int]:
-    assert record.cut is not None
-    labels = labels_of(record.cut)
+    labels = p.labels(record.model.player_kind, record.model.players)
     return (player for player, label in enumerate(labels) if label in record.model.locked)
 
 

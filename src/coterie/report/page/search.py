@@ -14,7 +14,6 @@ from coterie.report.page.elements import (
     with_error,
 )
 from coterie.report.page.predict import pair_index
-from coterie.report.page.stack import labels_of
 from coterie.report.schema.record import Record
 
 NAMED = 6
@@ -41,12 +40,10 @@ def pairs(record: Record, whole: bool = True) -> Markup:
         record: Of a search.
         whole: With the map, not in words alone.
     """
-    if record.cut is None:
-        return Markup()
     found, unit = _pairs(record)
     if not found:
         return Markup()
-    labels = labels_of(record.cut)
+    labels = p.labels(record.model.player_kind, record.model.players)
     strongest = sorted(found, key=lambda one: -abs(one.value))[:NAMED]
     words = [tag("li", _in_words(one, labels, unit)) for one in strongest if one.value]
     return section(

@@ -19,7 +19,7 @@ from coterie.report.page.elements import (
     tag,
     with_error,
 )
-from coterie.report.schema.basics import CutPart, ModelPart
+from coterie.report.schema.basics import ModelPart
 from coterie.report.schema.contributions import LayerPart
 from coterie.report.schema.record import CheckpointRecord, Record
 
@@ -30,11 +30,11 @@ OUTLIER = 2.5
 def stack(record: CheckpointRecord) -> Markup:
     """Every player as a bar, what the cut on screen is predicted to cost, and its command."""
     model = record.model
-    if model is None or record.cut is None:
+    if model is None or not (record.cut is not None or _known(record)):
         return Markup()
     unit = p.unit(model.player_kind)
     layers = _layers(record)
-    bars = _bars(record, model, record.cut, layers)
+    bars = _bars(record, model, layers)
     buttons = [
         tag("button", told, type="button", class_="set", data_to=to)
         for told, to in (("As in this run", "chosen"), (f"Restore every {unit}", "none"))
@@ -49,8 +49,8 @@ def stack(record: CheckpointRecord) -> Markup:
             tag("div", bars, class_="bars", role="group", aria_label=told),
             class_="stack",
         ),
-        _numbers(record, model, record.cut, layers),
-        tag("script", _json(_data(record, model, record.cut)), type="application/json"),
+        _numbers(record, model, layers),
+        tag("script", _json(_data(record, model)), type="application/json"),
     ]
     return section("The stack", *shown, note=_note(record, unit))
 
@@ -87,12 +87,12 @@ def _heights(
 
 
 def _bars(
-    record: CheckpointRecord, model: ModelPart, cut: CutPart, layers: list[LayerPart] | None
+    record: CheckpointRecord, model: ModelPart, layers: list[LayerPart] | None
 ) -> list[Markup]:
     heights = _heights(record, layers, model.players)
     low, high = _frame([one for one in heights if one is not None])
     span = (high - low) or 1.0
-    labels = labels_of(cut)
+    labels, gone = _labels(model), _removed(record)
     bars = []
     for player, label in enumerate(labels):
         value = heights[player] if player < len(heights) else None
@@ -111,7 +111,7 @@ def _bars(
                 tag("span", told, class_="value"),
                 type="button",
                 class_="player",
-                aria_pressed="true" if player in cut.removed else "false",
+                aria_pressed="true" if player in gone else "false",
                 disabled=label in model.locked,
                 data_player=player,
             )
@@ -151,7 +151,7 @@ def _screen(costs: Sequence[Cost]) -> Markup:
 
 
 def _numbers(
-    record: CheckpointRecord, model: ModelPart, cut: CutPart, layers: list[LayerPart] | None
+    record: CheckpointRecord, model: ModelPart, layers: list[LayerPart] | None
 ) -> Markup | None:
     """Contributions and costs of every player, as far as they are known of each."""
     columns: list[tuple[str, list[Child]]] = []
@@ -169,8 +169,8 @@ def _numbers(
     ]
     if not columns:
         return None
-    labels = labels_of(cut)
-    now = ["cut" if player in cut.removed else "kept" for player in range(len(labels))]
+    labels, gone = _labels(model), _removed(record)
+    now = ["cut" if player in gone else "kept" for player in range(len(labels))]
     whys = [model.locked.get(one, is_) for one, is_ in zip(labels, now, strict=True)]
     columns.append(("in this run", [*whys]))
     unit = p.unit(model.player_kind)
@@ -180,14 +180,21 @@ def _numbers(
     return details("The same as a table", table(head, rows, told, sortable=True))
 
 
-def labels_of(cut: CutPart) -> list[str]:
-    """The label of every player, in order."""
-    both = [*zip(cut.removed, cut.removed_labels, strict=True)]
-    both += zip(cut.kept, cut.kept_labels, strict=True)
-    return [label for _, label in sorted(both)]
+def _labels(model: ModelPart) -> list[str]:
+    return p.labels(model.player_kind, model.players)
 
 
-def _data(record: CheckpointRecord, model: ModelPart, cut: CutPart) -> dict[str, Json]:
+def _removed(record: CheckpointRecord) -> list[int]:
+    return [] if record.cut is None else record.cut.removed
+
+
+def _known(record: CheckpointRecord) -> bool:
+    """Whether something is told of players where none was cut."""
+    found = (record.contributions, record.predictor) if isinstance(record, Record) else ()
+    return any(one is not None for one in found)
+
+
+def _data(record: CheckpointRecord, model: ModelPart) -> dict[str, Json]:
     """What the script needs: plain numbers, and the words of the command line."""
     predictor = record.predictor if isinstance(record, Record) else None
     words = ["coterie", "cut", model.hub_id or model.name]
@@ -201,8 +208,8 @@ def _data(record: CheckpointRecord, model: ModelPart, cut: CutPart) -> dict[str,
     # Blocks of layers are cut by `coterie prune` alone.
     whole = model.player_kind == "layer"
     return {
-        "labels": list(labels_of(cut)),
-        "removed": cut.removed,
+        "labels": [*_labels(model)],
+        "removed": [*_removed(record)],
         "before": shlex.join(words) + " --layers " if whole else None,
         "after": " " + shlex.join(tail),
         "heldOut": held_out,
