@@ -6,13 +6,20 @@ chunk is read token by token: the log-probability of the next one among all.
 
 import json
 import sys
+import urllib.request
 from pathlib import Path
 
 
 def answered(server, **asked):
     """What the server completes; plain JSON."""
-    answer = server.handle_completions({"temperature": 0, "samplers": ["temperature"], **asked})
-    return json.loads(answer) if isinstance(answer, str | bytes) else answer
+    asked = {"temperature": 0, "samplers": ["temperature"], **asked}
+    question = urllib.request.Request(
+        f"{server.listening_address}/completion",
+        json.dumps(asked).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(question) as reply:
+        return json.load(reply)
 
 
 def run(file, asked):

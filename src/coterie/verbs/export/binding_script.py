@@ -9,6 +9,7 @@ binding's version. One thread, states in float32, no flash attention.
 
 import json
 import sys
+import urllib.request
 
 
 def main() -> None:
@@ -31,19 +32,22 @@ def main() -> None:
 
 
 def _continued(server: object, ids: list[int], new: int) -> dict[str, list[float]]:
-    answer = server.handle_completions(  # type: ignore[attr-defined]
-        {
-            "prompt": ids,
-            "n_predict": new,
-            "temperature": 0,
-            "ignore_eos": True,
-            "n_probs": 1,
-            "return_tokens": True,
-            "cache_prompt": False,
-            "samplers": ["temperature"],
-        }
+    asked = {
+        "prompt": ids,
+        "n_predict": new,
+        "temperature": 0,
+        "ignore_eos": True,
+        "n_probs": 1,
+        "return_tokens": True,
+        "cache_prompt": False,
+        "samplers": ["temperature"],
+    }
+    address = f"{server.listening_address}/completion"  # type: ignore[attr-defined]
+    question = urllib.request.Request(
+        address, json.dumps(asked).encode(), {"Content-Type": "application/json"}
     )
-    answer = json.loads(answer) if isinstance(answer, str | bytes) else answer
+    with urllib.request.urlopen(question) as reply:
+        answer = json.load(reply)
     return {
         "tokens": answer["tokens"],
         "logprobs": [one["logprob"] for one in answer["completion_probabilities"]],

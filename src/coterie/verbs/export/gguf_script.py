@@ -13,7 +13,12 @@ import sys
 from pathlib import Path
 
 
-def _patch(pre: str | None) -> None:
+def patch(pre: str | None) -> None:
+    """Let the converter take any byte-level BPE for models without blocks, or for all.
+
+    Args:
+        pre: How the tokenizer splits text first; None leaves it to the converter.
+    """
     try:
         base = importlib.import_module("conversion.base")
         deci = importlib.import_module("conversion.deci")
@@ -38,7 +43,7 @@ def main() -> None:
     converter, folder, out, kind, *pre = sys.argv[1:]
     home = Path(converter).parent
     sys.path[:0] = [str(home), str(home / "gguf-py")]
-    _patch(pre[0] if pre else None)
+    patch(pre[0] if pre else None)
     sys.argv = [converter, folder, "--outfile", out, "--outtype", kind]
     runpy.run_path(converter, run_name="__main__")
 

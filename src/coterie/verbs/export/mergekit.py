@@ -88,7 +88,8 @@ def _base(asked: str | None, model: ModelPart) -> str:
         )
     if Path(named).is_dir():
         return str(Path(named).resolve())
-    if not looks_like_hub_id(named):
+    # One word alone is more often a folder that is not here than one of the Hub's oldest names.
+    if named != model.hub_id and not ("/" in named and looks_like_hub_id(named)):
         raise ExportError(
             f"--base {named} is neither a folder here nor a name of the Hub (owner/name)"
         )
