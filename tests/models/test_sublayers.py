@@ -1,6 +1,7 @@
 """Attention and feed-forward blocks as players: a skipped one adds nothing."""
 
 import json
+import pickle
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from coterie.errors import CutError, ModelError
 from coterie.game.coalitions import observe_all
 from coterie.models.cutting.blocks import write_block_cut
 from coterie.models.cutting.verify import expect, verify
+from coterie.models.cutting.write import write_cut
 from coterie.models.files.sources import resolve
-from coterie.models.loaded.blocks import find_players
+from coterie.models.loaded.blocks import find_players, gone_players
 from coterie.models.loaded.routing import routed
 from coterie.models.loaded.stack import find_stack
 from coterie.testing.tiny import tiny_model
@@ -122,3 +124,40 @@ def test_blocks_of_other_families_cannot_be_saved(tmp_path):
     tiny_model("gemma2", 2).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="is a gemma2: single blocks can be saved of llama"):
         write_block_cut(resolve(str(tmp_path)), {0}, set(), tmp_path / "cut")
+
+
+def test_a_block_cut_is_cut_again(folder, llama, tokens, tmp_path):
+    write_block_cut(resolve(str(folder)), {1}, {2, 5}, tmp_path / "first")
+    # Its code is the package's own, byte by byte: nobody has to allow it.
+    first = resolve(str(tmp_path / "first"))
+    assert first.trust_remote_code
+    assert gone_players(first.raw_config(), "sublayer", 6) == [2, 5, 11]
+    write_block_cut(first, {4}, {1}, tmp_path / "second")  # layer 1 loses what was left of it
+    write_cut(resolve(str(tmp_path / "second")), (0, 1, 2, 4), tmp_path / "third")
+    gone = {2, 3, 5, 8, 11}
+    stack = find_players(llama, "sublayer")
+    expected = expect(llama, stack, [player not in gone for player in range(12)], tokens)
+    found = verify(expected, tmp_path / "second", trust_remote_code=True)
+    assert found.max_logit_difference < 1e-6 and found.generate_ok is True
+    gone |= {8, 9}  # layer 4, the fourth of those that stayed
+    expected = expect(llama, stack, [player not in gone for player in range(12)], tokens)
+    found = verify(expected, tmp_path / "third", trust_remote_code=True)
+    assert found.max_logit_difference < 1e-6 and found.generate_ok is True
+
+
+def test_other_code_beside_a_block_cut_has_to_be_allowed(folder, tmp_path):
+    write_block_cut(resolve(str(folder)), {1}, set(), tmp_path / "cut")
+    code = tmp_path / "cut" / "modeling_decilm.py"
+    code.write_text(code.read_text() + "\nprint('not ours')\n")
+    with pytest.raises(ModelError, match="trust-remote-code"):
+        resolve(str(tmp_path / "cut"))
+
+
+def test_blocks_of_a_config_are_objects_as_vllm_reads_them(folder, tmp_path):
+    write_block_cut(resolve(str(folder)), {1}, {2}, tmp_path / "cut")
+    config = resolve(str(tmp_path / "cut")).config()
+    assert config.block_configs[1].attention.no_op and not config.block_configs[1].ffn.no_op
+    assert pickle.loads(pickle.dumps(config.block_configs))[2].ffn.no_op
+    assert json.loads(config.to_json_string())["block_configs"][1]["attention"]["no_op"]
+    # Older readers and MLX look for it at the top.
+    assert json.loads((tmp_path / "cut" / "config.json").read_text())["rope_theta"] > 0

@@ -6,6 +6,7 @@ blocks skipped a layer must hand on exactly what it was given.
 """
 
 import re
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 from coterie.errors import ModelError
 from coterie.models.loaded.routing import patched, record_calls, zero_output
 from coterie.models.loaded.stack import PLAYERS, Players, Stack, find_stack
+from coterie.models.runtimes.block_rules import gone_blocks
 
 # Names of blocks in the families of transformers; a new one is added here.
 _ATTENTION = re.compile(r"^(self_attn|attn|attention|self_attention|linear_attn|temporal_block)$")
@@ -45,9 +47,25 @@ def find_players(model: PreTrainedModel, players: Players = "layer") -> Stack:
         for player, reason in stack.locks.items()
         for place in range(width)
     }
+    gone = gone_players(model.config.to_dict(), players, stack.n_players)
+    locks = dict.fromkeys(gone, "it is gone already") | locks
     found = Stack(stack.path, tuple(block for some in blocks for block in some), locks, players)
     _check_residual(model, stack)
     return found
+
+
+def gone_players(fields: Mapping[str, object], players: Players, n_layers: int) -> list[int]:
+    """Blocks that an earlier cut took, by their number as players: there is nothing left to cut.
+
+    Args:
+        fields: Of the model's config.
+        players: What a player is.
+        n_layers: Layers of the model.
+    """
+    names = {"attention": ("attention",), "mlp": ("ffn",), "sublayer": ("attention", "ffn")}
+    gone = [gone_blocks(fields, name) for name in names.get(players, ())]
+    width = len(gone)
+    return [i for i in range(n_layers * width) if i // width in gone[i % width]]
 
 
 def blocks_of(layer: nn.Module, players: Players, name: str) -> list[nn.Module]:

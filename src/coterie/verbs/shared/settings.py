@@ -12,6 +12,7 @@ from coterie.game.study_design import Settings, settings_of
 from coterie.models.cutting.blocks import check_saved_type
 from coterie.models.cutting.structure import meta_model
 from coterie.models.files.sources import Source
+from coterie.models.loaded.blocks import gone_players
 from coterie.models.loaded.stack import find_stack
 from coterie.models.runtimes.block_rules import block_locks
 from coterie.players import BLOCKS, label
@@ -38,7 +39,11 @@ def sketch(request: Request, source: Source) -> tuple[int, tuple[int, ...]]:
     width = len(BLOCKS[request.player_kind()]) or 1
     layers = {*stack.locks, *request.lock}
     locked = {layer * width + place for layer in layers for place in range(width)}
-    return stack.n_players * width, tuple(sorted(locked | _served(request, stack.n_players)))
+    locked |= _served(request, stack.n_players)
+    # A model that lacks blocks already can be cut again, but not of these.
+    fields = source.config().to_dict()
+    locked |= {*gone_players(fields, request.player_kind(), stack.n_players)}
+    return stack.n_players * width, tuple(sorted(locked))
 
 
 def _served(request: Request, n_layers: int) -> set[int]:
