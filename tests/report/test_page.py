@@ -139,6 +139,7 @@ def test_a_cut_is_held_against_the_full_model_in_fewer_bits():
 def test_methods_are_compared_with_and_without_repair():
     text = page_of(comparison())
     Elements(text)
+    assert "2 removed, length 128: guided+repair is best" in text
     assert text.count("<h4>") == 2 and text.count("<svg") == 5
     found = re.search("With and without repair.*?</table>", text)[0]
     cells = re.sub(r"<[^>]*>", "|", found)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from coterie.report.figure.labels import Label, write_labels
 from coterie.report.schema.compare import Comparison
-from coterie.report.terminal.compare import best_first, removals
+from coterie.report.wording.compare import best_first, removals
 
 # The two methods that are ours, in colour; all others in one grey.
 _OURS = {"paper": "#2a6f97", "guided": "#c44536"}

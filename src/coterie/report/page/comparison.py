@@ -17,6 +17,7 @@ from coterie.report.page.with_repair import with_and_without_repair
 from coterie.report.schema.bench import SpeedReport
 from coterie.report.schema.compare import Comparison, MeanPart, RowPart
 from coterie.report.schema.evaluate import EstimatePart, Judgement
+from coterie.report.wording.compare import who_is_best
 
 
 def compared(found: Comparison) -> Markup:
@@ -28,6 +29,7 @@ def compared(found: Comparison) -> Markup:
             " evaluator, each at its stated cost.",
             class_="lead",
         ),
+        _answer(found),
         command(found.command),
         section("Methods", _methods(found), note=_read(found)),
         with_and_without_repair(found),
@@ -35,6 +37,15 @@ def compared(found: Comparison) -> Markup:
         section("What is left against loss", by_what_is_left(found)),
         section("Remarks", [tag("p", one) for one in found.remarks]),
     )
+
+
+def _answer(found: Comparison) -> Markup | None:
+    """Which method to use, in the words of the terminal."""
+    told = [tag("li", one) for one in who_is_best(found)]
+    if not told:
+        return None
+    asked = tag("p", tag("span", "Which method is best?"), class_="word")
+    return tag("div", asked, tag("ul", told), class_="answer")
 
 
 def timed(found: SpeedReport) -> Markup:

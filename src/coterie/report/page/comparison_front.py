@@ -7,6 +7,7 @@ from coterie.report.page.elements import Markup, tag, together, views, with_erro
 from coterie.report.page.plot import Axis, Point, Series, scatter
 from coterie.report.page.with_repair import REPAIRED
 from coterie.report.schema.compare import Comparison, RowPart, RowSizePart
+from coterie.report.wording.compare import removals
 
 OURS = frozenset({"guided", "paper"})
 
@@ -16,7 +17,7 @@ _LOSS = Axis("loss above the full model, nats per token")
 def by_cost(found: Comparison) -> list[Markup]:
     """One picture for each number of layers removed."""
     panels = []
-    for removed in sorted({row.removed for row in found.rows}):
+    for removed in removals(found):
         picture = scatter(
             _series((row for row in found.rows if row.removed == removed), _work),
             Axis("layer-tokens asked (backward passes twice)", log=True),

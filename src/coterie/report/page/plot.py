@@ -9,6 +9,9 @@ from coterie.report.page.elements import Markup, tag
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 48
 
+FEW = 2.0
+"""Powers of ten on a logarithmic axis below which it has steps between them."""
+
 LETTER, LINE = 6.3, 12.0
 """About the width of a letter and the height of a line."""
 
@@ -87,8 +90,11 @@ class _Scale:
     def ticks(self) -> list[float]:
         """Round values along the axis."""
         if self._log:
-            first, last = math.ceil(self._low), math.floor(self._high)
-            return [10.0**power for power in range(first, last + 1)]
+            powers = range(math.floor(self._low), math.ceil(self._high) + 1)
+            # Within a few powers of ten there is room for steps between them.
+            steps = (1, 2, 5) if self._high - self._low < FEW else (1,)
+            every = [step * 10.0**power for power in powers for step in steps]
+            return [one for one in every if self._low <= math.log10(one) <= self._high]
         step = 10 ** math.floor(math.log10(self._high - self._low))
         step = next(s * step for s in (0.2, 0.5, 1, 2) if (self._high - self._low) / (s * step) < 7)
         first = math.ceil(self._low / step)

@@ -19,6 +19,7 @@ from coterie.report.schema.compare import (
 )
 from coterie.report.terminal.cluster import on_cluster
 from coterie.report.terminal.fitted import print_fitted
+from coterie.report.wording.compare import best_first, removals, who_is_best
 
 # Neither best nor tied: no mark.
 _MARKS = {(True, False): "best", (False, True): "≈ best"}
@@ -74,34 +75,9 @@ def as_csv(found: Comparison) -> str:
     return text.getvalue()
 
 
-def removals(found: Comparison) -> list[int]:
-    """The numbers of layers removed, ascending."""
-    return sorted({row.removed for row in found.rows})
-
-
-def best_first(found: Comparison, removed: int) -> list[RowPart]:
-    """The rows of one number removed, lowest loss on the first length first, gaps last."""
-    rows = [row for row in found.rows if row.removed == removed]
-    return sorted(
-        rows,
-        # Gaps have no loss and go last.
-        key=lambda row: row.held_out[0].nll.mean if row.held_out else float("inf"),
-    )
-
-
 def verdict(found: Comparison) -> str:
     """Who is best where, in sentences."""
-    told = []
-    for removed in removals(found):
-        for place, text in enumerate(found.held_out):
-            rows = [row for row in best_first(found, removed) if row.held_out]
-            best = [row.title for row in rows if row.held_out[place].best]
-            tied = [row.title for row in rows if row.held_out[place].tied]
-            # Where every method failed nobody is best.
-            if best:
-                line = f"{removed} removed, length {text.length}: {best[0]} is best"
-                told.append(line + (f"; not told apart: {', '.join(tied)}" if tied else ""))
-    return "\n".join(f"- {line}" for line in told)
+    return "\n".join(f"- {line}" for line in who_is_best(found))
 
 
 def _title(found: Comparison, removed: int) -> str:
