@@ -91,6 +91,9 @@ NOT_READ = [
     ("a.txt", b"PK\x03\x04....", "holds something else"),
     ("a.txt", b"%PDF-1.7", r"holds something else \(PDF\)"),
     ("a", b"PAR1....", r"holds something else \(Parquet\)"),
+    ("a.txt", b"words " * 9 + b"\0" * 99, r"holds a zero byte \(byte 54\)"),
+    ("a.csv", b"text,text\na,b\n", "has 2 columns 'text'"),
+    ("a.jsonl", b'{"messages": ["hi"]}', "has a message that is of type str; a message is"),
     *((f"a.{end}", b"<b>x</b>", f"ends in .{end}, which is no kind of text that is read")
       for end in ("pdf", "docx", "html", "xml", "arrow", "xlsx", "yaml")),
     ("a.csv", b"text,label\nfirst, with a comma,1\n", "line 2 has more cells"),
@@ -225,3 +228,8 @@ def test_share_gpt_rows_go_through_the_chat_template(tmp_path, tokenizer):
     file.write_text(json.dumps({"conversations": talk}))
     found = read_documents(str(file), tokenizer, rng=np.random.default_rng(0))
     assert texts(found) == ["<user>Who?<assistant>Me."]
+
+
+def test_an_address_is_no_name_of_a_data_set(read):
+    with pytest.raises(TextError, match="is an address, and none is fetched: save it to a file"):
+        read("https://example.org/a.txt")

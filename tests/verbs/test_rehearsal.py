@@ -5,8 +5,11 @@ import shutil
 
 import pytest
 from tests.tiny import save_llama, save_text, words
+from transformers import PreTrainedModel
 
 from coterie.cli import main
+from coterie.models.cutting.write import write_cut
+from coterie.models.files.sources import resolve
 
 GAME = ["--sequences", "4", "--length", "16", "--device", "cpu", "--method", "one-shot"]
 
@@ -15,7 +18,10 @@ GAME = ["--sequences", "4", "--length", "16", "--device", "cpu", "--method", "on
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     save_llama(home / "model")
-    save_text(home / "text.txt", words())
+    (home / "cut").mkdir()
+    write_cut(resolve(str(home / "model")), [0, 1, 3, 4, 5], home / "cut")
+    save_text(home / "text.txt", words()[::2])
+    save_text(home / "judges.txt", words()[1::2])
     return home
 
 
@@ -60,12 +66,12 @@ def test_a_rename_that_is_refused(home, tmp_path, capsys, monkeypatch):
     assert code == 2 and "could not be put in place" in said
 
 
-@pytest.mark.parametrize("failing", ["write_fields", "carry"])
+@pytest.mark.parametrize("failing", ["prune.rehearsal.write_fields", "outputs.rehearsal.carry"])
 def test_a_disk_that_cannot_be_written(failing, home, tmp_path, capsys, monkeypatch):
     def fail(*_):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(f"coterie.verbs.prune.rehearsal.{failing}", fail)
+    monkeypatch.setattr(f"coterie.verbs.{failing}", fail)
     code, said = refused(capsys, prune(home, tmp_path / "out"))
     assert code == 2 and "cannot be written (Read-only file system)" in said
 
@@ -106,3 +112,66 @@ def test_what_a_later_stage_needs(stage, home, tmp_path, capsys, monkeypatch):
     code, _ = refused(capsys, prune(home, tmp_path / "out", *stage))
     assert code == 2
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+def other_verbs(home, model, output):
+    text, judges = str(home / "text.txt"), str(home / "judges.txt")
+    learn = ["--teacher", str(home / "model"), "--text", text, "--held-out", judges]
+    game = ["--sequences", "4", "--length", "16", "--device", "cpu", "--calibration", text]
+    lines = {
+        "cut": ["--layers", "1"],
+        "sparsify": ["--sparsity", "0.5", "--pruner", "magnitude", *game],
+        "heal": [*learn, "--steps", "2", "--batch", "2", "--device", "cpu"],
+        "repair": [*learn, "--device", "cpu"],
+        "quantize": ["--held-out", judges, "--device", "cpu"],
+        "compare": ["--remove", "1", "--methods", "one-shot", *game],
+    }
+    return {
+        verb: [verb, str(model), *more, "--output", str(output)] for verb, more in lines.items()
+    }
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    """Whoever loads a model that is more than its shapes has come too far."""
+    real = PreTrainedModel.from_pretrained.__func__
+
+    def loaded(kind, *args, **options):
+        if options.get("device_map") != {"": "meta"}:
+            raise AssertionError("weights are loaded")
+        return real(kind, *args, **options)
+
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(loaded))
+
+
+@pytest.mark.parametrize("verb", ["cut", "sparsify", "heal", "repair", "quantize"])
+def test_every_verb_looks_for_room_first(verb, home, tmp_path, capsys, monkeypatch, no_weights):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=10))
+    model = home / ("cut" if verb in ("heal", "repair") else "model")
+    code, said = refused(capsys, other_verbs(home, model, tmp_path / "out")[verb])
+    assert code == 1 and "make room" in said
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+@pytest.mark.parametrize("verb", ["cut", "sparsify", "heal", "repair", "quantize"])
+def test_every_verb_carries_its_files_first(verb, home, tmp_path, capsys, no_weights):
+    model = home / ("cut" if verb in ("heal", "repair") else "model")
+    model = shutil.copytree(model, tmp_path / "model")
+    (tmp_path / "id_rsa").write_text("a key")
+    (model / "LICENSE").symlink_to(tmp_path / "id_rsa")
+    code, said = refused(capsys, other_verbs(home, model, tmp_path / "out")[verb])
+    assert code == 2 and "LICENSE of 'model' is a link" in said
+
+
+@pytest.mark.parametrize("verb", ["sparsify", "heal", "repair", "quantize", "compare"])
+def test_every_verb_tries_the_exchange_first(verb, home, tmp_path, capsys, monkeypatch, no_weights):
+    from pathlib import Path
+
+    def rename(path, target):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "rename", rename)
+    model = home / ("cut" if verb in ("heal", "repair") else "model")
+    code, said = refused(capsys, other_verbs(home, model, tmp_path / "out")[verb])
+    assert code == 2 and "could not be put in place" in said

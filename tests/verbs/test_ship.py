@@ -95,6 +95,19 @@ def test_a_file_that_names_this_machine_is_refused(home, hub, capsys):
     assert not hub.asked
 
 
+@pytest.mark.parametrize("key", ["hf_" + "a1B2" * 9, "-----BEGIN OPENSSH PRIVATE KEY-----"])
+def test_a_file_that_holds_a_key_is_refused(key, home, hub, capsys):
+    place = home / "out" / "processor_config.json"
+    place.write_text(json.dumps({"token": key}))
+    try:
+        assert main(["push", str(home / "out"), "me/small"]) == 2
+    finally:
+        place.unlink()
+    said = capsys.readouterr().err
+    assert "processor_config.json holds what looks like a key" in said and key not in said
+    assert not hub.asked
+
+
 def test_a_public_repository_is_not_taken_for_a_private_one(home, hub, capsys):
     assert main(["push", str(home / "out"), "me/small", "--private"]) == 2
     assert "is there and public" in capsys.readouterr().err

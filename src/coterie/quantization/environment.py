@@ -11,7 +11,6 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from safetensors import safe_open
@@ -28,6 +27,7 @@ from coterie.quantization import llmcompressor_script as compressor_script
 from coterie.quantization.checkpoint import Reloaded, check_plain, check_reloaded
 from coterie.quantization.schemes import INTERPRETER, SchemeError
 from coterie.scores.sequence_losses import floored
+from coterie.scratch import Scratch
 from coterie.texts.sets import Tokens
 
 # Shown in messages, so that the way out can be copied.
@@ -151,12 +151,11 @@ def _answer(
     environment: Environment, job: Mapping[str, Json], tokens: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Run the script on a job in a folder of its own: the tensors it found, and what it notes."""
-    with TemporaryDirectory() as name:
+    with Scratch() as place:
         # The two Pythons share no package: they speak through files.
-        place = Path(name)
         (place / "job.json").write_text(json.dumps(job), encoding="utf-8")
         save_file(dict(tokens), place / "texts.safetensors")
-        ended = _run(environment.python, compressor_script.__file__, name, place=place)
+        ended = _run(environment.python, compressor_script.__file__, str(place), place=place)
         # The result is renamed into place when it is whole: if it is there, it can be read.
         result = place / "result.safetensors"
         if ended.returncode or not result.is_file():

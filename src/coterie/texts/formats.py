@@ -126,6 +126,13 @@ def check_is_text(begin: bytes, name: str) -> None:
                 f"'{name}' is read as text but holds something else ({what}): give its name the"
                 " ending of what it is, or convert it"
             )
+    zero = begin.find(0)
+    # What a crash leaves of a file, and what any binary begins with; no text holds it.
+    if zero >= 0:
+        raise TextError(
+            f"'{name}' is read as text but holds a zero byte (byte {zero}): it is another kind of"
+            " file, or damaged: give its name the ending of what it is, or take such bytes out"
+        )
 
 
 def _inner(file: Path) -> Path:

@@ -32,10 +32,15 @@ def pick_column(columns: list[str], asked: str | None, where: str) -> str:
         where: What has these columns, for the message.
 
     Raises:
-        TextError: no such column.
+        TextError: no such column, or several of that name.
     """
     candidates = TEXT_COLUMNS if asked is None else (asked,)
     for column in candidates:
+        if columns.count(column) > 1:
+            raise TextError(
+                f"{where} has {columns.count(column)} columns '{column}': rename all but the one"
+                " that holds the text"
+            )
         if column in columns:
             return column
     wanted = f"'{asked}'" if asked is not None else " or ".join(f"'{name}'" for name in candidates)
@@ -163,9 +168,10 @@ def chat_text(messages: list[object], tokenizer: "PreTrainedTokenizerBase", wher
     # Checked first: a template fails with a message about itself, not about the row.
     for message in messages:
         if not (isinstance(message, Mapping) and {"role", "content"} <= set(message)):
-            found = ", ".join(message) if isinstance(message, Mapping) else _kind(message)
+            keys = ", ".join(map(str, message)) if isinstance(message, Mapping) else ""
+            found = f"of {keys}" if keys else f"that is {_kind(message)}"
             raise TextError(
-                f"{where} has a message of {found}; a message is an object with a role and "
+                f"{where} has a message {found}; a message is an object with a role and "
                 "a content: rewrite the rows that way, or name a column of plain text"
             )
     if not tokenizer.chat_template:

@@ -165,6 +165,8 @@ def _open_source(
         files = find_files(path)
         texts = read_files(path, files, rows)
         return TextSource(path.resolve().name, share, files_sha256(files)), texts
+    if "://" in spec:
+        raise TextError(f"text '{spec}' is an address, and none is fetched: save it to a file")
     hub = parse_hub(spec)
     if hub is None or _looks_like_a_path(spec):
         raise TextError(

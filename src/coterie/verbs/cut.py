@@ -28,8 +28,9 @@ from coterie.verbs.inspect import complement
 from coterie.verbs.outputs.output_file import OutputFile
 from coterie.verbs.outputs.page import write_page
 from coterie.verbs.outputs.place import OutputFolder
-from coterie.verbs.outputs.reads import model_read, reads_of
+from coterie.verbs.outputs.reads import model_read, reads_of, resolved
 from coterie.verbs.outputs.records import write_record
+from coterie.verbs.outputs.rehearsal import rehearse, weights_take
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import versions
@@ -106,12 +107,15 @@ def _cut_alone(request: CutRequest, place: OutputFolder, progress: Progress) -> 
     # The names of the tensors on disk tell the layers: no weight is loaded to count them.
     place.add(source.folder)
     place.check()
-    mergekit = _mergekit_file(request, source)
+    mergekit = _mergekit_file(request, source, place)
     n_players = find_disk_stack(source.entries, source.config()).n_players
     gone = _named_layers(request, n_players)
     kept, config = complement(gone, n_players), source.config()
     locked = tuple(locks_of(config, n_players))
     check_served(serving_of(config, request.serve, n_players), kept, locked)
+
+    needed = weights_take(source, len(kept) / n_players)
+    rehearse(place, source, request.as_json(), needed=needed)
 
     def step(done: int, total: int) -> None:
         progress.step(f"writing {place.path.name}", done, total)
@@ -129,13 +133,15 @@ def _cut_alone(request: CutRequest, place: OutputFolder, progress: Progress) -> 
     return done
 
 
-def _mergekit_file(request: CutRequest, source: Source) -> OutputFile | None:
-    """The file for mergekit, if one is asked for; refused where it is one that is read."""
+def _mergekit_file(request: CutRequest, source: Source, to: OutputFolder) -> OutputFile | None:
+    """The file for mergekit, if one is asked for; refused where it is read, or is the output."""
     if request.mergekit is None:
         return None
     reads = [*reads_of(request), model_read(source.folder)]
     file = OutputFile(request.mergekit, "--mergekit", reads)
     file.check()
+    if resolved(request.mergekit, "--mergekit") == to.place:
+        raise CutError(f"--mergekit {request.mergekit} is the folder of --output: name a file")
     return file
 
 

@@ -1,7 +1,6 @@
 """`push`: upload a checkpoint to the Hugging Face Hub, with what is known of it in its card."""
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,12 +8,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coterie.errors import UserError
 from coterie.models.files.carried import carried_files
 from coterie.models.files.sources import Source, resolve
 from coterie.report.schema.evaluate import Judgement, ModelRow
 from coterie.report.schema.record import CheckpointRecord
 from coterie.verbs.checkpoint_requests import PushRequest
+from coterie.verbs.outputs.publishable import PushError, check_publishable
 from coterie.verbs.outputs.records import RECORD, read_record
 from coterie.verbs.shared.entry import public
 
@@ -23,12 +22,6 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 _FIGURES = ("*.png", "*.svg")
-# Kinds of files in which a path of this machine could stand.
-_TEXTS = (".json", ".md", ".txt", ".jinja", ".py")
-
-
-class PushError(UserError):
-    """A checkpoint that must not, or cannot, be uploaded."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ def push(request: PushRequest, *, dry_run: bool = False) -> Upload:
     files = _wanted(source)
     # Every file is checked before the first byte is sent.
     for file in files:
-        _check_no_path(file, folder)
+        check_publishable(file, folder)
     judged = [_row_of(source, path) for path in request.results]
     card = _card(repo, folder, read_record(folder), judged)
     sizes = {str(file.relative_to(folder)): file.stat().st_size for file in files}
@@ -109,20 +102,6 @@ def _wanted(source: Source) -> list[Path]:
                 " there, then push"
             )
     return wanted
-
-
-def _check_no_path(file: Path, folder: Path) -> None:
-    """A path names a machine and its user: refuse a file that holds one of this machine."""
-    if file.suffix not in _TEXTS or file.name == "tokenizer.json":
-        return
-    text = file.read_text(encoding="utf-8", errors="replace")
-    home = os.environ.get("HOME") or "/"  # none: then no file can name it
-    places = {str(folder.resolve().parent), home, str(Path.cwd())}
-    for place in sorted(places):
-        if len(Path(place).parts) > 1 and re.search(rf"{re.escape(place)}(?![\w-])", text):
-            raise PushError(
-                f"{file.name} names a folder of this machine ({place}): take it out, then push"
-            )
 
 
 def _row_of(source: Source, path: Path) -> ModelRow:

@@ -1,6 +1,5 @@
 """Live states that main memory cannot hold wait in files."""
 
-import tempfile
 import weakref
 from dataclasses import dataclass
 from io import RawIOBase
@@ -8,6 +7,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from coterie.scratch import Scratch
 
 
 @dataclass(eq=False)
@@ -51,7 +52,7 @@ class Spill:
     def __init__(self, memory: int, folder: Path | None = None) -> None:
         self.memory, self.written = memory, 0
         self._held = 0
-        self._folder = tempfile.TemporaryDirectory(prefix="coterie-", dir=folder)
+        self._folder = Scratch(folder)
 
     def keep(self, state: Tensor) -> Tensor | Spilled:
         """The state as it can be kept: itself, or a file it was written to."""
@@ -62,7 +63,7 @@ class Spill:
             # When the walk drops the state, its bytes may be used again, without a call.
             weakref.finalize(state, self._forget, size)
             return state
-        file = Path(self._folder.name) / f"{self.written}.state"
+        file = self._folder.path / f"{self.written}.state"
         with file.open("wb") as stream:
             stream.write(state.contiguous().view(torch.uint8).numpy().data)
         self.written += size
@@ -72,7 +73,7 @@ class Spill:
 
     def close(self) -> None:
         """Remove the files."""
-        self._folder.cleanup()
+        self._folder.close()
 
     def _forget(self, size: int) -> None:
         self._held -= size

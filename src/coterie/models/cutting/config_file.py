@@ -9,7 +9,6 @@ class would read it. Towers for images and sound, and whatever else has layers o
 import copy
 import json
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from coterie.models.cutting.config import (
 from coterie.models.families.fields import text_config
 from coterie.models.files.json_files import Fields
 from coterie.models.files.weights import plain_names
+from coterie.scratch import Scratch
 
 _TEXT = re.compile(r"text|llm|language|decoder|thinker|(^|_)lm(_|$)")
 """Names under which a wrapper keeps its decoder, where the class has another name for it."""
@@ -77,8 +77,8 @@ def read_as_file(fields: Fields, like: PretrainedConfig) -> PretrainedConfig:
     Raises:
         ModelError: The class refuses it.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        write_fields(fields, Path(folder))
+    with Scratch() as folder:
+        write_fields(fields, folder)
         try:
             config = type(like).from_pretrained(folder, local_files_only=True)
         except Exception as error:  # config classes raise anything

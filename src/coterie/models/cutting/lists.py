@@ -27,8 +27,13 @@ def read_list(file: Path, n_players: int) -> tuple[int, ...]:
     """
     try:
         text = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CutError(f"the list {file.name!r} cannot be read: {error}") from error
+    except OSError as error:
+        raise CutError(
+            f"the list {file.name!r} cannot be read ({error.strerror}): is it there, and may you"
+            " read it?"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise CutError(f"the list {file.name!r} is not UTF-8 text: save it as such") from error
     layers = _evopress(text, file.name, n_players)
     if layers is None:
         layers = _sleb(text)

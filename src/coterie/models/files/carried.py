@@ -8,6 +8,7 @@ import re
 from fnmatch import fnmatch
 from pathlib import Path
 
+from coterie.errors import ModelError
 from coterie.models.files.json_files import Fields, read_json
 
 TOKENIZER = (
@@ -38,6 +39,9 @@ _NOTICE_ENDS = ("", ".txt", ".md", ".rst", ".pdf", ".html")
 _NAMING_CODE = ("config.json", "tokenizer_config.json", *PROCESSORS, "generation_config.json")
 _RELATIVE = re.compile(r"^\s*(?:from\s+\.(\w*)\s+import\s+(.+)|import\s+\.(\w+)\s*)$", re.MULTILINE)
 
+_BLOBS = "blobs"
+"""Folder of the Hub's cache to which the files of a checkpoint there are links."""
+
 BYTES_CARRIED = 200 * 2**20
 """Largest file that is carried."""
 
@@ -58,11 +62,15 @@ def carried_files(folder: Path) -> tuple[str, ...]:
     """The files of a checkpoint beside weights, config and index, by name relative to the folder.
 
     Raises:
-        ModelError: One of them that names Python files cannot be read.
+        ModelError: One of them that names Python files cannot be read, or one is a link to a file
+            of another name elsewhere.
     """
     inside = [*folder.iterdir(), *folder.glob("additional_chat_templates/*")]
     names = {file.relative_to(folder).as_posix() for file in inside if _is_small_file(file)}
-    return tuple(sorted({name for name in names if belongs(name)} | (names & own_code(folder))))
+    found = sorted({name for name in names if belongs(name)} | (names & own_code(folder)))
+    for name in found:
+        _check_link(folder, name)
+    return tuple(found)
 
 
 def own_code(folder: Path) -> set[str]:
@@ -100,6 +108,22 @@ def _imported(code: str) -> set[str]:
         else:  # from . import one, other
             found |= {name.split(" as ")[0].strip(" ()") for name in names.split(",")}
     return found
+
+
+def _check_link(folder: Path, name: str) -> None:
+    """Refuse a licence that is a link to a key: what is carried may be published.
+
+    Links to the Hub's cache (`blobs`) and to the same file of another checkpoint are in use.
+    """
+    file = folder / name
+    leads = file.resolve()
+    inside = folder.resolve() in leads.parents
+    if inside or leads.name == file.name or leads.parent.name == _BLOBS:
+        return
+    raise ModelError(
+        f"{name} of {folder.name!r} is a link to {leads.name}, a file of another name outside of"
+        " the folder: put the file itself there, or take the link away"
+    )
 
 
 def _is_small_file(file: Path) -> bool:

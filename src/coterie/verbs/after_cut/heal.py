@@ -26,6 +26,7 @@ from coterie.verbs.outputs.exchange import beside
 from coterie.verbs.outputs.finished import FinishedRun
 from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.records import as_read
+from coterie.verbs.outputs.rehearsal import rehearse, weights_take
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.progress import NoProgress, Progress
 
@@ -75,6 +76,8 @@ def heal(
     place.add(job.full.folder, "the teacher")
     if done := before.same(identity, progress, source=job.cut.folder):
         return done
+    rehearse(place, job.cut, identity, needed=weights_take(job.cut))
+
     # What has been learned lies beside the output, so that a stopped run finds it again.
     state = beside(place.place, STATE)
     checkpoint = Checkpoint(state, identity)

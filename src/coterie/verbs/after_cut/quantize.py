@@ -24,6 +24,7 @@ from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
 from coterie.verbs.outputs.finished import FinishedRun
 from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.records import as_read, read_record
+from coterie.verbs.outputs.rehearsal import rehearse, weights_take
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.provenance import versions
@@ -100,6 +101,8 @@ def quantize(
     identity = as_read(_identity(request, source, texts, maker))
     if done := before.same(identity, progress, source=source.folder):
         return done
+    # Of sixteen bits a scheme leaves four at least.
+    rehearse(place, source, identity, needed=weights_take(source, 0.25))
 
     # Written beside the output, which appears only when the reload has agreed.
     with place.written() as folder:

@@ -33,6 +33,7 @@ from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
 from coterie.verbs.outputs.finished import FinishedRun
 from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.records import as_read
+from coterie.verbs.outputs.rehearsal import rehearse, weights_take
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.progress import NoProgress, Progress
 
@@ -91,6 +92,7 @@ def repair(
     place.add(job.full.folder, "the teacher")
     if done := before.same(identity, progress, source=job.cut.folder):
         return done
+    rehearse(place, job.cut, identity, needed=weights_take(job.cut))
     made = _made(job, progress)
     with place.written() as folder:
         progress.say(f"writing {output.name}")

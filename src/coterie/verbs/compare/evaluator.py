@@ -4,10 +4,8 @@ A selection of layers becomes a cut model that shares the full one's weights; a 
 is judged with the others silent; a rewritten checkpoint is written aside, loaded and thrown away.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -31,6 +29,7 @@ from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.speed import measure_speed
 from coterie.scores.tasks import TaskSettings, score_tasks
 from coterie.scores.timing import Load
+from coterie.scratch import Scratch
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.defaults import context_of
 from coterie.verbs.shared.progress import Progress
@@ -135,8 +134,8 @@ class Evaluator:
         """
         prepared = workspace.prepared
         # Written to disk and loaded as a user would: what does not load has no score.
-        with tempfile.TemporaryDirectory(prefix="coterie-compare-") as aside:
-            folder = Path(aside) / "checkpoint"
+        with Scratch() as aside:
+            folder = aside / "checkpoint"
             folder.mkdir()
             written = answer.write(prepared.source, folder, None)
             # A rewrite may bring our modelling file; no other code of its own is run.

@@ -3,23 +3,19 @@
 What cannot be written, read again or put in place is so said within seconds, not after a search.
 """
 
-import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from coterie.errors import CoterieError, CutError, MachineError, VerificationError
+from coterie.errors import CoterieError, CutError, VerificationError
 from coterie.models.cutting.blocks import plan_block_cut
-from coterie.models.cutting.write import carry, plan_cut, write_fields
+from coterie.models.cutting.write import plan_cut, write_fields
 from coterie.models.files.fit import meta_model
 from coterie.models.files.sources import Source
-from coterie.models.files.weights import INDEX
 from coterie.plain import Json
-from coterie.report.words import size
 from coterie.verbs.outputs.place import OutputFolder
-from coterie.verbs.outputs.records import RECORD
+from coterie.verbs.outputs.rehearsal import rehearsed, weights_take
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.settings import size_asked, sketch
 
@@ -38,17 +34,14 @@ def rehearse_prune(place: OutputFolder, prepared: Prepared, identity: Mapping[st
     source, request = prepared.source, prepared.request
     n_players, locked = sketch(request, source)
     keep = size_asked(request, n_players, locked)
-    _check_space(place, source, 1.0 if keep is None else keep / n_players)
-    with place.rehearsed() as folder:
+    needed = weights_take(source, 1.0 if keep is None else keep / n_players)
+    with rehearsed(place, source, identity, needed=needed) as folder:
         if request.player_kind() == "layer":
             _rehearse_layers(source, n_players, locked, keep, folder)
             trust = source.trust_remote_code
         else:
             plan_block_cut(source, {_middle(n_players // 2, locked)}, set(), folder)
             trust = True  # the one Python file is the package's own, just written
-        carry(source.folder, folder)
-        (folder / INDEX).write_text("{}", encoding="utf-8")
-        (folder / RECORD).write_text(json.dumps(identity, allow_nan=False), encoding="utf-8")
         meta_model(Source(source.name, folder, None, trust).config(), trust_remote_code=trust)
 
 
@@ -82,14 +75,3 @@ def _middle(n_layers: int, locked: tuple[int, ...]) -> int:
     # Blocks are numbered two a layer; a locked layer is locked with both.
     free = [layer for layer in range(n_layers) if 2 * layer not in locked]
     return free[len(free) // 2] if free else 0
-
-
-def _check_space(place: OutputFolder, source: Source, share: float) -> None:
-    """Refuse a disk that has no room for the layers that stay."""
-    needed = share * sum(entry.n_bytes for entry in source.entries)
-    free = shutil.disk_usage(place.place.parent).free
-    if needed > free:
-        raise MachineError(
-            f"the checkpoint takes about {size(needed)} and the disk of --output {place.path} has"
-            f" {size(free)} free: make room, or name a folder on another disk"
-        )

@@ -5,7 +5,6 @@ pruned one, what its checkpoint must do when it is read back.
 """
 
 import gc
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
@@ -26,6 +25,7 @@ from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import Stack, find_stack
 from coterie.plain import Json
+from coterie.scratch import Scratch
 from coterie.sparsity.calibration import PruningTask
 from coterie.sparsity.layerwise import prune_layers
 from coterie.sparsity.levels import PrunedLayer
@@ -140,11 +140,11 @@ def pruned_cut(job: Job, full: FullOutcome) -> SparseOutcome:
         VerificationError: the reloaded checkpoint is not the model that was measured.
     """
     source, prepared = job.prepared.source, job.prepared
-    with tempfile.TemporaryDirectory() as scratch:
+    with Scratch() as scratch:
         # A temporary checkpoint without the cut layers is pruned as any other model.
-        write_cut(source, np.flatnonzero(job.allocation.kept).tolist(), Path(scratch) / "cut")
+        write_cut(source, np.flatnonzero(job.allocation.kept).tolist(), scratch / "cut")
         trust = source.trust_remote_code
-        cut = resolve(str(Path(scratch) / "cut"), None, trust_remote_code=trust)
+        cut = resolve(str(scratch / "cut"), None, trust_remote_code=trust)
 
         def written() -> WrittenSparse:
             model = load_model(cut, dtype=prepared.dtype, device=prepared.device)

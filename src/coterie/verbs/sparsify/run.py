@@ -25,6 +25,7 @@ from coterie.verbs.outputs.finished import FinishedRun, ended_as
 from coterie.verbs.outputs.page import write_page
 from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.records import write_record
+from coterie.verbs.outputs.rehearsal import rehearse, weights_take
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.licence import licence_of
 from coterie.verbs.shared.prepared import Prepared, prepare
@@ -126,6 +127,8 @@ def sparsify(
     identity["pruning_sha256"] = prepared.pruning.sha256 if prepared.pruning else None
     if done := before.same(identity, progress, source=prepared.source.folder):
         return done
+    # Where layers are cut too, how many is not known yet: half is the least that is asked for.
+    rehearse(place, prepared.source, identity, needed=weights_take(prepared.source, 0.5))
     with ExitStack() as ending:
         begin = partial(ending.enter_context, place.written())
         asked = _Asked(prepared, request, identity, output, progress)

@@ -4,16 +4,15 @@ The formula is that of `coterie.sparsity.allocation`; how far apart layers are i
 leaves open, and the best of a few is taken. `guided` and `mixed` begin where this ends.
 """
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
 from coterie.engine.memory import memory_for_states
 from coterie.game.coalitions import Vector
+from coterie.scratch import Scratch
 from coterie.sparsity.allocation import SPREADS, importance_of
 from coterie.sparsity.allocation import allocate as spread_out
 from coterie.sparsity.pruners import find_pruner
@@ -95,10 +94,10 @@ def by_contributions(task: RuleTask, chosen_by: Choose) -> Allocation:
     importance_of(measured.values, task.units.weights)  # refused before any layer is pruned
     keeps = task.request.rule().keeps_variants
     # Variants that do not fit in memory lie in files for as long as allocations are judged.
-    with tempfile.TemporaryDirectory() as folder:
+    with Scratch() as folder:
         task.progress.say("judging allocations on the calibration texts")
         began = perf_counter()
-        judging = Judging(task, Path(folder) if keeps else None)
+        judging = Judging(task, folder if keeps else None)
         found = chosen_by(judging, measured.values)
         found.findings |= {
             "candidates": judging.candidates,
