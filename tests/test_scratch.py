@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from coterie.errors import MachineError
 from coterie.scratch import Scratch, sweep
 
 pytest.importorskip("fcntl")
@@ -44,3 +45,8 @@ def test_a_link_under_such_a_name_is_not_followed(tmp_path):
     (tmp_path / "coterie-scratch-1").symlink_to(tmp_path / "precious")
     sweep(tmp_path)
     assert (tmp_path / "precious").is_dir()
+
+
+def test_a_place_that_is_not_there_is_told_with_the_way_out(tmp_path):
+    with pytest.raises(MachineError, match="set TMPDIR to a folder with room"):
+        Scratch(tmp_path / "nowhere")

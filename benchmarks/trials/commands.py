@@ -117,8 +117,11 @@ def forked(line: list[str], place: Path, *acts: Act, **environment: str) -> Begu
     except BaseException:  # what must never happen is what is looked for
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
-        os._exit(code)
+        # Whatever else fails: this process must never go on as the campaign.
+        try:
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
 
 
 def run(line: list[str], place: Path, *acts: Act, **environment: str) -> Ended:

@@ -221,7 +221,8 @@ def _speaking_config(model: Path, mark: Path, _: list[str]) -> None:
 
 def _speaking_text(model: Path, mark: Path, line: list[str]) -> None:
     text = model.parent / "a<img src=x onerror=alert(1)>.txt"
-    text.write_text(f"{MARKUP} [a](javascript:alert(1)) some words to read " * 400)
+    rows = (f"{MARKUP} [a](javascript:alert(1)) some words to read {i} " * 40 for i in range(40))
+    text.write_text("<|endoftext|>".join(rows))
     line[line.index("--calibration") + 1] = str(text)
 
 

@@ -16,7 +16,7 @@ from traceback import walk_tb
 
 from coterie.errors import CoterieError, FaultError, MachineError, UserError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OURS = Path(__file__).parent.name
 
 
@@ -123,9 +123,14 @@ def reason(error: BaseException) -> str:
 
     >>> reason(KeyError("role")), reason(ValueError("no such split\\nsee above"))
     ('KeyError: role', 'no such split')
+    >>> reason(ValueError("Validation error for field 'depth':\\n    expected int, got str"))
+    "Validation error for field 'depth': expected int, got str"
     """
     words = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    first = next((line.strip() for line in words.splitlines() if line.strip()), "").rstrip(".:")
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    # A line that ends in a colon says where; the next one says what.
+    whole = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
+    first = whole.rstrip(".:")
     # A key or a single word is no reason by itself.
     if isinstance(error, LookupError) or " " not in first:
         return f"{type(error).__name__}: {first}" if first else type(error).__name__
@@ -145,6 +150,11 @@ def told(error: BaseException) -> CoterieError:
     """
     if isinstance(error, CoterieError):
         return error
+    if isinstance(error, BrokenPipeError):
+        return MachineError(
+            "whoever read what is printed has closed it (Broken pipe): all that was written or"
+            " observed is kept"
+        )
     if _is_of_disk(error):
         why = getattr(error, "strerror", None) or reason(error)
         return MachineError(f"the disk is full ({why}): nothing half-written was left")

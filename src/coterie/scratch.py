@@ -7,6 +7,8 @@ import weakref
 from pathlib import Path
 from secrets import token_hex
 
+from coterie.errors import MachineError
+
 try:
     import fcntl
 except ImportError:  # Windows: nobody knows who still lives, so nothing of others is removed
@@ -29,12 +31,21 @@ class Scratch:
 
     Args:
         inside: Another folder than the system's.
+
+    Raises:
+        MachineError: it cannot be made; says how to name another place.
     """
 
     def __init__(self, inside: Path | None = None) -> None:
         parent = Path(tempfile.gettempdir() if inside is None else inside)
         sweep(parent)
-        made = Path(tempfile.mkdtemp(prefix="coterie-", dir=parent))
+        try:
+            made = Path(tempfile.mkdtemp(prefix="coterie-", dir=parent))
+        except OSError as error:
+            raise MachineError(
+                f"no folder for temporary files can be made in {parent} ({error.strerror}): set"
+                " TMPDIR to a folder with room that can be written"
+            ) from error
         lock = _locked(made)
         # Only now under a name that is swept: a folder without its lock would be taken for dead.
         self.path = made.rename(parent / f"{_START}{token_hex(8)}")

@@ -1,5 +1,7 @@
 """Mistakes of users, files and machines: one line each, exit 2 or 1, and nothing half-written."""
 
+import errno
+import io
 import json
 import os
 import pwd
@@ -10,8 +12,9 @@ import pytest
 from tests.slow import slow
 from tests.tiny import save_llama, save_text, tokenizer, words
 
-from coterie.cli import main
-from coterie.errors import UserError
+from coterie.cli import main, run
+from coterie.errors import MachineError, UserError
+from coterie.foreign import told as told_of
 from coterie.store.observations import Store
 from coterie.store.sqlite_file import default_path
 
@@ -272,3 +275,39 @@ def test_a_path_that_cannot_be_is_one_line(option, path, home, tmp_path, capsys)
     assert main(asked) in (0, 2) if option == "--store" else main(asked) == 2
     if capsys.readouterr().err.count("coterie: "):
         assert not (tmp_path / "out").exists()
+
+
+# What is printed.
+class Printed(io.StringIO):
+    """Standard output that holds what is printed until its end, and then cannot write it."""
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_cannot_be_printed_at_the_end_is_one_line(home, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["coterie", "inspect", str(home / "model")])
+    monkeypatch.setattr("sys.stdout", Printed())
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 1
+    assert "could not be written (No space left on device)" in told(capsys)
+
+
+def test_standard_streams_that_are_closed(home, monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    assert main(["inspect", str(home / "model")]) == 0
+    assert main(["inspect", "nowhere"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "has closed it"),
+        (OSError(errno.EFBIG, "File too large"), "the disk is full (File too large)"),
+    ],
+)
+def test_errors_of_the_machine_say_what_they_are(error, says):
+    ours = told_of(error)
+    assert isinstance(ours, MachineError) and says in str(ours)

@@ -239,3 +239,27 @@ def test_a_quantization_that_the_weights_no_longer_have(table, copy):
 def test_a_quantization_config_of_null_is_none(copy):
     edit(copy, quantization_config=None)
     assert load_model(resolve(str(copy)), dtype=None, device="cpu")
+
+
+def test_what_bears_the_name_of_the_weights_and_is_no_file(copy):
+    (copy / SINGLE).unlink()
+    (copy / SINGLE).symlink_to(copy / "d1ge57")
+    assert "is a link to d1ge57, which is not there" in refusal(copy)
+    (copy / SINGLE).unlink()
+    (copy / SINGLE).mkdir()
+    assert f"{SINGLE} of 'model' is a folder" in refusal(copy)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("num_hidden_layers", "2", "Field 'num_hidden_layers' expected int"),
+        ("hidden_act", "none", "KeyError: none"),
+        ("model_type", "bert", "is a LlamaForCausalLM of model type 'bert', not a decoder-only"),
+        ("is_encoder_decoder", True, "with is_encoder_decoder = true, not a decoder-only"),
+    ],
+)
+def test_a_field_that_is_refused_is_told_with_the_reason(field, value, complaint, copy):
+    raw = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(raw | {field: value}))
+    assert complaint in refusal(copy)

@@ -77,16 +77,16 @@ def test_a_file_too_large_to_belong_is_left(folder, tmp_path, monkeypatch):
     assert carried_files(tmp_path) == ()
 
 
-def test_a_link_to_a_file_of_another_name_elsewhere_is_not_carried(tmp_path):
+def test_a_licence_that_is_a_link_to_another_file_elsewhere_is_refused(tmp_path):
     model, far = tmp_path / "model", tmp_path / "far"
     for folder in (model, far, tmp_path / "blobs"):
         folder.mkdir()
     for file in (far / "id_rsa", far / "tokenizer.json", tmp_path / "blobs" / "d1ge57"):
         file.write_text("content")
     # The Hub's cache, and a folder of links to another checkpoint.
-    (model / "vocab.json").symlink_to(tmp_path / "blobs" / "d1ge57")
+    (model / "NOTICE").symlink_to(tmp_path / "blobs" / "d1ge57")
     (model / "tokenizer.json").symlink_to(far / "tokenizer.json")
-    assert carried_files(model) == ("tokenizer.json", "vocab.json")
+    assert carried_files(model) == ("NOTICE", "tokenizer.json")
     (model / "LICENSE").symlink_to(far / "id_rsa")
     with pytest.raises(ModelError, match="LICENSE of 'model' is a link to id_rsa"):
         carried_files(model)

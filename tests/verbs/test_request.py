@@ -89,3 +89,11 @@ def test_the_licence_of_the_source_is_carried(tmp_path):
     assert licence_of(card) == {"license": "llama3.2", "license_link": "LICENSE.txt"}
     card.write_text("no metadata\nlicense: mit\n")
     assert licence_of(card) == {} == licence_of(tmp_path / "absent.md")
+
+
+def test_markup_is_no_licence(tmp_path):
+    card = tmp_path / "README.md"
+    lines = ["license: <script>x</script>", "language: [en, de]", "license_name: a b-2.0 (c)",
+             "license_link: javascript:x"]  # fmt: skip
+    card.write_text("\n".join(["---", *lines, "---"]))
+    assert licence_of(card) == {"language": "[en, de]", "license_name": "a b-2.0 (c)"}

@@ -29,7 +29,7 @@ from coterie.cli import (
     sparsify,
     values,
 )
-from coterie.cli.display.terminal import degrade
+from coterie.cli.display.terminal import degrade, flush
 from coterie.cli.flatten import flatten
 from coterie.errors import UserError
 from coterie.foreign import told
@@ -133,7 +133,10 @@ def run() -> None:
     """The console script."""
     # Forked tokenizers warn on every run, and they are not what is slow here.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    sys.exit(main())
+    code = main()
+    if (why := flush()) is not None:
+        code = _fail(f"what was to be printed could not be written ({why}); all else is done", 1)
+    sys.exit(code)
 
 
 def _fail(message: str, code: int) -> int:

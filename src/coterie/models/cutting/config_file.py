@@ -15,6 +15,7 @@ from pathlib import Path
 from transformers import PretrainedConfig
 
 from coterie.errors import ModelError
+from coterie.foreign import reason
 from coterie.models.cutting.config import (
     config_changes,
     cut_fields,
@@ -82,10 +83,9 @@ def read_as_file(fields: Fields, like: PretrainedConfig) -> PretrainedConfig:
         try:
             config = type(like).from_pretrained(folder, local_files_only=True)
         except Exception as error:  # config classes raise anything
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(
-                f"the config.json of the cut {like.model_type} would not be read ({reason}): cut"
-                " other layers"
+                f"the config.json of the cut {like.model_type} would not be read"
+                f" ({reason(error)}): cut other layers"
             ) from error
     config.name_or_path = like.name_or_path  # where a model's own Python is looked for
     return config

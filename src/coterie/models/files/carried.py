@@ -51,7 +51,7 @@ def belongs(name: str) -> bool:
 
     `config.json`, the index and the model's own Python are not meant here: see `own_code`.
     """
-    if any(fnmatch(name, pattern) for pattern in NOTICES):
+    if _is_notice(name):
         return "/" not in name and Path(name).suffix.lower() in _NOTICE_ENDS
     named = ("generation_config.json", *TOKENIZER, *TEMPLATES, *PROCESSORS)
     alike = [pattern for pattern in named if pattern.count("/") == name.count("/")]
@@ -69,7 +69,8 @@ def carried_files(folder: Path) -> tuple[str, ...]:
     names = {file.relative_to(folder).as_posix() for file in inside if _is_small_file(file)}
     found = sorted({name for name in names if belongs(name)} | (names & own_code(folder)))
     for name in found:
-        _check_link(folder, name)
+        if _is_notice(name):
+            _check_link(folder, name)
     return tuple(found)
 
 
@@ -110,8 +111,12 @@ def _imported(code: str) -> set[str]:
     return found
 
 
+def _is_notice(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in NOTICES)
+
+
 def _check_link(folder: Path, name: str) -> None:
-    """Refuse a licence that is a link to a key: what is carried may be published.
+    """Refuse a licence that is a link to a key: nobody reads it, and it may be published.
 
     Links to the Hub's cache (`blobs`) and to the same file of another checkpoint are in use.
     """

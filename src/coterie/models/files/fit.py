@@ -13,6 +13,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from coterie.errors import ModelError
+from coterie.foreign import reason
 from coterie.models.families.fields import layer_counts, text_config
 from coterie.models.files.json_files import Fields
 from coterie.models.files.kinds import auto_class
@@ -53,9 +54,9 @@ def meta_model(config: PretrainedConfig, *, trust_remote_code: bool = False) -> 
         with torch.device("meta"):
             made = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
     except Exception as error:  # model classes raise anything at sizes that do not go together
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"transformers cannot build the {config.model_type} of this config.json ({reason}):"
+            f"transformers cannot build the {config.model_type} of this config.json"
+            f" ({reason(error)}):"
             " compare it with the one of the published model"
         ) from error
     return made.eval()

@@ -41,6 +41,15 @@ def is_causal(config: PretrainedConfig, architectures: list[str]) -> bool:
     return not architectures or any(name in classes for name in architectures)
 
 
+def described(config: PretrainedConfig, architectures: list[str]) -> str:
+    """What a config says the model is: its class, and the fields that say something else."""
+    kind = architectures[0] if architectures else config.model_type
+    also = "" if kind == config.model_type else f" of model type {config.model_type!r}"
+    if getattr(config, "is_encoder_decoder", False):
+        also += ", with is_encoder_decoder = true"
+    return f"{kind}{also}"
+
+
 def is_registered(config: PretrainedConfig) -> bool:
     """Whether another library registered this config with `AutoModelForCausalLM`."""
     ours = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

@@ -13,7 +13,7 @@ from coterie.foreign import cache_of_code, expanded, foreign
 from coterie.models.files.download import download, download_config
 from coterie.models.files.fit import check_counts, check_quantization, missing_tensors
 from coterie.models.files.json_files import Fields, read_config
-from coterie.models.files.kinds import is_causal, is_known_type
+from coterie.models.files.kinds import described, is_causal, is_known_type
 from coterie.models.files.own_code import is_own_code
 from coterie.models.files.places import REFERENCE, check_folder, is_local, reference_folder
 from coterie.models.files.tensors import Entry, Header, hash_files, read_header
@@ -181,8 +181,7 @@ def _check_kind(source: Source) -> None:
     named = raw.get("architectures")
     architectures = list(map(str, named)) if isinstance(named, list) else []
     if not is_causal(config, architectures):
-        kind = architectures[0] if architectures else model_type
         raise ModelError(
-            f"{source.name!r} is a {kind}, not a decoder-only causal"
+            f"{source.name!r} is a {described(config, architectures)}, not a decoder-only causal"
             " language model: only those have a stack of layers to cut"
         )

@@ -65,6 +65,8 @@ def find_weights(folder: Path, config: Fields, shown: str) -> WeightFiles:
         return WeightFiles((folder / SINGLE,))
     if (folder / INDEX).is_file():
         return _indexed(folder / INDEX, folder, shown)
+    for name in (SINGLE, INDEX):
+        _check_is_file(folder / name, shown)
     raise ModelError(_what_is_there(names, shown))
 
 
@@ -125,6 +127,17 @@ def _inside(folder: Path, name: str, told_by: str, shown: str) -> Path:
             " correct it, or download it again"
         )
     return folder / name
+
+
+def _check_is_file(file: Path, shown: str) -> None:
+    """Refuse what bears the name of the weights and is no file."""
+    if file.is_symlink():
+        raise ModelError(
+            f"{file.name} of {shown!r} is a link to {file.readlink().name}, which is not there:"
+            " fetch the model again, or put the file itself there"
+        )
+    if file.exists():
+        raise ModelError(f"{file.name} of {shown!r} is a folder, not a file: download it again")
 
 
 def _what_is_there(names: list[str], shown: str) -> str:
