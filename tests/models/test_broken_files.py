@@ -247,7 +247,7 @@ def test_what_bears_the_name_of_the_weights_and_is_no_file(copy):
     assert "is a link to d1ge57, which is not there" in refusal(copy)
     (copy / SINGLE).unlink()
     (copy / SINGLE).mkdir()
-    assert f"{SINGLE} of 'model' is a folder" in refusal(copy)
+    assert "is a folder, not a file" in refusal(copy)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What runs on another machine: it loads the model, opens texts, and answers parts of questions."""
 
 import os
-import tempfile
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from coterie.models.files.sources import Source, resolve
 from coterie.models.loaded.blocks import find_players
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import Players, Stack
+from coterie.scratch import Scratch
 
 Files = Sequence[tuple[str, Sequence[object]]]
 """Files that were shipped: the name of each, and references to its pieces."""
@@ -126,11 +126,11 @@ class Worker:
 
     def _taken(self, files: Files, ray: ModuleType) -> Passport:
         # Loaded files are in memory: nothing shipped stays on the disk.
-        with tempfile.TemporaryDirectory(prefix="coterie-shipped-") as aside:
+        with Scratch() as aside:
             for name, parts in files:
-                receive(Path(aside), name, map(ray.get, parts))
+                receive(aside, name, map(ray.get, parts))
             job = self._job
-            return self._opened(Source(job.name, Path(aside), job.revision, job.trust_remote_code))
+            return self._opened(Source(job.name, aside, job.revision, job.trust_remote_code))
 
     def _own_source(self) -> Source:
         job = self._job
