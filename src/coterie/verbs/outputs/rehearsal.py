@@ -66,8 +66,9 @@ def rehearsed(
     """
     check_room(place, needed)
     with place.rehearsed() as folder:
-        yield folder
+        # First, for the Python of a model is read when its config is.
         carry(source.folder, folder)
+        yield folder
         (folder / INDEX).write_text("{}", encoding="utf-8")
         (folder / RECORD).write_text(json.dumps(identity, allow_nan=False), encoding="utf-8")
 
