@@ -56,8 +56,7 @@ def choose(
     method = SEARCH_METHODS[search.method]
     began, played = time.monotonic(), workspace.calibration if mix is None else mix
     known = played.known_coalitions()
-    task = _task(workspace, played, search, progress)
-    clock = _clock(played, task, method, progress)
+    clock = _clock(played, task := _task(workspace, played, search, progress), method, progress)
     ledger = Ledger(clock, floor=played.floor)
     first = _first_round(clock, ledger, task)
     try:  # out of time, what ledger and store hold still answers
@@ -68,12 +67,12 @@ def choose(
         _recall(ledger, known, task)
     if found.study is not None:
         studied = paper_study(workspace, played, found.study, known)
-        lasted = time.monotonic() - began, clock.saved
-        return _ranked(search.method, played, ledger, found, studied=studied, lasted=lasted)
+        seconds = time.monotonic() - began, clock.saved
+        return _ranked(search.method, played, ledger, found, studied=studied, lasted=seconds)
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
     _play_served(workspace, ledger, search, task, progress)
-    finalists = _admitted(ledger, search, found.answers)
-    finalists += _allowed(first, search) if out_of_time else []  # in time, the method's alone
+    more = _allowed(first, search) if out_of_time else []  # in time, the method's alone
+    finalists = [*_admitted(ledger, search, found.answers), *more]
     decided = _decided(workspace, played, ledger, finalists, progress)
     return replace(
         decided,
