@@ -25,7 +25,8 @@ run() {
     shown=${shown//"$text"/TEXT}
     printf '\n    $ %s\n\n' "${shown//"$out/"/}"
     local began=$SECONDS code=0
-    (cd "$out" && timeout "$step" "$@") 2>&1 | tail -n "${LINES_SHOWN:-40}" | sed 's/^/    /'
+    (cd "$out" && timeout "$step" "$@") 2>&1 | tail -n "${LINES_SHOWN:-40}" |
+        sed "s#$model#MODEL#g; s#$text#TEXT#g; s#$out/##g; s/^/    /"
     code=${PIPESTATUS[0]}
     printf '\n(exit %s after %s s)\n' "$code" "$((SECONDS - began))"
     return "$code"
