@@ -142,7 +142,6 @@ class KeptLayer:
         fit = self._fit([part], [writer], toward, output_columns)
         if fit is None:
             return
-        self.walk.hold(self.turn.layer)
         more = fit.change / size_of_change(writer).to(fit.change)
         weight, bias = _wide(writer.module.weight).to(more), writer.module.bias
         folded = weight @ more if isinstance(writer.module, Conv1D) else more.T @ weight
@@ -176,7 +175,6 @@ class KeptLayer:
         With x its inputs, the state after it becomes what it was plus x times the change, at the
         size that a norm behind it gives its output now.
         """
-        self.walk.hold(self.turn.layer)
         change = change / size_of_change(writer).to(change)
         bias = writer.module.bias
         inputs = change if bias is None else change[:-1]

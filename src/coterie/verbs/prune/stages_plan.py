@@ -70,6 +70,11 @@ class Fitting:
             streamed=request.stream,
         )
 
+    @property
+    def told(self) -> str:
+        """What the repair that is written is fitted on, and from where its layers come."""
+        return f"fitted on {self.written} × {self.length} tokens" + ", streamed" * self.streamed
+
     def searching(self, n_players: int, keep: int) -> int:
         """Layer-tokens of the repaired search, where no two coalitions share a layer."""
         return self.game * self.length * (n_players + self.coalitions * keep)
@@ -145,8 +150,7 @@ def stages(
         if fitting.coalitions:
             detail = f"up to {fitting.coalitions} coalitions, repaired and compared"
             found.append(stage(REPAIRED_SEARCH, detail, fitting.searching(n_players, keep), 0))
-        streamed = ", streamed" if fitting.streamed else ""
-        detail = f"{after.repair}, fitted on {fitting.written} × {length} tokens{streamed}"
+        detail = f"{after.repair}, {fitting.told}"
         layer_tokens = fitting.tried * fitting.refitting(n_players, keep)
         layer_tokens += judging * (2 * keep + n_players)
         found.append(stage("repair", detail, layer_tokens, part.disk_bytes))
