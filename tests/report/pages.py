@@ -143,6 +143,17 @@ def not_finite():
     return record
 
 
+def without_a_cut():
+    """A record of values: nothing was cut, judged or written."""
+    record = with_predictor()
+    for part in ("cut", "verdict", "size", "player_sizes", "predictor", "player_times"):
+        del record[part]
+    pair = {"players": [3, 5], "labels": ["3", "5"], "value": -0.02}
+    pair |= {"error_sampling": 0.001, "error_texts": 0.001}
+    of_pairs = {"name": "any", "unit": "nats per token", "base_coalitions": 9, "pairs": [pair]}
+    return record | {"interactions": of_pairs}
+
+
 def comparison():
     """Two methods at two amounts, each as cut and repaired."""
     text = old()["held_out"]

@@ -20,6 +20,7 @@ from tests.report.pages import (
     quantized,
     with_everything_after,
     with_predictor,
+    without_a_cut,
 )
 
 from coterie.report.page.predict import prediction
@@ -88,7 +89,16 @@ def deep():
     return with_predictor(126)
 
 
-RECORDS = (old, hostile, deep, not_finite, with_everything_after, quantized, comparison)
+RECORDS = (
+    old,
+    hostile,
+    deep,
+    not_finite,
+    with_everything_after,
+    quantized,
+    without_a_cut,
+    comparison,
+)
 
 
 def test_every_page_opens_from_disk_without_a_word_or_a_request(opened):

@@ -15,6 +15,7 @@ from tests.report.pages import (
     quantized,
     with_everything_after,
     with_predictor,
+    without_a_cut,
 )
 
 from coterie.cli import main
@@ -156,14 +157,7 @@ def test_every_layer_has_its_measured_milliseconds_in_the_table():
 
 
 def test_values_without_a_cut_show_the_stack_the_front_and_the_pairs():
-    record = with_predictor()
-    for part in ("cut", "verdict", "size", "player_sizes", "predictor", "player_times"):
-        del record[part]
-    pair = {"players": [3, 5], "labels": ["3", "5"], "value": -0.02}
-    pair |= {"error_sampling": 0.001, "error_texts": 0.001}
-    of_pairs = {"name": "any", "unit": "nats per token", "base_coalitions": 9, "pairs": [pair]}
-    record["interactions"] = of_pairs
-    text = page_of(record)
+    text = page_of(without_a_cut())
     elements = Elements(text)
     assert sum(a.get("class") == "player" for _, a in elements.seen) == 16
     assert "layer 3 and layer 5 stand in for each other" in text
