@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-WIDTH, HEIGHT = 1080, 1240
+WIDTH, HEIGHT = 1080, 1260
 """Of the part that is shown, from the top of the page."""
 
 SHARP = 1.5

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM
@@ -14,6 +15,13 @@ from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import prune_and_after
 from coterie.verbs.prune.stages_plan import plan_and_after
+
+
+@pytest.mark.parametrize("name", [None, "auto", "down"])
+def test_the_command_of_a_run_of_several_stages_names_its_repair_once(name):
+    request = PruneRequest("reference", remove=4, repair=name, quantize="int8")
+    told = heal_compose.command(request.cut_alone(), After.of(request), Path("out"))
+    assert told.count("--repair") == (name is not None) and "--quantize int8" in told
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["cut first", "quantized first"])

@@ -1,5 +1,6 @@
 """The front: what cuts lose against what they leave, measured and predicted; and the finalists."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -93,9 +94,7 @@ def _pictures(
             _Cuts("predicted, one more at a time", "faint", _path(part, record)),
             *shown,
         ]
-    # What was cut far too deep would press all else to the floor.
-    most = max([0.05, *(1.6 * one.loss for one in chosen)]) if chosen else 1.0
-    loss = Axis("loss above the full model, nats per token", most=most)
+    loss = Axis("loss above the full model, nats per token", most=_most(chosen, part))
 
     def picture(label: str, cost: Cost | None) -> Markup:
         told = f"Loss above the full model by {label}; the tables below have the numbers"
@@ -105,6 +104,18 @@ def _pictures(
     for cost in costs_of(record) if whole else []:
         pictures.append((cost.name, picture(f"{cost.name}, after the cut", cost)))
     return views(pictures)
+
+
+def _most(chosen: Sequence[_Cut], part: PredictorPart | None) -> float:
+    """The greatest loss with room: what was cut far too deep would press all else to the floor."""
+    if not chosen:
+        return 1.0
+    # A cut that was chosen repaired loses less than anything the search measured of its size.
+    losses = zip(part.cuts, part.losses, strict=True) if part is not None else ()
+    deep = max(len(one.players) for one in chosen)
+    measured = [loss for cut, loss in losses if loss is not None and len(cut) == deep]
+    least = min((loss for loss in measured if math.isfinite(loss)), default=0.0)
+    return max(0.05, 1.5 * least, *(1.6 * one.loss for one in chosen))
 
 
 def _rivals(size: SizeChoicePart) -> Iterator[_Cut]:

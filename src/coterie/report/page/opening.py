@@ -28,15 +28,19 @@ def opening(record: CheckpointRecord) -> Markup:
     found = standing(record)
     tiles = [*_loss_tiles(found), *_size_tiles(record), *_speed_tiles(record)]
     told = None if found is None else _answer(found)
-    made_by = record.after[-1].command if record.after else record.command
     return together(
         tag("p", what_was_done(record), class_="lead"),
         _strip(record),
         told,
         tag("ul", tiles, class_="tiles") if tiles else None,
-        None if made_by is None else command(made_by),
-        None if record.command in (None, made_by) else command(str(record.command)),
+        map(command, _commands(record)),
     )
+
+
+def _commands(record: CheckpointRecord) -> list[str]:
+    """What made it, last things first; a run of several stages is one command."""
+    made = [] if record.composed or not record.after else [record.after[-1].command]
+    return [*made, record.command] if record.command else made
 
 
 def run_name(record: CheckpointRecord) -> str:

@@ -30,6 +30,7 @@ class LastJudgement:
         not_finite: Held-out losses that were read as the floor.
         told: The verdict in words, where the run that judged has given it.
         grade: The same in one word.
+        done: What was done after the cut.
     """
 
     before: PerplexityPart
@@ -40,6 +41,7 @@ class LastJudgement:
     not_finite: int
     told: str | None = None
     grade: str | None = None
+    done: frozenset[str] = frozenset()
 
     @property
     def ratio(self) -> float:
@@ -67,6 +69,7 @@ def standing(record: CheckpointRecord) -> LastJudgement | None:
                 change=change,
                 error=last.difference.error if full is last.before else None,
                 not_finite=last.not_finite,
+                done=frozenset(part.what for part in parts),
             )
     if verdict is None:
         return None
@@ -103,9 +106,12 @@ def advice(found: LastJudgement) -> str:
     if found.ratio <= NEAR:
         return f"Use it: on the held-out text its perplexity is {percent} higher than before."
     if found.ratio <= FAIR:
+        more = "repair it (coterie repair)"
+        if "repair" in found.done:
+            more = "heal it" + (" longer" if "heal" in found.done else "") + " (coterie heal)"
         return (
             f"Usable with care: its perplexity is {percent} higher than before. Try your own tasks"
-            " first (coterie evaluate), or repair it (coterie repair)."
+            f" first (coterie evaluate), or {more}."
         )
     if found.ratio <= FAR:
         return (

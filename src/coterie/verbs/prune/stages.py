@@ -191,7 +191,8 @@ def command(request: PruneRequest, after: After, output: Path) -> str:
         output: Folder for the last checkpoint.
     """
     words = [request.command(output)]
-    if after.repair is not None and after.repair_named:
+    # The cut is asked with its repair, which the search must know of.
+    if after.repair is not None and after.repair_named and request.repair is None:
         words.append(f"--repair {after.repair}")
     if after.scheme is not None:
         words.append(f"--quantize {after.scheme}")
