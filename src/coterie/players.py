@@ -15,6 +15,19 @@ BLOCKS: dict[Kind, tuple[str, ...]] = {
 }
 """The blocks of a layer that are players of their own, in the order they are numbered."""
 
+LAYERS_THEN_BLOCKS = "layer+block"
+"""What is asked for where layers are searched first, then their blocks within the same cost."""
+
+
+def of_blocks(players: Sequence[int], kind: Kind) -> tuple[int, ...]:
+    """The blocks of some layers, by their numbers among the players of a kind.
+
+    >>> of_blocks([0, 3], "sublayer")
+    (0, 1, 6, 7)
+    """
+    width = len(BLOCKS[kind]) or 1
+    return tuple(layer * width + place for layer in players for place in range(width))
+
 
 _UNITS = {"layer": "layer", "attention": "attention block", "mlp": "feed-forward block"}
 

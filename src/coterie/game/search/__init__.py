@@ -10,5 +10,7 @@ climb       climbing on a pairwise model
 baselines   the plain answers that guided search begins with
 learner     what guided search knows by now: a process that grows with the ledger
 guided      a Gaussian process says where to look
+ceiling     players of unequal cost: what may be kept, and exchanges below it
+exchange    the same guidance below a ceiling, from answers known to be good
 decide      the last word between finalists, on more texts
 """

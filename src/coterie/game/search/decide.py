@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
+from coterie.game.coalitions import Coalitions, Vector
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import Answer
 from coterie.game.utilities import clustered_mean
@@ -43,25 +44,40 @@ def decide(
         documents: Which document each of the ledger's sequences comes from, ``(n_sequences,)``;
             by default each is its own.
     """
+    return [decide_between(ledger, answers, documents) for answers in by_size(finalists)]
+
+
+def by_size(finalists: Sequence[Answer]) -> list[list[Answer]]:
+    """The finalists of each size, largest size first."""
+    found: dict[int, list[Answer]] = {}
+    for answer in finalists:
+        found.setdefault(int(answer.coalition.sum()), []).append(answer)
+    return [found[size] for size in sorted(found, reverse=True)]
+
+
+def decide_between(
+    ledger: Ledger, answers: Sequence[Answer], documents: np.ndarray | None = None
+) -> Decision:
+    """The best of some answers on all of the ledger's texts, whatever their sizes.
+
+    Args:
+        ledger: The account on all texts that decide.
+        answers: One at least; of equals, the first named wins.
+        documents: Which document each of the ledger's sequences comes from, ``(n_sequences,)``;
+            by default each is its own.
+    """
     # Without documents every sequence counts as its own.
     documents = np.arange(ledger.n_sequences) if documents is None else documents
-    by_size: dict[int, list[Answer]] = {}
-    for answer in finalists:
-        by_size.setdefault(int(answer.coalition.sum()), []).append(answer)
-    decisions = []
-    for size in sorted(by_size, reverse=True):
-        answers = by_size[size]
-        losses = ledger.losses(np.array([answer.coalition for answer in answers]))
-        # argmin takes the first of equals: the order of the finalists decides.
-        best = int(losses.mean(axis=1).argmin())
-        winner = Answer(answers[best].method, answers[best].coalition, -float(losses[best].mean()))
-        standings = [
-            # Paired on the same texts: the winner's own difference is exactly zero.
-            Standing(answer.method, *clustered_mean(extra, documents))
-            for answer, extra in zip(answers, losses - losses[best], strict=True)
-        ]
-        decisions.append(Decision(winner, standings))
-    return decisions
+    losses = ledger.losses(np.array([answer.coalition for answer in answers]))
+    # argmin takes the first of equals: the order of the finalists decides.
+    best = int(losses.mean(axis=1).argmin())
+    winner = Answer(answers[best].method, answers[best].coalition, -float(losses[best].mean()))
+    standings = [
+        # Paired on the same texts: the winner's own difference is exactly zero.
+        Standing(answer.method, *clustered_mean(extra, documents))
+        for answer, extra in zip(answers, losses - losses[best], strict=True)
+    ]
+    return Decision(winner, standings)
 
 
 def close_to_best(
@@ -79,7 +95,26 @@ def close_to_best(
         most: How many at most.
         confidence: A rival stays unless it is worse beyond this, paired text by text (Student's t).
     """
-    coalitions, values = ledger.known(keep)
+    return close_of(ledger, *ledger.known(keep), most=most, confidence=confidence)
+
+
+def close_of(
+    ledger: Ledger,
+    coalitions: Coalitions,
+    values: Vector,
+    *,
+    most: int,
+    confidence: float = 0.95,
+) -> list[Answer]:
+    """The same for any coalitions that the ledger has asked on all texts.
+
+    Args:
+        ledger: The account that asked the game.
+        coalitions: ``(n_coalitions, n_players)``, one at least.
+        values: Their values, ``(n_coalitions,)``.
+        most: How many at most.
+        confidence: A rival stays unless it is worse beyond this, paired text by text (Student's t).
+    """
     # Stable: of equal values the one observed first stays first.
     order = np.argsort(-values, kind="stable")[:most]
     # On record already: known coalitions were observed on every text.

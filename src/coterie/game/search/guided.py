@@ -168,20 +168,36 @@ def _proposals(
         pool = pool[~ledger.met(pool)]  # what lost a race is not proposed again
         if not len(pool):
             continue
-        means = model.predict(pool)
-        # Doubt costs most: asked only where the mean is not hopeless.
-        top = np.argsort(-means, kind="stable")[:PROMISING]
-        best = float(scale.level(value))
-        gain = expected_improvement(means[top], model.deviation(pool[top]), best)
-        gain /= scale.slope(value)  # back to nats
-        order = np.argsort(-gain)[:each]
-        most[k] = gain[order[0]]
-        chosen.append(pool[top[order]])
-        expected.append(gain[order])
+        batch, gain = promising(model, scale, pool, value, each)
+        most[k] = gain[0]
+        chosen.append(batch)
+        expected.append(gain)
     if not chosen:
         return np.zeros((0, ledger.n_players), dtype=bool), most
     batch = np.concatenate(chosen)
     return batch[np.argsort(-np.concatenate(expected), kind="stable")], most
+
+
+def promising(
+    model: ProcessPredictor, scale: Scale, pool: Coalitions, value: float, most: int
+) -> tuple[Coalitions, Vector]:
+    """The candidates that are expected to improve most on a value, and by how much, best first.
+
+    Args:
+        model: The process; it speaks in levels.
+        scale: From values to levels.
+        pool: Candidates, ``(n_coalitions, n_players)``, one at least.
+        value: The best value known.
+        most: How many at most.
+    """
+    means = model.predict(pool)
+    # Doubt costs most: asked only where the mean is not hopeless.
+    top = np.argsort(-means, kind="stable")[:PROMISING]
+    best = float(scale.level(value))
+    gain = expected_improvement(means[top], model.deviation(pool[top]), best)
+    gain /= scale.slope(value)  # back to nats
+    order = np.argsort(-gain)[:most]
+    return pool[top[order]], gain[order]
 
 
 def _pools(

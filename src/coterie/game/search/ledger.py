@@ -83,6 +83,19 @@ class Ledger:
             self._ask(rows, columns, missing)
         return self._losses[np.ix_(rows, columns)]
 
+    def take_over(self, coalitions: Coalitions, losses: Matrix) -> None:
+        """Remember what another account of the same game on the same texts has heard.
+
+        Args:
+            coalitions: ``(n_coalitions, n_players)``.
+            losses: Theirs, ``(n_coalitions, n_sequences)``; NaN where they were not asked.
+        """
+        rows = self._rows_of(coalitions)
+        known = ~np.isnan(losses)
+        # What this account has heard itself stands.
+        fresh = known & np.isnan(self._losses[rows])
+        self._losses[rows] = np.where(fresh, losses, self._losses[rows])
+
     def value(self, coalitions: Coalitions) -> Vector:
         """Values ``(n_coalitions,)`` on all sequences, asking what is new."""
         return -self.losses(coalitions).mean(axis=1)

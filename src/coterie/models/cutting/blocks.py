@@ -162,6 +162,15 @@ def check_saved_type(raw: dict[str, object], name: str) -> None:
         raise ModelError(f"{name!r} is quantized: cut its blocks before quantizing")
 
 
+def saved_in_blocks(source: Source) -> bool:
+    """Whether a cut of single blocks of a model can be saved at all."""
+    try:
+        check_saved_type(source.raw_config(), source.name)
+    except ModelError:
+        return False
+    return True
+
+
 def _checked(attention: Collection[int], mlp: Collection[int], n_players: int) -> tuple[int, ...]:
     for layer in [*attention, *mlp]:
         if not 0 <= layer < n_players:

@@ -8,7 +8,9 @@ blocks skipped a layer must hand on exactly what it was given.
 import re
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
@@ -87,6 +89,24 @@ def blocks_of(layer: nn.Module, players: Players, name: str) -> list[nn.Module]:
             " one of each: only whole layers of this model are players (--players layer)"
         )
     return {"attention": attention, "mlp": mlp, "sublayer": [attention[0], mlp[0]]}[players]
+
+
+def block_parameters(layers: Stack, blocks: Stack) -> NDArray[np.float64]:
+    """Parameters that go with each block, ``(n_blocks,)``: its own, and half of its layer's norms.
+
+    Both blocks of a layer have together what the layer has.
+
+    Args:
+        layers: The whole layers.
+        blocks: Both blocks of each, from `find_players`.
+    """
+    own = np.array([_parameters(block) for block in blocks.layers], dtype=float).reshape(-1, 2)
+    whole = np.array([_parameters(layer) for layer in layers.layers], dtype=float)
+    return (own + (whole - own.sum(axis=1))[:, None] / 2).reshape(-1)
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _check_residual(model: PreTrainedModel, stack: Stack) -> None:

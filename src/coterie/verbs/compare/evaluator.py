@@ -16,7 +16,7 @@ from coterie.game.coalitions import Coalition, Vector
 from coterie.models.cutting.in_memory import cut_model
 from coterie.models.cutting.layer_names import find_disk_stack
 from coterie.models.files.sources import Source
-from coterie.models.loaded.blocks import find_players
+from coterie.models.loaded.blocks import block_parameters, find_players
 from coterie.models.loaded.load import load_model, load_tokenizer
 from coterie.models.loaded.routing import routed
 from coterie.models.loaded.stack import Players
@@ -234,9 +234,9 @@ def _sizes(workspace: Workspace, coalition: Coalition, players: Players) -> dict
             "parameters": sum(entry.n_values for entry in left),
             "bytes": sum(entry.n_bytes for entry in left),
         }
-    blocks = find_players(workspace.model, players).layers
+    own = block_parameters(workspace.stack, find_players(workspace.model, players))
     # No format need hold a cut of blocks: bytes are in proportion to the parameters left.
-    gone = sum(p.numel() for i in np.flatnonzero(~coalition) for p in blocks[i].parameters())
+    gone = round(float(own[~coalition].sum()))
     whole, n_bytes = (
         sum(getattr(entry, name) for entry in source.entries) for name in ("n_values", "n_bytes")
     )

@@ -4,7 +4,7 @@ Of two names for one method one is kept: SLEB is greedy search with its first an
 EvoPress is evolution with its own schedule, Shortened-LLaMA's perplexity is one-shot ranking.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,12 +13,13 @@ from coterie.engine.cost import Spent, plan
 from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Game
 from coterie.game.prefixes import layers_executed
-from coterie.game.search.methods import SEARCH_METHODS
+from coterie.game.search.methods import SEARCH_METHODS, SearchMethod
 from coterie.game.utilities import floor_nll
 from coterie.models.loaded.stack import Stack
 from coterie.rivals import RIVALS
-from coterie.rivals.interface import Cost, Outcome, Selection, Task
+from coterie.rivals.interface import Chosen, Cost, Outcome, Selection, Task
 from coterie.store.stored_game import StoredGame
+from coterie.verbs.search.blocks import choose_blocks, of_whole_layers
 from coterie.verbs.search.choose import choose
 from coterie.verbs.search.repaired import choose_repaired
 from coterie.verbs.search.result import Search, SearchResult
@@ -46,9 +47,33 @@ class Method(Protocol):
         """Whether the seed matters."""
 
 
+AMONG_BLOCKS = "+blocks"
+"""What stands behind the name of a search of ours that goes on among single blocks."""
+
+
+@dataclass(frozen=True)
+class WithBlocks:
+    """A search of whole layers that goes on among blocks, as `prune --players layer+block` does."""
+
+    layers: SearchMethod
+    paper: str | None = None
+    chancy: bool = True
+
+    @property
+    def name(self) -> str:
+        """That of the search, and what it does beside."""
+        return self.layers.name + AMONG_BLOCKS
+
+    @property
+    def title(self) -> str:
+        """The same for a table."""
+        return f"{self.layers.title}, then blocks"
+
+
 def methods() -> dict[str, Method]:
     """Every method that can be compared, by its name."""
-    return {**SEARCH_METHODS, **RIVALS}
+    further = [WithBlocks(one) for one in SEARCH_METHODS.values() if one.goes_on]
+    return {**SEARCH_METHODS, **{one.name: one for one in further}, **RIVALS}
 
 
 def ranks(name: str) -> bool:
@@ -58,6 +83,7 @@ def ranks(name: str) -> bool:
 
 def searches(name: str) -> bool:
     """Whether a method decides between its finalists on a second set of texts."""
+    name = name.removesuffix(AMONG_BLOCKS)
     return name in SEARCH_METHODS and not SEARCH_METHODS[name].ranks
 
 
@@ -72,7 +98,7 @@ def title_of(name: str) -> str:
     return title if name == plain else f"{title}, repaired"
 
 
-STANDARD = ("paper", "guided", *RIVALS)
+STANDARD = ("paper", "guided", f"guided{AMONG_BLOCKS}", *RIVALS)
 """What is compared where nothing is named."""
 
 
@@ -94,6 +120,8 @@ def play(
     # Our own methods need the whole workspace; a rival gets a task and nothing else.
     if name in SEARCH_METHODS:
         return _ours(workspace, name, removals, seed, progress)
+    if name not in RIVALS:
+        return _with_blocks(workspace, name, removals, seed, progress)
     return RIVALS[name].play(rival_task(workspace, removals, seed))
 
 
@@ -156,10 +184,47 @@ def play_repaired(
 def _ours(
     workspace: Workspace, name: str, removals: tuple[int, ...], seed: int, progress: Progress
 ) -> Outcome:
-    """One of the pipeline's own methods."""
+    """One of our own searches, of whole layers."""
     n = workspace.stack.n_players
     found = choose(workspace, _search(workspace, name, removals, seed), progress)
+    chosen: Chosen = {r: Selection(found.keep(n - r)[None]) for r in removals}
+    return Outcome(chosen, _cost(workspace, found), _remarks(found))
+
+
+def _with_blocks(
+    workspace: Workspace, name: str, removals: tuple[int, ...], seed: int, progress: Progress
+) -> Outcome:
+    """A search of ours that goes on among blocks, below the parameters of each of its answers.
+
+    Raises:
+        ModelError: the layers are not built of such blocks.
+    """
+    search = _search(workspace, name.removesuffix(AMONG_BLOCKS), removals, seed)
+    found = choose(workspace, search, progress)
+    choice = choose_blocks(workspace, search, found, None, progress)
+    chosen: Chosen = {}
+    # Both have the fewest removed first.
+    for removal, decision in zip(sorted(removals), choice.found.decisions, strict=True):
+        kept = decision.winner.coalition
+        whole = of_whole_layers(kept)
+        chosen[removal] = Selection(kept[None, ::2]) if whole else Selection(kept[None], "sublayer")
+    layers, rounds = _cost(workspace, found), choice.rounds
+    # What the search of layers has heard was read once; two blocks are a layer.
+    read = _read(choice.found, workspace) - int(np.isfinite(found.ledger.seen()[1]).sum())
     cost = Cost(
+        layer_tokens_asked=layers.layer_tokens_asked + rounds.layer_tokens_asked,
+        layer_tokens_executed=layers.layer_tokens_executed
+        + _executed(choice.found, workspace) // 2,
+        head_tokens=layers.head_tokens + read * (workspace.calibration.texts.length - 1),
+        backward_layer_tokens=0,
+        seconds=layers.seconds + rounds.seconds + rounds.seconds_saved,
+    )
+    return Outcome(chosen, cost, _remarks(choice.found))
+
+
+def _cost(workspace: Workspace, found: SearchResult) -> Cost:
+    """What a search of whole layers has cost, as if it were alone."""
+    return Cost(
         layer_tokens_asked=found.layer_tokens_asked,
         layer_tokens_executed=_executed(found, workspace),
         head_tokens=_read(found, workspace) * (workspace.calibration.texts.length - 1),
@@ -167,9 +232,11 @@ def _ours(
         # What the store knew took its time in an earlier run.
         seconds=found.seconds_choosing + found.seconds_saved,
     )
-    chosen = {removal: Selection(found.keep(n - removal)[None]) for removal in removals}
+
+
+def _remarks(found: SearchResult) -> tuple[str, ...]:
     remarks = (found.remark, "its time was up" if found.out_of_time else None)
-    return Outcome(dict(chosen), cost, tuple(remark for remark in remarks if remark))
+    return tuple(remark for remark in remarks if remark)
 
 
 def _search(workspace: Workspace, name: str, removals: tuple[int, ...], seed: int) -> Search:

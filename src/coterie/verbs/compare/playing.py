@@ -98,7 +98,7 @@ class ComparisonRun:
         name, seed = cells[0].where.method, cells[0].where.seed
         answered = [cell for cell in cells if cell.answer is not None]
         nothing = RepairedRounds(0, 0, 0.0)
-        if not (answered and name in SEARCH_METHODS and SEARCH_METHODS[name].goes_on_repaired):
+        if not (answered and name in SEARCH_METHODS and SEARCH_METHODS[name].goes_on):
             one = {cell.where.removed: cell for cell in answered if _is_one_cut(cell)}
             return {removed: cell.coalitions()[0] for removed, cell in one.items()}, nothing
         removals = tuple(cell.where.removed for cell in answered)

@@ -22,8 +22,9 @@ def _told_methods() -> str:
 
     ours, rivals = ", ".join(SEARCH_METHODS), ", ".join(RIVALS)
     return (
-        f"Which methods: {ours}, or published rivals: {rivals}. Default: paper, guided and all"
-        " rivals."
+        f"Which methods: {ours}, `guided+blocks` (then among single blocks, as `prune --players"
+        f" layer+block`), or published rivals: {rivals}. Default: paper, guided, guided+blocks and"
+        " all rivals."
     )
 
 

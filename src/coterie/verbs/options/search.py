@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Protocol
 from coterie.errors import UserError
 from coterie.game.estimation.estimators import ESTIMATORS
 from coterie.game.search.methods import SEARCH_METHODS
-from coterie.players import BLOCKS, Kind
+from coterie.players import BLOCKS, LAYERS_THEN_BLOCKS, Kind
 from coterie.verbs.options.declare import Option, Options
 from coterie.verbs.options.forms import LAYERS, SECONDS
 
@@ -37,20 +37,30 @@ class Players(Options):
             "--players",
             "KIND",
             "What may be cut: `layer`, its `attention` or `mlp` (feed-forward) block, or "
-            "`sublayer`: either. Without single blocks only Llama and Mistral can be saved, in the "
+            "`sublayer`: either. `layer+block`: whole layers first, as `layer`, then single blocks "
+            "with at most the parameters of that answer (of a target, what it allows), within "
+            "twice the work of the search of layers; what loses least on the texts that decide is "
+            "cut, not repaired. Without single blocks only Llama and Mistral can be saved, in the "
             "block format of Nemotron-NAS: transformers loads it with trust_remote_code=True; "
             "vLLM and llama.cpp know the format, for feed-forward widths that are a multiple of "
             "256.",
-            choices=lambda: BLOCKS,
+            choices=lambda: (*BLOCKS, LAYERS_THEN_BLOCKS),
         ),
     ] = "layer"
 
+    @property
+    def goes_on_among_blocks(self) -> bool:
+        """Whether single blocks are searched after whole layers."""
+        return self.players == LAYERS_THEN_BLOCKS
+
     def player_kind(self) -> Kind:
-        """What a player is.
+        """What a player is; where blocks come after layers, what the search begins with.
 
         Raises:
             UserError: none of the kinds there are.
         """
+        if self.goes_on_among_blocks:
+            return "layer"
         for kind in BLOCKS:
             if self.players == kind:
                 return kind

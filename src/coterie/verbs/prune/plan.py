@@ -3,8 +3,10 @@
 import time
 
 from coterie.verbs.prune.amounts import tell_amount
+from coterie.verbs.prune.blocks import may_cut_blocks
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
+from coterie.verbs.search.blocks import MULTIPLE
 from coterie.verbs.search.by_utility import planned
 from coterie.verbs.search.lasting import Forecast, Opened, with_times
 from coterie.verbs.search.targets import target_of

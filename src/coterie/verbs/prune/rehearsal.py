@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from coterie.errors import CoterieError, CutError, VerificationError
-from coterie.models.cutting.blocks import plan_block_cut
+from coterie.models.cutting.blocks import plan_block_cut, saved_in_blocks
 from coterie.models.cutting.write import plan_cut, write_fields
 from coterie.models.files.fit import meta_model
 from coterie.models.files.sources import Source
 from coterie.plain import Json
+from coterie.players import of_blocks
 from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.rehearsal import rehearsed, weights_take
 from coterie.verbs.shared.prepared import Prepared
@@ -36,6 +37,9 @@ def rehearse_prune(place: OutputFolder, prepared: Prepared, identity: Mapping[st
     keep = size_asked(request, n_players, locked)
     needed = weights_take(source, 1.0 if keep is None else keep / n_players)
     with rehearsed(place, source, identity, needed=needed) as folder:
+        if request.goes_on_among_blocks and saved_in_blocks(source):
+            free = _middle(n_players, of_blocks(locked, "sublayer"))
+            plan_block_cut(source, {free}, set(), folder)
         if request.player_kind() == "layer":
             _rehearse_layers(source, n_players, locked, keep, folder)
             trust = source.trust_remote_code

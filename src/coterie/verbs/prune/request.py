@@ -83,7 +83,8 @@ class PruneRequest(Following, Serve, TargetOptions, Request):
         model: Hugging Face id, local folder, or ``"reference"``, the model that ships inside.
         remove: Players to cut; or give ``keep``, or ``ratio`` (the fraction of players removed).
         players: What may be cut: each ``"layer"``, its ``"attention"`` or ``"mlp"`` (feed-forward)
-            block, or either of them (``"sublayer"``).
+            block, or either of them (``"sublayer"``); ``"layer+block"``: whole layers first, then
+            single blocks within the same parameters.
         method: How the coalition is chosen.
         revision: Branch, tag or commit of a model on the Hub.
         calibration: Text that decides: a file, a Hub data set, a mixture, or ``"stdlib"``.
@@ -129,6 +130,7 @@ class PruneRequest(Following, Serve, TargetOptions, Request):
                 "how much to cut is not said: give --remove N, --keep N, --ratio R or a --target"
             )
         super().check()
+        self._check_blocks()
         if self.utility is not None and self.players != "layer":
             raise UserError(f"--utility cuts whole layers: leave out --players {self.players}")
         # A utility is one number for all texts, so parts of the texts have no value of their own.
@@ -140,6 +142,20 @@ class PruneRequest(Following, Serve, TargetOptions, Request):
             )
         if self.stream and self.target_speedup is not None:
             raise UserError("--target-speedup times a model in memory: leave out --stream")
+
+    def _check_blocks(self) -> None:
+        """Refuse to go on among blocks where nobody could."""
+        if self.goes_on_among_blocks and self.cluster is not None:
+            raise UserError(
+                f"--players {self.players} plays two kinds of players, and the workers of a cluster"
+                " hold one: leave out --cluster"
+            )
+        if self.goes_on_among_blocks and not SEARCH_METHODS[self.method].goes_on:
+            able = ", ".join(name for name, one in SEARCH_METHODS.items() if one.goes_on)
+            raise UserError(
+                f"--players {self.players} goes on from an answer of its own search, and --method"
+                f" {self.method} stays what was published: give --method {able}"
+            )
 
     @property
     def usual_repair(self) -> str | None:
@@ -157,7 +173,7 @@ class PruneRequest(Following, Serve, TargetOptions, Request):
         if self.utility is not None or self.stream:
             return False
         method = SEARCH_METHODS.get(self.method)
-        return self.players == "layer" and method is not None and method.goes_on_repaired
+        return self.players == "layer" and method is not None and method.goes_on
 
     def cut_alone(self) -> "PruneRequest":
         """The same cut, with nothing before or after it."""

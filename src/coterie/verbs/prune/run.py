@@ -30,6 +30,7 @@ from coterie.verbs.outputs.page import write_page
 from coterie.verbs.outputs.paths import remember_paths
 from coterie.verbs.outputs.records import write_record
 from coterie.verbs.prune.amounts import tell_amount
+from coterie.verbs.prune.blocks import go_on_among_blocks
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.rehearsal import rehearse_prune
 from coterie.verbs.prune.request import PruneRequest
@@ -149,7 +150,8 @@ def _write(judged: _Judged, folder: Path) -> dict[str, Json]:
 def _judge(prepared: Prepared, tasks: Mapping[str, "Task"], to: Destination) -> _Judged:
     """Search, decide, judge on held-out text; then the model leaves memory."""
     with open_workspace(prepared, store=to.store, progress=to.progress) as workspace:
-        coalition, record = _chosen(workspace, tasks, to.output, to.progress)
+        # Where single blocks have won, they are the players from here on.
+        workspace, coalition, record = _chosen(workspace, tasks, to.output, to.progress)
         began = time.monotonic()
         # The choice is made; only now is anything observed on the held-out texts.
         held_out = workspace.play_held_out()
@@ -164,14 +166,13 @@ def _judge(prepared: Prepared, tasks: Mapping[str, "Task"], to: Destination) -> 
 
 def _chosen(
     workspace: Workspace, tasks: Mapping[str, "Task"], output: Path, progress: Progress
-) -> tuple[Coalition, Record]:
-    """The coalition that stays, and the record so far."""
+) -> tuple[Workspace, Coalition, Record]:
+    """The coalition that stays, the workspace of its players, and the record so far."""
     request, target = workspace.request, target_of(workspace)
-    kind = request.player_kind()
     keeps = [size_asked(request, workspace.stack.n_players, workspace.locked) or 0]
     if target is not None:
         # A target may be met at several sizes: all that can meet it are searched.
-        keeps = target.keeps(workspace.locked, kind)
+        keeps = target.keeps(workspace.locked, workspace.stack.players)
     tell_amount(workspace, keeps, progress)
     allowed = None if target is None or len(keeps) == 1 else target.allowed
     mix = None if request.utility is None else mixed(workspace, tasks, progress)
@@ -183,6 +184,9 @@ def _chosen(
     found = choose(workspace, plain, progress, mix)
     if request.searches_repaired:
         found = choose_repaired(workspace, search, found, progress)
+    if request.goes_on_among_blocks:
+        workspace, found, target = go_on_among_blocks(workspace, search, found, target, progress)
+    kind = workspace.stack.players
     if found.searched is None:
         coalition = found.best.winner.coalition
         near = contributions_near(workspace, found, progress)
@@ -201,7 +205,7 @@ def _chosen(
         tell_mix(record, mix, found, coalition, progress)
     if target is not None:
         record.target = target.part(coalition)
-    return coalition, record
+    return workspace, coalition, record
 
 
 def _predictor(found: SearchResult) -> PredictorPart | None:

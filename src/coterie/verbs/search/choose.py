@@ -8,23 +8,23 @@ import numpy as np
 
 from coterie.engine.training import trainer_on
 from coterie.errors import CutError
-from coterie.game.clocked import ClockedGame
-from coterie.game.coalitions import Game, Indices, distinct, from_text, to_text
-from coterie.game.search.decide import decide
+from coterie.game.coalitions import distinct, from_text, to_text
+from coterie.game.search.decide import by_size, decide
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.methods import SEARCH_METHODS, SearchMethod
 from coterie.game.search.methods.guided import CLOSE, MOST_COALITIONS
 from coterie.game.search.plain import Answer, absences, by_absence
 from coterie.game.search.race import in_full, least_texts
 from coterie.game.search.task import Finalists, SearchTask
+from coterie.verbs.search.deciding import decided
 from coterie.verbs.search.game import SearchedGame
 from coterie.verbs.search.paper import PaperStudy, paper_study
 from coterie.verbs.search.result import Search, SearchResult, ordered
 from coterie.verbs.search.served import play_served
-from coterie.verbs.search.timed import ConcatenatedGame, OutOfTime, TimedGame
+from coterie.verbs.search.timed import OutOfTime, TimedGame
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.settings import task_of
-from coterie.verbs.shared.workspace import TextGame, Workspace
+from coterie.verbs.shared.workspace import Workspace
 
 FINALISTS = 4 + CLOSE
 """Greedy, one-shot, contiguous, ranked, guided's: layer-tokens are set aside to decide them."""
@@ -73,15 +73,16 @@ def choose(
     _play_served(workspace, ledger, search, task, progress)
     more = _allowed(first, search) if out_of_time else []  # in time, the method's alone
     finalists = [*_admitted(ledger, search, found.answers), *more]
-    decided = _decided(workspace, played, ledger, finalists, progress)
+    result = decided(workspace, played, ledger, by_size(finalists), progress)
     return replace(
-        decided,
+        result,
         method=search.method,
-        known=sum(to_text(row) in known for row in decided.asked),
+        known=sum(to_text(row) in known for row in result.asked),
         out_of_time=out_of_time,
         seconds_observing=clock.recorded,
+        seconds_spent=clock.spent,
         seconds_choosing=time.monotonic() - began,
-        seconds_saved=clock.saved + decided.seconds_saved,
+        seconds_saved=clock.saved + result.seconds_saved,
         remark=found.remark,
     )
 
@@ -129,47 +130,6 @@ def _recall(ledger: Ledger, known: set[str], task: SearchTask) -> None:
     fits &= coalitions[:, task.locked_players].all(axis=1)
     if fits.any():
         ledger.losses(coalitions[fits])
-
-
-def _decided(
-    workspace: Workspace,
-    played: SearchedGame,
-    ledger: Ledger,
-    finalists: list[Answer],
-    progress: Progress,
-) -> SearchResult:
-    """The finalists decided: texts together with the second ones, a mix by what it has seen."""
-    union, documents, second = ledger, played.documents, None
-    clock = None
-    if not played.in_full:
-        progress.say("deciding between the finalists on more text")
-        second = workspace.second()
-        game: Game = played.game
-        if second is not None:
-            clock = ClockedGame(second.game)
-            game = ConcatenatedGame(game, clock)
-        # The same floor as the search, so that a breakdown is worth the same in both.
-        union, documents = Ledger(game, floor=ledger.floor), _documents(played, second)
-    decisions = decide(union, finalists, documents)
-    # The full model is asked last: what the choice costs is measured against it.
-    grand = np.ones((1, ledger.n_players), dtype=bool)
-    union.losses(grand), ledger.losses(grand)
-    asked, layer_tokens = played.account(ledger)
-    if second is not None:
-        layer_tokens += second.layer_tokens_asked(union.seen()[0])
-    return SearchResult(
-        played=played,
-        decisions=decisions,
-        finalists=ordered(finalists),
-        ledger=ledger,
-        union=union,
-        documents=documents,
-        second=second,
-        layer_tokens_asked=layer_tokens,
-        not_finite=max(ledger.not_finite, union.not_finite) + played.not_finite,
-        asked=asked,
-        seconds_saved=0.0 if clock is None else clock.saved,
-    )
 
 
 def _task(
@@ -298,11 +258,3 @@ def _ranked(
         seconds_saved=lasted[1],
         searched=studied,
     )
-
-
-def _documents(played: SearchedGame, second: TextGame | None) -> Indices:
-    first = played.documents
-    if second is None:
-        return first
-    # Numbers of the second's documents follow the first's, so that no two share one.
-    return np.concatenate([first, second.documents + int(first.max()) + 1])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from coterie.engine.cost import Spent
 from coterie.game.estimation.absences import Absences, measured_absences
 from coterie.game.search.plain import nested
 from coterie.game.study import Study
@@ -47,7 +48,7 @@ def searched_record(
         StratumPart(size=s.size, coalitions=len(s.coalitions), population=s.population)
         for s in study.strata
     ]
-    found, kind = study.contributions, workspace.request.player_kind()
+    found, kind = study.contributions, workspace.stack.players
     record.absences = absences_part(_absences_in(study, workspace), kind)
     record.contributions = contributions_part(
         found.estimate,
@@ -102,7 +103,7 @@ def chosen_record(
         return searched_record(kind, workspace, found.searched, output)
     record = opening_record(kind, workspace, None, output)
     record.search = replace(record.search, method=found.method, utility="log-loss")
-    player_kind = workspace.request.player_kind()
+    player_kind = workspace.stack.players
     record.contributions, record.fidelity = None, None
     if near is not None:
         record.search = replace(record.search, surrogate=near.fidelity.surrogate)
@@ -118,19 +119,27 @@ def chosen_record(
         record.fidelity = fidelity_part(near.fidelity, size, near.fidelity.by_size.get(size))
     record.absences = absences_part(absences_in(found, found.played.documents), player_kind)
     record.choice = choice_part(found, player_kind)
-    # The decision ran on the second texts' engine as well.
-    spent = [workspace.calibration.engine.spent]
-    spent += [] if found.second is None else [found.second.engine.spent]
+    blocks, spent = found.blocks, _spent(workspace, found)
     record.budget = BudgetPart(
-        distinct=len(found.asked),
-        known=found.known,
-        layer_tokens_asked=found.layer_tokens_asked,
-        layer_tokens_executed=sum(one.layer_tokens for one in spent),
-        head_tokens=sum(one.head_tokens for one in spent),
+        distinct=len(found.asked) + (0 if blocks is None else blocks.asked),
+        known=found.known + (0 if blocks is None else blocks.known),
+        layer_tokens_asked=found.layer_tokens_asked
+        + (0 if blocks is None else blocks.layer_tokens_asked),
+        layer_tokens_executed=spent.layer_tokens,
+        head_tokens=spent.head_tokens,
         not_finite=found.not_finite,
         seconds={"choosing": found.seconds_choosing},
     )
     return record
+
+
+def _spent(workspace: Workspace, found: SearchResult) -> Spent:
+    """What all engines of a search have run."""
+    if found.blocks is not None:
+        return found.blocks.before + found.blocks.spent
+    # The decision ran on the second texts' engine as well.
+    second = Spent() if found.second is None else found.second.engine.spent
+    return workspace.calibration.engine.spent + second
 
 
 def with_running(record: Record, workspace: Workspace) -> Record:

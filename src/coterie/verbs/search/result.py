@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.engine.cost import Spent
 from coterie.game.coalitions import Coalition, Coalitions, Indices
 from coterie.game.search.decide import Decision
 from coterie.game.search.ledger import Ledger
@@ -46,6 +47,38 @@ class RepairedRounds:
         )
 
 
+@dataclass(frozen=True)
+class BlockRounds:
+    """What the part of a search among single blocks took, two blocks counted as a layer.
+
+    Attributes:
+        asked: Distinct coalitions of blocks that were asked.
+        known: How many of these the store knew on every calibration text before.
+        layer_tokens_asked: What one coalition at a time would have run.
+        before: What the engines of the layers had run.
+        spent: What the engines of the blocks have run.
+        seconds: All of it.
+        not_finite: Observations that were read as the floor.
+    """
+
+    asked: int
+    known: int
+    layer_tokens_asked: int
+    before: Spent
+    spent: Spent
+    seconds: float
+    not_finite: int
+
+    @property
+    def told(self) -> str:
+        """How much was asked, in a few words."""
+        executed = self.spent.layer_tokens / 1e6
+        return (
+            f"{self.asked} coalitions of single blocks were compared too"
+            f" ({executed:.1f} M layer-tokens executed, {self.seconds:.0f} s)"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class SearchResult:
     # Eager and frozen: the verbs read one result in several places.
@@ -82,6 +115,10 @@ class SearchResult:
     """The study behind it, where the method is the paper's."""
     remark: str | None = None
     """What the limit was too low for, in one sentence."""
+    seconds_spent: float = 0.0
+    """Seconds of a given time that observing took in this run."""
+    blocks: BlockRounds | None = None
+    """What it took to go on among single blocks, beside all else here; None where it did not."""
     repaired: RepairedRounds | None = None
     """What it took to look at the answers again, repaired; None where they were not."""
 
@@ -142,3 +179,8 @@ class Search:
 def ordered(finalists: Sequence[Answer]) -> list[Answer]:
     """Largest size first, as `decide` has them."""
     return sorted(finalists, key=lambda answer: -int(answer.coalition.sum()))
+
+
+def joined(first: str | None, second: str) -> str:
+    """Two remarks as one."""
+    return second if first is None else f"{first}; {second}"

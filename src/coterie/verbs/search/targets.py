@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from coterie.errors import CutError
 from coterie.game.coalitions import Coalitions, Vector
+from coterie.models.loaded.blocks import block_parameters
 from coterie.players import unit
 from coterie.report.schema.explorer import PlayerSizesPart
 from coterie.report.schema.search import TargetPart
@@ -110,6 +111,25 @@ def player_sizes(workspace: Workspace) -> PlayerSizesPart:
     # On a model that is streamed the layers have their shapes, and no weights.
     parameters = [sum(p.numel() for p in one.parameters()) for one in workspace.stack.layers]
     return PlayerSizesPart(parameters, [round(per_value * one) for one in parameters])
+
+
+def block_costs(layers: Workspace, blocks: Workspace, target: Target | None) -> Vector:
+    """What each block costs, ``(n_blocks,)``: the two of a layer together what the layer does.
+
+    Args:
+        layers: The opened model, its layers the players.
+        blocks: The same model, its blocks the players.
+        target: Says what costs are; parameters where there is none.
+    """
+    parameters = block_parameters(layers.stack, blocks.stack)
+    if target is None:
+        return parameters
+    own = parameters
+    if target.name == "target_speedup":
+        own, _ = player_seconds(blocks, SEQUENCES)
+    # Layers and blocks are timed apart: of a layer's seconds each block has its share.
+    pairs = np.maximum(own.reshape(-1, 2), 1e-12)
+    return (pairs / pairs.sum(axis=1, keepdims=True) * target.players[:, None]).reshape(-1)
 
 
 def _most(asked: float, whole: float) -> float:

@@ -77,6 +77,16 @@ class ModelOnCluster:
         self.games.append(TextGame(texts, engine, game, len(engine.remarks)))
         return self.games[-1]
 
+    def in_blocks(self) -> ModelInMemory | ModelOnDisk:
+        """The driver's copy, its blocks the players: workers hold whole layers.
+
+        Raises:
+            UserError: its blocks cannot be played.
+        """
+        blocks = self._local.in_blocks()
+        blocks.games = self.games
+        return blocks
+
     def _engine(self, texts: TextSet, shape: object) -> Engine:
         game = next(GAMES)
         known = BatchShape.from_dict(shape) if isinstance(shape, dict) else None

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Protocol
 
 import torch
@@ -13,6 +14,7 @@ from coterie.engine.interface import Engine
 from coterie.engine.memory import free_bytes
 from coterie.engine.replicas import replicated
 from coterie.engine.streamed_game import StreamedGame
+from coterie.errors import UserError
 from coterie.models.files.sources import Source
 from coterie.models.loaded.blocks import find_players
 from coterie.models.loaded.load import load_model
@@ -51,6 +53,10 @@ class OpenModel(Protocol):
         """Who did what on a cluster; None where this machine plays alone."""
         ...
 
+    def in_blocks(self) -> "OpenModel":
+        """The same model; its attention and feed-forward blocks are the players."""
+        ...
+
 
 class _Alone:
     """What a model says that this machine plays alone."""
@@ -79,6 +85,12 @@ class ModelInMemory(_Alone):
         self.games: list[TextGame] = []
         self._prepared, self.store, self.say = prepared, store, progress.say
         self._copies = _loaded(prepared, progress)
+
+    def in_blocks(self) -> "ModelInMemory":
+        """The same weights with other players; what both play is counted together."""
+        other = copy(self)
+        other._copies = [(model, find_players(model, "sublayer")) for model, _ in self._copies]
+        return other
 
     def opened(self) -> tuple[PreTrainedModel, Stack]:
         """The model and its players, on the first device."""
@@ -156,6 +168,14 @@ class ModelOnDisk(_Alone):
         log.info("game %d: %d texts, %s", number, texts.n_sequences, engine.mode)
         self.games.append(TextGame(texts, engine, StoredGame(engine, self.store, number)))
         return self.games[-1]
+
+    def in_blocks(self) -> "ModelOnDisk":
+        """No block is a player by itself where layers are read from disk.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("--stream plays whole layers: single blocks need a model in memory")
 
     def _opened(self, texts: TextSet) -> StreamedGame:
         prepared, say = self._prepared, self.say

@@ -100,7 +100,7 @@ def _closest(kept: Indices, removed: Indices, estimate: Estimate) -> ClosestPart
 
 def model_part(workspace: Workspace) -> ModelPart:
     """The model as the record names it."""
-    stack, kind = workspace.stack, workspace.request.player_kind()
+    stack, kind = workspace.stack, workspace.stack.players
     part = named_part(
         workspace.prepared.source, type(workspace.model).__name__, stack.path, stack.n_players, kind
     )

@@ -134,7 +134,7 @@ class Request(
         Raises:
             CutError: more than the unlocked players would go, or none.
         """
-        return players_to_remove(self, self.players, n_players, locked)
+        return players_to_remove(self, self.player_kind(), n_players, locked)
 
     def as_json(self) -> dict[str, Json]:
         # Fields that appeared later are left out where unused: older records stay equal.

@@ -25,7 +25,7 @@ def serving_asked(request: Request, source: Source, n_players: int) -> Serving |
         n_players: Players of the model.
     """
     # Single blocks are locked one by one instead (`settings.sketch`).
-    if not request.serve or request.players != "layer":
+    if not request.serve or request.player_kind() != "layer":
         return None
     serving = serving_of(source.config(), request.serve, n_players)
     return serving if serving.restricts else None
@@ -45,8 +45,8 @@ def check_serving(
     Raises:
         CutError: no cut of that size is read rightly, or the method cannot keep to those that are.
     """
-    if request.serve and request.players != "layer":
-        _check_blocks(request, source)
+    if request.serve and request.player_kind() != "layer":
+        check_blocks_served(request, source)
     serving = serving_asked(request, source, n_players)
     if serving is None:
         return
@@ -67,7 +67,12 @@ def check_serving(
     raise CutError(f"no cut to {keep} layers is read rightly under {asked} ({why}): {way_out}")
 
 
-def _check_blocks(request: Request, source: Source) -> None:
+def check_blocks_served(request: Request, source: Source) -> None:
+    """Refuse single blocks that a runtime that was asked for would not read rightly.
+
+    Raises:
+        CutError: it takes no cut of them, or none of this kind.
+    """
     fields = source.config().to_dict()
     shape = BlockShape.of(fields, (0, 1), (), ())
     for runtime in request.serve:

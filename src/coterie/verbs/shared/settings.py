@@ -15,7 +15,7 @@ from coterie.models.files.sources import Source
 from coterie.models.loaded.blocks import gone_players
 from coterie.models.loaded.stack import find_stack
 from coterie.models.runtimes.block_rules import block_locks
-from coterie.players import BLOCKS, label
+from coterie.players import BLOCKS, Kind, label, of_blocks
 from coterie.verbs.shared.request import Request
 
 
@@ -36,19 +36,41 @@ def sketch(request: Request, source: Source) -> tuple[int, tuple[int, ...]]:
                 f"--lock {layer} is no layer: the model has layers 0 to {stack.n_players - 1}"
             )
     # One player a layer, or as many as the kind has blocks.
-    width = len(BLOCKS[request.player_kind()]) or 1
-    layers = {*stack.locks, *request.lock}
-    locked = {layer * width + place for layer in layers for place in range(width)}
-    locked |= _served(request, stack.n_players)
-    # A model that lacks blocks already can be cut again, but not of these.
-    fields = source.config().to_dict()
-    locked |= {*gone_players(fields, request.player_kind(), stack.n_players)}
-    return stack.n_players * width, tuple(sorted(locked))
-
-
-def _served(request: Request, n_layers: int) -> set[int]:
-    """Blocks that stay because a runtime asks for them."""
     kind = request.player_kind()
+    locked = {*of_blocks([*stack.locks, *request.lock], kind)}
+    locked |= locked_blocks(request, source, stack.n_players, kind)
+    return stack.n_players * (len(BLOCKS[kind]) or 1), tuple(sorted(locked))
+
+
+def locked_blocks(request: Request, source: Source, n_layers: int, kind: Kind) -> set[int]:
+    """Blocks that stay because a runtime asks for them, and those that have gone already.
+
+    Args:
+        request: Names the runtimes, if any.
+        source: The files of the model, which may lack blocks already; these cannot be cut again.
+        n_layers: Layers of the model.
+        kind: What a player is.
+    """
+    gone = {*gone_players(source.config().to_dict(), kind, n_layers)}
+    if not request.serve or kind == "layer":
+        return gone
+    stay = block_locks(request.serve, n_layers)
+    n_players = n_layers * len(BLOCKS[kind])
+    return gone | {player for player in range(n_players) if label(kind, player) in stay}
+    kind = request.player_kind()
+    locked = set(of_blocks([*stack.locks, *request.lock], kind))
+    n_players = stack.n_players * (len(BLOCKS[kind]) or 1)
+    return n_players, tuple(sorted(locked | served_locks(request, stack.n_players, kind)))
+
+
+def served_locks(request: Request, n_layers: int, kind: Kind) -> set[int]:
+    """Blocks that stay because a runtime asks for them.
+
+    Args:
+        request: Names the runtimes, if any.
+        n_layers: Layers of the model.
+        kind: What a player is.
+    """
     if not request.serve or kind == "layer":
         return set()
     stay = block_locks(request.serve, n_layers)
@@ -71,7 +93,7 @@ def check_savable(
         ModelError: the family has no format for layers that lack blocks.
         CutError: so much would go that no attention block need be left.
     """
-    if request.players == "layer":
+    if request.player_kind() == "layer":
         return
     # Before any text is read: the family may have no format for such a layer.
     check_saved_type(source.raw_config(), source.name)

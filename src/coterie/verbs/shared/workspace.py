@@ -14,6 +14,7 @@ from coterie.game.coalitions import Game
 from coterie.models.loaded.load import attention_of
 from coterie.models.loaded.stack import Stack
 from coterie.plain import Json
+from coterie.players import of_blocks
 from coterie.store.observations import EVERY_GAME, Store
 from coterie.store.sqlite_file import default_path
 from coterie.store.stored_game import StoredGame
@@ -22,6 +23,7 @@ from coterie.verbs.shared.opened_model import OpenModel, opened_model
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.request import Request
+from coterie.verbs.shared.settings import served_locks
 from coterie.verbs.shared.text_game import TextGame, game_facts
 
 WARNINGS = 5
@@ -72,6 +74,19 @@ class Workspace:
         # The weights do not change with the texts, so they are not loaded again.
         """The same model, loaded once, on the texts of another request."""
         return replace(self, prepared=prepared, calibration=self.play(prepared.calibration))
+
+    def in_blocks(self) -> "Workspace":
+        """The same model, loaded once; its attention and feed-forward blocks are the players.
+
+        Raises:
+            ModelError: its layers are not built of such blocks.
+        """
+        stay = set(of_blocks(self.locked, "sublayer"))
+        stay |= served_locks(self.request, self.stack.n_players, "sublayer")
+        prepared = replace(self.prepared, locked=tuple(sorted(stay)))
+        opened = self.opened.in_blocks()
+        played = opened.play(prepared.calibration)
+        return replace(self, prepared=prepared, opened=opened, calibration=played)
 
     @property
     def request(self) -> Request:

@@ -47,6 +47,11 @@ class ValuesRequest(ContributionOptions, Request):
             UserError: one clear line about the first thing that is wrong.
         """
         super().check()
+        if self.goes_on_among_blocks:
+            raise UserError(
+                f"--players {self.players} is a cut in two parts, and contributions are of players"
+                " of one kind: give layer or sublayer"
+            )
         check_contribution_options(self, self.method, self.amounts())
         # `by_study` is false for estimators that ask the game itself, without a surrogate.
         estimates = not ESTIMATORS[self.estimator].by_study

@@ -24,8 +24,9 @@ class SearchMethod(ABC):
             are stopped by a clock around the game.
         asks_parts: Whether it asks about parts of the texts even where all of them are one
             question, as in a mix of utilities.
-        goes_on_repaired: Whether its answers are looked at again in the repaired game, where a
-            repair follows the cut; the other methods stay what was published.
+        goes_on: Whether its answers are looked at again where more can be had: repaired, where a
+            repair follows the cut, and block by block, where single blocks may go; the other
+            methods stay what was published.
     """
 
     # What tables and help texts say of it.
@@ -38,7 +39,7 @@ class SearchMethod(ABC):
     ranks: ClassVar[bool] = False
     keeps_time: ClassVar[bool] = False
     asks_parts: ClassVar[bool] = False
-    goes_on_repaired: ClassVar[bool] = False
+    goes_on: ClassVar[bool] = False
 
     @abstractmethod
     def least(self, task: "SearchTask") -> int:

@@ -35,7 +35,7 @@ class GuidedSearch(SearchMethod):
         " or ranked cuts on the texts that decide"
     )
     chancy: ClassVar[bool] = True
-    goes_on_repaired: ClassVar[bool] = True
+    goes_on: ClassVar[bool] = True
 
     def least(self, task: "SearchTask") -> int:
         """The plain answers that it begins with."""
