@@ -80,7 +80,6 @@ def choose_blocks(
     progress.say("searching on: single blocks that cost no more than the whole layers found")
     known = blocks.calibration.known_coalitions()
     clock = _clock(blocks, search, found, progress)
-    # What the search of layers has heard is known from the start.
     ledger = Ledger(clock, floor=found.ledger.floor)
     heard, losses = found.ledger.seen()
     ledger.take_over(doubled(heard), losses)
