@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from coterie.engine.interface import Seconds
-from coterie.game.search.methods import SEARCH_METHODS
 from coterie.report.schema.plan import PlanPart, TimePart
 from coterie.rivals import RIVALS
-from coterie.verbs.compare.methods import methods
+from coterie.verbs.compare.methods import AMONG_BLOCKS, methods
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.texts import judging_texts
+from coterie.verbs.search.blocks import MULTIPLE
 from coterie.verbs.search.lasting import Forecast, Opened, with_times
 from coterie.verbs.search.work import search_work
 from coterie.verbs.shared.entry import public
@@ -91,8 +91,10 @@ def _playing(
 ) -> TimePart:
     """How long one method takes for all its seeds."""
     seeds, n_layers = _seeds(request, name), workspace.stack.n_players
-    if name in SEARCH_METHODS:
-        part = search_work(workspace, keeps, each, method=name)
+    if name not in RIVALS:
+        own = name.removesuffix(AMONG_BLOCKS)
+        times = 1 if own == name else 1 + MULTIPLE
+        part = search_work(workspace, keeps, each, method=own, times=times)
         seconds = part.seconds if request.time is None else min(part.seconds, request.time)
     else:
         layers = RIVALS[name].layers(n_layers, keeps)

@@ -48,7 +48,9 @@ def plan_layers(request: PruneRequest, to: Destination) -> Result:
         )
         keeps = _keeps(workspace)
         each = workspace.engine.seconds()
-        part = search_work(workspace, (keeps[-1],), each)
+        # Blocks come after layers where a cut of them can be saved, for so many times as much.
+        goes_on = request.goes_on_among_blocks and may_cut_blocks(workspace)
+        part = search_work(workspace, (keeps[-1],), each, times=1 + MULTIPLE if goes_on else 1)
         if request.utility is not None:
             part = planned(workspace, tasks_of(request), part, keeps[-1])
         forecast = Forecast(workspace, each, opened, keeps[-1])

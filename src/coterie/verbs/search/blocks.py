@@ -104,6 +104,7 @@ def choose_blocks(
         before=_spent(layers, found),
         spent=_halved(_spent(blocks, chosen)),
         seconds=time.monotonic() - began,
+        seconds_saved=clock.saved + chosen.seconds_saved,
         not_finite=chosen.not_finite,
     )
     won = sum(not of_whole_layers(one.winner.coalition) for one in chosen.decisions)
@@ -173,6 +174,7 @@ def counted_together(
         out_of_time=found.out_of_time or result.out_of_time,
         seconds_observing=found.seconds_observing + rounds.seconds,
         seconds_choosing=found.seconds_choosing + rounds.seconds,
+        seconds_saved=found.seconds_saved + rounds.seconds_saved,
         remark=joined(found.remark, result.remark),
         blocks=rounds,
     )

@@ -58,6 +58,7 @@ class BlockRounds:
         before: What the engines of the layers had run.
         spent: What the engines of the blocks have run.
         seconds: All of it.
+        seconds_saved: What it would have taken more, had the store known nothing.
         not_finite: Observations that were read as the floor.
     """
 
@@ -67,6 +68,7 @@ class BlockRounds:
     before: Spent
     spent: Spent
     seconds: float
+    seconds_saved: float
     not_finite: int
 
     @property

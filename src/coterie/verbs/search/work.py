@@ -12,7 +12,12 @@ from coterie.verbs.shared.workspace import Workspace
 
 
 def search_work(
-    workspace: Workspace, keeps: tuple[int, ...], seconds: Seconds, *, method: str | None = None
+    workspace: Workspace,
+    keeps: tuple[int, ...],
+    seconds: Seconds,
+    *,
+    method: str | None = None,
+    times: int = 1,
 ) -> PlanPart:
     """The work of a method, for some sizes.
 
@@ -21,6 +26,7 @@ def search_work(
         keeps: Players that will be left, of every size; the fewest last.
         seconds: Of each layer, and of the rest, of one coalition on the texts.
         method: Its name; None is the method that the request plays.
+        times: How many times that work, where it goes on among other players.
     """
     request, keep = workspace.request, keeps[-1]
     played = SEARCH_METHODS[method or request.plays()]
@@ -31,9 +37,10 @@ def search_work(
         return _of_design(workspace, asked, keep, seconds)
     n_sequences = workspace.calibration.texts.n_sequences
     asks = played.most_layer_sequences(task, n_sequences)
-    part = _of_search(workspace, asks, min(asks, played.most_executed(task, n_sequences)), keep)
+    runs = min(asks, played.most_executed(task, n_sequences))
+    part = _of_search(workspace, times * asks, times * runs, keep)
     if request.budget is not None:  # a cheap coalition may be asked on fewer layers than the mean
-        part.distinct = min(part.distinct, request.budget)
+        part.distinct = min(part.distinct, times * request.budget)
     part.seconds = _lasting(workspace, part, seconds)
     return part
 

@@ -57,25 +57,6 @@ def locked_blocks(request: Request, source: Source, n_layers: int, kind: Kind) -
     stay = block_locks(request.serve, n_layers)
     n_players = n_layers * len(BLOCKS[kind])
     return gone | {player for player in range(n_players) if label(kind, player) in stay}
-    kind = request.player_kind()
-    locked = set(of_blocks([*stack.locks, *request.lock], kind))
-    n_players = stack.n_players * (len(BLOCKS[kind]) or 1)
-    return n_players, tuple(sorted(locked | served_locks(request, stack.n_players, kind)))
-
-
-def served_locks(request: Request, n_layers: int, kind: Kind) -> set[int]:
-    """Blocks that stay because a runtime asks for them.
-
-    Args:
-        request: Names the runtimes, if any.
-        n_layers: Layers of the model.
-        kind: What a player is.
-    """
-    if not request.serve or kind == "layer":
-        return set()
-    stay = block_locks(request.serve, n_layers)
-    n_players = n_layers * len(BLOCKS[kind])
-    return {player for player in range(n_players) if label(kind, player) in stay}
 
 
 def check_savable(

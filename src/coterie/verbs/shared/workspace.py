@@ -23,7 +23,7 @@ from coterie.verbs.shared.opened_model import OpenModel, opened_model
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.request import Request
-from coterie.verbs.shared.settings import served_locks
+from coterie.verbs.shared.settings import locked_blocks
 from coterie.verbs.shared.text_game import TextGame, game_facts
 
 WARNINGS = 5
@@ -82,7 +82,8 @@ class Workspace:
             ModelError: its layers are not built of such blocks.
         """
         stay = set(of_blocks(self.locked, "sublayer"))
-        stay |= served_locks(self.request, self.stack.n_players, "sublayer")
+        n_layers, source = self.stack.n_players, self.prepared.source
+        stay |= locked_blocks(self.request, source, n_layers, "sublayer")
         prepared = replace(self.prepared, locked=tuple(sorted(stay)))
         opened = self.opened.in_blocks()
         played = opened.play(prepared.calibration)
