@@ -22,9 +22,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from coterie.engine.cluster.account import Account
+from coterie.engine.cluster.account import CrewAccount
 from coterie.engine.cluster.connect import ray_library
-from coterie.engine.cluster.crew import Asked
+from coterie.engine.cluster.crew import CrewQuestion
 from coterie.engine.cluster.dispatch import Dispatch
 from coterie.engine.cluster.division import Work
 from coterie.engine.cluster.limits import Limits
@@ -251,16 +251,16 @@ def forecast(what: str, coalitions: Coalitions, speed: float, costs: Costs) -> N
 
 def simulated(
     coalitions: Coalitions, workers: int, speed: float, costs: Costs, kill: float | None = None
-) -> tuple[float, Account]:
+) -> tuple[float, CrewAccount]:
     """Seconds that a question takes on so many equal workers, and who did what."""
     crew = SimulatedCrew({f"worker {n}": speed for n in range(1, workers + 1)}, costs=costs)
     if kill is not None:
         crew.plan(kill, "worker 1", "dies")
-    account = Account()
+    account = CrewAccount()
     # As in a search: every worker's speed is known from earlier questions.
     for n in range(1, workers + 1):
         account.of(f"worker {n}").speed = speed
-    asked = Asked(0, coalitions, np.arange(1))
+    asked = CrewQuestion(0, coalitions, np.arange(1))
     for _ in Dispatch(crew, asked, account, Limits(), []).blocks():
         pass
     return crew.now(), account

@@ -66,6 +66,7 @@ class FakeRay:
         strategies = SimpleNamespace(PlacementGroupSchedulingStrategy=lambda group, **_: group)
         self.util = SimpleNamespace(
             placement_group=self._group,
+            placement_group_table=lambda group: {"state": "CREATED" if group.node else "PENDING"},
             remove_placement_group=self.groups.remove,
             scheduling_strategies=strategies,
             get_node_ip_address=lambda: f"10.0.0.{self.running.node}",
@@ -90,7 +91,7 @@ class FakeRay:
             if node in room:
                 room.remove(node)
         node = room[0] if room else 0
-        group = SimpleNamespace(node=node, wait=lambda timeout_seconds: bool(node))
+        group = SimpleNamespace(node=node)
         self.groups.append(group)
         return group
 

@@ -6,8 +6,8 @@ No Ray here: the workers are simulated on a clock of their own, so hundreds of r
 import numpy as np
 import pytest
 
-from coterie.engine.cluster.account import Account
-from coterie.engine.cluster.crew import Asked
+from coterie.engine.cluster.account import CrewAccount
+from coterie.engine.cluster.crew import CrewQuestion
 from coterie.engine.cluster.dispatch import Dispatch
 from coterie.engine.cluster.division import Span, Unsent, Work, first_stretches
 from coterie.engine.cluster.limits import Limits
@@ -43,11 +43,11 @@ class OnCrew:
 
     def __init__(self, game, crew, account=None):
         self.n_players, self.n_sequences = game.n_players, game.n_sequences
-        self.crew, self.account, self.remarks = crew, account or Account(), []
+        self.crew, self.account, self.remarks = crew, account or CrewAccount(), []
 
     def observe(self, coalitions, sequences):
         order = prefix_order(coalitions)
-        asked = Asked(0, coalitions[order], sequences)
+        asked = CrewQuestion(0, coalitions[order], sequences)
         dispatch = Dispatch(self.crew, asked, self.account, LIMITS, self.remarks)
         for block in dispatch.blocks():
             yield Block(order[block.rows], block.columns, block.observations)

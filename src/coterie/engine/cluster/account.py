@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from coterie.engine.cluster.crew import Answer, Task
+from coterie.engine.cluster.crew import WorkerAnswer, WorkerTask
 from coterie.engine.cost import Spent
 
 
@@ -39,7 +39,7 @@ class Did:
 
 
 @dataclass
-class Account:
+class CrewAccount:
     """What all workers of a crew did, over all texts.
 
     Attributes:
@@ -65,7 +65,7 @@ class Account:
         """The line of a worker; a new one where it has none."""
         return self.workers.setdefault(name, Did(name))
 
-    def note(self, name: str, task: Task, answer: Answer) -> None:
+    def note(self, name: str, task: WorkerTask, answer: WorkerAnswer) -> None:
         """Write down what a worker did for a task.
 
         Args:

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from coterie.engine.batch_shape import BatchShape
 from coterie.engine.batches import Batches
-from coterie.engine.cluster.account import Account
-from coterie.engine.cluster.crew import Asked, Crew
+from coterie.engine.cluster.account import CrewAccount
+from coterie.engine.cluster.crew import Crew, CrewQuestion
 from coterie.engine.cluster.dispatch import Dispatch
 from coterie.engine.cluster.limits import Limits
 from coterie.engine.cost import Spent
@@ -40,7 +40,7 @@ class ClusterGame:
     """
 
     def __init__(
-        self, local: Engine, crew: Crew, number: int, account: Account, limits: Limits
+        self, local: Engine, crew: Crew, number: int, account: CrewAccount, limits: Limits
     ) -> None:
         self.local, self.crew, self.number = local, crew, number
         self.account, self.limits = account, limits
@@ -157,7 +157,7 @@ class ClusterGame:
         asked = question(coalitions, sequences, self.n_players, self.n_sequences)
         if asked.empty:
             return
-        put = Asked(self.number, asked.ordered, asked.sequences)
+        put = CrewQuestion(self.number, asked.ordered, asked.sequences)
         dispatch = Dispatch(self.crew, put, self.account, self.limits, self.remarks)
         began, before, passes = perf_counter(), self.account.spent(), self.account.passes()
         for block in dispatch.blocks():

@@ -11,10 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from io import TextIOBase
+from threading import current_thread
 from types import ModuleType
+from typing import TextIO
 
 from coterie.errors import UserError
 from coterie.foreign import reason
+
+log = logging.getLogger(__name__)
 
 _NO_RAY = "--cluster needs Ray, which is not installed here: pip install 'coterie[cluster]'"
 
@@ -88,10 +93,48 @@ def connected(address: str) -> Iterator[ModuleType]:
             f"the Ray cluster of --cluster {address} cannot be joined ({reason(error)}): this"
             " machine must belong to it, with the same versions of Python and Ray"
         ) from error
+    out = sys.stdout
+    sys.stdout = _WithoutRay(out)
     try:
         yield ray
     finally:
+        sys.stdout = out
         ray.shutdown()
+
+
+class _WithoutRay(TextIOBase):
+    """Standard output without what Ray's own threads print there: `--json` stays JSON.
+
+    Args:
+        out: Standard output.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> int:
+        """Write what is ours; what Ray says of workers is in our own warnings."""
+        if current_thread().name.startswith("ray_"):
+            log.debug("Ray: %s", text.strip())
+            return len(text)
+        return self._out.write(text)
+
+    def flush(self) -> None:
+        """Flush standard output."""
+        self._out.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._out.isatty()
+
+    def fileno(self) -> int:
+        """Its number for the system."""
+        return self._out.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """What text is encoded in."""
+        return self._out.encoding
 
 
 def check_address(address: str) -> None:

@@ -9,7 +9,7 @@ from coterie.game.coalitions import Coalitions, Indices, Observations
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class CrewQuestion:
     """A question to a crew.
 
     Attributes:
@@ -24,7 +24,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class WorkerTask:
     """A part of a question, for one worker.
 
     Attributes:
@@ -43,7 +43,7 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class WorkerAnswer:
     """What a worker observed for a task.
 
     Attributes:
@@ -69,7 +69,7 @@ class Answered:
 
     worker: str
     number: int
-    answer: Answer
+    answer: WorkerAnswer
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Crew(Protocol):
         """Seconds on the crew's clock."""
         ...
 
-    def send(self, worker: str, task: Task) -> None:
+    def send(self, worker: str, task: WorkerTask) -> None:
         """Ask a worker; tasks of one worker are done in the order they were sent."""
         ...
 

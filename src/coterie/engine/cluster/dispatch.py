@@ -11,10 +11,18 @@ from itertools import count
 
 import numpy as np
 
-from coterie.engine.cluster.account import Account
-from coterie.engine.cluster.crew import Answer, Answered, Asked, Crew, Failed, Left, Task
-from coterie.engine.cluster.division import Span, Unsent, Work
-from coterie.engine.cluster.hands import Hands, Part, deadline
+from coterie.engine.cluster.account import CrewAccount
+from coterie.engine.cluster.crew import (
+    Answered,
+    Crew,
+    CrewQuestion,
+    Failed,
+    Left,
+    WorkerAnswer,
+    WorkerTask,
+)
+from coterie.engine.cluster.division import Unsent, Work
+from coterie.engine.cluster.hands import AskedPart, Hands, deadline
 from coterie.engine.cluster.limits import Limits
 from coterie.engine.cluster.second_answer import either, holes
 from coterie.errors import MachineError
@@ -41,8 +49,8 @@ class Dispatch:
     def __init__(
         self,
         crew: Crew,
-        asked: Asked,
-        account: Account,
+        asked: CrewQuestion,
+        account: CrewAccount,
         limits: Limits,
         remarks: list[str],
     ) -> None:
@@ -50,7 +58,7 @@ class Dispatch:
         self._account, self._limits, self._remarks = account, limits, remarks
         self._work = Work(asked.ordered)
         self._hands: dict[str, Hands] = {}
-        self._again: deque[Part] = deque()
+        self._again: deque[AskedPart] = deque()
         self._left = len(asked.ordered)
 
     def blocks(self) -> Iterator[Block]:
@@ -117,7 +125,7 @@ class Dispatch:
                 if part is not None:
                     self._send(name, part)
 
-    def _part_again(self, name: str, members: list[str]) -> Part | None:
+    def _part_again(self, name: str, members: list[str]) -> AskedPart | None:
         for part in list(self._again):
             # Where every worker has failed on a part, each may try again, until it is too often.
             if name not in part.barred or part.barred.issuperset(members):
@@ -125,17 +133,16 @@ class Dispatch:
                 return part
         return None
 
-    def _fresh_part(self, name: str, speeds: dict[str, float], *, idle: bool) -> Part | None:
+    def _fresh_part(self, name: str, speeds: dict[str, float], *, idle: bool) -> AskedPart | None:
         known = self._account.of(name).speed is not None
         span = self._unsent.take(name, speeds, idle=idle, known=known)
-        return None if span is None else self._part(span)
+        if span is None:
+            return None
+        return AskedPart(np.arange(span.start, span.stop), self._work.of(span))
 
-    def _part(self, span: Span) -> Part:
-        return Part(np.arange(span.start, span.stop), self._work.of(span))
-
-    def _send(self, name: str, part: Part) -> None:
+    def _send(self, name: str, part: AskedPart) -> None:
         asked, hands = self._asked, self._hands[name]
-        task = Task(
+        task = WorkerTask(
             number=next(NUMBERS),
             game=asked.game,
             coalitions=asked.ordered[part.rows],
@@ -165,12 +172,14 @@ class Dispatch:
         self._remarks.extend(answer.remarks)
         yield from self._block(rows, answer.seen)
 
-    def _doubt(self, name: str, rows: Indices, answer: Answer) -> None:
+    def _doubt(self, name: str, rows: Indices, answer: WorkerAnswer) -> None:
         """Ask another worker what was not finite: only what two of them find is believed."""
         work = Work(self._asked.ordered[rows]).whole
-        self._again.append(Part(rows, work, frozenset({name}), doubted=(name, answer)))
+        self._again.append(AskedPart(rows, work, frozenset({name}), doubted=(name, answer)))
 
-    def _compared(self, second: str, doubted: tuple[str, Answer], answer: Answer) -> Answer:
+    def _compared(
+        self, second: str, doubted: tuple[str, WorkerAnswer], answer: WorkerAnswer
+    ) -> WorkerAnswer:
         """Of two answers, every number that either found; where they differ, a fault is told."""
         first, before = doubted
         self._account.repeated += 1
@@ -215,7 +224,7 @@ class Dispatch:
                 self._again.append(part)
                 self._account.repeated += 1
 
-    def _ask_again(self, part: Part, name: str, why: str) -> None:
+    def _ask_again(self, part: AskedPart, name: str, why: str) -> None:
         if part.tries + 1 >= self._limits.tries:
             raise MachineError(
                 f"{part.tries + 1} workers failed on the same coalitions, the last of them {name}"
@@ -230,14 +239,12 @@ class Dispatch:
 
     # Who is late.
     def _deadline(self, name: str) -> float:
-        return deadline(name, self._hands[name], self._account, self._limits)
-
-    def _busy(self) -> list[str]:
-        return [name for name, hands in self._hands.items() if hands.parts]
+        hands = self._hands[name]
+        return deadline(name, hands, self._account, self._limits) if hands.parts else np.inf
 
     def _until_late(self) -> float:
-        first = min((self._deadline(name) for name in self._busy()), default=np.inf)
+        first = min((self._deadline(name) for name in self._hands), default=np.inf)
         return float(min(max(first - self._crew.now(), 1e-3), self._limits.alone))
 
     def _late(self) -> list[str]:
-        return [name for name in self._busy() if self._crew.now() >= self._deadline(name)]
+        return [name for name in self._hands if self._crew.now() >= self._deadline(name)]

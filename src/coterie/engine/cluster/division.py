@@ -20,8 +20,8 @@ READING = 1.0
 TWICE = 0.03
 """Share of the work that may be done twice for even loads, beyond one stretch for each worker."""
 
-BITE, FIRST_BITE = 1 / 3, 1 / 16
-"""Share of a stretch that is given out at once; less where the worker's speed is not known yet."""
+BITE = 1 / 3
+"""Share of what is fair that is given out at once; the least where the speed is not known yet."""
 
 SMALLEST = 2.0
 """Least work of a bite, in full models: smaller ones mostly repeat what they share."""
@@ -156,7 +156,7 @@ class Unsent:
         # Seconds mean nothing before the speed is measured.
         least = max(limits.shortest * speed if known else 0.0, SMALLEST * self._work.players)
         most = limits.longest * speed if known else work
-        wanted = min(max(BITE * fair if known else FIRST_BITE * work, least), most)
+        wanted = min(max(BITE * fair if known else 0.0, least), most)
         if work - wanted < least:
             return own
         row = self._work.row_near(own, wanted)

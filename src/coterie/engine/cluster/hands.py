@@ -3,14 +3,14 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from coterie.engine.cluster.account import Account
-from coterie.engine.cluster.crew import Answer, Task
+from coterie.engine.cluster.account import CrewAccount
+from coterie.engine.cluster.crew import WorkerAnswer, WorkerTask
 from coterie.engine.cluster.limits import Limits
 from coterie.game.coalitions import Indices
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class AskedPart:
     """Rows of the sorted question that are asked together.
 
     Attributes:
@@ -25,7 +25,7 @@ class Part:
     work: float
     barred: frozenset[str] = frozenset()
     tries: int = 0
-    doubted: tuple[str, Answer] | None = None
+    doubted: tuple[str, WorkerAnswer] | None = None
 
 
 @dataclass(eq=False)
@@ -38,11 +38,11 @@ class Hands:
         failures: Tasks it failed on since it last answered.
     """
 
-    parts: deque[tuple[Task, Part]] = field(default_factory=deque)
+    parts: deque[tuple[WorkerTask, AskedPart]] = field(default_factory=deque)
     since: float = 0.0
     failures: int = 0
 
-    def take(self, number: int, now: float) -> tuple[Task, Part] | None:
+    def take(self, number: int, now: float) -> tuple[WorkerTask, AskedPart] | None:
         """The task that is answered; None where it is not the one that is waited for.
 
         An answer to an earlier question, which nobody waits for any more, is not.
@@ -53,7 +53,7 @@ class Hands:
         return self.parts.popleft()
 
 
-def deadline(name: str, hands: Hands, account: Account, limits: Limits) -> float:
+def deadline(name: str, hands: Hands, account: CrewAccount, limits: Limits) -> float:
     """When a worker that holds a part is taken to hang, by what its own speed promises.
 
     Args:

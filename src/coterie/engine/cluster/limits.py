@@ -22,7 +22,7 @@ class Limits:
     longest: float = 30.0
     times: float = 10.0
     floor: float = 60.0
-    first_answer: float = 900.0
+    first_answer: float = 1800.0
     tries: int = 4
     alone: float = 120.0
     whole: bool = False

@@ -68,11 +68,11 @@ def passport(files: str, model: PreTrainedModel, stack: Stack, device: str) -> P
         device=device,
         attention=attention_of(model),
         players=f"{stack.n_players} of {stack.path}, {stack.players}",
-        versions=versions(),
+        versions=computing_versions(),
     )
 
 
-def versions() -> dict[str, str]:
+def computing_versions() -> dict[str, str]:
     """Versions of the packages that compute."""
     found = {}
     for name in _PACKAGES:

@@ -8,7 +8,7 @@ from typing import Any
 from coterie.engine.cluster.passport import Passport
 from coterie.engine.cluster.shipping import files_to_ship, pieces
 from coterie.engine.cluster.slots import Needs, room
-from coterie.engine.cluster.worker import Files, Job, Worker
+from coterie.engine.cluster.worker import Files, Worker, WorkerJob
 from coterie.models.files.sources import Source
 
 
@@ -23,14 +23,14 @@ class Terms:
         needs: What is reserved for it.
     """
 
-    job: Job
+    job: WorkerJob
     driver: Passport
     source: Source
     needs: Needs
 
 
 @dataclass(eq=False)
-class Place:
+class WorkerPlace:
     """A worker, or the place reserved for one.
 
     Attributes:
@@ -50,11 +50,6 @@ class Place:
     process: int = 0
     shipped: bool = False
     since: float = field(default_factory=time.monotonic)
-
-    @property
-    def placed(self) -> bool:
-        """Whether what it needs is reserved for it."""
-        return bool(self.group.wait(timeout_seconds=0))
 
 
 class Places:
@@ -78,7 +73,7 @@ class Places:
         """How many workers the cluster has room for, were it free."""
         return room(self._ray.nodes(), self._terms.needs)
 
-    def reserve(self) -> Place:
+    def reserve(self) -> WorkerPlace:
         """A new place; it waits in Ray's own queue until there is room."""
         self._made += 1
         needs = self._terms.needs
@@ -90,13 +85,18 @@ class Places:
             max_restarts=0,
             scheduling_strategy=strategy(group, placement_group_bundle_index=0),
         ).remote(self._terms.job, self._sharing())
-        return Place(f"worker {self._made}", group, actor)
+        return WorkerPlace(f"worker {self._made}", group, actor)
 
     def _sharing(self) -> int:
         """Most workers that any node has room for: so many share its memory."""
         return max(1, max((self._terms.needs.on(node) for node in self._ray.nodes()), default=1))
 
-    def release(self, place: Place) -> None:
+    def placed(self, place: WorkerPlace) -> bool:
+        """Whether what a worker needs is reserved for it, and not only asked for."""
+        # Its own `wait` answers no where the cluster is slow to say yes.
+        return self._ray.util.placement_group_table(place.group)["state"] == "CREATED"
+
+    def release(self, place: WorkerPlace) -> None:
         """Stop a worker, and give back what was reserved for it."""
         self._ray.kill(place.actor)
         self._ray.util.remove_placement_group(place.group)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.engine.batch_shape import BatchShape
-from coterie.engine.cluster.account import Account
-from coterie.engine.cluster.crew import Answer, Answered, Event, Failed, Left, Task
+from coterie.engine.cluster.account import CrewAccount
+from coterie.engine.cluster.crew import Answered, Event, Failed, Left, WorkerAnswer, WorkerTask
 from coterie.engine.cluster.failures import cause
-from coterie.engine.cluster.places import Place, Terms
+from coterie.engine.cluster.places import Terms, WorkerPlace
 from coterie.engine.cluster.recruits import Recruits
 from coterie.engine.cluster.worker import Loaded, Opened
 from coterie.errors import MachineError, UserError
@@ -37,7 +37,7 @@ Ref = Any
 class _Call:
     """What a reference stands for: the method of a worker, and the task or the texts."""
 
-    place: Place
+    place: WorkerPlace
     method: str
     number: int = -1
 
@@ -53,7 +53,7 @@ class RayCrew:
     """
 
     def __init__(
-        self, ray: ModuleType, terms: Terms, account: Account, say: Callable[[str], None]
+        self, ray: ModuleType, terms: Terms, account: CrewAccount, say: Callable[[str], None]
     ) -> None:
         self._ray, self._account, self._say = ray, account, say
         self._recruits = Recruits(ray, terms, account, say)
@@ -63,7 +63,7 @@ class RayCrew:
         self._text_bytes, self._looked = 0, -POLL
 
     @property
-    def workers(self) -> Mapping[str, Place]:
+    def workers(self) -> Mapping[str, WorkerPlace]:
         """Every worker, ready or not, by name."""
         return self._recruits.workers
 
@@ -76,7 +76,7 @@ class RayCrew:
         """Seconds of a clock that only goes on."""
         return time.monotonic()
 
-    def send(self, worker: str, task: Task) -> None:
+    def send(self, worker: str, task: WorkerTask) -> None:
         """Ask a worker; it answers in the order in which it was asked."""
         place = self.workers[worker]
         ref = place.actor.ask.remote(task.game, task.coalitions, task.sequences)
@@ -193,12 +193,12 @@ class RayCrew:
                 self._load(place)
             self._forget_the_gone()
 
-    def _load(self, place: Place, *, ship: bool = False) -> None:
+    def _load(self, place: WorkerPlace, *, ship: bool = False) -> None:
         place.shipped = ship
         ref = place.actor.load.remote(self._recruits.places.shipped() if ship else None)
         self._calls[ref] = _Call(place, "load")
 
-    def _open(self, place: Place, game: int) -> None:
+    def _open(self, place: WorkerPlace, game: int) -> None:
         text, shape = self._texts[game]
         self._calls[place.actor.play.remote(game, text, shape)] = _Call(place, "play", game)
 
@@ -220,7 +220,7 @@ class RayCrew:
                 return None
             self.dismiss(place.name, "")
             return Left(place.name, cause(error))
-        if isinstance(value, Answer):
+        if isinstance(value, WorkerAnswer):
             return Answered(place.name, call.number, value)
         if isinstance(value, Opened):
             self._opened[place.name, call.number] = value
@@ -230,7 +230,7 @@ class RayCrew:
             return Failed(place.name, call.number, str(value))
         return None
 
-    def _loaded(self, place: Place, loaded: Loaded) -> None:
+    def _loaded(self, place: WorkerPlace, loaded: Loaded) -> None:
         if self._recruits.lacks(place, loaded):
             self._load(place, ship=True)
         elif self._recruits.take(place, loaded):

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from types import ModuleType
 
-from coterie.engine.cluster.account import Account
-from coterie.engine.cluster.places import Place, Places, Terms
+from coterie.engine.cluster.account import CrewAccount
+from coterie.engine.cluster.places import Places, Terms, WorkerPlace
 from coterie.engine.cluster.worker import Lacking, Loaded
 
 SETTLE = 5.0
@@ -32,11 +32,11 @@ class Recruits:
     """
 
     def __init__(
-        self, ray: ModuleType, terms: Terms, account: Account, say: Callable[[str], None]
+        self, ray: ModuleType, terms: Terms, account: CrewAccount, say: Callable[[str], None]
     ) -> None:
         self._terms, self._account, self._say = terms, account, say
         self.places = Places(ray, terms)
-        self.workers: dict[str, Place] = {}
+        self.workers: dict[str, WorkerPlace] = {}
         self.refused: list[str] = []
         self.nodes: list[str] = []
         self._shipped_to: set[int] = set()
@@ -52,7 +52,7 @@ class Recruits:
         """Bytes of weights that were brought to nodes, each node once."""
         return self.places.shipped_bytes * len(self._shipped_to)
 
-    def look(self) -> list[Place]:
+    def look(self) -> list[WorkerPlace]:
         """Reserve places while there is room, give back those that no node is left for.
 
         Returns the new ones, which have to load the model.
@@ -63,7 +63,7 @@ class Recruits:
         waiting = [place for place in self.workers.values() if not place.node]
         surplus = max(0, len(self.workers) - max(room, 1))
         for place in waiting:
-            if not place.placed:
+            if not self.places.placed(place):
                 place.since = now
                 if surplus > 0:
                     surplus -= 1
@@ -78,7 +78,7 @@ class Recruits:
         Args:
             waited: Seconds since room was asked for.
         """
-        placed = [place for place in self.workers.values() if place.placed]
+        placed = [place for place in self.workers.values() if self._has_room(place)]
         if len(placed) < len(self.workers) and waited <= SETTLE:
             return False
         self._complete = bool(placed) and all(place.node for place in placed)
@@ -90,9 +90,12 @@ class Recruits:
         Args:
             waited: Seconds since room was asked for.
         """
-        return waited > SETTLE and not any(place.placed for place in self.workers.values())
+        return waited > SETTLE and not any(map(self._has_room, self.workers.values()))
 
-    def lacks(self, place: Place, loaded: Loaded) -> bool:
+    def _has_room(self, place: WorkerPlace) -> bool:
+        return bool(place.node) or self.places.placed(place)
+
+    def lacks(self, place: WorkerPlace, loaded: Loaded) -> bool:
         """Whether the model has to be shipped to a worker; one that cannot take it is refused."""
         if not isinstance(loaded.found, Lacking):
             return False
@@ -105,7 +108,7 @@ class Recruits:
         )
         return False
 
-    def take(self, place: Place, loaded: Loaded) -> bool:
+    def take(self, place: WorkerPlace, loaded: Loaded) -> bool:
         """Compare a worker with the driver; whether it is taken."""
         if isinstance(loaded.found, Lacking):
             return False
@@ -123,14 +126,14 @@ class Recruits:
         self._say(f"{place.name} is ready, on {where}")
         return True
 
-    def refuse(self, place: Place, why: str) -> None:
+    def refuse(self, place: WorkerPlace, why: str) -> None:
         """A worker that cannot be used: before the first question it ends the run, later not."""
         self.refused.append(f"{place.name} {why}")
         if self._complete:
             self._account.fault(f"{place.name} was not taken: it {why}")
         self.release(place)
 
-    def release(self, place: Place) -> None:
+    def release(self, place: WorkerPlace) -> None:
         """Let go of a worker."""
         if self.workers.pop(place.name, None) is not None:
             self.places.release(place)

@@ -11,7 +11,7 @@ from itertools import count
 
 import numpy as np
 
-from coterie.engine.cluster.crew import Answer, Answered, Event, Failed, Left, Task
+from coterie.engine.cluster.crew import Answered, Event, Failed, Left, WorkerAnswer, WorkerTask
 from coterie.engine.cost import Spent
 from coterie.game.coalitions import Game, Observations, observe_all
 from coterie.game.prefixes import layers_executed
@@ -108,7 +108,7 @@ class SimulatedCrew:
         """Seconds since the beginning."""
         return self._now
 
-    def send(self, worker: str, task: Task) -> None:
+    def send(self, worker: str, task: WorkerTask) -> None:
         """Ask a worker; it begins when it is done with what it was sent before."""
         one = self._workers[worker]
         began = max(one.free, self._now + self._costs.away)
@@ -123,7 +123,7 @@ class SimulatedCrew:
         at = one.free + self._costs.away
         heapq.heappush(self._coming, _Coming(at, next(self._places), worker, event))
 
-    def _answer(self, worker: _Worker, task: Task, seconds: float) -> Answer:
+    def _answer(self, worker: _Worker, task: WorkerTask, seconds: float) -> WorkerAnswer:
         shape = len(task.coalitions), len(task.sequences)
         if worker.broken:
             seen = Observations.empty(*shape)
@@ -132,7 +132,7 @@ class SimulatedCrew:
         else:
             seen = observe_all(self._game, task.coalitions, task.sequences)
         ran = layers_executed(task.coalitions)
-        return Answer(seen, Spent(layer_executions=ran), seconds)
+        return WorkerAnswer(seen, Spent(layer_executions=ran), seconds)
 
     def wait(self, seconds: float) -> Sequence[Event]:
         """The next event, or none after so many seconds of the crew's clock."""

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from coterie.engine.batch_shape import BatchShape
 from coterie.engine.cluster.connect import ray_library
-from coterie.engine.cluster.crew import Answer
+from coterie.engine.cluster.crew import WorkerAnswer
 from coterie.engine.cluster.passport import Passport, passport
 from coterie.engine.cluster.shipping import receive
 from coterie.engine.cost import Spent
@@ -38,7 +38,7 @@ Files = Sequence[tuple[str, Sequence[object]]]
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkerJob:
     """Which model a worker holds, and how it computes.
 
     Attributes:
@@ -99,7 +99,7 @@ class Worker:
         sharing: Workers that share this machine's memory.
     """
 
-    def __init__(self, job: Job, sharing: int) -> None:
+    def __init__(self, job: WorkerJob, sharing: int) -> None:
         self._job, self._sharing = job, sharing
         self._games: dict[int, ModelGame | StreamedGame] = {}
         self._told: dict[int, Spent] = {}
@@ -191,7 +191,7 @@ class Worker:
             return asked
         return max(1, memory_for_states(asked, device) // self._sharing)
 
-    def ask(self, game: int, coalitions: Coalitions, sequences: Indices) -> Answer | str:
+    def ask(self, game: int, coalitions: Coalitions, sequences: Indices) -> WorkerAnswer | str:
         """What is observed of some coalitions; or, where it cannot be, why.
 
         Args:
@@ -210,7 +210,7 @@ class Worker:
         before, self._told[game] = self._told[game], spent
         passed = 0 if traffic is None else traffic.passes
         new, self._passed[game] = passed - self._passed.get(game, 0), passed
-        return Answer(
+        return WorkerAnswer(
             seen=seen,
             spent=spent - before,
             seconds=perf_counter() - began,

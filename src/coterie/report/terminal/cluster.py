@@ -4,7 +4,7 @@ from coterie.report import words as w
 from coterie.report.schema.cluster import ClusterPart
 
 
-def on_cluster(cluster: ClusterPart) -> list[tuple[str, str]]:
+def cluster_rows(cluster: ClusterPart) -> list[tuple[str, str]]:
     """Who played, what playing on several machines cost, and what was set right."""
     told = f"{len(cluster.workers)} workers on {cluster.nodes} nodes, {cluster.worker} each"
     # Below zero where a run ended early: nothing was done twice then.

@@ -17,7 +17,7 @@ from coterie.report.schema.compare import (
     RowPart,
     RowSizePart,
 )
-from coterie.report.terminal.cluster import on_cluster
+from coterie.report.terminal.cluster import cluster_rows
 from coterie.report.terminal.fitted import print_fitted
 from coterie.report.wording.compare import best_first, removals, who_is_best
 
@@ -88,7 +88,7 @@ def _settings(found: Comparison) -> list[str]:
     second = found.second
     decide = "" if second is None else f"; {second.sequences} more decide between finalists"
     held_out = "; ".join(_text(text) for text in found.held_out)
-    cluster = [] if found.cluster is None else on_cluster(found.cluster)
+    cluster = [] if found.cluster is None else cluster_rows(found.cluster)
     return [
         *(f"- {what}: {told}" for what, told in cluster),
         f"- model: {found.model} ({found.architecture}, {found.layers} layers), "

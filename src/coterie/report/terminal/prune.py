@@ -9,7 +9,7 @@ from coterie.report.schema.basics import ClosestPart, StreamPart, TextPart
 from coterie.report.schema.contributions import AgreementPart, ContributionsPart, FidelityPart
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
-from coterie.report.terminal.cluster import on_cluster
+from coterie.report.terminal.cluster import cluster_rows
 from coterie.report.terminal.contributions import print_absences, print_contributions
 from coterie.report.terminal.pairs import print_pairs
 from coterie.report.terminal.plan import print_plan
@@ -187,7 +187,7 @@ def _budget(record: Record, out: Console) -> None:
     if (stream := record.streaming) is not None:
         rows += streamed(stream)
     if (cluster := record.cluster) is not None:
-        rows += on_cluster(cluster)
+        rows += cluster_rows(cluster)
     print_pairs(rows, out, "Cost")
 
 

@@ -6,7 +6,7 @@ from rich.table import Table
 from coterie.report import words as w
 from coterie.report.schema.part import known
 from coterie.report.schema.sparsify import SparsityRecord
-from coterie.report.terminal.cluster import on_cluster
+from coterie.report.terminal.cluster import cluster_rows
 from coterie.report.terminal.prune import streamed
 from coterie.report.wording.sparsify import RUNTIMES, inputs_judged, sequences_of, sparsity_asked
 
@@ -50,7 +50,7 @@ def print_sparsity(record: SparsityRecord, console: Console | None = None) -> No
         for what, told in streamed(stream):
             out.print(f"{what}: {told}")
     if (cluster := record.cluster) is not None:
-        for what, told in on_cluster(cluster):
+        for what, told in cluster_rows(cluster):
             out.print(f"{what}: {told}")
     out.print(f"[dim]{RUNTIMES}[/dim]")
 

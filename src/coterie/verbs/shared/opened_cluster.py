@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from itertools import count
 
 from coterie.engine.batch_shape import BatchShape
-from coterie.engine.cluster.account import Account
+from coterie.engine.cluster.account import CrewAccount
 from coterie.engine.cluster.cluster_game import ClusterGame
 from coterie.engine.cluster.connect import connected
 from coterie.engine.cluster.limits import Limits
@@ -14,7 +14,7 @@ from coterie.engine.cluster.passport import passport
 from coterie.engine.cluster.places import Terms
 from coterie.engine.cluster.ray_crew import RayCrew
 from coterie.engine.cluster.slots import Needs, needs_on
-from coterie.engine.cluster.worker import Job
+from coterie.engine.cluster.worker import WorkerJob
 from coterie.engine.interface import Engine
 from coterie.report.schema.cluster import ClusterPart, WorkerPart
 from coterie.store.observations import Store
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 GAMES = count(1)
 """Numbers of texts, over all workspaces of this process."""
 
-STREAMED = Limits(floor=600.0, whole=True)
+STREAMED = Limits(floor=600.0, first_answer=6 * 3600.0, whole=True)
 """Where every part reads all weights: one part for each worker, and time to read them."""
 
 
@@ -50,7 +50,7 @@ class ModelOnCluster:
         local: ModelInMemory | ModelOnDisk,
         crew: RayCrew,
         needs: Needs,
-        account: Account,
+        account: CrewAccount,
         limits: Limits,
     ) -> None:
         self.games: list[TextGame] = []
@@ -141,7 +141,7 @@ def on_cluster(prepared: Prepared, store: Store, progress: Progress) -> Iterator
         nodes, device = ray.nodes(), prepared.device.type
         needs = needs_on(nodes, device, request.device, request.worker_cpus)
         local = (ModelOnDisk if request.stream else ModelInMemory)(prepared, store, progress)
-        account = Account(say=progress.say)
+        account = CrewAccount(say=progress.say)
         crew = RayCrew(ray, _terms(prepared, needs, local), account, progress.say)
         try:
             progress.say(f"starting workers on the cluster: {needs} for each")
@@ -155,7 +155,7 @@ def on_cluster(prepared: Prepared, store: Store, progress: Progress) -> Iterator
 def _terms(prepared: Prepared, needs: Needs, local: ModelInMemory | ModelOnDisk) -> Terms:
     """What every worker is given, and compared by before it is asked anything."""
     source, request = prepared.source, prepared.request
-    job = Job(
+    job = WorkerJob(
         name=source.name,
         folder=str(source.folder),
         revision=source.revision,
