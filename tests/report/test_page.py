@@ -4,6 +4,7 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from coterie.report.page.predict import outline, predicted, prediction
 from coterie.report.schema.explorer import PredictorPart
 from coterie.report.schema.record import Record
 from coterie.verbs.outputs import page as written
+from coterie.verbs.search import player_times as timing
 from coterie.verbs.search.predictor import Observed, process_part
 
 HOSTILE = '</title><script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -309,6 +311,18 @@ def test_a_page_that_fails_is_one_warning(tmp_path, monkeypatch):
     written.write_page(tmp_path, Record.from_json(old()))
     assert said == ["no report.html was written: ZeroDivisionError: no reason"]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pass_that_cannot_be_timed_is_one_warning(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("out of\nmemory")
+
+    said = []
+    monkeypatch.setattr(timing, "player_seconds", broken)
+    monkeypatch.setattr(timing.log, "warning", lambda words, *more: said.append(words % more))
+    in_memory = SimpleNamespace(batches=None, request=SimpleNamespace(target=None))
+    assert timing.player_times(in_memory) is None
+    assert said == ["the page has no milliseconds: RuntimeError: out of memory"]
 
 
 def test_the_verdict_of_the_run_is_what_the_page_says():

@@ -1,5 +1,6 @@
 """Seconds that each player takes in a pass of the whole model, measured once and kept."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -10,6 +11,8 @@ import torch
 from coterie.game.coalitions import Vector
 from coterie.report.schema.explorer import PlayerTimesPart
 from coterie.verbs.shared.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 SEQUENCES = 4
 """Calibration texts of a pass that a target in seconds is decided by."""
@@ -25,7 +28,13 @@ def player_times(workspace: Workspace) -> PlayerTimesPart | None:
         return None
     # A target in seconds has measured already, on more.
     n_texts = SEQUENCES if workspace.request.target == "target_speedup" else 1
-    seconds, rest = player_seconds(workspace, n_texts)
+    try:
+        seconds, rest = player_seconds(workspace, n_texts)
+    # Whatever it is: only the page shows them, and no run fails for its page.
+    except Exception as error:
+        told = " ".join(str(error).split())
+        log.warning("the page has no milliseconds: %s: %.200s", type(error).__name__, told)
+        return None
     tokens = workspace.calibration.texts.tokens[:n_texts]
     return PlayerTimesPart([float(f"{one:.4g}") for one in seconds], rest, tokens.size)
 
