@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from tests.rivals.tasks import again, llama, make_task
 
 from coterie.rivals import RIVALS
 from coterie.rivals.interface import DoesNotApply, Meter, Rewrite, Selection
+from coterie.store.observations import Store
+from coterie.store.stored_game import StoredGame
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,19 @@ def test_a_method_that_asks_is_charged_as_if_alone(model):
     # 8 layers, the ends kept: 6 candidates of 7 layers, on 12 texts of 12 tokens.
     assert first.cost.layer_tokens_asked == 6 * 7 * 144
     assert first.cost.head_tokens == 6 * 12 * 11
+
+
+def test_what_a_store_knows_is_charged_as_if_it_were_new(model):
+    task = make_task(model, (1,))
+    store = Store(":memory:")
+    task = replace(task, game=StoredGame(task.game, store, store.game({"kind": "test"})))
+    first, second = (RIVALS["sleb"].play(replace(task)).cost for _ in range(2))
+    assert task.game.hits > 0
+    assert second.layer_tokens_executed == first.layer_tokens_executed > 0
+    # Six candidates, in prefix order: what lies before the first cut is run once.
+    assert second.layer_tokens_executed < second.layer_tokens_asked
+    ((took,),) = store._ask("SELECT SUM(seconds) FROM observation")
+    assert second.seconds >= 0.9 * took
 
 
 def test_sublayers_count_as_half_a_layer(model):

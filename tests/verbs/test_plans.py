@@ -6,11 +6,14 @@ import sys
 import numpy as np
 import pytest
 
-from coterie import PruneRequest
+from coterie import PruneRequest, ValuesRequest
+from coterie.cli import main
 from coterie.engine.model_game import ModelGame
 from coterie.engine.walk import Walker
 from coterie.testing.tiny import tiny_model
+from coterie.verbs.compare.methods import methods
 from coterie.verbs.prune.whole import prune_plan
+from coterie.verbs.values.plan import values_plan
 
 TEXTS = {"sequences": 4, "length": 16}
 
@@ -37,6 +40,28 @@ def test_a_plan_is_bounded_by_budget_and_time_and_holds_every_part(tmp_path):
 def test_repair_is_in_the_time_of_a_plan(tmp_path):
     plan = planned(tmp_path, method="one-shot", repair="scalar")
     assert "repair" in [one.what for one in plan.times]
+
+
+@pytest.mark.parametrize(
+    "asked", [{"front": True}, {"budget": 90}, {"estimator": "permutation", "budget": 64}]
+)
+def test_values_have_a_plan_too(asked, tmp_path):
+    request = ValuesRequest("reference", **asked, **TEXTS)
+    plan = values_plan(request, store=tmp_path / "s.sqlite").record.plan
+    assert plan.distinct <= max(409, asked.get("budget", 409))
+    assert {"preparing and loading", "searching"} <= {one.what for one in plan.times}
+    assert not (tmp_path / "s.sqlite").exists()
+
+
+def test_a_comparison_has_a_plan_with_a_line_for_every_method(tmp_path, capsys):
+    names = ("guided", "sleb", "random", "paper")
+    words = ["compare", "reference", "--remove", "2,3", "--methods", ",".join(names), "--dry-run"]
+    texts = ["--sequences", "4", "--length", "16", "--store", str(tmp_path / "s.sqlite")]
+    assert main([*words, *texts]) == 0
+    told = capsys.readouterr().out
+    assert all(methods()[name].title in told for name in names) and "judging" in told
+    assert max(map(len, told.splitlines())) <= 80
+    assert not (tmp_path / "s.sqlite").exists()
 
 
 def test_seconds_are_told_without_a_pass_of_the_model(monkeypatch):
