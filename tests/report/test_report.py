@@ -9,6 +9,7 @@ from coterie import players
 from coterie.report import words
 from coterie.report.card.prune import model_card
 from coterie.report.figure.contributions import draw_contributions
+from coterie.report.figure.labels import Label, write_labels
 from coterie.report.schema.record import Record
 from coterie.report.terminal.fitted import print_fitted
 from coterie.report.terminal.prune import print_record
@@ -237,3 +238,36 @@ def test_the_figure_is_the_same_for_the_same_record(record, tmp_path):
 )
 def test_numbers_are_written_for_people(said, expected):
     assert said == expected
+
+
+def test_names_beside_points_do_not_stand_on_each_other(tmp_path):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 4))
+    axes = figure.subplots()
+    places = [(1.0, 1.0 + 0.004 * n) for n in range(6)] + [(5.0, 1.0)]
+    axes.plot(*zip(*places, strict=True), "o")
+    write_labels(axes, [Label(f"a method {n}", x, y, "black") for n, (x, y) in enumerate(places)])
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    apart = [one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k]]
+    assert len(boxes) == 7 and not any(apart)
+
+
+def test_the_figure_of_layers_has_whole_names_and_no_tick_where_no_layer_is(
+    record, tmp_path, monkeypatch
+):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    record["contributions"]["semivalue"] = "mean marginal contribution in the chosen coalition " * 2
+    draw_contributions(Record.from_json(record), tmp_path / "x.png")
+    figure = drawn[0]
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks and set(ticks) <= set(range(len(record["contributions"]["layers"])))
+        name = axes.yaxis.label.get_window_extent()
+        assert figure.bbox.y0 <= name.y0 and name.y1 <= figure.bbox.y1

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from coterie.report.schema.contributions import AbsencesPart, ContributionsPart
@@ -9,6 +10,9 @@ from coterie.report.schema.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+LETTERS = 40
+"""Letters of this size that stand beside one panel."""
 
 _AXES = {
     "layer": "layer",
@@ -47,12 +51,16 @@ def draw_contributions(record: Record, path: Path) -> None:
         if bars is measured and record.absences is not None:
             # One layer may cost a thousand times another; near nothing the scale is even.
             axes.set_yscale("symlog", linthresh=0.1)
-            axes.set_ylabel(
-                f"loss when it alone is absent\n{record.absences.unit}, measured", size=8
-            )
+            _name(axes, "loss when it alone is absent", f"{record.absences.unit}, measured")
         elif (found := record.contributions) is not None:
-            axes.set_ylabel(f"{found.semivalue}\n{found.unit}", size=8)
+            _name(axes, found.semivalue, found.unit)
     figure.savefig(path, dpi=110, metadata={"Software": None} if path.suffix == ".png" else None)
+
+
+def _name(axes: "Axes", *lines: str) -> None:
+    """Name what is drawn upwards, in lines that are no longer than the panel is high."""
+    wrapped = [part for line in lines for part in wrap(line, LETTERS)]
+    axes.set_ylabel("\n".join(wrapped), size=8)
 
 
 def _of_absences(found: AbsencesPart) -> list[_Bar]:
