@@ -40,7 +40,9 @@ FAMILIES: dict[str, dict[str, object]] = {
     },
     "gemma2": {**_SLIDING, "tie_word_embeddings": True},
     "gemma3_text": {**_SLIDING, "num_hidden_layers": 12, "tie_word_embeddings": True},
-    "cohere2": {"sliding_window": 8, "head_dim": 32, "tie_word_embeddings": True},
+    "cohere2": {
+        "sliding_window": 8, "head_dim": 32, "tie_word_embeddings": True, "rotary_pct": 1.0,
+    },
     "gpt_oss": {
         "head_dim": 32, "sliding_window": 8, "num_local_experts": 4, "num_experts_per_tok": 2,
     },

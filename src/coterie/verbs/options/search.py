@@ -42,8 +42,8 @@ class Players(Options):
             "twice the work of the search of layers; what loses least on the texts that decide is "
             "cut, not repaired. Without single blocks only Llama and Mistral can be saved, in the "
             "block format of Nemotron-NAS: transformers loads it with trust_remote_code=True; "
-            "vLLM and llama.cpp know the format, for feed-forward widths that are a multiple of "
-            "256.",
+            "for feed-forward widths that are a multiple of 256 vLLM does too, mlx-lm without "
+            "code, llama.cpp where attention blocks alone are gone (see --serve).",
             choices=lambda: (*BLOCKS, LAYERS_THEN_BLOCKS),
         ),
     ] = "layer"

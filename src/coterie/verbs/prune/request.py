@@ -130,6 +130,11 @@ class PruneRequest(Following, Serve, TargetOptions, Request):
                 "how much to cut is not said: give --remove N, --keep N, --ratio R or a --target"
             )
         super().check()
+        if self.serve and self.goes_on_among_blocks:
+            raise UserError(
+                f"--serve asks other things of layers than of blocks: give --players layer or"
+                f" --players sublayer, not {self.players}"
+            )
         self._check_blocks()
         if self.utility is not None and self.players != "layer":
             raise UserError(f"--utility cuts whole layers: leave out --players {self.players}")
