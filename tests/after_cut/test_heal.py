@@ -8,10 +8,13 @@ from transformers import AutoModelForCausalLM
 
 from coterie.errors import StudyMismatch
 from coterie.healing.checkpoint import Checkpoint
-from coterie.healing.distill import TrainingPlan, learn, learning_rate, training_batches
+from coterie.healing.distill import learn
 from coterie.healing.gap_states import gaps
+from coterie.healing.lesson import TrainingPlan
+from coterie.healing.moved import Rewritten
 from coterie.healing.origin import HealError, kept_players
-from coterie.healing.students import REFUSED, Adapted, Rewritten, adaptable
+from coterie.healing.schedule import learning_rate, training_batches
+from coterie.healing.students import REFUSED, Adapted, adaptable
 from coterie.healing.teachers import LiveTeacher
 from coterie.healing.write import write_healed
 from coterie.models.files.sources import resolve

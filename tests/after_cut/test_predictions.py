@@ -14,9 +14,11 @@ from torch.nn.functional import log_softmax
 from coterie.errors import StudyMismatch, UserError
 from coterie.healing import teacher_cache as predictions
 from coterie.healing.checkpoint import Checkpoint
-from coterie.healing.distill import TrainingPlan, learn
+from coterie.healing.distill import learn
+from coterie.healing.lesson import TrainingPlan
+from coterie.healing.moved import Plain, Rewritten
 from coterie.healing.origin import HealError
-from coterie.healing.students import Adapted, Plain, Rewritten
+from coterie.healing.students import Adapted
 from coterie.healing.teacher_cache import Predictions, most_likely
 from coterie.healing.teachers import LiveTeacher, Targets
 from coterie.models.files.sources import resolve
@@ -55,7 +57,8 @@ def plain(folder):
 
 
 def filled(folder, whole, tokens, top=256):
-    made = Predictions(folder, tokens.shape, top, {"model": "whole"})
+    # In full precision: what is compared here are the same numbers.
+    made = Predictions(folder, tokens.shape, top, {"model": "whole"}, torch.float32)
     made.fill(plain(whole), tokens, tokens[:2], lambda done, total: None)
     return made
 
@@ -74,7 +77,7 @@ def test_with_the_whole_vocabulary_it_teaches_step_for_step_the_same(
         pytest.importorskip("peft", reason="peft is not installed")
     monkeypatch.setattr(predictions, "FORWARD_TOKENS", 48)  # three sequences to a file
     # A rest of one token is that token: the bucket is then no approximation either.
-    monkeypatch.setattr(predictions, "_fits_whole", lambda vocabulary, top: vocabulary <= top)
+    monkeypatch.setattr(predictions, "fits_whole", lambda vocabulary, top: vocabulary <= top)
     beside, alone = plain(whole), plain(cut)
     stack, own = find_stack(beside), find_stack(alone)
     first = (
@@ -141,7 +144,7 @@ def test_a_caching_that_was_stopped_goes_on(whole, tokens, tmp_path, monkeypatch
             raise KeyboardInterrupt
 
     model, broken = plain(whole), Predictions(
-        tmp_path / "broken", tokens.shape, 256, {"model": "whole"}
+        tmp_path / "broken", tokens.shape, 256, {"model": "whole"}, torch.float32
     )  # fmt: skip
     with pytest.raises(KeyboardInterrupt):
         broken.fill(model, tokens, tokens[:2], stop)

@@ -204,3 +204,32 @@ def test_routing_leaves_the_model_as_it_was(home, parts):
     assert torch.equal(before, model(tokens).logits)
     with routed(model, stack, [True] * 5):
         assert torch.equal(before, model(tokens, use_cache=False).logits)
+
+
+WORKED = [
+    {"question": f"What is {i} and {i + 1}?", "reasoning": f"{i} and {i + 1} make it.", "answer": i}
+    for i in range(8)
+]
+
+
+def test_worked_answers_are_worth_their_likelihood_and_decided_on_items_that_chose_nothing(
+    home, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    rows = "\n".join(json.dumps(row) for row in WORKED)
+    (tmp_path / "sums.jsonl").write_text(rows)
+    asked = ["prune", str(home / "model"), "--calibration", str(home / "text.txt")]
+    asked += ["--remove", "1", "--method", "one-shot", "--sequences", "2", "--length", "16"]
+    asked += ["--utility", "sums=0.5,kl=0.5", "--tasks-dir", "."]
+    asked += ["--task-items", "4", "--store", "s.sqlite", "--output", "out"]
+    assert main([*asked, "--json"]) == 0
+    told = capsys.readouterr()
+    record = json.loads(told.out)
+    sums = record["utility"]["parts"][0]
+    assert sums["measure"] == "log-likelihood of the worked answer, nats" and sums["full"] < 0
+    assert sums["units"] == 4 and record["choice"]["decided_apart"]
+    assert record["choice"]["comparisons"] >= 1
+    assert "4 items of sums choose, and below 500" in told.err
+    other = [*asked[:-1], "other", "--utility", "sums:acc"]
+    assert main(other) == 2
+    assert "would take decoding" in capsys.readouterr().err and not (tmp_path / "other").exists()

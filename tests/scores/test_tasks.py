@@ -15,6 +15,7 @@ from coterie.scores.errors import TaskError
 from coterie.scores.task_definitions import PAPER_TASKS, load_tasks
 from coterie.scores.task_scores import MeanScore, TaskScores, average, paired_difference
 from coterie.scores.tasks import TaskSettings, score_tasks
+from coterie.scores.worked_answers import exactly
 
 PAIRS = [
     {"query": f"The sum of {i} and 1 is", "choices": [str(i + 1), "unknown"], "gold": i % 2}
@@ -247,3 +248,26 @@ def test_what_cannot_be_scored_is_refused(tmp_path, model, tokenizer, names):
         score_tasks(tasks, model, tokenizer, TaskSettings(limit=0))
     with pytest.raises(TaskError, match="folder of tasks 'nowhere' is not there"):
         load_tasks(names, tmp_path / "nowhere")
+
+
+def test_worked_answers_are_decoded_and_matched_exactly(tmp_path, model, tokenizer):
+    rows = [{"question": "1 and 1?", "reasoning": "It is two.", "answer": "2"}] * 2
+    (tmp_path / "sums.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (found,) = score_tasks(load_tasks(["sums"], tmp_path), model, tokenizer)
+    assert found.headline == "exact_match" and found.chance is None
+    assert set(found.scores["exact_match"]) <= {0.0, 1.0} and len(found.items) == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted", "right"),
+    [
+        ("3 and 4 make 7.\n#### 7\nQuestion", "7", True),
+        ("so $1,200.00", "1200", True),
+        ("about 12, no 13", "12", False),
+        ("He thinks.\nThe Red Sea.", "the red sea", True),
+        ("nothing", "5", False),
+        ("", "yes", False),
+    ],
+)
+def test_an_answer_is_found_in_what_is_written(written, wanted, right):
+    assert exactly({"answer": wanted}, [written])["exact_match"] == right

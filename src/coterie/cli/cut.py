@@ -14,6 +14,7 @@ def command(request: CutRequest, run: CheckpointRun) -> None:
     """Cut named layers out of a checkpoint, shard by shard, and check the result.
 
     Examples: coterie cut reference --layers 3,7-9 --output out;
+    coterie cut reference --layers 3,7-9 --held-out stdlib --output out;
     coterie cut Qwen/Qwen3-0.6B --list layer_drop_config.txt --output small;
     coterie cut MODEL --layers 12-19 --text corpus.txt --output small
     """
@@ -35,6 +36,10 @@ def _print(done: "Cut", name: str) -> None:
     else:
         gap = done.verification.max_logit_difference
         print(f"  reloaded: logits within {gap:.1e} of the model with those layers skipped")
+    if done.judged is not None:
+        from coterie.report.terminal.cut import print_judged
+
+        print_judged(done.judged.verdict)
     if done.repaired is not None:
         from coterie.report.terminal.after_cut import print_after
 

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from coterie.errors import ModelError, StudyMismatch
 from coterie.healing.origin import HealError
 from coterie.models.files.tensors import read_header, read_tensors
 from coterie.plain import Json
+
+NOTHING: Mapping[str, Tensor] = {}
+"""Where no texts are watched."""
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -25,12 +29,22 @@ class LearningState:
         step: Steps done.
         seconds: Spent learning, over all runs.
         losses: KL of every step, nats per token.
+        text: Cross-entropy of the text at every step, nats per token.
+        states: Distance of the states after the gaps at every step; 0 where it has no weight.
+        rate: The learning rate that a sweep chose; None without one.
+        tried: Every rate of the sweep with its loss.
+        watched: Steps and the loss then on the texts that are watched.
     """
 
     steps: int
     step: int = 0
     seconds: float = 0.0
     losses: tuple[float, ...] = ()
+    text: tuple[float, ...] = ()
+    states: tuple[float, ...] = ()
+    rate: float | None = None
+    tried: tuple[tuple[float, float], ...] = ()
+    watched: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,7 @@ class Checkpoint:
         trained: Mapping[str, torch.nn.Parameter],
         optimizer: torch.optim.Optimizer,
         state: LearningState,
+        best: Mapping[str, Tensor] = NOTHING,
     ) -> None:
         """Write the file anew; until it is whole the old one stays.
 
@@ -93,12 +108,14 @@ class Checkpoint:
             trained: What learns, by name.
             optimizer: The optimizer that trains them.
             state: How far learning has come.
+            best: The weights that had the lowest loss on texts that are watched.
         """
         tensors = {name: one.detach().cpu().contiguous() for name, one in trained.items()}
         for name, one in trained.items():
             # Adam's moments too: without them the run would not go on as if it had never stopped.
             moments = optimizer.state.get(one, {})
             tensors |= {f"{name}|{key}": moments[key].cpu() for key in _MOMENTS if key in moments}
+        tensors |= {f"{name}|best": one for name, one in best.items()}
         metadata = {"identity": json.dumps(self.identity), "state": json.dumps(vars(state))}
         # Renamed when whole: a run that is killed while it saves loses only this save.
         partial = self.path.with_suffix(".partial")
@@ -117,7 +134,10 @@ class Checkpoint:
             return None
         self.check()
         state = LearningState(**json.loads(self._notes()["state"]))
-        state.losses = tuple(state.losses)
+        state.losses, state.text = tuple(state.losses), tuple(state.text)
+        state.states = tuple(state.states)
+        state.tried = tuple((rate, loss) for rate, loss in state.tried)
+        state.watched = tuple((step, loss) for step, loss in state.watched)
         tensors = read_tensors(self.path)
         for name, one in trained.items():
             with torch.no_grad():
@@ -127,3 +147,11 @@ class Checkpoint:
             moments = {key: tensors[f"{name}|{key}"].to(one.device) for key in _MOMENTS}
             optimizer.state[one] = {"step": torch.tensor(float(state.step)), **moments}
         return state
+
+    def best(self) -> dict[str, Tensor]:
+        """The weights that had the lowest loss on the texts that are watched; none without any."""
+        if not self.path.is_file():
+            return {}
+        tensors = read_tensors(self.path)
+        end = "|best"
+        return {name.removesuffix(end): tensors[name] for name in tensors if name.endswith(end)}

@@ -1,8 +1,9 @@
 """Short distillation: the kept layers learn the full model's predictions, and can be interrupted.
 
 The loss is KL(full ‖ kept) per predicted token (arXiv:1503.02531 at temperature 1), over the whole
-vocabulary unless the teacher says less, and the states after each gap where that is asked.
-The learning rate rises over the first steps and falls linearly to zero.
+vocabulary unless the teacher says less; beside it, where they have a weight, the cross-entropy of
+the text and the states after each gap.
+The learning rate rises over the first steps and falls to zero along a cosine (arXiv:1608.03983).
 """
 
 import time
@@ -13,21 +14,20 @@ from itertools import islice
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from coterie.game.coalitions import Indices
 from coterie.healing.checkpoint import Checkpoint, LearningState
-from coterie.healing.gap_states import distance, entering, gaps
-from coterie.healing.origin import HealError
+from coterie.healing.lesson import Lesson, TrainingPlan, descend, few_steps, set_rate
+from coterie.healing.rates import sweep
+from coterie.healing.schedule import learning_rate
 from coterie.healing.students import Student
-from coterie.healing.teachers import Targets, Teacher
-from coterie.models.loaded.routing import input_device
-
-WARMUP = 0.05
-"""Share of the steps over which the learning rate rises."""
+from coterie.healing.teachers import Teacher
+from coterie.healing.watching import Watch
 
 _TIMED = 4
 """Steps after which it is decided how many fit into the minutes; the first is not counted."""
+
+_RISING = 4
+"""Steps over which the rate rises where several are tried."""
 
 _SAVED_EVERY = 60.0  # seconds
 
@@ -36,27 +36,6 @@ CURVE = 60
 
 Step = Callable[[int, int], None]
 """Called with the steps done and the steps in all."""
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How long to learn, and at which learning rate.
-
-    Attributes:
-        steps: Optimiser steps.
-        batch: Sequences per step.
-        learning_rate: The learning rate at its peak.
-        gaps: Weight of the states after each gap, added to the KL; 0 leaves them alone.
-        minutes: At most this much time, loading apart: how many steps fit is decided after a few.
-        seed: Decides the order of the sequences.
-    """
-
-    steps: int
-    batch: int
-    learning_rate: float
-    gaps: float = 0.0
-    minutes: float | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +48,11 @@ class Learned:
         seconds: Spent learning, over all runs.
         kl: Nats per token, mean over the first and over the last tenth of the steps.
         curve: The same from first to last, means over stretches of equally many steps.
+        text: Cross-entropy of the text likewise.
+        states: Distance of the states after the gaps likewise; 0 without a weight.
+        rate: The learning rate at its peak.
+        tried: Every rate of a sweep with its loss; none without one.
+        watched: Steps, and the loss then on the texts that were watched.
     """
 
     steps: int
@@ -76,6 +60,11 @@ class Learned:
     seconds: float
     kl: tuple[float, float]
     curve: tuple[float, ...] = ()
+    text: tuple[float, float] = (0.0, 0.0)
+    states: tuple[float, float] = (0.0, 0.0)
+    rate: float = 0.0
+    tried: tuple[tuple[float, float], ...] = ()
+    watched: tuple[tuple[int, float], ...] = ()
 
 
 def learn(
@@ -102,60 +91,96 @@ def learn(
         StudyMismatch: the checkpoint belongs to other settings.
         HealError: the loss is no number any more.
     """
-    # No weight decay: it would pull adapters to nothing, and weights away from the cut model.
-    trained = student.trained
-    optimizer = torch.optim.AdamW(trained.values(), lr=plan.learning_rate, weight_decay=0.0)
-    state = checkpoint.load(trained, optimizer) or LearningState(plan.steps)
-    saved = time.monotonic()
-    steps = _steps(student, teacher, tokens=tokens, plan=plan, optimizer=optimizer, state=state)
+    trained, lesson = student.trained, Lesson(student, teacher, tokens, plan)
+    optimizer, saved = lesson.optimizer(), time.monotonic()
+    watch = None if plan.watched is None else Watch(plan.watched, checkpoint.best())
+    state = checkpoint.load(trained, optimizer) or _begun(lesson, trained)
+
+    def save() -> None:
+        if lesson.here.writes:
+            checkpoint.save(trained, optimizer, state, watch.best if watch else {})
+
     try:
         # The generator does the work; here is what surrounds a step: progress, and saving.
-        for _ in steps:
+        for _ in _steps(lesson, optimizer, state, watch):
             step(state.step, state.steps)
             if time.monotonic() - saved > _SAVED_EVERY and state.step >= _TIMED:
-                checkpoint.save(trained, optimizer, state)
+                save()
                 saved = time.monotonic()
     finally:
         # Before it is decided how many steps fit there is nothing worth going on from.
         if state.step >= _TIMED or state.step == state.steps:
-            checkpoint.save(trained, optimizer, state)
-    return _learned(state, state.steps * plan.batch * tokens.shape[1])
+            save()
+    lesson.here.wait()
+    if watch is not None:
+        watch.give_back(trained)
+    return _learned(state, state.steps * plan.batch * tokens.shape[1], plan.learning_rate)
+
+
+def _begun(lesson: Lesson, trained: dict[str, torch.nn.Parameter]) -> LearningState:
+    """The state of a run that begins, with the best rate of a sweep where one is asked for."""
+    state = LearningState(lesson.plan.steps)
+    if not lesson.plan.sweeps:
+        return state
+
+    def attempt(rate: float, steps: int) -> list[float]:
+        # The same batches at every rate, and an optimizer of its own.
+        return few_steps(lesson, steps, lambda done: rate * min(1.0, (done + 1) / _RISING))
+
+    found = sweep(trained, lesson.plan.learning_rate, attempt)
+    state.rate, state.tried = found.rate, tuple(found.tried.items())
+    return state
 
 
 def _steps(
-    student: Student,
-    teacher: Teacher,
-    *,
-    tokens: NDArray[np.int64],
-    plan: TrainingPlan,
+    lesson: Lesson,
     optimizer: torch.optim.Optimizer,
     state: LearningState,
+    watch: Watch | None,
 ) -> Iterator[None]:
     """Do the steps that are left, one each time the caller goes on, and count them in the state."""
+    plan, peak = lesson.plan, lesson.plan.learning_rate if state.rate is None else state.rate
     began = time.monotonic() - state.seconds
     # A run that was stopped goes on with the batch it would have read next.
-    order = islice(training_batches(len(tokens), plan.batch, plan.seed), state.step, None)
+    order = islice(lesson.batches(), state.step, None)
+    if watch is not None:
+        watch.look(lesson.student, state)
     while state.step < state.steps:
-        rows = next(order)
-        batch = torch.from_numpy(tokens[rows]).to(input_device(student.model))
-        for group in optimizer.param_groups:
-            group["lr"] = plan.learning_rate * learning_rate(state.step, state.steps)
-        targets = teacher.targets(rows, batch)
-        state.losses += (_descend(student, targets, batch, optimizer, plan.gaps),)
+        set_rate(optimizer, peak * learning_rate(state.step, state.steps))
+        kl, text, states = descend(lesson, next(order), optimizer)
+        state.losses += (kl,)
+        state.text += (text,)
+        state.states += (states,)
         state.step += 1
         state.seconds = time.monotonic() - began
         # The minutes become a number of steps, so that the learning rate falls to zero in time.
         if plan.minutes is not None and state.step == _TIMED:
             state.steps = _fitting(state, 60 * plan.minutes)
+        if watch is not None:
+            watch.look(lesson.student, state)
         yield
 
 
-def _learned(state: LearningState, tokens: int) -> Learned:
+def _learned(state: LearningState, tokens: int, usual: float) -> Learned:
+    return Learned(
+        steps=state.steps,
+        tokens=tokens,
+        seconds=state.seconds,
+        kl=_ends(state.losses, state.steps),
+        curve=tuple(curve_of(state.losses)),
+        text=_ends(state.text, state.steps),
+        states=_ends(state.states, state.steps),
+        rate=usual if state.rate is None else state.rate,
+        tried=state.tried,
+        watched=state.watched,
+    )
+
+
+def _ends(losses: tuple[float, ...], steps: int) -> tuple[float, float]:
+    """Means over the first and the last tenth."""
     # One step is noise: a tenth of the steps shows where learning began and ended.
-    tenth = max(1, state.steps // 10)
-    first, last = (float(np.mean(part)) for part in (state.losses[:tenth], state.losses[-tenth:]))
-    curve = tuple(curve_of(state.losses))
-    return Learned(state.steps, tokens, state.seconds, (first, last), curve)
+    tenth = max(1, steps // 10)
+    return float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))
 
 
 def curve_of(losses: Sequence[float]) -> list[float]:
@@ -166,66 +191,6 @@ def curve_of(losses: Sequence[float]) -> list[float]:
     """
     stretches = np.array_split(np.asarray(losses, dtype=float), min(CURVE, max(1, len(losses))))
     return [float(f"{one.mean():.6g}") for one in stretches if len(one)]
-
-
-def learning_rate(step: int, steps: int) -> float:
-    """Factor on the peak: up over the first steps, then linearly to zero.
-
-    >>> [round(learning_rate(step, 40), 2) for step in (0, 1, 2, 39)]
-    [0.5, 1.0, 1.0, 0.03]
-    """
-    warmup = max(1, round(WARMUP * steps))
-    return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
-
-
-def training_batches(n_sequences: int, size: int, seed: int) -> Iterator[Indices]:
-    """Rows of sequences, ``(size,)`` each, without end: every sequence once before any twice.
-
-    Args:
-        n_sequences: Sequences there are.
-        size: Sequences in a batch.
-        seed: Decides the order.
-
-    >>> rows = training_batches(3, 2, seed=0)
-    >>> sorted([*next(rows), *next(rows)][:3]) == [0, 1, 2]
-    True
-    """
-    # The order depends on seed and epoch alone, so a run that goes on draws the same batches.
-    epoch, left = 0, np.empty(0, dtype=np.intp)
-    while True:
-        while len(left) < size:
-            left = np.append(left, np.random.default_rng([seed, epoch]).permutation(n_sequences))
-            epoch += 1
-        yield left[:size]
-        left = left[size:]
-
-
-def _descend(
-    student: Student,
-    targets: Targets,
-    tokens: Tensor,
-    optimizer: torch.optim.Optimizer,
-    weight: float,
-) -> float:
-    """One step; returns the KL, nats per token."""
-    places = gaps(student.kept) if weight else ()
-    with student.alone(), entering(student.stack, places) as states:
-        # The KL alone is reported; the distance of states only steers.
-        kl = targets.divergence(student.predict(tokens))
-        loss = kl + weight * distance(states, targets.states).to(kl.device) if weight else kl
-        loss.backward()
-    if not torch.isfinite(loss):
-        rate = optimizer.param_groups[0]["lr"]
-        raise HealError(
-            f"the loss became {loss.item()} while healing at a learning rate of {rate:.2g}:"
-            " give a smaller --learning-rate and another --output"
-        )
-    parameters = [one for group in optimizer.param_groups for one in group["params"]]
-    # One odd batch shall not undo the steps before it.
-    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return kl.item()
 
 
 def _fitting(state: LearningState, seconds: float) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from coterie.errors import UserError
 from coterie.models.cutting.layer_names import find_disk_stack
+from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
 from coterie.models.files.tensors import Entry
 
@@ -51,6 +52,7 @@ def descent(cut: Source, full: Source) -> Descent:
     Raises:
         HealError: some layer of ``cut`` is no layer of ``full``, or not a single one is missing.
     """
+    _check_vocabulary(cut, full)
     ours, theirs = _Digests.of(cut), _Digests.of(full)
     kept: list[int] = []
     changed = [name for name, one in theirs.outside.items() if ours.outside.get(name, one) != one]
@@ -74,6 +76,16 @@ def descent(cut: Source, full: Source) -> Descent:
             f"{cut.name!r} has all {len(kept)} layers of {full.name!r}: there is nothing to heal"
         )
     return Descent(tuple(kept), tuple(changed))
+
+
+def _check_vocabulary(cut: Source, full: Source) -> None:
+    """Refuse a teacher of other tokens: what it predicts means nothing to the other."""
+    sizes = [getattr(text_config(one.config()), "vocab_size", None) for one in (cut, full)]
+    if sizes[0] != sizes[1]:
+        raise HealError(
+            f"{full.name!r} has a vocabulary of {sizes[1]:,} tokens and {cut.name!r} one of"
+            f" {sizes[0]:,}: name the model it was cut from with --teacher"
+        )
 
 
 def _alike(layer: dict[str, str], other: dict[str, str]) -> int:

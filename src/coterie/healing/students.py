@@ -14,7 +14,6 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -156,70 +155,22 @@ class Adapted(Student):
             module.enable_adapters(on)
 
 
-class Rewritten(Student):
-    """Weights of its own, started as the full model's, for everything but the cut layers."""
+def recompute_layers(student: Student) -> None:
+    """Have layers forget what is inside them and compute it again on the way back, to save memory.
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        stack: Stack,
-        kept: Sequence[int],
-        repaired: Mapping[str, Tensor] = NO_REPAIR,
-    ) -> None:
-        super().__init__(model, stack, kept, repaired)
-        # With the dot: "layers.1." is not the beginning of "layers.10.".
-        gone = tuple(f"{stack.path}.{i}." for i in range(stack.n_players) if i not in self.kept)
-        with self._in_place():
-            self._own = {
-                name: nn.Parameter(one.detach().clone())
-                for name, one in model.named_parameters()
-                if not name.startswith(gone) and one.is_floating_point()
-            }
-
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        """Every weight the student uses."""
-        return self._own
-
-    def full_logits(self, tokens: Tensor) -> Tensor:
-        """Logits of the full model, its weights in place."""
-        with torch.no_grad():
-            return self.model(input_ids=tokens, use_cache=False).logits
-
-    def predict(self, tokens: Tensor) -> Tensor:
-        """Logits of the kept layers with the student's weights in place of the model's."""
-        inputs = {"input_ids": tokens, "use_cache": False}
-        # The model lends its code; its own weights are not touched, since they teach.
-        return functional_call(self.model, dict(self._own), (), inputs).logits
-
-    def merged(self) -> dict[str, Tensor]:
-        """Every weight the student uses."""
-        return {name: one.detach().float().cpu() for name, one in self._own.items()}
-
-
-class Plain(Student):
-    """A cut model by itself: no full model needs its weights, so they move where they are."""
-
-    def __init__(self, model: PreTrainedModel, stack: Stack) -> None:
-        super().__init__(model, stack, range(stack.n_players))
-        named = model.named_parameters()
-        # Packed weights are integers and cannot learn; they stay as they are.
-        self._own = {name: one for name, one in named if one.is_floating_point()}
-        for one in self._own.values():
-            one.requires_grad_(True)
-
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        """Every weight."""
-        return self._own
-
-    def predict(self, tokens: Tensor) -> Tensor:
-        """Logits of the model."""
-        return self.model(input_ids=tokens, use_cache=False).logits
-
-    def merged(self) -> dict[str, Tensor]:
-        """Every weight."""
-        return {name: one.detach().float().cpu() for name, one in self._own.items()}
+    Raises:
+        HealError: transformers cannot do so for this family.
+    """
+    model = student.model
+    if not model.supports_gradient_checkpointing:
+        raise HealError(
+            f"--recompute: transformers cannot recompute the layers of a {type(model).__name__}:"
+            " leave it out, and give a smaller --batch or more --parts"
+        )
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    # Only where one trains is anything recomputed; the modules inside, such as dropout, do not.
+    for layer in student.stack.layers:
+        layer.training = True
 
 
 def adaptable(model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> list[str]:

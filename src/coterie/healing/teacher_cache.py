@@ -1,7 +1,8 @@
 """What a full model predicts on the training sequences, asked once and kept in files.
 
-After every token the k most likely next tokens are kept, each with its log-probability in 8 bytes,
+After every token the k most likely next tokens are kept, each with its log-probability in 6 bytes,
 and the log of the mass on all others. A vocabulary that takes no more room than that is kept whole.
+docs/teacher-cache.md describes the files, with a reader of ten lines that needs nothing of ours.
 There is a file for every few sequences, so a run that is stopped goes on at the next, and a batch
 reads only its own rows.
 """
@@ -20,11 +21,12 @@ from coterie.errors import ModelError, StudyMismatch
 from coterie.game.coalitions import Indices, Vector
 from coterie.healing.distill import Step
 from coterie.healing.origin import HealError
-from coterie.healing.teachers import Targets, others
+from coterie.healing.teachers import Targets
 from coterie.models.files.json_files import read_json
 from coterie.models.files.tensors import opened, read_header, read_tensors
 from coterie.models.loaded.routing import input_device
 from coterie.plain import Json
+from coterie.scores.predictions import fits_whole, others
 from coterie.scores.sequence_losses import FORWARD_TOKENS, floored_losses
 from coterie.texts.sets import Tokens
 
@@ -45,13 +47,20 @@ class Predictions:
         shape: Shape of the training sequences, ``(n_sequences, length)``.
         top: The k most likely tokens are kept.
         identity: What decides the predictions: model, texts, dtype.
+        stored: What log-probabilities are kept in.
     """
 
     def __init__(
-        self, folder: Path, shape: tuple[int, int], top: int, identity: Mapping[str, Json]
+        self,
+        folder: Path,
+        shape: tuple[int, int],
+        top: int,
+        identity: Mapping[str, Json],
+        stored: torch.dtype = torch.float16,
     ) -> None:
-        self.folder, self.top = folder, top
-        self.identity: dict[str, Json] = {**identity, "top": top}
+        self.folder, self.top, self.stored = folder, top, stored
+        kept_in = str(stored).removeprefix("torch.")
+        self.identity: dict[str, Json] = {**identity, "top": top, "stored": kept_in}
         # A file holds the sequences of one forward pass: what is asked together is kept together.
         self.rows = max(1, FORWARD_TOKENS // shape[1])
         self.files = [folder / f"{at:08d}.safetensors" for at in range(0, shape[0], self.rows)]
@@ -125,7 +134,11 @@ class Predictions:
                 own = tokens[number * self.rows : (number + 1) * self.rows]
                 ids = torch.from_numpy(own).to(input_device(model))
                 logits = model(input_ids=ids, use_cache=False).logits
-                _write(file, most_likely(log_softmax(logits.float(), dim=-1), self.top))
+                found = most_likely(log_softmax(logits.float(), dim=-1), self.top)
+                if "ids" in found:  # a whole vocabulary is small, and exact
+                    for name in ("log_probs", "rest"):
+                        found[name] = found[name].to(self.stored)
+                _write(file, {"tokens": torch.from_numpy(own.astype("int32")), **found})
             step(number + 1, len(self.files))
 
     def losses(self) -> tuple[Vector, int]:
@@ -141,13 +154,13 @@ class Predictions:
             torch.cat(parts).to(tokens.device) for parts in zip(*read, strict=True)
         )
         if not named:
-            return Targets(log_probs)
-        return Targets(log_probs, named[0].long(), named[1])
+            return Targets(log_probs.float())
+        return Targets(log_probs.float(), named[0].long(), named[1].float())
 
     def rest(self) -> float | None:
         """Mean mass on the tokens that are not named; None where all are."""
         files = (read_tensors(file) for file in self.files)
-        masses = [found["rest"].exp().flatten() for found in files if "rest" in found]
+        masses = [found["rest"].float().exp().flatten() for found in files if "rest" in found]
         return torch.cat(masses).double().mean().item() if masses else None
 
     @property
@@ -169,15 +182,10 @@ def most_likely(log_probs: Tensor, top: int) -> dict[str, Tensor]:
         ``log_probs`` and int32 ``ids`` ``(…, top)`` and ``rest`` ``(…, 1)``; or ``log_probs`` as
         they are, where that takes no more room.
     """
-    if _fits_whole(log_probs.shape[-1], top):
+    if fits_whole(log_probs.shape[-1], top):
         return {"log_probs": log_probs}
     kept, ids = log_probs.topk(top, dim=-1)
     return {"log_probs": kept, "ids": ids.int(), "rest": others(log_probs, ids)}
-
-
-def _fits_whole(vocabulary: int, top: int) -> bool:
-    """Whether all log-probabilities take no more room than some with their ids."""
-    return vocabulary <= 2 * top
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:

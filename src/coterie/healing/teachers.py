@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax
+from torch.nn.functional import log_softmax
 
 from coterie.game.coalitions import Indices
 from coterie.healing.gap_states import entering
 from coterie.healing.students import KnowsFullModel
+from coterie.scores.predictions import divergence
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,25 +32,11 @@ class Targets:
     def divergence(self, logits: Tensor) -> Tensor:
         """KL(full ‖ kept), nats per token; of the most likely tokens and the rest as one token.
 
-        Taking tokens together never raises a KL (log-sum inequality), so that is a lower bound of
-        the whole one; and it does not push all of the student's mass onto the tokens that are
-        named, as a KL over these alone would (arXiv:2503.16870).
-
         Args:
             logits: The student's, ``(n_sequences, length, vocabulary)``.
         """
         mine = log_softmax(logits.float(), dim=-1).flatten(0, 1)
-        if self.ids is None or self.rest is None:
-            return kl_div(mine, self.log_probs, log_target=True, reduction="batchmean")
-        # Both sides in the same k + 1 classes: the tokens that are named, and all others as one.
-        mine = torch.cat([mine.gather(-1, self.ids), others(mine, self.ids)], dim=-1)
-        theirs = torch.cat([self.log_probs, self.rest], dim=-1)
-        return kl_div(mine, theirs, log_target=True, reduction="batchmean")
-
-
-def others(log_probs: Tensor, ids: Tensor) -> Tensor:
-    """Log of the mass on all tokens but these, ``(…, 1)``."""
-    return log_probs.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
+        return divergence(self.log_probs, mine, self.ids, self.rest)
 
 
 class Teacher(Protocol):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coterie.scores.errors import TaskError
+from coterie.scores.worked_answers import COLUMNS, definition
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -17,6 +18,7 @@ _ACCURACY: list[dict[str, object]] = [
 ]
 
 _SHAPES: dict[tuple[str, ...], dict[str, object]] = {
+    COLUMNS: definition(),
     ("query", "choices", "gold"): {
         "output_type": "multiple_choice",
         "doc_to_text": "{{query}}",
@@ -120,9 +122,9 @@ class _Rows:
 
 
 def _shape(rows: list[dict[str, object]]) -> dict[str, object] | None:
-    for columns, definition in _SHAPES.items():
+    for columns, shape in _SHAPES.items():
         if all(set(columns) <= set(row) for row in rows):
-            return {"test_split": "test", "metadata": {"version": "local"}, **definition}
+            return {"test_split": "test", "metadata": {"version": "local"}, **shape}
     return None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class WeightedUtility:
             better. A unit is an item of a task, or a sequence of text.
         clusters: ``(n_units,)``: standard errors treat the units of one cluster as one observation.
         measure: What is scored, in words.
+        asked: How a task is scored, as the mix spells it.
     """
 
     name: str
@@ -35,6 +37,7 @@ class WeightedUtility:
     scores: Callable[[Observations], Matrix]
     clusters: Indices
     measure: str
+    asked: Literal["margin", "acc"] = "margin"
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ A folder of tasks may hold, side by side,
 - ``NAME.jsonl`` of any name with rows ``query, choices, gold`` (which choice follows the query),
   ``context_options, continuation, gold`` (after which option the continuation fits), or
   ``context, continuation`` (is the continuation the likeliest), scored on the text as it stands;
+- ``NAME.jsonl`` with rows ``question, reasoning, answer``: decoded, and the answer matched exactly;
 - ``NAME.jsonl`` where NAME is one of lm-eval's own tasks and the rows have that task's columns: the
   harness's prompt and scoring on local rows, without a network.
 """

@@ -27,6 +27,7 @@ from coterie.scores.task_definitions import quiet_harness
 from coterie.scores.tasks import TaskSettings, language_model, margin, right_choices, use_zero_shots
 
 if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
     from lm_eval.api.task import Task
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -39,7 +40,8 @@ class TaskGame:
 
     Args:
         name: What the task is called.
-        task: A task of choices, from `load_tasks`.
+        task: A task of choices, from `load_tasks`, or one with worked answers, whose only answer is
+            the reference solution.
         model: The model that `stack` was found in.
         tokenizer: The model's.
         stack: The players.
@@ -48,9 +50,10 @@ class TaskGame:
     Attributes:
         items: For each item, which sequences are its answers.
         right: For each item, which of these answers are right.
+        chooses: Whether items have wrong answers, so that there are margins and accuracies.
 
     Raises:
-        TaskError: a task whose items are not choices.
+        TaskError: a task whose items are neither choices nor worked answers.
     """
 
     def __init__(
@@ -63,20 +66,29 @@ class TaskGame:
         *,
         settings: TaskSettings,
     ) -> None:
+        kind = task.get_config("output_type")
         # A margin needs a wrong choice to compare with.
-        if task.get_config("output_type") != "multiple_choice":
+        if kind not in ("multiple_choice", "generate_until"):
             raise TaskError(f"task '{name}' has no choices, so it has no margin: take one that has")
+        self.chooses = kind == "multiple_choice"
         self.name, self.model, self.stack = name, model, stack
         use_zero_shots(task)
         with quiet_harness():
             task.build_all_requests(limit=settings.limit, rank=0, world_size=1)
         # The harness may order its requests otherwise: here items come in order, answers within.
         asked = sorted(task.instances, key=lambda one: (one.doc_id, one.idx))
+        asked = [one for one in asked if one.doc_id >= settings.first]
+        if not self.chooses:
+            asked = [_solution(task, one) for one in asked]
         self._instances = asked
         documents = np.array([one.doc_id for one in asked])
         self.items = [np.flatnonzero(documents == item) for item in np.unique(documents)]
-        self.right = [right_choices(task, asked[its[0]].doc) for its in self.items]
+        self.right = [
+            right_choices(task, asked[its[0]].doc) if self.chooses else [0] for its in self.items
+        ]
         self._lm, _ = language_model(model, tokenizer, settings)
+        # What a solution of so many tokens loses at worst; characters are more than tokens.
+        self._lengths = np.array([len(str(one.args[1])) for one in asked], dtype=np.float64)
         self.vocabulary = int(model.config.get_text_config(decoder=True).vocab_size)
 
     @property
@@ -108,9 +120,13 @@ class TaskGame:
     def scores(self, seen: Observations, measure: Measure) -> Matrix:
         """Margin or accuracy of every item, ``(n_coalitions, n_items)``.
 
+        Of a worked answer the log-likelihood stands for the margin, and there is no accuracy.
+
         An answer without a finite likelihood makes its item as wrong as can be: no row is dropped.
         """
         worst = -floor_nll(self.vocabulary)
+        if not self.chooses:
+            return np.where(np.isfinite(seen.nll), -seen.nll, worst * self._lengths)
         table = np.array(
             [
                 [
@@ -123,6 +139,20 @@ class TaskGame:
         # The floor of a loss, with its sign turned: the worst a margin can be.
         table = np.where(np.isfinite(table), table, worst)
         return table if measure == "margin" else (table > 0).astype(np.float64)
+
+
+def _solution(task: "Task", asked: "Instance") -> "Instance":
+    """A question of a task of worked answers, put as: how likely is the reference solution."""
+    from lm_eval.api.instance import Instance
+
+    solution = str(task.doc_to_target(asked.doc)).strip()  # type: ignore[attr-defined]
+    return Instance(
+        request_type="loglikelihood",
+        doc=asked.doc,
+        arguments=(str(asked.args[0]), f" {solution}"),
+        idx=0,
+        metadata=(task.config.task, asked.doc_id, 1),  # type: ignore[attr-defined]
+    )
 
 
 @contextmanager

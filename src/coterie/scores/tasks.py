@@ -7,7 +7,8 @@ is the one to read, not the two errors of the two scores.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -35,12 +36,14 @@ class TaskSettings:
         batch_size: Texts in one forward pass.
         bos: Whether a text starts with BOS; ``auto`` as the tokenizer does by itself.
         context: The most tokens the model reads at once; what its config says when None.
+        first: Items before this one are left out; the limit counts from the first of all.
     """
 
     limit: int | None = None
     batch_size: int = 8
     bos: BosPolicy = "auto"
     context: int | None = None
+    first: int = 0
 
 
 def use_zero_shots(task: "Task") -> None:
@@ -80,13 +83,14 @@ def score_tasks(
         use_zero_shots(task)
         counter.truncated.clear()
         # Bootstrapped errors are not wanted: errors come from the scores of the items.
-        with quiet_harness():
+        with quiet_harness(), _room_to_write(task, lm.max_length):
             answer = evaluator.evaluate(
                 lm,
                 task_dict={"tasks": {name: task}, "groups": {}, "group_map": {}},
                 limit=settings.limit,
                 bootstrap_iters=0,
                 log_samples=True,
+                apply_chat_template=_through_template(task, tokenizer),
             )
         provenance: dict[str, str | int | None] = {
             "task_version": str(answer["versions"].get(name)),
@@ -98,6 +102,28 @@ def score_tasks(
         samples = answer["samples"][name]
         results.append(_scores(name, task, samples, len(counter.truncated), provenance))
     return results
+
+
+@contextmanager
+def _room_to_write(task: "Task", context: int) -> Iterator[None]:
+    """Inside this block a task that is decoded asks for no more tokens than half of what fits."""
+    asked = task.get_config("generation_kwargs")
+    before = asked.get("max_gen_toks") if isinstance(asked, dict) else None
+    if not isinstance(before, int) or before <= context // 2:
+        yield
+        return
+    # Put back: what a task asks is part of what its scores are kept under.
+    asked["max_gen_toks"] = max(1, context // 2)
+    try:
+        yield
+    finally:
+        asked["max_gen_toks"] = before
+
+
+def _through_template(task: "Task", tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """What is decoded from a chat model is asked as its users would; likelihoods never are."""
+    generates = task.get_config("output_type") == "generate_until"
+    return generates and bool(getattr(tokenizer, "chat_template", None))
 
 
 def task_fingerprint(task: "Task", limit: int | None = None) -> str:

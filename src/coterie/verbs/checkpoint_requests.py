@@ -46,6 +46,7 @@ class CutRequest(FromDisk, Device, Serve, Lesson, InspectRequest):
         repair: Name of a repair after the cut, ``"auto"`` or ``"none"``; None is ``"auto"`` where
             a text is given, and ``"none"`` where there is none to fit on.
         text: Text that the repair is fitted on, and part of which judges it.
+        held_out: Text that judges; None judges nothing but a repair, on part of ``text``.
         device: Where the repair is made.
         stream: Load no model: the cut is checked in structure, and the repair reads from disk.
         serve: Runtimes of which all must read the cut model rightly.
@@ -84,11 +85,22 @@ class CutRequest(FromDisk, Device, Serve, Lesson, InspectRequest):
         ),
     ] = None
 
+    held_out: Annotated[
+        str | None,
+        Option(
+            "--held-out",
+            "TEXT",
+            "Text that judges the cut: perplexity, KL and what both models write. Default: none, "
+            "and with --repair part of --text.",
+            path=True,
+        ),
+    ] = None
+
     # A cut must name its layers, which `inspect` only may.
     HELP: ClassVar = {
         "layers": "Layers to CUT, 0-based, such as 3,7-9.",
         "text": "Repair what stays on this text, of which whole documents are set aside to judge.",
-        "device": "With --repair: auto, cuda, mps or cpu.",
+        "device": "Of --repair and --held-out: auto, cuda, mps or cpu.",
         "stream": "Load no model: the cut is checked in structure alone, and with --repair its "
         "layers are read from disk, as in `coterie repair`.",
     }
@@ -114,6 +126,8 @@ class CutRequest(FromDisk, Device, Serve, Lesson, InspectRequest):
             raise CutError(
                 "--text is what a repair is fitted on, and --repair none makes none: leave out one"
             )
+        if self.held_out is not None and self.stream and not self.repairs:
+            raise CutError("--held-out loads both models, and --stream none: leave out one of them")
         if self.mergekit is not None and self.repairs:
             raise CutError(
                 "a mergekit config names layers of the full model, and a repair changes them: leave"

@@ -4,8 +4,10 @@ It does not report a finished run again, as other verbs do (`FinishedRun`): it s
 nothing, so a run that is recognised would spare a user little but the writing that was asked for.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,6 +39,9 @@ from coterie.verbs.shared.provenance import versions
 from coterie.verbs.shared.record import cut_part, named_part
 from coterie.verbs.shared.serving import serving_parts
 
+if TYPE_CHECKING:
+    from coterie.verbs.cut_judged import Judged
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -50,6 +55,7 @@ class Cut:
             does not fit into memory twice over or is not to be loaded, so that only its structure
             was checked.
         repaired: What a repair gave back; None where none was asked for.
+        judged: What the cut costs on held-out text; None where none was named.
     """
 
     layers: tuple[int, ...]
@@ -57,11 +63,14 @@ class Cut:
     written: Written
     verification: Verification | None
     repaired: AfterPart | None = None
+    judged: "Judged | None" = None
 
     def as_json(self) -> dict[str, object]:
         """The same as plain JSON."""
-        plain = asdict(replace(self, repaired=None))
-        del plain["repaired"]
+        plain = asdict(replace(self, repaired=None, judged=None))
+        del plain["repaired"], plain["judged"]
+        if self.judged is not None:
+            plain["verdict"] = self.judged.verdict.as_json()
         return plain if self.repaired is None else {**plain, "repaired": self.repaired.as_json()}
 
 
@@ -113,6 +122,8 @@ def _cut_alone(request: CutRequest, place: OutputFolder, progress: Progress) -> 
     kept, config = complement(gone, n_players), source.config()
     locked = tuple(locks_of(config, n_players))
     check_served(serving_of(config, request.serve, n_players), kept, locked)
+    # Read before anything is written: a text that cannot be read stops the run here.
+    judge = _judge(request, source, progress)
 
     needed = weights_take(source, len(kept) / n_players)
     rehearse(place, source, request.as_json(), needed=needed)
@@ -123,6 +134,8 @@ def _cut_alone(request: CutRequest, place: OutputFolder, progress: Progress) -> 
     with place.written() as folder:
         written = write_cut(source, kept, folder, progress=step)
         done = Cut(gone, kept, written, _check(source, kept, folder, stream=request.stream))
+        if judge is not None:
+            done = replace(done, judged=judge(Source(place.path.name, folder, None, trust)))
         # The record names the layers themselves: the list file may change or be lost.
         asked = replace(request, model=source.name, layers=gone, list_file=None, mergekit=None)
         record = _record(source, done, asked.command(place.path))
@@ -131,6 +144,19 @@ def _cut_alone(request: CutRequest, place: OutputFolder, progress: Progress) -> 
     if mergekit is not None:
         mergekit.write(passthrough_yaml(request.model, done.kept, "bfloat16"))
     return done
+
+
+def _judge(
+    request: CutRequest, source: Source, progress: Progress
+) -> "Callable[[Source], Judged] | None":
+    """What judges the cut checkpoint; None where no text is named."""
+    if request.held_out is None:
+        return None
+    # Imported when asked for: a cut alone needs no texts.
+    from coterie.verbs.cut_judged import judge_cut, judging_texts
+
+    texts = judging_texts(request.held_out, source)
+    return lambda cut: judge_cut(request, source, cut, texts=texts, progress=progress)
 
 
 def _mergekit_file(request: CutRequest, source: Source, to: OutputFolder) -> OutputFile | None:
@@ -167,6 +193,8 @@ def _record(source: Source, done: Cut, command: str) -> CutRecord:
         verification=None if done.verification is None else asdict(done.verification),
         serving=serving_parts(layer_verdicts(source.config(), done.kept, stack.n_players)),
         versions=versions(),
+        verdict=None if done.judged is None else done.judged.verdict,
+        held_out=None if done.judged is None else done.judged.held_out,
     )
 
 

@@ -40,7 +40,9 @@ def cut_and_repair(
     aside = beside(place.place, ASIDE)
     shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
     try:
-        done = cut(replace(request, repair=None, text=None), output=aside, progress=progress)
+        done = cut(
+            replace(request, repair=None, text=None, held_out=None), output=aside, progress=progress
+        )
         asked = replace(asked, model=str(aside))
         parts = repair(asked, output=output, overwrite=overwrite, progress=progress)
     finally:
@@ -62,7 +64,8 @@ def repair_of(request: CutRequest, folder: Path) -> RepairRequest:
         teacher=request.model,
         revision=request.revision,
         text=request.text,
-        calibration=calibration,
+        calibration=None if request.held_out else calibration,
+        held_out=request.held_out,
         device=request.device,
         stream=request.stream,
         trust_remote_code=request.trust_remote_code,

@@ -11,6 +11,7 @@ from coterie.report.schema.record import Record
 from coterie.report.schema.search import ChoicePart, SizeChoicePart
 from coterie.report.schema.verdict import VerdictPart
 from coterie.report.wording.contributions import absences_title, contributions_title
+from coterie.report.wording.generation import generation_warning
 from coterie.report.wording.serving import served
 
 FIGURE = "contributions.png"
@@ -59,7 +60,8 @@ apply.
 
 
 def _graded(verdict: VerdictPart) -> str:
-    return "" if verdict.sentence is None else f"**{verdict.sentence}**\n\n"
+    warned = generation_warning(verdict.generation, verdict.ratio)
+    return "".join(f"**{told}**\n\n" for told in (verdict.sentence, warned) if told is not None)
 
 
 def _chosen(record: Record) -> str:

@@ -4,6 +4,8 @@ from coterie.report import words as w
 from coterie.report.card.metadata import metadata
 from coterie.report.schema.part import known
 from coterie.report.schema.sparsify import SparsityRecord
+from coterie.report.schema.verdict import VerdictPart
+from coterie.report.wording.generation import generation_warning
 from coterie.report.wording.sparsify import RUNTIMES, inputs_judged, sequences_of, sparsity_asked
 
 
@@ -21,7 +23,7 @@ def sparsity_card(record: SparsityRecord, licence: dict[str, str]) -> str:
         f"| {'cut' if u.cut else format(u.realised, '.4f')} |"
         for u in sparse.units
     )
-    # The first line break must follow the three dashes: YAML begins there.
+    # YAML begins right behind the three dashes.
     return f"""---
 {metadata(model, licence, ["pruned", "sparse"])}---
 
@@ -39,7 +41,7 @@ An ordinary checkpoint: `AutoModelForCausalLM.from_pretrained` loads it as it is
 {after.perplexity:.3f} ± {w.or_dash(after.error)} |
 
 Held-out: {sequences_of(record.held_out)}, {record.dtype}. The loss per token changes by
-{change.nll:+.4f} ± {w.or_dash(change.error, "{:.4f}")} nats (paired over documents).
+{change.nll:+.4f} ± {w.or_dash(change.error, "{:.4f}")} nats (paired over documents).{_red(verdict)}
 
 ## Sparsity of each unit
 
@@ -57,6 +59,11 @@ Held-out: {sequences_of(record.held_out)}, {record.dtype}. The loss per token ch
 Everything else is in `coterie.json` beside this card. Licence and notices of the source model
 apply.
 """
+
+
+def _red(verdict: VerdictPart) -> str:
+    told = generation_warning(verdict.generation, verdict.ratio)
+    return "" if told is None else f" **{told}**"
 
 
 def _measured(record: SparsityRecord) -> str:

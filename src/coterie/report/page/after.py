@@ -16,9 +16,10 @@ from coterie.report.page.elements import (
     table,
     together,
 )
+from coterie.report.page.generation import generation
 from coterie.report.page.plot import Axis, Point, Series, scatter
 from coterie.report.schema.after_cut import AfterPart, GapsPart, LearningPart, RepairPart
-from coterie.report.wording.after_cut import TITLES, after_rows
+from coterie.report.wording.after_cut import MODELS, TITLES, after_rows
 
 
 def after(parts: Sequence[AfterPart]) -> Markup:
@@ -31,7 +32,10 @@ def _part(part: AfterPart) -> Markup:
     shown = [facts(after_rows(part), title), _curve(part.learning)]
     if part.repair is not None:
         shown += [_tried(part.repair), _by_gap(part.repair.by_gap)]
-    return section(title, shown, command(part.command))
+    whole = section(title, shown, command(part.command))
+    if part.beside is None:
+        return whole
+    return together(whole, generation(part.beside.generation, MODELS[part.beside.model]))
 
 
 def _along(parts: Sequence[AfterPart]) -> Markup:

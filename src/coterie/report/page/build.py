@@ -15,6 +15,7 @@ from coterie.report.page.comparison import compared, judged, timed
 from coterie.report.page.costs import bytes_now, size_of
 from coterie.report.page.elements import Markup, number, table, tag, together, with_error
 from coterie.report.page.front import front
+from coterie.report.page.generation import generation
 from coterie.report.page.opening import how_sure, opening, run_name, what_was_done
 from coterie.report.page.search import pairs, repeated
 from coterie.report.page.sparse import sparse
@@ -147,6 +148,7 @@ def _content(record: Shown, detail: Detail) -> Markup:
         return judged(record)
     shown = [
         opening(record),
+        generation(None if record.verdict is None else record.verdict.generation),
         None if detail is Detail.BARE else _explored(record, detail is Detail.WHOLE),
         sparse(record) if isinstance(record, SparsityRecord) else None,
         after(record.after or []),

@@ -17,6 +17,7 @@ from coterie.report.page.standing import LastJudgement, advice, answer, standing
 from coterie.report.schema.record import CheckpointRecord, Record
 from coterie.report.schema.sparsify import SparsityRecord
 from coterie.report.wording.after_cut import TITLES
+from coterie.report.wording.generation import generation_warning
 from coterie.report.wording.sparsify import sparsity_asked
 
 NAMED = 20
@@ -28,10 +29,11 @@ def opening(record: CheckpointRecord) -> Markup:
     found = standing(record)
     tiles = [*_loss_tiles(found), *_size_tiles(record), *_speed_tiles(record)]
     told = None if found is None else _answer(found)
+    warned = None if found is None else generation_warning(found.generation, found.ratio)
     return together(
         tag("p", what_was_done(record), class_="lead"),
         _strip(record),
-        told,
+        [told, None if warned is None else tag("p", warned, class_="advice broken")],
         tag("ul", tiles, class_="tiles") if tiles else None,
         map(command, _commands(record)),
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from coterie.report.schema.basics import TextPart
+from coterie.report.schema.generation import GenerationPart
 from coterie.report.schema.record import CheckpointRecord
 from coterie.report.schema.verdict import PerplexityPart
 
@@ -31,6 +32,7 @@ class LastJudgement:
         told: The verdict in words, where the run that judged has given it.
         grade: The same in one word.
         done: What was done after the cut.
+        generation: What both write, where both have written.
     """
 
     before: PerplexityPart
@@ -42,6 +44,7 @@ class LastJudgement:
     told: str | None = None
     grade: str | None = None
     done: frozenset[str] = frozenset()
+    generation: GenerationPart | None = None
 
     @property
     def ratio(self) -> float:
@@ -70,6 +73,7 @@ def standing(record: CheckpointRecord) -> LastJudgement | None:
                 error=last.difference.error if full is last.before else None,
                 not_finite=last.not_finite,
                 done=frozenset(part.what for part in parts),
+                generation=None if last.beside is None else last.beside.generation,
             )
     if verdict is None:
         return None
@@ -83,6 +87,7 @@ def standing(record: CheckpointRecord) -> LastJudgement | None:
         not_finite=verdict.not_finite,
         told=verdict.sentence,
         grade=verdict.grade,
+        generation=verdict.generation,
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from coterie.plain import Json
 from coterie.report.schema.basics import TextPart
+from coterie.report.schema.generation import BesidePart
 from coterie.report.schema.part import Part
 from coterie.report.schema.verdict import DifferencePart, PerplexityPart
 
@@ -18,6 +19,22 @@ class CachePart(Part):
     rest: float | None
     """Mean mass of the tokens that are not kept; None where all are."""
     disk_bytes: int
+
+
+@dataclass(frozen=True)
+class RatePart(Part):
+    """A learning rate that a sweep tried, and its loss there; null where it was no number."""
+
+    rate: float
+    kl: float | None
+
+
+@dataclass(frozen=True)
+class WatchedPart(Part):
+    """The loss on a text that was watched, nats per token, after so many steps."""
+
+    step: int
+    nll: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +60,15 @@ class LearningPart(Part):
     """KL on training text from first to last step, means over stretches of equally many steps."""
     cache: CachePart | None = None
     """Where the teacher was not asked at every step; with a rest, the KL is a lower bound."""
+    # The other losses, measured likewise; absent in older records.
+    text_first: float | None = None
+    """Cross-entropy of the text, nats per token."""
+    text_last: float | None = None
+    states_first: float | None = None
+    """Distance of the states after the gaps, as a share of their size; absent without a weight."""
+    states_last: float | None = None
+    rates: list[RatePart] | None = None
+    watched: list[WatchedPart] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +139,8 @@ class AfterPart(Part):
     """After minus before, paired."""
     recovered: float | None = None
     """Share of the loss that the cut had cost."""
+    beside: BesidePart | None = None
+    """How near it is to the model it is held against; absent where that was not in memory."""
     # Only of healing.
     learning: LearningPart | None = None
     repair: RepairPart | None = None

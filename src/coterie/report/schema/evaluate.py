@@ -6,7 +6,9 @@ The first model is the one the others are compared with, item by item and sequen
 from dataclasses import dataclass
 
 from coterie.plain import Json
+from coterie.report.schema.generation import BesidePart
 from coterie.report.schema.part import Part
+from coterie.report.schema.significance import SignificancePart
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class ModelRow(Part):
     tasks: list[TaskRow]
     average: EstimatePart | None
     """Over the tasks as they were asked, a group counting once."""
+    beside: BesidePart | None = None
+    """How near it is to the first on the first text; absent for the first, and without texts."""
 
 
 @dataclass(frozen=True)
@@ -85,3 +89,5 @@ class Judgement(Part):
     models: list[ModelRow]
     versions: dict[str, str]
     machine: dict[str, str | int]
+    significance: SignificancePart | None = None
+    """Tests of every task's difference; absent where there are no two models, or no tasks."""

@@ -2,7 +2,34 @@
 
 from dataclasses import dataclass
 
+from coterie.report.schema.basics import TextPart
 from coterie.report.schema.part import Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealPlan(Part):
+    """What a healing would do and cost; nothing was written."""
+
+    kind: str
+    command: str
+    mode: str
+    steps: int
+    batch: int
+    length: int
+    """Tokens of a sequence."""
+    tokens: int
+    """Read in all, repetitions counted."""
+    sequences: int
+    """Different sequences that there are to learn from."""
+    trained_parameters: int
+    seconds: float
+    """Of the steps, from two that were done and thrown away; loading and judging come on top."""
+    memory_bytes: int
+    """Weights, gradients and the optimizer's moments; what is inside the layers comes on top."""
+    disk_bytes: int
+    """The checkpoint, the half-way state beside it, and the teacher's predictions where kept."""
+    text: TextPart
+    held_out: TextPart
 
 
 @dataclass(frozen=True)

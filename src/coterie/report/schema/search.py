@@ -77,6 +77,10 @@ class ChoicePart(Part):
     out_of_time: bool
     remark: str | None
     """What the allowance did not reach for, in one sentence."""
+    comparisons: int | None = None
+    """Coalitions of these sizes that were compared: the best of many is partly the luckiest."""
+    decided_apart: bool | None = None
+    """Whether items that chose nothing decided between the finalists of a mix."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from coterie.report.schema.generation import GenerationPart
 from coterie.report.schema.part import Part
 
 
@@ -43,3 +44,5 @@ class VerdictPart(Part):
     """broken, heavily damaged, damaged or close; absent in records of older versions."""
     sentence: str | None = None
     """The same with its reason and what to do."""
+    generation: GenerationPart | None = None
+    """What both write; absent where nothing could be written, as where weights are on disk."""

@@ -4,7 +4,8 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.report.schema.after_cut import AfterPart
-from coterie.report.wording.after_cut import TITLES, after_rows
+from coterie.report.terminal.generation import print_generation, print_warning
+from coterie.report.wording.after_cut import MODELS, TITLES, after_rows, ratio_of
 
 
 def print_after(part: AfterPart, console: Console | None = None) -> None:
@@ -18,3 +19,6 @@ def print_after(part: AfterPart, console: Console | None = None) -> None:
         table.add_row(*row)
     out.print(f"\n[bold]{TITLES[part.what]}[/bold]")
     out.print(table)
+    if part.beside is not None and part.beside.generation is not None:
+        print_warning(part.beside.generation, ratio_of(part), out)
+        print_generation(part.beside.generation, out, MODELS[part.beside.model])

@@ -1,10 +1,20 @@
 """What models score on texts and tasks, as tables on a terminal."""
 
+import math
+
 from rich.console import Console
 
 from coterie.report import words as w
-from coterie.report.schema.evaluate import EstimatePart, Judgement, PerplexityRow, TaskRow
+from coterie.report.schema.evaluate import (
+    EstimatePart,
+    Judgement,
+    ModelRow,
+    PerplexityRow,
+    TaskRow,
+)
 from coterie.report.terminal.fitted import print_fitted
+from coterie.report.terminal.generation import print_generation, print_warning
+from coterie.report.terminal.significance import print_significance
 
 
 def print_judgement(found: Judgement, console: Console | None = None) -> None:
@@ -17,11 +27,14 @@ def print_judgement(found: Judgement, console: Console | None = None) -> None:
     heads = ["model", "parameters", "on disk"]
     numbers = range(1, len(first.perplexity) + 1)
     heads += [f"perplexity {number}" if several else "perplexity" for number in numbers]
+    near = any(model.beside for model in models)
+    heads += ["KL to the first", "same choice"] if near else []
     heads += [f"{task.task} ({task.metric})" for task in first.tasks]
     rows = []
     for model in models:
         cells = [model.name, w.count(model.parameters), w.size(model.bytes)]
         cells += [_perplexity(row) for row in model.perplexity]
+        cells += _nearness(model) if near else []
         cells += [_task(row) for row in model.tasks]
         if first.average is not None:
             cells.append(_score(model.average, 100))
@@ -29,6 +42,35 @@ def print_judgement(found: Judgement, console: Console | None = None) -> None:
     print_fitted([*heads, *(["average"] if first.average is not None else [])], rows, out)
     for line in _notes(found):
         out.print(f"[dim]{line}[/dim]")
+    if found.significance is not None:
+        print_significance(found.significance, out)
+    _print_written(found, out)
+
+
+def _nearness(model: ModelRow) -> list[str]:
+    """How near a model is to the first; dashes for the first itself."""
+    if (near := model.beside) is None:
+        return ["–", "–"]
+    return [w.or_dash(near.kl, "{:.4f}"), "–" if near.top1 is None else f"{near.top1:.1%}"]
+
+
+def _print_written(found: Judgement, out: Console) -> None:
+    """What each model writes beside the first, in red where it broke."""
+    first = found.models[0]
+    for model in found.models[1:]:
+        if model.beside is None or (part := model.beside.generation) is None:
+            continue
+        ratio = _ratio(model.perplexity[0], first.perplexity[0])
+        out.print(f"\n[bold]{model.name}[/bold]")
+        print_warning(part, ratio, out)
+        print_generation(part, out, first.name)
+
+
+def _ratio(one: PerplexityRow, first: PerplexityRow) -> float:
+    """Of two perplexities; infinite where either is not known."""
+    if one.perplexity.mean is None or not first.perplexity.mean:
+        return math.inf
+    return one.perplexity.mean / first.perplexity.mean
 
 
 def _perplexity(row: PerplexityRow) -> str:

@@ -11,6 +11,7 @@ from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.terminal.cluster import cluster_rows
 from coterie.report.terminal.contributions import print_absences, print_contributions
+from coterie.report.terminal.generation import print_generation, print_warning
 from coterie.report.terminal.pairs import print_pairs
 from coterie.report.terminal.plan import print_plan
 from coterie.report.terminal.search import print_search
@@ -32,6 +33,7 @@ def print_record(record: Record, console: Console | None = None, *, verbose: boo
     # The verdict first, in words: everything else explains it.
     if (verdict := record.verdict) is not None and verdict.sentence is not None:
         out.print(f"\n[bold]{verdict.sentence}[/bold]")
+        print_warning(verdict.generation, verdict.ratio, out)
     if record.kind == "prune":
         _verdict(record, out)
     # The choice between finalists, and what else a search can tell.
@@ -134,6 +136,9 @@ def _verdict(record: Record, out: Console) -> None:
         f"{after.nll:.4f}",
         f"{change.nll:+.4f} ± {w.or_dash(change.error, '{:.4f}')} (paired)",
     )
+    agreed = "–" if verdict.top1 is None else f"{verdict.top1:.1%}"
+    table.add_row("KL to the full model", "", f"{w.or_dash(verdict.kl, '{:.4f}')} nats per token")
+    table.add_row("same first choice", "", agreed)
     # Counts and bytes share one line of code; only their units differ.
     for name, old, new, pattern in (
         ("parameters", size.parameters_before, size.parameters_after, w.count),
@@ -159,6 +164,8 @@ def _verdict(record: Record, out: Console) -> None:
     if verdict.not_finite:
         rows.append(("not finite", f"{verdict.not_finite} held-out losses read as the floor"))
     print_pairs(rows, out, f"{_units(record).capitalize()} (0-based)")
+    if verdict.generation is not None:
+        print_generation(verdict.generation, out)
 
 
 def _closest(found: ContributionsPart, call: ClosestPart) -> str:

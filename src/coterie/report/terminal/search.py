@@ -36,6 +36,8 @@ def _choice(choice: ChoicePart, record: Record, out: Console) -> None:
     # A mix decided on its own items; the texts above were not asked.
     if choice.unit is not None:
         where = f"the {choice.sequences} items and sequences that the search asked about"
+        if choice.decided_apart:
+            where = f"{choice.sequences} items and sequences that chose nothing"
     here = [one for one in choice.sizes if cut is None or one.removed == cut]
     # One size: its finalists. Several: the winner of each.
     if len(here) == 1:
@@ -47,6 +49,8 @@ def _choice(choice: ChoicePart, record: Record, out: Console) -> None:
             inside = "not every coalition lies inside the next larger one"
         out.print(f"[dim]{inside}[/dim]")
     out.print(f"[dim]by {record.search.method}; decided on {where}[/dim]")
+    if choice.comparisons:
+        out.print(f"[dim]{choice.comparisons:,} coalitions were compared to choose[/dim]")
     if choice.remark:
         out.print(f"[dim]{choice.remark}[/dim]")
     if choice.out_of_time:

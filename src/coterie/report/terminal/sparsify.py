@@ -7,6 +7,7 @@ from coterie.report import words as w
 from coterie.report.schema.part import known
 from coterie.report.schema.sparsify import SparsityRecord
 from coterie.report.terminal.cluster import cluster_rows
+from coterie.report.terminal.generation import print_generation, print_warning
 from coterie.report.terminal.prune import streamed
 from coterie.report.wording.sparsify import RUNTIMES, inputs_judged, sequences_of, sparsity_asked
 
@@ -67,6 +68,12 @@ def _verdict(record: SparsityRecord, out: Console) -> None:
     out.print(
         f"loss {change.nll:+.4f} ± {w.or_dash(change.error, '{:.4f}')} nats per token, paired"
     )
+    agreed = "–" if verdict.top1 is None else f"{verdict.top1:.1%}"
+    kl = w.or_dash(verdict.kl, "{:.4f}")
+    out.print(f"KL to the full model {kl} nats per token, same first choice {agreed}")
+    if verdict.generation is not None:
+        print_warning(verdict.generation, verdict.ratio, out)
+        print_generation(verdict.generation, out)
     out.print(
         f"zeros {sparse.zeros:,} of {sparse.weights:,} weights in linear maps; asked "
         f"{sparse.asked:.6f}, realised {sparse.realised:.6f}"

@@ -1,12 +1,22 @@
 """What repair, healing and quantizing did, row by row."""
 
 from coterie.report import words as w
-from coterie.report.schema.after_cut import AfterPart, CachePart
+from coterie.report.schema.after_cut import AfterPart, CachePart, WatchedPart
 from coterie.report.schema.basics import TextPart
 from coterie.report.schema.verdict import PerplexityPart
+from coterie.report.wording.generation import generation_warning
 
 TITLES = {"heal": "Healing", "quantize": "Quantization", "repair": "Repair"}
 """The title of each verb's part."""
+
+MODELS = {"full": "full model", "before": "model before"}
+"""What the model is called that a checkpoint is held against."""
+
+
+def ratio_of(part: AfterPart) -> float:
+    """Perplexity of the checkpoint over that of the model it is held against."""
+    full = part.full if part.full is not None else part.before
+    return part.after.perplexity / full.perplexity
 
 
 def after_rows(part: AfterPart) -> list[tuple[str, str]]:
@@ -26,6 +36,12 @@ def after_rows(part: AfterPart) -> list[tuple[str, str]]:
     rows.append(("change", f"{change:+.4f} ± {w.or_dash(error, '{:.4f}')} nats per token, paired"))
     if (share := part.recovered) is not None:
         rows.append(("recovered", f"{share:.0%} of the loss that the cut had cost"))
+    if (near := part.beside) is not None:
+        agreed = "–" if near.top1 is None else f"{near.top1:.1%}"
+        told = f"KL {w.or_dash(near.kl, '{:.4f}')} nats per token, same first choice {agreed}"
+        rows.append((f"to the {MODELS[near.model]}", told))
+        if (warned := generation_warning(near.generation, ratio_of(part))) is not None:
+            rows.append(("generation", warned))
     rows.append(("on disk", f"{w.size(part.bytes_before)} to {w.size(part.bytes_after)}"))
     if part.reloaded is not None:
         gap = part.reloaded.max_logit_difference
@@ -51,6 +67,17 @@ def _how_rows(part: AfterPart) -> list[tuple[str, str]]:
                 f"{learning.kl_last:.4f} nats per token",
             ),
         ]
+        if learning.text_first is not None and learning.text_last is not None:
+            told = f"{learning.text_first:.4f} to {learning.text_last:.4f} nats per token"
+            rows.append(("loss on its text", told))
+        if learning.states_first is not None and learning.states_last is not None:
+            told = f"distance {learning.states_first:.4f} to {learning.states_last:.4f}"
+            rows.append(("states after gaps", told))
+        if learning.rates is not None:
+            each = (f"{one.rate:.2g}: {w.or_dash(one.kl, '{:.4f}')}" for one in learning.rates)
+            rows.append(("rates tried", f"KL by rate {', '.join(each)}"))
+        if learning.watched is not None:
+            rows.append(("watched text", _watched(learning.watched)))
         if (cache := learning.cache) is not None:
             rows.append(("teacher", _cache(cache)))
     elif (repair := part.repair) is not None:
@@ -68,6 +95,15 @@ def _how_rows(part: AfterPart) -> list[tuple[str, str]]:
         group = f", scales for {part.group} inputs each" if part.group is not None else ""
         rows.append(("scheme", f"{part.settings['scheme']}{group}"))
     return rows
+
+
+def _watched(watched: list[WatchedPart]) -> str:
+    """What a text that was watched lost, before and at its best."""
+    best = min(watched, key=lambda one: one.nll)
+    return (
+        f"{watched[0].nll:.4f} before, {best.nll:.4f} nats per token at its best, after"
+        f" {best.step} steps, whose weights are kept"
+    )
 
 
 def _text(text: TextPart) -> str:

@@ -1,6 +1,7 @@
 """`heal`: a cut checkpoint learns from the model it was cut from, and is written anew."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ import torch
 from coterie.game.coalitions import Vector
 from coterie.healing.checkpoint import Checkpoint
 from coterie.healing.origin import descent
+from coterie.healing.several import own_device, processes
 from coterie.healing.write import check_written, write_healed
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_model, load_tokenizer, pick_device
@@ -20,8 +22,9 @@ from coterie.verbs.after_cut.learning import distilled
 from coterie.verbs.after_cut.part import after_part
 from coterie.verbs.after_cut.record import Parts, ended_with, remember
 from coterie.verbs.after_cut.teacher import origin_of
-from coterie.verbs.after_cut.teaching import check_cache, healing_dtype
-from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
+from coterie.verbs.after_cut.teaching import check_teacher_at, healing_dtype
+from coterie.verbs.after_cut.texts import healing_texts, held_out_texts, watched_texts
+from coterie.verbs.evaluate.nearness import nearness
 from coterie.verbs.outputs.exchange import beside
 from coterie.verbs.outputs.finished import FinishedRun
 from coterie.verbs.outputs.place import OutputFolder
@@ -71,7 +74,7 @@ def heal(
     before = FinishedRun(place, ended=ended_with)
 
     # What is healed, and from what: known before a weight is loaded.
-    job = _admit(request, progress)
+    job = admit(request, progress)
     identity = as_read(job.identity())
     place.add(job.full.folder, "the teacher")
     if done := before.same(identity, progress, source=job.cut.folder):
@@ -82,14 +85,19 @@ def heal(
     state = beside(place.place, STATE)
     checkpoint = Checkpoint(state, identity)
     checkpoint.check()
-    check_cache(job, output)
+    check_teacher_at(job, output)
     part = _heal(job, place, checkpoint, progress)
     # Only now: until the output is in place, this file is all there is.
     state.unlink(missing_ok=True)
     return part
 
 
-def _admit(request: HealRequest, progress: Progress) -> HealJob:
+def admit(request: HealRequest, progress: Progress) -> HealJob:
+    """What is healed, from what and on which texts, before a weight is loaded.
+
+    Raises:
+        UserError: one of them cannot be used, in one line.
+    """
     origin = origin_of(request)
     cut, full, record = origin.cut, origin.full, origin.record
     came = descent(cut, full)
@@ -113,6 +121,7 @@ def _admit(request: HealRequest, progress: Progress) -> HealJob:
         record=record,
         training=training,
         held_out=held_out,
+        watched=watched_texts(request.watch, full, tokenizer, length=held_out.length),
     )
 
 
@@ -123,11 +132,14 @@ def _heal(
     progress: Progress,
 ) -> Parts:
     request, output = job.request, place.path
-    device = pick_device(request.device)
+    device = pick_device(own_device(request.device))
     dtype, tokens = healing_dtype(job, device), job.held_out.tokens
     # The cut model is judged and freed before student and teacher are loaded.
     losses = {"before": _judged(job.cut, dtype, device, tokens)}
     learned = distilled(job, device, checkpoint, progress)
+    if not processes().writes:
+        # Started beside others by accelerate: the main process has the same weights, and writes.
+        raise SystemExit(0)
     losses["full"] = learned.full
     with place.written() as folder:
         progress.say(f"writing {output.name}")
@@ -144,7 +156,12 @@ def _heal(
             output=output,
             device=str(device),
         )
-        part = replace(part, learning=learned.part)
+        progress.say("letting the full and the healed model write")
+        opened = (
+            partial(load_model, one, dtype=dtype, device=device) for one in (job.full, healed)
+        )
+        near = nearness("full", *opened, texts=job.held_out, tokenizer=load_tokenizer(job.full))
+        part = replace(part, learning=learned.part, beside=near)
         return remember(folder, job.cut.folder, job.record, part, checkpoint.identity)
 
 

@@ -1,24 +1,18 @@
 """What `heal` is asked for."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Annotated, ClassVar
 
 from coterie.errors import UserError
+from coterie.plain import Json
 from coterie.verbs.after_cut.judging import JudgedAsTheCut, OriginOptions
-from coterie.verbs.options.declare import Option, Options
+from coterie.verbs.after_cut.learning_options import LearningOptions, ThriftOptions
+from coterie.verbs.options.declare import Option, declared
 from coterie.verbs.options.machine import Device
 from coterie.verbs.options.search import Seed
 from coterie.verbs.options.source import Model, Trust
 from coterie.verbs.options.texts import Lesson
-
-
-def _modes() -> Iterable[str]:
-    # Imported when it is asked for, as are all modules below that a help text does not need.
-    from coterie.healing.modes import MODES
-
-    return MODES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,55 +43,16 @@ class TeacherOptions(OriginOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearningOptions(Options):
-    """How the cut model learns."""
-
-    mode: Annotated[
-        str,
-        Option(
-            "--mode",
-            "NAME",
-            "`lora`: adapters, merged at the end; `full`: all kept weights.",
-            choices=_modes,
-        ),
-    ] = "lora"
-    rank: Annotated[int, Option("--rank", "N", "Rank of the adapters.", above=0)] = 32
-    steps: Annotated[int, Option("--steps", "N", "Optimiser steps.", above=0)] = 200
-    minutes: Annotated[
-        float | None,
-        Option(
-            "--minutes",
-            "T",
-            "Most minutes of training: fewer steps if all would take longer.",
-            above=0,
-        ),
-    ] = None
-    batch: Annotated[int, Option("--batch", "N", "Sequences per step.", above=0)] = 8
-    learning_rate: Annotated[
-        float | None,
-        Option(
-            "--learning-rate",
-            "R",
-            "Learning rate at its peak. Default: 0.002 for lora and 0.0005 for full at width 160, "
-            "as measured on `reference`, and in inverse proportion to the width above.",
-            above=0,
-        ),
-    ] = None
-    # Named as the option and the record are; inside, a run of cut layers is a gap.
-    seams: Annotated[
-        float,
-        Option(
-            "--seams",
-            "W",
-            "Weight of the hidden states after each gap, beside the KL of the predictions.",
-            least=0,
-        ),
-    ] = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
 class HealRequest(
-    Trust, Device, Seed, JudgedAsTheCut, LearningOptions, Lesson, TeacherOptions, Model
+    Trust,
+    Device,
+    Seed,
+    JudgedAsTheCut,
+    ThriftOptions,
+    LearningOptions,
+    Lesson,
+    TeacherOptions,
+    Model,
 ):
     """How to heal a checkpoint.
 
@@ -111,10 +66,17 @@ class HealRequest(
         text: Text to learn from; None is the reference model's training text, for others C4.
         calibration: Text that chose the cut; without ``held_out``, part of it judges.
         held_out: Text that judges; None is what judged the cut.
-        mode: ``"lora"`` trains adapters of ``rank`` and merges them, ``"full"`` every weight kept.
+        mode: ``"lora"`` trains adapters of ``rank`` and merges them, ``"full"`` every weight kept,
+            ``"last"`` the ``last`` layers and the head, ``"gaps"`` the layers around each gap.
         steps: Optimiser steps of ``batch`` sequences; ``minutes`` bounds them.
         learning_rate: At its peak; None is measured on the reference model, less for wider ones.
         seams: Weight of the hidden states where layers were cut, beside the KL of the predictions.
+        cross_entropy: Weight of the text itself, beside them.
+        sweep: Whether several learning rates are tried first.
+        parts: Each batch is read in so many parts.
+        recompute: Whether layers are computed again on the way back, to save memory.
+        dtype: What is computed in.
+        watch: Text that stops learning where its loss gets worse.
 
     >>> HealRequest("small", mode="full", steps=50).as_json()["steps"]
     50
@@ -134,6 +96,25 @@ class HealRequest(
         super().check()
         check_teacher(self, self.seams)
         check_mode(self.mode)
+        if self.last != 3 and self.mode != "last":
+            raise self.refusal()(f"--last {self.last} goes with --mode last alone: leave it out")
+        if self.parts > self.batch:
+            raise self.refusal()(
+                f"--parts {self.parts} is more than the {self.batch} sequences of a batch: give at"
+                " most one part a sequence"
+            )
+
+    def as_json(self) -> dict[str, Json]:
+        """What was asked as plain JSON."""
+        whole = super().as_json()
+        # Options that came later are left out where unused: older records stay equal.
+        for one in declared(ThriftOptions):
+            if getattr(self, one.name) == one.default:
+                del whole[one.name]
+        for name, default in (("last", 3), ("cross_entropy", 0.0), ("sweep", False)):
+            if whole[name] == default and not (name == "last" and self.mode == "last"):
+                del whole[name]
+        return whole
 
     def refusal(self) -> type[UserError]:
         """The kind of error that a value is refused with."""

@@ -51,9 +51,21 @@ class CutJob:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class HealJob(CutJob):
-    """A healing that is about to begin."""
+    """A healing that is about to begin.
+
+    Attributes:
+        watched: Sequences unlike those that are learned from; None where no text is watched.
+    """
 
     request: HealRequest
+    watched: TextSet | None = None
+
+    def identity(self) -> dict[str, Json]:
+        """What decides the outcome."""
+        whole = super().identity()
+        if self.watched is not None:
+            whole["watched_sha256"] = self.watched.sha256
+        return whole
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig
 
 from coterie.game.coalitions import Vector
 from coterie.healing.checkpoint import Checkpoint
-from coterie.healing.distill import Learned, TrainingPlan, learn
+from coterie.healing.distill import Learned, learn
+from coterie.healing.lesson import TrainingPlan
 from coterie.healing.modes import MODES
 from coterie.healing.students import Student
 from coterie.models.families.fields import text_config
-from coterie.report.schema.after_cut import LearningPart
+from coterie.plain import finite
+from coterie.report.schema.after_cut import LearningPart, RatePart, WatchedPart
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import Tokens
 from coterie.verbs.after_cut.heal_request import HealRequest
@@ -56,7 +59,7 @@ def distilled(
         checkpoint: What has been learned so far.
         progress: Shows how far it has come.
     """
-    pair, plan = open_student_and_teacher(job, device, progress), _plan(job)
+    pair, plan = open_student_and_teacher(job, device, progress), plan_of(job)
     student = pair.student
 
     def step(done: int, total: int) -> None:
@@ -74,11 +77,11 @@ def distilled(
     )
 
 
-def _plan(job: HealJob) -> TrainingPlan:
-    request = job.request
-    # Rates are measured at one width; wider models take less (as in arXiv:2203.03466).
-    width = int(getattr(text_config(job.full.config()), "hidden_size", _WIDTH))
-    rate = request.learning_rate or MODES[request.mode].learning_rate * min(1.0, _WIDTH / width)
+def plan_of(job: HealJob) -> TrainingPlan:
+    """How long is learned, at which rate, and how thriftily."""
+    request, mode = job.request, MODES[job.request.mode]
+    bits = request.dtype == "bfloat16"
+    rate = request.learning_rate or usual_rate(request.mode, job.full.config())
     return TrainingPlan(
         steps=request.steps,
         batch=request.batch,
@@ -86,7 +89,20 @@ def _plan(job: HealJob) -> TrainingPlan:
         gaps=request.seams,
         minutes=request.minutes,
         seed=request.seed,
+        cross_entropy=request.cross_entropy,
+        parts=request.parts,
+        # Adapters' models are in 16 bits as a whole; weights that move stay as they are.
+        dtype=torch.bfloat16 if bits and not mode.adapters else None,
+        sweeps=request.sweep,
+        watched=None if job.watched is None else job.watched.tokens,
     )
+
+
+def usual_rate(mode: str, config: PretrainedConfig) -> float:
+    """The learning rate of a mode where none is given, for a model of this config."""
+    # Rates are measured at one width; wider models take less (as in arXiv:2203.03466).
+    width = int(getattr(text_config(config), "hidden_size", _WIDTH))
+    return MODES[mode].learning_rate * min(1.0, _WIDTH / width)
 
 
 def _in_memory(student: Student, tokens: Tokens) -> float:
@@ -101,7 +117,7 @@ def _learning(
     return LearningPart(
         mode=request.mode,
         rank=request.rank if MODES[request.mode].adapters else None,
-        learning_rate=plan.learning_rate,
+        learning_rate=learned.rate,
         seams=plan.gaps,
         batch=plan.batch,
         steps=learned.steps,
@@ -113,4 +129,10 @@ def _learning(
         kl_last=learned.kl[1],
         curve=list(learned.curve),
         cache=pair.cache,
+        text_first=learned.text[0],
+        text_last=learned.text[1],
+        states_first=learned.states[0] if plan.gaps else None,
+        states_last=learned.states[1] if plan.gaps else None,
+        rates=[RatePart(rate, finite(loss)) for rate, loss in learned.tried] or None,
+        watched=[WatchedPart(step, loss) for step, loss in learned.watched] or None,
     )

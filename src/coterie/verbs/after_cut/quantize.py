@@ -1,6 +1,7 @@
 """`quantize`: write a checkpoint in fewer bits, read it back, and judge what that cost."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from coterie.quantization.checkpoint import Reloaded, check_plain, load_quantize
 from coterie.quantization.environment import Environment, write_compressed
 from coterie.quantization.schemes import SCHEMES, Scheme
 from coterie.report.schema.after_cut import AfterPart, ReloadPart
+from coterie.report.schema.generation import BesidePart
 from coterie.report.schema.record import CheckpointRecord
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import TextSet
@@ -21,6 +23,7 @@ from coterie.verbs.after_cut.part import after_part
 from coterie.verbs.after_cut.quantize_request import QuantizeRequest
 from coterie.verbs.after_cut.record import Parts, ended_with, remember
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
+from coterie.verbs.evaluate.nearness import nearness
 from coterie.verbs.outputs.finished import FinishedRun
 from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.records import as_read, read_record
@@ -109,6 +112,8 @@ def quantize(
         made = _quantized(request, source, texts, maker, folder=folder, progress=progress)
         written = Source(output.name, folder, None, request.trust_remote_code)
         part = _part(request, (source, written), texts, made, output)
+        if isinstance(maker, Scheme):  # what another Python packed may not run in this one
+            part = replace(part, beside=_beside(request, (source, written), texts))
         return remember(folder, source.folder, record, part, identity)
 
 
@@ -185,6 +190,13 @@ def _here(
     # From the files, not from memory: what a user will load is what is judged.
     after = floored_losses(load_quantized(written, device), held_out.tokens)
     return _Made(before, after, reloaded)
+
+
+def _beside(request: QuantizeRequest, sources: tuple[Source, Source], texts: _Texts) -> BesidePart:
+    """The quantized checkpoint held against the plain one; they take turns in memory."""
+    opened = (partial(load_quantized, one, pick_device(request.device)) for one in sources)
+    tokenizer = load_tokenizer(sources[0])
+    return nearness("before", *opened, texts=texts.held_out, tokenizer=tokenizer)
 
 
 def _part(

@@ -1,6 +1,7 @@
 """`repair`: what stays of a cut model is refitted in closed form to stand in for what went."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -22,6 +23,7 @@ from coterie.repair.repairable import Repairable, WholeModel
 from coterie.repair.streamed import check_streamed_repair
 from coterie.repair.write import as_stored, write_repaired
 from coterie.report.schema.after_cut import GapPart, GapsPart, RepairPart
+from coterie.report.schema.generation import BesidePart
 from coterie.verbs.after_cut.complete import completed
 from coterie.verbs.after_cut.job import RepairJob
 from coterie.verbs.after_cut.part import Losses, after_part
@@ -30,6 +32,7 @@ from coterie.verbs.after_cut.repair_request import RepairRequest
 from coterie.verbs.after_cut.repair_streamed import open_streamed, traffic_remark
 from coterie.verbs.after_cut.teacher import origin_of
 from coterie.verbs.after_cut.texts import healing_texts, held_out_texts
+from coterie.verbs.evaluate.nearness import nearness
 from coterie.verbs.outputs.finished import FinishedRun
 from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.records import as_read
@@ -107,7 +110,8 @@ def repair(
             output=output,
             device=made.device,
         )
-        part = replace(part, repair=_repair_part(job, made))
+        near = _beside(job, written, progress)
+        part = replace(part, repair=_repair_part(job, made), beside=near)
         return remember(folder, job.cut.folder, job.record, part, identity)
 
 
@@ -203,6 +207,17 @@ def _by_gap(job: RepairJob, whole: Repairable, weights: NewWeights) -> GapsPart:
         as_cut=as_cut,
         gaps=[GapPart(list(one.gone), one.loss) for one in gains],
     )
+
+
+def _beside(job: RepairJob, written: Source, progress: Progress) -> BesidePart | None:
+    """The repaired checkpoint held against the full model; None where neither is ever whole."""
+    if job.request.stream:
+        return None
+    progress.say("letting the full and the repaired model write")
+    device = pick_device(job.request.device)
+    dtype = default_dtype(device)[0]
+    opened = (partial(load_model, one, dtype=dtype, device=device) for one in (job.full, written))
+    return nearness("full", *opened, texts=job.held_out, tokenizer=load_tokenizer(job.full))
 
 
 def _repair_part(job: RepairJob, made: _Made) -> RepairPart:

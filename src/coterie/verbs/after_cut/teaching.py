@@ -1,21 +1,23 @@
 """Teacher and student: kept layers beside the full model, or the cut model by itself."""
 
 import gc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from coterie.engine.memory import free_bytes
 from coterie.game.coalitions import Vector
 from coterie.healing.gap_states import gaps
-from coterie.healing.modes import MODES
+from coterie.healing.modes import MODES, HealMode
 from coterie.healing.origin import HealError
-from coterie.healing.students import Student
+from coterie.healing.students import Student, recompute_layers
 from coterie.healing.teacher_cache import TOP, Predictions
 from coterie.healing.teachers import LiveTeacher, Teacher
 from coterie.models.loaded.load import default_dtype, load_model, pick_device
 from coterie.models.loaded.stack import find_stack
 from coterie.report.schema.after_cut import CachePart
+from coterie.report.words import size
 from coterie.scores.sequence_losses import floored_losses
 from coterie.verbs.after_cut.job import HealJob
 from coterie.verbs.after_cut.repaired import repaired_weights_of
@@ -39,8 +41,43 @@ class TeacherAndStudent:
 
 
 def healing_dtype(job: HealJob, device: torch.device) -> torch.dtype:
-    """What is computed in: weights that move by small steps need float32."""
-    return default_dtype(device)[0] if MODES[job.request.mode].adapters else torch.float32
+    """What weights are held in: those that move by small steps need float32."""
+    if not MODES[job.request.mode].adapters or job.request.dtype == "float32":
+        return torch.float32
+    return torch.bfloat16 if job.request.dtype == "bfloat16" else default_dtype(device)[0]
+
+
+def check_teacher_at(job: HealJob, output: Path) -> None:
+    """Refuse a cache of something else, and a teacher that has no room, before anything is loaded.
+
+    Raises:
+        UserError: one clear line.
+    """
+    check_cache(job, output)
+    check_room(job, pick_device(job.request.device))
+
+
+def check_room(job: HealJob, device: torch.device) -> None:
+    """Refuse a teacher that has no room in memory, before anything is loaded.
+
+    Raises:
+        HealError: one line.
+    """
+    predictions = _predictions(job)
+    if predictions is not None and predictions.complete:
+        return
+    n_values = sum(entry.n_values for entry in job.full.entries)
+    needed, free = n_values * healing_dtype(job, device).itemsize, free_bytes(device)
+    if needed > free:
+        raise HealError(
+            f"the teacher {job.full.name!r} takes {size(needed)}, and {device} has {size(free)}"
+            " free: take another --device, or a --teacher-cache that was made where it fits"
+        )
+
+
+def mode_of(job: HealJob) -> HealMode:
+    """The mode that is asked for, with as many of the last layers as are asked for."""
+    return replace(MODES[job.request.mode], layers=job.request.last)
 
 
 def check_cache(job: HealJob, output: Path) -> None:
@@ -80,13 +117,15 @@ def open_student_and_teacher(
     progress.say(f"loading {job.full.name} once, to teach and to learn")
     model = load_model(job.full, dtype=healing_dtype(job, device), device=device)
     stack = find_stack(model)
-    mode = MODES[request.mode]
+    mode = mode_of(job)
     # One model is both: all its layers teach, the kept ones learn.
     repaired = repaired_weights_of(job, model, stack)
     student = mode.beside(
         model, stack, job.kept, rank=request.rank, seed=request.seed, repaired=repaired
     )
     full = floored_losses(model, job.held_out.tokens)
+    if request.recompute:
+        recompute_layers(student)
     return TeacherAndStudent(
         student, LiveTeacher(student, gaps(job.kept) if request.seams else ()), full
     )
@@ -110,7 +149,9 @@ def _by_cache(
     progress.say(f"loading {job.cut.name}, to learn")
     cut = load_model(job.cut, dtype=dtype, device=device)
     stack = find_stack(cut)
-    student = MODES[request.mode].alone(cut, stack, request.rank, request.seed)
+    student = mode_of(job).alone(cut, stack, job.kept, request.rank, request.seed)
+    if request.recompute:
+        recompute_layers(student)
     part = CachePart(top=predictions.top, rest=predictions.rest(), disk_bytes=predictions.n_bytes)
     return TeacherAndStudent(student, predictions, predictions.losses(), part)
 

@@ -45,7 +45,7 @@ def held_out_texts(
         TextError: a text that cannot be read, or is too short.
     """
     if asked.held_out is not None and asked.calibration is None:
-        return _judges_alone(asked.held_out, model, tokenizer)
+        return judges_alone(asked.held_out, model, tokenizer)
     recipe = _recipe(asked, record, full, model, tokenizer)
     if record is None or record.held_out is None:
         return recipe.read()[1]
@@ -104,14 +104,44 @@ def _judged_the_cut(recipe: TextRecipe, record: CheckpointRecord, sha256: str) -
     return (same or found[-1:])[0]
 
 
-def _judges_alone(spec: str, model: Model, tokenizer: PreTrainedTokenizerBase) -> TextSet:
-    """Sequences of a text that judges, whatever the cut was chosen on."""
+def judges_alone(spec: str, model: Model, tokenizer: PreTrainedTokenizerBase) -> TextSet:
+    """Sequences of a text that judges, whatever the cut was chosen on.
+
+    Args:
+        spec: The text.
+        model: How much it reads at once.
+        tokenizer: Turns text into token ids.
+    """
     rng, length = np.random.default_rng([0, 1]), min(LENGTH, context_of(model) or LENGTH)
     documents = read_documents(
         spec, tokenizer, rng=rng, half="verdict", sequences=HELD_OUT_SEQUENCES, length=length
     )
     form = SequenceFormat(tokenizer, length)
     return pack(documents, form, rng=rng, at_most=HELD_OUT_SEQUENCES)
+
+
+WATCHED = 16
+"""Sequences of a text that is watched while a model learns from another."""
+
+
+def watched_texts(
+    spec: str | None, model: Model, tokenizer: PreTrainedTokenizerBase, *, length: int
+) -> TextSet | None:
+    """Sequences of a text that is only watched; None where none is named.
+
+    Args:
+        spec: The text.
+        model: What was cut.
+        tokenizer: Turns text into token ids.
+        length: Tokens of a sequence.
+    """
+    if spec is None:
+        return None
+    rng, length = np.random.default_rng([0, 6]), min(length, context_of(model) or length)
+    documents = read_documents(
+        spec, tokenizer, rng=rng, half="verdict", sequences=WATCHED, length=length
+    )
+    return pack(documents, SequenceFormat(tokenizer, length), rng=rng, at_most=WATCHED)
 
 
 def healing_texts(

@@ -15,7 +15,7 @@ from coterie.report.schema.evaluate import EstimatePart
 from coterie.scores.speed import SpeedError, measure_speed
 from coterie.scores.timing import Load, Speed, Timing
 from coterie.verbs.evaluate.bench_request import BenchRequest
-from coterie.verbs.evaluate.run import evaluate
+from coterie.verbs.evaluate.run import perplexities
 from coterie.verbs.outputs.output_file import OutputFile
 from coterie.verbs.outputs.reads import model_read, reads_of
 from coterie.verbs.shared.defaults import context_of, dtype_of, name_of
@@ -105,7 +105,7 @@ def _quality(
     if request.figure is None:
         return {}, None
     # Before the models are loaded to be timed: evaluating loads them one by one.
-    rows = evaluate(request.judging(), store=store, progress=progress).models
+    rows = perplexities(request.judging(), store=store, progress=progress).models
     quality = {row.name: row.perplexity[0].perplexity for row in rows}
     return quality, rows[0].perplexity[0].text
 

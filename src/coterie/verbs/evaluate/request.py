@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 
 from coterie.errors import UserError
 from coterie.verbs.options.declare import Option, Options
+from coterie.verbs.options.forms import FRACTION
 from coterie.verbs.options.machine import Device, Dtype
 from coterie.verbs.options.search import Seed
 from coterie.verbs.options.source import Models, Trust, check_models
@@ -50,7 +51,35 @@ class WindowOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRequest(Trust, Seed, Dtype, Device, Bos, WindowOptions, Tasks, Models):
+class PairingOptions(Options):
+    """How two models are told apart, item by item."""
+
+    margin: Annotated[
+        float,
+        Option(
+            "--margin",
+            "SHARE",
+            "A model is `not worse` where it is shown, with 95 % confidence, to score lower by"
+            " less: 0.01 or 1%.",
+            form=FRACTION,
+            above=0,
+        ),
+    ] = 0.01
+    logs: Annotated[
+        bool,
+        Option(
+            "--logs",
+            "",
+            "The arguments are folders of `lm_eval --log_samples`, not models: compare what is in"
+            " them, item by item.",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest(
+    Trust, Seed, Dtype, Device, Bos, PairingOptions, WindowOptions, Tasks, Models
+):
     """Which models, on which texts and tasks.
 
     Args:
@@ -63,6 +92,8 @@ class EvaluateRequest(Trust, Seed, Dtype, Device, Bos, WindowOptions, Tasks, Mod
         sequences: Most windows of each text.
         as_judged: Read the very texts that judged the first model.
         batch: Task items at a time.
+        margin: A model is not worse where it is shown to score lower by less than this share.
+        logs: The models are folders of `lm_eval --log_samples`, read by `compare_logs`.
 
     >>> EvaluateRequest(("reference", "small"), length=2048).command()
     'coterie evaluate reference small --length 2048'
@@ -97,3 +128,11 @@ class EvaluateRequest(Trust, Seed, Dtype, Device, Bos, WindowOptions, Tasks, Mod
                 " --sequences"
             )
         check_limit(self.limit)
+        if self.logs:
+            self._check_logs()
+
+    def _check_logs(self) -> None:
+        if len(self.models) < 2:
+            raise UserError("--logs compares two folders or more: name another one")
+        if self.tasks or self.texts or self.limit is not None:
+            raise UserError("--logs scores no model: leave out --tasks, --text and --limit")

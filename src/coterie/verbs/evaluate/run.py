@@ -5,31 +5,34 @@ so it is measured once and can never answer for another model.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from coterie.errors import UserError
 from coterie.game.coalitions import Vector
-from coterie.models.files.sources import Source, resolve
+from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import pick_device
 from coterie.plain import Json
 from coterie.report.schema.evaluate import Judgement
-from coterie.scores.perplexity import PRESETS, running_windows
+from coterie.scores.perplexity import PRESETS
 from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.task_definitions import PAPER_TASKS, load_groups
 from coterie.scores.task_scores import TaskScores
 from coterie.scores.tasks import TaskSettings, score_tasks, task_fingerprint
 from coterie.store.observations import Store
 from coterie.store.sqlite_file import default_path
-from coterie.texts.packing import SequenceFormat, check_length
 from coterie.texts.sets import TextSet
-from coterie.texts.specs import read_documents
-from coterie.verbs.evaluate.as_judged import JudgingTexts, default_text
+from coterie.verbs.evaluate.as_judged import JudgingTexts
+from coterie.verbs.evaluate.near import Nearness
 from coterie.verbs.evaluate.request import EvaluateRequest
+from coterie.verbs.evaluate.significance import significance
 from coterie.verbs.evaluate.subject import Subject
 from coterie.verbs.evaluate.table import judgement
+from coterie.verbs.evaluate.windows import held_out_windows, texts_asked
 from coterie.verbs.shared.defaults import check_rows, context_of, dtype_of, name_of
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.names import told_apart
@@ -38,8 +41,10 @@ from coterie.verbs.shared.provenance import bare, machine, versions
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
-    from transformers import PreTrainedTokenizerBase
 
+
+Texts = JudgingTexts | tuple[str, ...]
+"""What is read: what judged the first model, or texts by their names."""
 
 AS_JUDGED = "as judged"
 """The name of the texts that judged the first model, among those of a model's losses."""
@@ -70,50 +75,96 @@ def evaluate(
     """
     request.check()
     progress = progress or NoProgress()
+    subjects, texts, groups = _asked(request, store, progress)
+    first_text = [] if not texts else [_first_text(request, one, texts) for one in subjects]
+    with Store(default_path() if store is None else store) as book:
+        nearness = Nearness.of(subjects, first_text, book) if first_text else None
+        for subject in subjects:
+            _score(request, subject, texts, groups, book)
+            if nearness is not None:
+                nearness.see(subject)
+            # One model at a time is in memory; its scores are all that is needed from here on.
+            subject.release()
+        near = {} if nearness is None else nearness.finish()
+    report = _judgement(request, subjects)
+    models = [replace(row, beside=near.get(row.name)) for row in report.models]
+    scores = [
+        (one.source.name, {score.task: score for group in one.tasks.values() for score in group})
+        for one in subjects
+    ]
+    # Differences between models are tested; one model has none.
+    tested = significance(scores, request.margin, request.seed)
+    return replace(report, models=models, significance=tested)
+
+
+def perplexities(
+    request: EvaluateRequest,
+    *,
+    store: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Judgement:
+    """Scores of every model by itself: none is held against another.
+
+    Args:
+        request: Which models, on which texts and tasks.
+        store: SQLite file; None is the user's cache.
+        progress: Shows what is being done.
+    """
+    request.check()
+    subjects, texts, groups = _asked(request, store, progress or NoProgress())
+    with Store(default_path() if store is None else store) as book:
+        for subject in subjects:
+            _score(request, subject, texts, groups, book)
+            subject.release()
+    return _judgement(request, subjects)
+
+
+def _asked(
+    request: EvaluateRequest, store: Path | str | None, progress: Progress
+) -> "tuple[list[Subject], Texts, Mapping[str, Mapping[str, Task]]]":
+    """The models, the texts and the tasks; no weight is loaded."""
+    if request.logs:
+        raise UserError("--logs compares files and scores no model: call compare_logs")
     found = [
         resolve(model, trust_remote_code=request.trust_remote_code) for model in request.models
     ]
     sources = told_apart(found, request.models)
-    texts = _texts(request, sources)
-    judging = JudgingTexts.of(sources[0], store, progress) if request.repeats_judging else None
+    texts: Texts = texts_asked(request, sources)
+    if request.repeats_judging:
+        texts = JudgingTexts.of(sources[0], store, progress)
     groups = load_groups(_spelled(request.tasks), request.tasks_dir) if request.tasks else {}
     device = pick_device(request.device)
     dtype, _ = dtype_of(request.dtype, device)
     as_saved = request.repeats_judging
     subjects = [Subject(source, dtype, device, progress, as_saved) for source in sources]
-    with Store(default_path() if store is None else store) as book:
-        for subject in subjects:
-            _score(request, subject, judging or texts, groups, book)
-            # One model at a time is in memory; its scores are all that is needed from here on.
-            subject.release()
+    return subjects, texts, groups
+
+
+def _first_text(request: EvaluateRequest, subject: Subject, texts: Texts) -> TextSet:
+    """The first text, as one model reads it."""
+    if isinstance(texts, JudgingTexts):
+        return texts.read(subject.source, subject.tokenizer)
+    return held_out_windows(request, subject.tokenizer, texts[0])
+
+
+def _judgement(request: EvaluateRequest, subjects: list[Subject]) -> Judgement:
+    """The scores as one table."""
+    first = subjects[0]
     return Judgement(
         kind="evaluate",
         command=request.command(),
-        dtype=name_of(dtype),
-        device=str(device),
+        dtype=name_of(first.dtype),
+        device=str(first.device),
         models=judgement([(one.source, one.losses, one.tasks) for one in subjects]),
         versions=versions(),
-        machine=machine(torch.get_num_threads(), str(device)),
+        machine=machine(torch.get_num_threads(), str(first.device)),
     )
-
-
-def _texts(request: EvaluateRequest, sources: list[Source]) -> tuple[str, ...]:
-    """The texts that are read, in windows that every model can read."""
-    contexts = [context_of(source) for source in sources]
-    # The shortest context decides: every model must be able to read the windows of all.
-    context = min((length for length in contexts if length is not None), default=None)
-    # Tasks alone ask for no text, and what judged before is drawn by its own recipe.
-    none_named = request.tasks or request.repeats_judging
-    texts = request.texts or (() if none_named else (default_text(sources),))
-    if texts:
-        check_length(request.length, context)
-    return texts
 
 
 def _score(
     request: EvaluateRequest,
     subject: Subject,
-    texts: JudgingTexts | tuple[str, ...],
+    texts: Texts,
     groups: "Mapping[str, Mapping[str, Task]]",
     book: Store,
 ) -> None:
@@ -129,29 +180,6 @@ def _score(
         subject.tasks[name] = [
             _on_task(request, subject, task, loaded, book) for task, loaded in members.items()
         ]
-
-
-def held_out_windows(
-    request: EvaluateRequest, tokenizer: "PreTrainedTokenizerBase", text: str
-) -> TextSet:
-    """The windows of one text, as this tokenizer cuts it.
-
-    Args:
-        request: How long a window is, and how many.
-        tokenizer: The model's tokenizer.
-        text: A preset or any text spec.
-    """
-    documents = read_documents(
-        PRESETS.get(text.lower(), text),
-        tokenizer,
-        # 3 keeps this stream apart from those of other verbs at the same seed.
-        rng=np.random.default_rng([request.seed, 3]),
-        half="verdict",
-        sequences=request.sequences,
-        length=request.length,
-    )
-    form = SequenceFormat(tokenizer, request.length, request.bos_policy())
-    return running_windows(documents, form, at_most=request.sequences)
 
 
 def _on_text(

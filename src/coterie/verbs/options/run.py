@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from coterie.verbs.options.declare import Option, Options
 
@@ -115,6 +115,13 @@ class CheckpointRun(Report, Config, CheckpointOptions):
 @dataclass(frozen=True, kw_only=True)
 class AfterRun(Report, Config, Stored, CheckpointOptions):
     """A run that makes a checkpoint of another one; the store says where the full model lies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealRun(AfterRun, DryRun):
+    """The same, or the work is stated."""
+
+    HELP: ClassVar = {"dry_run": "State steps, tokens, time, memory and disk, and stop."}
 
 
 # The order of the bases is the order of the options in `--help`, last to first.

@@ -56,6 +56,18 @@ class Following(Options):
         ),
     ] = None
 
+    finalists: Annotated[
+        str | None,
+        Option(
+            "--finalists",
+            "NAME",
+            "`healed`: the last word between finalists is what each loses after a repair and 20 "
+            "steps of healing on the same batches.",
+            choices=lambda: ("healed",),
+            recorded=False,
+        ),
+    ] = None
+
     @property
     def usual_repair(self) -> str | None:
         """The repair where none is named."""
@@ -108,6 +120,7 @@ class PruneRequest(Following, Serve, TargetOptions, Request):
         repair: Name of a repair after the cut, ``"auto"`` or ``"none"``; None is ``"auto"`` after
             guided search on whole layers in memory, and ``"none"`` elsewhere.
         serve: Runtimes of which all must read the cut model rightly: ``("vllm", "llama.cpp")``.
+        finalists: ``"healed"`` decides between finalists by what they lose after a short healing.
 
     >>> request = PruneRequest("reference", remove=4, budget=512)
     >>> request.command()
@@ -147,6 +160,24 @@ class PruneRequest(Following, Serve, TargetOptions, Request):
             )
         if self.stream and self.target_speedup is not None:
             raise UserError("--target-speedup times a model in memory: leave out --stream")
+        if self.finalists is not None:
+            self._check_finalists()
+
+    def _check_finalists(self) -> None:
+        """Refuse a short healing of finalists where there are none, or none that can learn."""
+        if SEARCH_METHODS[self.method].ranks:
+            raise UserError(f"--finalists {self.finalists}: --method {self.method} has none")
+        for option, given in (
+            ("--utility", self.utility is not None),
+            ("--stream", self.stream),
+            (f"--players {self.players}", self.players != "layer"),
+            (f"--dtype {self.dtype}", self.dtype not in ("auto", "float32")),
+        ):
+            if given:
+                raise UserError(
+                    f"--finalists {self.finalists} teaches whole layers in memory in float32, by"
+                    f" their loss on text: leave out {option}"
+                )
 
     def _check_blocks(self) -> None:
         """Refuse to go on among blocks where nobody could."""

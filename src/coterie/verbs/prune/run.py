@@ -22,9 +22,11 @@ from coterie.report.card.prune import FIGURE, model_card
 from coterie.report.figure.contributions import draw_contributions
 from coterie.report.schema.basics import SizePart
 from coterie.report.schema.explorer import PredictorPart
+from coterie.report.schema.generation import GenerationPart
 from coterie.report.schema.part import known
 from coterie.report.schema.record import Record
 from coterie.report.schema.verdict import VerdictPart
+from coterie.verbs.evaluate.generation import judge_generation
 from coterie.verbs.outputs.finished import FinishedRun, ended_as
 from coterie.verbs.outputs.page import write_page
 from coterie.verbs.outputs.paths import remember_paths
@@ -36,6 +38,7 @@ from coterie.verbs.prune.rehearsal import rehearse_prune
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.by_utility import tell_mix
 from coterie.verbs.search.choose import choose
+from coterie.verbs.search.healed import choose_healed
 from coterie.verbs.search.mix import mixed
 from coterie.verbs.search.nearby import contributions_near
 from coterie.verbs.search.player_times import player_times
@@ -88,6 +91,8 @@ def prune_alone(request: PruneRequest, to: Destination) -> Result:
     identity = {**prepared.identity(), **items_asked(request, tasks)}
     if request.searches_repaired:
         identity["searched"] = "repaired"
+    if request.finalists is not None:
+        identity["finalists"] = request.finalists
     if done := before.same(identity, to.progress, source=prepared.source.folder):
         return Result(done)
     rehearse_prune(place, prepared, identity)
@@ -156,7 +161,8 @@ def _judge(prepared: Prepared, tasks: Mapping[str, "Task"], to: Destination) -> 
         # The choice is made; only now is anything observed on the held-out texts.
         held_out = workspace.play_held_out()
         record.held_out = text_part(held_out.texts)
-        record.verdict = _verdict(held_out, coalition, to.progress)
+        written = _continued(workspace, coalition, to.progress)
+        record.verdict = _verdict(held_out, coalition, written, to.progress)
         # What the checkpoint must do is noted while the model is still in memory.
         proof = workspace.engine.proof(coalition, workspace.calibration.game)
         with_running(record, workspace)
@@ -184,6 +190,8 @@ def _chosen(
     found = choose(workspace, plain, progress, mix)
     if request.searches_repaired:
         found = choose_repaired(workspace, search, found, progress)
+    if request.finalists == "healed":
+        found = choose_healed(workspace, found, request.repair_asked or "both", progress)
     if request.goes_on_among_blocks:
         workspace, found, target = go_on_among_blocks(workspace, search, found, target, progress)
     kind = workspace.stack.players
@@ -217,7 +225,24 @@ def _predictor(found: SearchResult) -> PredictorPart | None:
         return None
 
 
-def _verdict(played: TextGame, coalition: Coalition, progress: Progress) -> VerdictPart:
+def _continued(
+    workspace: Workspace, coalition: Coalition, progress: Progress
+) -> GenerationPart | None:
+    """What full and cut model write; None where the weights are on disk, or no text is written."""
+    if workspace.batches is not None:
+        return None
+    progress.say("letting the full and the cut model write")
+    prepared, model, stack = workspace.prepared, workspace.model, workspace.stack
+    stays, tokenizer = coalition.tolist(), prepared.recipe.tokenizer
+    return judge_generation(model, stack, stays, texts=prepared.held_out, tokenizer=tokenizer)
+
+
+def _verdict(
+    played: TextGame,
+    coalition: Coalition,
+    generation: GenerationPart | None,
+    progress: Progress,
+) -> VerdictPart:
     """Full model against cut one on the held-out texts, paired sequence by sequence."""
     both = np.stack([np.ones_like(coalition), coalition])
 
@@ -227,6 +252,7 @@ def _verdict(played: TextGame, coalition: Coalition, progress: Progress) -> Verd
     seen, _ = watch(played.game, both, step)
     losses, not_finite = read(seen, "nll", played.engine.vocabulary)
     part = verdict_part(losses[0], losses[1], seen[1:], played.texts, not_finite)
+    part = replace(part, generation=generation)
     return graded(part, played.engine.vocabulary)
 
 

@@ -162,6 +162,7 @@ def _identity(request: PruneRequest, after: After, prepared: Prepared) -> dict[s
         "quantise_first": after.quantize_first,
         "heal_steps": after.heal_steps,
         **({} if after.repair is None else {"repair": after.repair}),
+        **({} if request.finalists is None else {"finalists": request.finalists}),
         "text": bare(after.text),
         "text_sha256": text,
     }

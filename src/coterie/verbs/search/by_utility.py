@@ -84,7 +84,9 @@ def planned(
         part: The plan of the same run by loss.
         keep: Size of the cut.
     """
-    request, games = workspace.request, [game_of_task(workspace, *one) for one in tasks.items()]
+    request = workspace.request
+    asked = [game_of_task(workspace, name, task) for name, task in tasks.items()]
+    games = [game for game in asked if game is not None]
     # The full model stands for the slowest coalition: a cut one answers faster.
     grand = np.ones((1, workspace.stack.n_players), dtype=bool)
     began = time.perf_counter()

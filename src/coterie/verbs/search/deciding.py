@@ -43,6 +43,9 @@ def decided(
             game = ConcatenatedGame(game, clock)
         # The same floor as the search, so that a breakdown is worth the same in both.
         union, documents = Ledger(game, floor=ledger.floor), _documents(played, second)
+    elif (others := played.others()) is not None:
+        progress.say("deciding between the finalists on other items")
+        union, documents = Ledger(others.game, floor=others.floor), others.documents
     decisions = [decide_between(union, answers, documents) for answers in groups]
     # The full model is asked last: what the choice costs is measured against it.
     grand = np.ones((1, ledger.n_players), dtype=bool)
@@ -59,6 +62,7 @@ def decided(
         documents=documents,
         second=second,
         layer_tokens_asked=layer_tokens,
+        decided_apart=played.in_full and union is not ledger,
         not_finite=max(ledger.not_finite, union.not_finite) + played.not_finite,
         asked=asked,
         seconds_saved=0.0 if clock is None else clock.saved,

@@ -60,6 +60,13 @@ class SearchedGame(Protocol):
         """
         ...
 
+    def others(self) -> "SearchedGame | None":
+        """The same on what chose nothing, to decide between finalists; None without any.
+
+        Only asked of a game that is played in full: others have second texts.
+        """
+        ...
+
     def layer_tokens_asked(self, coalitions: Coalitions) -> int:
         """Layer-tokens that distinct coalitions ask for in full."""
         ...

@@ -1,12 +1,12 @@
 """A mix of utilities as one game: what a coalition scores on tasks, and on the texts, weighed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from coterie.game.coalitions import Coalitions, Indices, Matrix, Observations
+from coterie.game.coalitions import Coalitions, Indices, Matrix, Observations, observe_all
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.methods import SearchMethod
 from coterie.game.search.plain import absences
@@ -16,6 +16,7 @@ from coterie.game.utilities import Formula, log_loss, read
 from coterie.report.schema.contributions import ContributionsPart
 from coterie.report.schema.record import Record
 from coterie.report.schema.search import UtilityPart
+from coterie.scores.errors import TaskError
 from coterie.scores.mixed_game import MixedGame, Scaled, WeightedUtility
 from coterie.scores.task_game import Measure, TaskGame
 from coterie.store.stored_game import StoredGame
@@ -24,11 +25,15 @@ from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.record import contributions_part
 from coterie.verbs.shared.request import Request
 from coterie.verbs.shared.settings import generator, settings_for, size_asked
+from coterie.verbs.shared.text_game import TextGame
 from coterie.verbs.shared.utility_spec import TEXT_MEASURES, weights_of
 from coterie.verbs.shared.workspace import Workspace
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
+
+FEW = 500
+"""Items of a task below which a choice by it is told to be a matter of luck."""
 
 PART_REPLICATES = 8
 """Refits behind the errors of a single part; the mix has the full number."""
@@ -47,6 +52,8 @@ class Mix:
     """Coalitions the store knew all observations of before, in their text form."""
     replicates: int | None = None
     """Refits behind each error of a study; the usual number by default."""
+    tasks: "Mapping[str, Task]" = field(default_factory=dict)
+    """The tasks of the mix, by name."""
 
     # How `choose` plays it: see `coterie.verbs.search.game`.
     stage: ClassVar[str] = "searching by utility"
@@ -56,6 +63,32 @@ class Mix:
     def alone(self, scaled: Scaled) -> "Mix":
         """One part as a mix of its own, so that its contributions mix with no other's."""
         return replace(self, parts=[scaled], game=MixedGame([scaled]), replicates=PART_REPLICATES)
+
+    def others(self) -> "Mix | None":
+        """The same mix on items and texts that chose nothing, for the finalists; None without any.
+
+        Each utility keeps the scale that it chose by, so that both are in the same unit.
+        """
+        parts = [self._other(scaled) for scaled in self.parts]
+        if all(one is None for one in parts):
+            return None
+        found = [other or own for other, own in zip(parts, self.parts, strict=True)]
+        return replace(self, parts=found, game=MixedGame(found), known=set())
+
+    def _other(self, scaled: Scaled) -> Scaled | None:
+        """One part on what did not choose; None where there is nothing."""
+        own, workspace = scaled.part, self.workspace
+        if own.name in TEXT_MEASURES:
+            second = workspace.second()
+            part = None if second is None else _text_part(second, own.name, own.weight)
+        else:
+            task = self.tasks[own.name]
+            game = game_of_task(workspace, own.name, task, decides=True)
+            part = None if game is None else _task_part(own.name, own.asked, own.weight, game)
+        if part is None:
+            return None
+        grand = np.ones((1, part.game.n_players), dtype=bool)
+        return Scaled(part, part.scores(observe_all(part.game, grand))[0], scaled.scale)
 
     @property
     def formula(self) -> Formula:
@@ -126,7 +159,12 @@ def mixed(workspace: Workspace, tasks: Mapping[str, "Task"], progress: Progress)
     Raises:
         UserError: a utility that no single player changes.
     """
-    games = {name: game_of_task(workspace, name, task) for name, task in tasks.items()}
+    games: dict[str, StoredGame] = {}
+    for name, task in tasks.items():
+        game = game_of_task(workspace, name, task)
+        assert game is not None  # a task has items
+        games[name] = game
+        _warn_of_few(name, game, progress)
     # Locked players are always there, so they say nothing about a utility's scale.
     free = np.setdiff1d(np.arange(workspace.stack.n_players), np.array(workspace.locked, dtype=int))
     parts: list[Scaled] = []
@@ -135,13 +173,29 @@ def mixed(workspace: Workspace, tasks: Mapping[str, "Task"], progress: Progress)
         # Weighing asks for every single absence; with a new store that takes a while.
         progress.say(f"weighing {name}")
         if name in TEXT_MEASURES:
-            stored, part = workspace.calibration.game, _text_part(workspace, name, weight)
+            stored, part = (
+                workspace.calibration.game,
+                _text_part(workspace.calibration, name, weight),
+            )
         else:
             stored, part = games[name], _task_part(name, measure, weight, games[name])
         known.append(stored.known_coalitions())
         parts.append(Scaled.of(part, free))
     # Known in full only where all parts are.
-    return Mix(workspace, parts, MixedGame(parts), set.intersection(*known))
+    game = MixedGame(parts)
+    return Mix(workspace, parts, game, set.intersection(*known), tasks=tasks)
+
+
+def _warn_of_few(name: str, game: StoredGame, progress: Progress) -> None:
+    """Say where a task has too few items to tell coalitions apart."""
+    assert isinstance(game.inner, TaskGame)
+    n = len(game.inner.items)
+    if n < FEW:
+        progress.say(
+            f"warning: {n} items of {name} choose, and below {FEW} the best of many coalitions is"
+            " mostly the luckiest: give --task-items"
+            f" {FEW}, or mix in kl"
+        )
 
 
 def of_mix(record: Record, request: Request) -> None:
@@ -153,14 +207,13 @@ def of_mix(record: Record, request: Request) -> None:
         record.absences = replace(record.absences, unit=UNIT)
 
 
-def _text_part(workspace: Workspace, name: str, weight: float) -> WeightedUtility:
+def _text_part(played: TextGame, name: str, weight: float) -> WeightedUtility:
     quantity, sign, measure = TEXT_MEASURES[name]
-    vocabulary = workspace.calibration.engine.vocabulary
+    vocabulary = played.engine.vocabulary
 
     def scores(seen: Observations) -> Matrix:
         return sign * read(seen, quantity, vocabulary)[0]
 
-    played = workspace.calibration
     return WeightedUtility(
         name, weight, played.game, scores, played.texts.documents, measure=measure
     )
@@ -171,11 +224,19 @@ def _task_part(name: str, measure: Measure, weight: float, game: StoredGame) -> 
     # The unit tells a reader what the contributions of this part are in.
     assert isinstance(inner, TaskGame)
     unit = {"margin": "log-likelihood margin, nats", "acc": "accuracy"}[measure]
+    if not inner.chooses:
+        unit = "log-likelihood of the worked answer, nats"
+        if measure == "acc":
+            raise TaskError(
+                f"'{name}:acc' would take decoding for every coalition: give '{name}', which is"
+                " worth the log-likelihood of its worked answers"
+            )
 
     def scores(seen: Observations) -> Matrix:
         return inner.scores(seen, measure)
 
-    return WeightedUtility(name, weight, game, scores, np.arange(len(inner.items)), measure=unit)
+    items = np.arange(len(inner.items))
+    return WeightedUtility(name, weight, game, scores, items, measure=unit, asked=measure)
 
 
 def studied_part(alone: Mix, step: Step) -> ContributionsPart:

@@ -198,4 +198,12 @@ def choice_part(found: SearchResult, kind: Kind) -> ChoicePart:
         nested=nested([decision.winner for decision in found.decisions]),
         out_of_time=found.out_of_time,
         remark=found.remark,
+        comparisons=_comparisons(found),
+        decided_apart=True if found.decided_apart else None,
     )
+
+
+def _comparisons(found: SearchResult) -> int | None:
+    """Coalitions of the sizes chosen that were compared with each other, the finalists included."""
+    keeps = [int(one.winner.coalition.sum()) for one in found.decisions]
+    return int(np.isin(found.asked.sum(axis=1), keeps).sum()) if len(found.asked) else None

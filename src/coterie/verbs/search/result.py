@@ -101,6 +101,8 @@ class SearchResult:
     second: TextGame | None
     """The second texts; None where the calibration texts alone decide."""
     layer_tokens_asked: int
+    decided_apart: bool = field(default=False, kw_only=True)
+    """Whether the finalists of a mix were decided between on other items than those that chose."""
     not_finite: int
     """Observations that were read as the floor."""
     method: str = ""

@@ -44,7 +44,8 @@ def items_asked(request: Request, tasks: Mapping[str, "Task"]) -> dict[str, Json
     if not tasks:
         return {}
     items = {
-        name: task_fingerprint(task, request.task_items)
+        # As many more decide between the finalists.
+        name: task_fingerprint(task, 2 * request.task_items)
         for name, task in sorted(tasks.items())
         # Items, not the name: a task edited on disk must not look finished.
     }
@@ -56,16 +57,25 @@ def mixes_texts(request: Request) -> bool:
     return any(name in TEXT_MEASURES for name, _ in weights_of(request.utility or ""))
 
 
-def game_of_task(workspace: Workspace, name: str, task: "Task") -> StoredGame:
+def game_of_task(
+    workspace: Workspace, name: str, task: "Task", *, decides: bool = False
+) -> StoredGame | None:
     """The task as a game behind the store, under everything its answers depend on.
 
     Args:
         workspace: The opened model and its texts.
         name: The task's name.
         task: The task itself, with its items.
+        decides: Whether it is about as many items after those that choose.
+
+    Returns:
+        None where no items are left to decide by.
     """
     source, book = workspace.prepared.source, workspace.calibration.game.store
-    limit = workspace.request.task_items
+    first = workspace.request.task_items if decides else 0
+    limit = first + workspace.request.task_items
+    if decides and len(task.eval_docs) <= first:
+        return None
     asked = task_fingerprint(task, limit)
     game = TaskGame(
         name,
@@ -74,12 +84,13 @@ def game_of_task(workspace: Workspace, name: str, task: "Task") -> StoredGame:
         load_tokenizer(source),
         workspace.stack,
         settings=TaskSettings(
-            limit=limit, bos=workspace.request.bos_policy(), context=context_of(source)
+            limit=limit, first=first, bos=workspace.request.bos_policy(), context=context_of(source)
         ),
     )
     # Everything that an answer depends on; none of it may change without a new number.
     number = book.game(
         {
+            **({"first": first} if first else {}),
             "kind": "task-game",
             "task": name,
             "items": asked,

@@ -55,7 +55,11 @@ def graded(part: VerdictPart, vocabulary: int) -> VerdictPart:
         one for one in GRADES if part.ratio <= one.ratio and kl <= one.kl and top1 >= one.top1
     )
     agrees = "" if part.top1 is None else f"agrees with the full model on {top1:.0%} of tokens, "
-    return _told(part, grade.word, f"{agrees}perplexity ×{part.ratio:.3g}; {grade.advice}")
+    advice = grade.advice
+    if part.generation is not None and part.generation.broken is not None:
+        # What is usable by its perplexity alone must not be called so where it cannot write.
+        advice = "but what it writes has broken: repair or heal it before use"
+    return _told(part, grade.word, f"{agrees}perplexity ×{part.ratio:.3g}; {advice}")
 
 
 def _told(part: VerdictPart, word: str, sentence: str) -> VerdictPart:

@@ -53,6 +53,9 @@ class TextGame:
         """Contributions are in shares of the full model's perplexity."""
         return perplexity_ratio
 
+    def others(self) -> None:
+        """Texts have second texts instead."""
+
     @property
     def documents(self) -> Indices:
         """The document of each sequence, ``(n_sequences,)``."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,16 +11,19 @@ import numpy as np
 
 from coterie.game.utilities import read
 from coterie.models.files.sources import Source
+from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
 from coterie.plain import Json
 from coterie.report.card.sparsify import sparsity_card
 from coterie.report.schema.basics import SizePart
+from coterie.report.schema.generation import GenerationPart
 from coterie.report.schema.sparsify import SparsityRecord
 from coterie.sparsity.calibration import refused_unless_replayed
 from coterie.sparsity.checks import check_allocation, check_tokens
 from coterie.sparsity.pruners import find_pruner
 from coterie.sparsity.units import Units, find_units
 from coterie.sparsity.write import SparseWriter
+from coterie.verbs.evaluate.nearness import nearness
 from coterie.verbs.outputs.finished import FinishedRun, ended_as
 from coterie.verbs.outputs.page import write_page
 from coterie.verbs.outputs.place import OutputFolder
@@ -194,13 +197,27 @@ def _finish(found: _Found, done: SparseOutcome) -> None:
     # Both losses with the same floor, so that their difference is one of models.
     full, _ = read(done.before, "nll", found.vocabulary)
     sparse, not_finite = read(done.after, "nll", found.vocabulary)
-    record.verdict = verdict_part(full[0], sparse[0], done.after, job.prepared.held_out, not_finite)
+    part = verdict_part(full[0], sparse[0], done.after, job.prepared.held_out, not_finite)
+    record.verdict = replace(part, generation=_continued(job))
     record.size = _sizes(source, folder)
     record.verification = done.verification
     card = sparsity_card(record, licence_of(source.folder / "README.md"))
     (folder / "README.md").write_text(card, encoding="utf-8")
     write_record(folder, record)
     write_page(folder, record)
+
+
+def _continued(job: Job) -> GenerationPart | None:
+    """What the full and the sparse model write, in turn; None where they do not fit in memory."""
+    if job.request.stream:
+        return None
+    job.progress.say("letting the full and the sparse model write")
+    prepared, source = job.prepared, job.prepared.source
+    sparse = Source(job.folder.name, job.folder, None, source.trust_remote_code)
+    dtype, device = prepared.dtype, prepared.device
+    opened = (partial(load_model, one, dtype=dtype, device=device) for one in (source, sparse))
+    tokenizer = prepared.recipe.tokenizer
+    return nearness("full", *opened, texts=prepared.held_out, tokenizer=tokenizer).generation
 
 
 def refuse_unless_possible(workspace: Workspace, request: SparsifyRequest) -> None:

@@ -1,0 +1,148 @@
+"""Finalists judged after a short healing: the best cut before it need not be the best after it.
+
+Each finalist is repaired, learns for a few steps from the full model on the same batches with an
+optimizer of its own, and is judged by what it then loses. No weight of the model is changed.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from coterie.errors import RepairError
+from coterie.game.coalitions import Vector, distinct
+from coterie.game.search.decide import Decision, Standing
+from coterie.game.search.plain import Answer
+from coterie.game.utilities import clustered_mean
+from coterie.healing.lesson import Lesson, TrainingPlan, few_steps
+from coterie.healing.modes import MODES
+from coterie.healing.origin import HealError
+from coterie.healing.schedule import learning_rate
+from coterie.healing.teachers import LiveTeacher
+from coterie.repair.choose import repaired
+from coterie.repair.repairable import WholeModel
+from coterie.scores.sequence_losses import floored_losses
+from coterie.texts.sets import TextSet
+from coterie.verbs.after_cut.learning import usual_rate
+from coterie.verbs.search.repaired import fitting_texts
+from coterie.verbs.search.result import SearchResult, ordered
+from coterie.verbs.shared.progress import Progress
+from coterie.verbs.shared.workspace import Workspace
+
+MODE = "gaps"
+"""What learns: the layers around each gap, which are few and need no package."""
+
+STEPS, BATCH = 20, 8
+"""Steps that each finalist learns, and sequences of a step."""
+
+MOST = 4
+"""Finalists of a size that are healed, at most."""
+
+
+def choose_healed(
+    workspace: Workspace, found: SearchResult, method: str, progress: Progress
+) -> SearchResult:
+    """What a search has found, decided again by what each finalist loses after a short healing.
+
+    Args:
+        workspace: The opened model and its texts.
+        found: The result with its finalists.
+        method: Of the repair that comes before.
+        progress: Told what is being done.
+
+    Returns:
+        The same result with other decisions and a remark; as it was, with a remark, where a
+        finalist cannot be repaired.
+    """
+    began = time.monotonic()
+    progress.say("healing the finalists for a few steps, to judge them then")
+    try:
+        texts = fitting_texts(workspace.prepared, STEPS * BATCH)
+        decisions, changed = _decided(workspace, found, texts, method, progress)
+    except (RepairError, HealError) as reason:
+        progress.say(f"warning: finalists were decided unhealed: {reason}")
+        return replace(found, remark=_joined(found.remark, f"decided unhealed: {reason}"))
+    seconds = time.monotonic() - began
+    told = (
+        f"finalists were judged after a repair and {STEPS} steps of healing ({seconds:.0f} s):"
+        f" {'another one wins' if changed else 'the same one wins'}"
+    )
+    finalists = [
+        Answer(one.method, coalition, float("nan"))
+        for decision, coalitions in decisions
+        for one, coalition in zip(decision.standings, coalitions, strict=True)
+    ]
+    return replace(
+        found,
+        decisions=[decision for decision, _ in decisions],
+        finalists=ordered(finalists),
+        remark=_joined(found.remark, told),
+        seconds_choosing=found.seconds_choosing + seconds,
+    )
+
+
+def _decided(
+    workspace: Workspace, found: SearchResult, texts: TextSet, method: str, progress: Progress
+) -> tuple[list[tuple[Decision, np.ndarray]], bool]:
+    """Every size decided anew, with its finalists; and whether any winner is another one."""
+    prepared = workspace.prepared
+    judges = [prepared.calibration, *([] if prepared.second is None else [prepared.second])]
+    tokens = np.concatenate([one.tokens for one in judges])
+    decisions, changed = [], False
+    for before in found.decisions:
+        keep = int(before.winner.coalition.sum())
+        answers = [one for one in found.finalists if int(one.coalition.sum()) == keep]
+        answers.insert(0, before.winner)
+        first = np.sort(distinct(np.array([one.coalition for one in answers]))[0])[:MOST]
+        answers = [answers[place] for place in first]
+        losses = []
+        for done, answer in enumerate(answers):
+            progress.step(f"healing finalists that keep {keep}", done, len(answers))
+            losses.append(_healed_losses(workspace, answer, texts, tokens, method))
+        table = np.stack(losses)
+        best = int(table.mean(axis=1).argmin())
+        changed |= best != 0
+        winner = Answer(answers[best].method, answers[best].coalition, -float(table[best].mean()))
+        standings = [
+            Standing(answer.method, *clustered_mean(extra, found.documents))
+            for answer, extra in zip(answers, table - table[best], strict=True)
+        ]
+        decisions.append((Decision(winner, standings), np.array([a.coalition for a in answers])))
+    return decisions, changed
+
+
+def _healed_losses(
+    workspace: Workspace, answer: Answer, texts: TextSet, tokens: np.ndarray, method: str
+) -> Vector:
+    """Loss of one finalist on every sequence that decides, repaired and healed for a few steps."""
+    model, stack, kept = workspace.model, workspace.stack, np.flatnonzero(answer.coalition).tolist()
+    aside = max(1, texts.n_sequences // 8)
+    fit = (texts.tokens[:-aside], texts.tokens[-aside:])
+    weights = repaired(WholeModel(model, stack), kept, fit, method).weights
+    rate, seed = usual_rate(MODE, model.config), workspace.request.seed
+    with _as_it_was(model):
+        student = MODES[MODE].beside(model, stack, kept, rank=0, seed=seed, repaired=weights)
+        plan = TrainingPlan(STEPS, BATCH, rate, seed=seed)
+        lesson = Lesson(student, LiveTeacher(student), texts.tokens, plan)
+        with torch.enable_grad():
+            few_steps(lesson, STEPS, lambda done: rate * learning_rate(done, STEPS))
+        with student.alone():
+            return floored_losses(model, tokens, predict=student.predict)[0]
+
+
+@contextmanager
+def _as_it_was(model: torch.nn.Module) -> Iterator[None]:
+    """Put back afterwards which parameters take gradients."""
+    before = [(one, one.requires_grad) for one in model.parameters()]
+    try:
+        yield
+    finally:
+        for one, takes in before:
+            one.requires_grad_(takes)
+
+
+def _joined(first: str | None, second: str) -> str:
+    return second if first is None else f"{first}; {second}"
