@@ -29,7 +29,6 @@ class HealPlan(Part):
     disk_bytes: int
     """The checkpoint, the half-way state beside it, and the teacher's predictions where kept."""
     text: TextPart
-    held_out: TextPart
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,6 @@ def heal_plan(
     # A cache is not begun for a plan: the teacher is asked here, which takes no less time.
     live = replace(job, request=replace(request, teacher_cache=None, teacher_top=None))
     pair = open_student_and_teacher(live, device, progress)
-    progress.say("timing two steps")
     lesson = Lesson(pair.student, pair.teacher, job.training.tokens, plan_of(job))
     each = _seconds(lesson)
     most = request.steps if request.minutes is None else int(60 * request.minutes / each)
@@ -78,7 +77,6 @@ def heal_plan(
         memory_bytes=weights + 4 * _MOVED * trained,
         disk_bytes=n_bytes(job.cut) + 12 * trained + _cache_bytes(job),
         text=text_part(job.training),
-        held_out=text_part(job.held_out),
     )
 
 

@@ -112,8 +112,6 @@ def quantize(
         made = _quantized(request, source, texts, maker, folder=folder, progress=progress)
         written = Source(output.name, folder, None, request.trust_remote_code)
         part = _part(request, (source, written), texts, made, output)
-        if isinstance(maker, Scheme):  # what another Python packed may not run in this one
-            part = replace(part, beside=_beside(request, (source, written), texts))
         return remember(folder, source.folder, record, part, identity)
 
 
@@ -220,6 +218,8 @@ def _part(
             max_logit_difference=made.reloaded.max_logit_difference,
             largest_logit=made.reloaded.largest_logit,
         ),
+        # What another Python has packed, this one may not be able to run.
+        beside=None if made.versions else _beside(request, sources, texts),
         # The other Python has its own torch and transformers: those are the ones that count.
         versions={**part.versions, **made.versions},
         group=made.group,
