@@ -4,25 +4,21 @@ Of two names for one method one is kept: SLEB is greedy search with its first an
 EvoPress is evolution with its own schedule, Shortened-LLaMA's perplexity is one-shot ranking.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from coterie.engine.cost import Spent, plan
+from coterie.engine.cost import Spent
 from coterie.engine.model_game import ModelGame
 from coterie.game.coalitions import Game
-from coterie.game.prefixes import layers_executed
 from coterie.game.search.methods import SEARCH_METHODS, SearchMethod
 from coterie.game.utilities import floor_nll
 from coterie.models.loaded.stack import Stack
 from coterie.rivals import RIVALS
-from coterie.rivals.interface import Chosen, Cost, Outcome, Selection, Task
+from coterie.rivals.interface import Outcome, Task
 from coterie.store.stored_game import StoredGame
-from coterie.verbs.search.blocks import choose_blocks, of_whole_layers
-from coterie.verbs.search.choose import choose
-from coterie.verbs.search.repaired import choose_repaired
-from coterie.verbs.search.result import Search, SearchResult
+from coterie.verbs.compare.ours import in_layers, then_in_blocks
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace
 
@@ -119,9 +115,10 @@ def play(
     """
     # Our own methods need the whole workspace; a rival gets a task and nothing else.
     if name in SEARCH_METHODS:
-        return _ours(workspace, name, removals, seed, progress)
+        return in_layers(workspace, name, removals, seed, progress)
     if name not in RIVALS:
-        return _with_blocks(workspace, name, removals, seed, progress)
+        layers = name.removesuffix(AMONG_BLOCKS)
+        return then_in_blocks(workspace, layers, removals, seed, progress)
     return RIVALS[name].play(rival_task(workspace, removals, seed))
 
 
@@ -161,107 +158,3 @@ def rival_task(workspace: Workspace, removals: tuple[int, ...], seed: int) -> Ta
         rng=np.random.default_rng([seed, 5]),
         locked=np.array(workspace.locked, dtype=np.intp),
     )
-
-
-def play_repaired(
-    workspace: Workspace, name: str, removals: tuple[int, ...], seed: int, progress: Progress
-) -> SearchResult:
-    """What a search of ours finds that goes on among repaired coalitions.
-
-    Args:
-        workspace: The opened model and its games.
-        name: Name of the method.
-        removals: Numbers of layers to remove.
-        seed: Decides what it draws by chance.
-        progress: Shows what is being done.
-    """
-    search = _search(workspace, name, removals, seed)
-    # What was observed when it played is known: this finds it again.
-    found = choose(workspace, search, progress)
-    return choose_repaired(workspace, search, found, progress)
-
-
-def _ours(
-    workspace: Workspace, name: str, removals: tuple[int, ...], seed: int, progress: Progress
-) -> Outcome:
-    """One of our own searches, of whole layers."""
-    n = workspace.stack.n_players
-    found = choose(workspace, _search(workspace, name, removals, seed), progress)
-    chosen: Chosen = {r: Selection(found.keep(n - r)[None]) for r in removals}
-    return Outcome(chosen, _cost(workspace, found), _remarks(found))
-
-
-def _with_blocks(
-    workspace: Workspace, name: str, removals: tuple[int, ...], seed: int, progress: Progress
-) -> Outcome:
-    """A search of ours that goes on among blocks, below the parameters of each of its answers.
-
-    Raises:
-        ModelError: the layers are not built of such blocks.
-    """
-    search = _search(workspace, name.removesuffix(AMONG_BLOCKS), removals, seed)
-    found = choose(workspace, search, progress)
-    choice = choose_blocks(workspace, search, found, None, progress)
-    chosen: Chosen = {}
-    # Both have the fewest removed first.
-    for removal, decision in zip(sorted(removals), choice.found.decisions, strict=True):
-        kept = decision.winner.coalition
-        whole = of_whole_layers(kept)
-        chosen[removal] = Selection(kept[None, ::2]) if whole else Selection(kept[None], "sublayer")
-    layers, rounds = _cost(workspace, found), choice.rounds
-    # What the search of layers has heard was read once; two blocks are a layer.
-    read = _read(choice.found, workspace) - int(np.isfinite(found.ledger.seen()[1]).sum())
-    cost = Cost(
-        layer_tokens_asked=layers.layer_tokens_asked + rounds.layer_tokens_asked,
-        layer_tokens_executed=layers.layer_tokens_executed
-        + _executed(choice.found, workspace) // 2,
-        head_tokens=layers.head_tokens + read * (workspace.calibration.texts.length - 1),
-        backward_layer_tokens=0,
-        seconds=layers.seconds + rounds.seconds + rounds.seconds_saved,
-    )
-    return Outcome(chosen, cost, _remarks(choice.found))
-
-
-def _cost(workspace: Workspace, found: SearchResult) -> Cost:
-    """What a search of whole layers has cost, as if it were alone."""
-    return Cost(
-        layer_tokens_asked=found.layer_tokens_asked,
-        layer_tokens_executed=_executed(found, workspace),
-        head_tokens=_read(found, workspace) * (workspace.calibration.texts.length - 1),
-        backward_layer_tokens=0,
-        # What the store knew took its time in an earlier run.
-        seconds=found.seconds_choosing + found.seconds_saved,
-    )
-
-
-def _remarks(found: SearchResult) -> tuple[str, ...]:
-    remarks = (found.remark, "its time was up" if found.out_of_time else None)
-    return tuple(remark for remark in remarks if remark)
-
-
-def _search(workspace: Workspace, name: str, removals: tuple[int, ...], seed: int) -> Search:
-    """The search that answers all numbers removed."""
-    n = workspace.stack.n_players
-    search = Search.of(workspace.request, [n - removal for removal in removals])
-    return replace(search, method=name, seed=seed)
-
-
-def _executed(found: SearchResult, workspace: Workspace) -> int:
-    """Layer-tokens that an engine runs which knows nothing and shares prefixes in a question."""
-    texts = workspace.calibration.texts
-    if found.searched is not None:
-        work = plan(found.asked, texts.n_sequences, texts.length, workspace.stack.players)
-        return work.layer_tokens_executed
-    executed = found.ledger.layers_executed
-    if found.second is not None:
-        executed += layers_executed(found.union.seen()[0]) * found.second.texts.n_sequences
-    return executed * texts.length
-
-
-def _read(found: SearchResult, workspace: Workspace) -> int:
-    """Pairs of coalition and sequence whose predictions were read."""
-    if found.searched is not None:
-        return len(found.asked) * workspace.calibration.texts.n_sequences
-    n_second = 0 if found.second is None else found.second.texts.n_sequences
-    search = int(np.isfinite(found.ledger.seen()[1]).sum())
-    return search + n_second * found.union.n_asked

@@ -13,7 +13,8 @@ from coterie.scores.peak_memory import peak_memory
 from coterie.store.notes import Notes
 from coterie.verbs.compare.cells import Cell, Where
 from coterie.verbs.compare.evaluator import Evaluator
-from coterie.verbs.compare.methods import REPAIRED, play, play_repaired
+from coterie.verbs.compare.methods import REPAIRED, play
+from coterie.verbs.compare.ours import play_repaired
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.search.result import RepairedRounds
 from coterie.verbs.shared.progress import Progress

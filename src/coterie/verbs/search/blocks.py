@@ -36,8 +36,7 @@ STARTS = 3
 WHOLE, BLOCKS = "whole layers", "blocks"
 """What its finalists are called."""
 
-STREAM = 7
-"""Keeps its draws apart from all others of the same seed."""
+STREAM = 7  # keeps its draws apart from all others of the same seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +133,7 @@ class _Exploration:
         """
         ledger, search, start = self.ledger, self.search, starts[0]
         whole = Answer(WHOLE, start, float(ledger.value(start[None])[0]))
-        # Blocks that a runtime asks for may be among those that whole layers took along.
+        # Whole layers may have taken blocks along that a runtime asks for.
         if not len(starts := starts[ceiling.allows(starts)]):
             return [whole]
         settings = ExchangeSettings(
@@ -219,8 +218,7 @@ def _ceiling(blocks: Workspace, costs: Vector, start: Coalition, target: Target 
 
 def _recall(explored: Exchanges, known: set[str]) -> None:
     """Let the ledger hear what the store knew: what an earlier run has found is not lost."""
-    coalitions = from_text(sorted(known))
-    if len(coalitions):
+    if len(coalitions := from_text(sorted(known))):
         may = explored.ceiling.allows(coalitions) & keeps_attention(coalitions)
         explored.ledger.losses(coalitions[may])
 
