@@ -22,9 +22,9 @@ def _told_methods() -> str:
 
     ours, rivals = ", ".join(SEARCH_METHODS), ", ".join(RIVALS)
     return (
-        f"Which methods: {ours}, guided+blocks, which goes on among single blocks as `prune --players"
-        f" layer+block` does, or published rivals: {rivals}. Default: paper, guided, guided+blocks and"
-        " all rivals."
+        f"Which methods: {ours}, guided+blocks, which goes on among single blocks (as `prune"
+        f" --players layer+block`), or published rivals: {rivals}. Default: paper, guided,"
+        " guided+blocks and all rivals."
     )
 
 
