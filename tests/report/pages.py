@@ -88,6 +88,15 @@ def done_after(record, what, nats, n_bytes, **more):
     }
 
 
+def written(broken=None):
+    """What two models wrote after the same words."""
+    one = {"tokens": 64.0, "repeated": 0.02, "loops": 0.0, "to_loop": None, "perplexity": 8.0}
+    sample = {"prompt": "Once upon", "full": " a time <b>", "smaller": " a midnight & more"}
+    part = {"prompts": 8, "prompt_tokens": 32, "new_tokens": 64, "chat": False, "compared": 32}
+    part |= {"full": one, "smaller": one, "agreement": 0.5, "in_common": 9.0}
+    return part | {"broken": broken, "samples": [sample, sample]}
+
+
 def with_everything_after():
     """A record of a cut that was repaired, healed and quantized, with all that may be told."""
     record = with_predictor()
@@ -115,7 +124,9 @@ def with_everything_after():
     learning |= {"trained_parameters": 1000, "kl_first": 0.5, "kl_last": 0.2}
     learning["curve"] = [0.5, 0.375, 0.25, 0.2]
     record["after"].append(done_after(record, "heal", -0.04, 9_000_000, learning=learning))
-    scheme = {"settings": {"model": "healed", "scheme": "int8"}}
+    record["verdict"]["generation"] = written()
+    near = {"model": "full", "kl": 0.1, "top1": 0.8, "sequences": 8, "generation": written()}
+    scheme = {"settings": {"model": "healed", "scheme": "int8"}, "beside": near}
     record["after"].append(done_after(record, "quantize", 0.001, 5_000_000, **scheme))
     return record
 

@@ -17,6 +17,7 @@ from tests.report.pages import (
     with_everything_after,
     with_predictor,
     without_a_cut,
+    written,
 )
 
 from coterie.cli import main
@@ -24,7 +25,7 @@ from coterie.report.page import build
 from coterie.report.page.predict import outline, predicted, prediction
 from coterie.report.schema.explorer import PredictorPart
 from coterie.report.schema.record import Record
-from coterie.verbs.outputs import page as written
+from coterie.verbs.outputs import page as page_file
 from coterie.verbs.search import player_times as timing
 from coterie.verbs.search.predictor import Observed, process_part
 
@@ -126,6 +127,23 @@ def test_what_was_given_back_is_told_gap_by_gap_and_step_by_step():
     assert [one for one in cells if "35 k" in one and "0.2000" in one]
     assert text.count("<polyline") == 1
     assert "repair, then healing, then quantization" in text
+
+
+def test_the_first_screen_has_a_sample_of_what_both_write():
+    text = page_of(with_everything_after())
+    first = text[: text.index("The stack")]
+    assert "a midnight &amp; more" in first and "a time &lt;b&gt;" in first
+    assert "the full model goes on" in first and "goes on" not in page_of(old())
+
+
+def test_a_model_that_cannot_write_is_not_for_use_whatever_its_perplexity():
+    record = old()
+    record["verdict"]["after"] = record["verdict"]["before"]
+    record["verdict"]["generation"] = written("it repeats itself")
+    text = page_of(record)
+    assert "<strong>Not yet</strong>" in text and "what it writes has broken" in text
+    record["verdict"] |= {"grade": "close", "sentence": "Close, but what it writes has broken."}
+    assert "<strong>Not yet</strong>" in page_of(record)
 
 
 def test_a_cut_is_held_against_the_full_model_in_fewer_bits():
@@ -306,9 +324,9 @@ def test_a_page_that_fails_is_one_warning(tmp_path, monkeypatch):
         raise ZeroDivisionError("no\nreason")
 
     said = []
-    monkeypatch.setattr(written, "page", broken)
-    monkeypatch.setattr(written.logger, "warning", lambda words, *more: said.append(words % more))
-    written.write_page(tmp_path, Record.from_json(old()))
+    monkeypatch.setattr(page_file, "page", broken)
+    monkeypatch.setattr(page_file.logger, "warning", lambda words, *more: said.append(words % more))
+    page_file.write_page(tmp_path, Record.from_json(old()))
     assert said == ["no report.html was written: ZeroDivisionError: no reason"]
     assert not list(tmp_path.iterdir())
 

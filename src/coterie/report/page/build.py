@@ -16,7 +16,8 @@ from coterie.report.page.costs import bytes_now, size_of
 from coterie.report.page.elements import Markup, number, table, tag, together, with_error
 from coterie.report.page.front import front
 from coterie.report.page.generation import generation
-from coterie.report.page.opening import how_sure, opening, run_name, what_was_done
+from coterie.report.page.how_sure import how_sure
+from coterie.report.page.opening import opening, run_name, what_was_done
 from coterie.report.page.search import pairs, repeated
 from coterie.report.page.sparse import sparse
 from coterie.report.page.stack import stack

@@ -47,6 +47,11 @@ class LastJudgement:
     generation: GenerationPart | None = None
 
     @property
+    def broken(self) -> bool:
+        """Whether what it writes has broken, whatever its perplexity says."""
+        return self.generation is not None and self.generation.broken is not None
+
+    @property
     def ratio(self) -> float:
         """Perplexity after over perplexity before."""
         return self.after.perplexity / self.before.perplexity
@@ -101,6 +106,8 @@ def advice(found: LastJudgement) -> str:
             f"Do not use it: {found.not_finite} of its held-out losses were not finite, so it"
             " breaks down on some text."
         )
+    if found.broken:
+        return "Not yet: what it writes has broken. Repair it, heal it, or cut less."
     if found.error is not None and abs(found.change) <= CLEAR * found.error:
         return (
             "Use it: on the held-out text it cannot be told from the full model (the difference is"
@@ -132,9 +139,12 @@ def advice(found: LastJudgement) -> str:
 def answer(found: LastJudgement) -> str:
     """Shall I use it? ``Yes``, ``With care``, ``Not yet`` or ``No``, as `advice` explains."""
     if found.told is not None and found.grade in ANSWERS:
-        return ANSWERS[found.grade]
+        graded = ANSWERS[found.grade]
+        return "Not yet" if found.broken and graded != "No" else graded
     if found.not_finite:
         return "No"
+    if found.broken:
+        return "Not yet"
     alike = found.error is not None and abs(found.change) <= CLEAR * found.error
     if alike or found.ratio <= NEAR:
         return "Yes"
