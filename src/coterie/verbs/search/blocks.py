@@ -84,16 +84,14 @@ def choose_blocks(
     ledger.take_over(doubled(heard), losses)
     answers, costs = _answers(found, target), block_costs(layers, blocks, target)
     target = None if target is None else replace(target, players=costs)
-    ceilings = [_ceiling(blocks, costs, starts[0], target) for starts in answers]
     # Two blocks are a layer; the sizes share alike.
     each = MULTIPLE * 2 * found.ledger.layers_executed / len(answers)
-    exploration = _Exploration(search, clock, ledger, known, each)
+    explored = _Exploration(search, clock, ledger, known, each)
     groups = [
-        exploration.finalists(number, starts, ceiling)
-        for number, (starts, ceiling) in enumerate(zip(answers, ceilings, strict=True))
+        explored.finalists(number, starts, _ceiling(blocks, costs, starts[0], target))
+        for number, starts in enumerate(answers)
     ]
-    out_of_time = clock.spent >= clock.seconds
-    clock.seconds = np.inf  # what follows is little, and asked whatever the time
+    out_of_time, clock.seconds = clock.spent >= clock.seconds, np.inf
     chosen = decided(blocks, blocks.calibration, ledger, groups, progress)
     fresh = ledger.seen()[0][len(heard) :]
     rounds = BlockRounds(
@@ -106,10 +104,13 @@ def choose_blocks(
         seconds_saved=clock.saved + chosen.seconds_saved,
         not_finite=chosen.not_finite,
     )
-    won = sum(not of_whole_layers(one.winner.coalition) for one in chosen.decisions)
-    remark = f"{rounds.told}: for {won} of {len(groups)} answers of whole layers they lose less"
-    chosen = replace(chosen, out_of_time=out_of_time, remark=remark)
+    chosen = replace(chosen, out_of_time=out_of_time, remark=_told(chosen, rounds))
     return BlockChoice(blocks, counted_together(found, chosen, rounds), rounds, target)
+
+
+def _told(chosen: SearchResult, rounds: BlockRounds) -> str:
+    won = [not of_whole_layers(one.winner.coalition) for one in chosen.decisions]
+    return f"{rounds.told}: for {sum(won)} of {len(won)} answers of whole layers they lose less"
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,8 +226,7 @@ def _recall(explored: Exchanges, known: set[str]) -> None:
 
 def _clock(blocks: Workspace, search: Search, found: SearchResult, progress: Progress) -> TimedGame:
     """The game of blocks within the seconds that the search of layers has left."""
-    # What is asked comes to about twice what is executed.
-    total = 2 * MULTIPLE * 2 * found.ledger.layers_executed
+    total = 4 * MULTIPLE * found.ledger.layers_executed  # asked: about twice what is executed
 
     def tell(done: int) -> None:
         progress.step("searching, block-sequences", min(done, total), total)

@@ -57,8 +57,7 @@ def choose(
     began, played = time.monotonic(), workspace.calibration if mix is None else mix
     known = played.known_coalitions()
     clock = _clock(played, task := _task(workspace, played, search, progress), method, progress)
-    ledger = Ledger(clock, floor=played.floor)
-    first = _first_round(clock, ledger, task)
+    first = _first_round(clock, ledger := Ledger(clock, floor=played.floor), task)
     try:  # out of time, what ledger and store hold still answers
         found, out_of_time = played.play(method, ledger, task), False
     except OutOfTime:

@@ -32,8 +32,7 @@ def decided(
         groups: Finalists that are decided between, a winner of each.
         progress: Told what is being done.
     """
-    union, documents, second = ledger, played.documents, None
-    clock = None
+    union, documents, second, clock = ledger, played.documents, None, None
     if not played.in_full:
         progress.say("deciding between the finalists on more text")
         second = workspace.second()
