@@ -151,3 +151,10 @@ def test_an_end_of_text_ends_a_continuation(counting):
     finally:
         counting.config.eos_token_id = counting.generation_config.eos_token_id = None
     assert found.texts[0].tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
+
+
+def test_time_ends_a_continuation_but_not_before_there_is_something_to_read(counting, monkeypatch):
+    monkeypatch.setattr(scores, "LEAST", 5)
+    prompts = prompts_of(texts(), Words())
+    assert write(counting, prompts, seconds=0.0).tokens == 5
+    assert write(counting, prompts, seconds=1e9).tokens == 24

@@ -5,14 +5,14 @@ All prompts have the same number of tokens, so no padding is needed and none can
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, process_time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import GenerationConfig
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from coterie.models.loaded.routing import input_device
 from coterie.scores.repetition import Ids
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 16, 32, 64
 """Texts that are continued, tokens they begin with, and tokens that are written."""
+
+LEAST = 32
+"""Tokens that are written whatever the time: fewer would tell nothing."""
 
 SECONDS = 25.0
 """Most seconds that one model writes: two write and one reads within a minute."""
@@ -132,7 +135,7 @@ def write(model: "PreTrainedModel", prompts: Prompts, *, seconds: float = SECOND
     Args:
         model: In evaluation mode.
         prompts: What is continued.
-        seconds: No token is begun after these.
+        seconds: After so many, no token beyond the least is begun.
 
     Raises:
         CannotWrite: transformers has no working cache for this family.
@@ -145,17 +148,43 @@ def write(model: "PreTrainedModel", prompts: Prompts, *, seconds: float = SECOND
         do_sample=False,
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,
-        max_time=seconds,
     )
+    clock = StoppingCriteriaList([_Clock(seconds, ids.shape[1], ids.device)])
     try:
         mask = torch.ones_like(ids)
-        found = model.generate(ids, attention_mask=mask, use_cache=True)  # type: ignore[operator]
+        asked = {"attention_mask": mask, "use_cache": True, "stopping_criteria": clock}
+        found = model.generate(ids, **asked)  # type: ignore[operator]
     except UNABLE as error:
         raise CannotWrite(str(error)) from error
     finally:
         model.generation_config = kept
     new = found[:, ids.shape[1] :].cpu().numpy()
     return _until_the_end(new, ends)
+
+
+class _Clock(StoppingCriteria):
+    """Ends all continuations when the time is over, but not before there is something to read.
+
+    On a CPU the time is what this process has computed, so that a busy machine, on which others
+    compute too, gets the same answer.
+    """
+
+    def __init__(self, seconds: float, before: int, device: torch.device) -> None:
+        self.seconds, self.before, self.device = seconds, before, device
+        self._began = self._now()
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
+        over = self.is_over(input_ids.shape[1] - self.before)
+        return torch.full((len(input_ids),), over, device=input_ids.device)
+
+    def is_over(self, written: int) -> bool:
+        """Whether no other token is begun."""
+        return written >= LEAST and self._now() - self._began > self.seconds
+
+    def _now(self) -> float:
+        if self.device.type == "cpu":
+            return process_time() / max(1, torch.get_num_threads())
+        return monotonic()
 
 
 @torch.no_grad()
@@ -169,14 +198,15 @@ def write_plainly(
         prompts: What is continued.
         ends: Tokens that end a text.
         device: Where token ids go.
-        seconds: No token is begun after these.
+        seconds: After so many, no token beyond the least is begun.
     """
-    ids, began = torch.from_numpy(prompts.ids).to(device), monotonic()
+    ids = torch.from_numpy(prompts.ids).to(device)
     n = ids.shape[1]
-    for _ in range(prompts.new_tokens):
+    clock = _Clock(seconds, n, device)
+    for done in range(1, prompts.new_tokens + 1):
         following = predict(ids)[:, -1:].argmax(dim=-1).to(device)
         ids = torch.cat([ids, following], dim=1)
-        if monotonic() - began > seconds:
+        if clock.is_over(done):
             break
     return _until_the_end(ids[:, n:].cpu().numpy(), ends)
 

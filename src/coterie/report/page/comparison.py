@@ -13,11 +13,13 @@ from coterie.report.page.elements import (
     together,
     with_error,
 )
+from coterie.report.page.generation import generation
 from coterie.report.page.with_repair import with_and_without_repair
 from coterie.report.schema.bench import SpeedReport
 from coterie.report.schema.compare import Comparison, MeanPart, RowPart
 from coterie.report.schema.evaluate import EstimatePart, Judgement
 from coterie.report.wording.compare import who_is_best
+from coterie.report.wording.significance import HEAD, cells, notes
 
 
 def compared(found: Comparison) -> Markup:
@@ -105,7 +107,19 @@ def judged(found: Judgement) -> Markup:
         section("Tasks", table(of_tasks, tasks, "Zero-shot tasks", sortable=True))
         if tasks
         else None,
+        _beside(found),
     )
+
+
+def _beside(found: Judgement) -> Markup:
+    """Whether differences on tasks are more than chance, and what each model writes."""
+    tested, first = found.significance, found.models[0].name
+    paired = None
+    if tested is not None:
+        rows = table(HEAD, map(cells, tested.rows), "Models on the same items", sortable=True)
+        paired = section("Paired, item by item", rows, note="; ".join(notes(tested)))
+    near = [model.beside for model in found.models if model.beside is not None]
+    return together(paired, [generation(one.generation, first) for one in near])
 
 
 def _read(found: Comparison) -> str:
