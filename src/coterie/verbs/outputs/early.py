@@ -39,6 +39,8 @@ def refuse_early(request: Options, run: Options) -> None:
 
 def _models(request: Options) -> tuple[str, ...]:
     """The models that a request is about, as they were named."""
+    if getattr(request, "logs", False):
+        return ()  # the arguments are folders of logs
     several = getattr(request, "models", None)
     one = getattr(request, "model", None)
     return several if isinstance(several, tuple) else (one,) if isinstance(one, str) else ()
