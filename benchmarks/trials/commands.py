@@ -96,11 +96,15 @@ class Begun:
         return Ended(NO_END if late else code, said, seconds, n_bytes, paths, waited)
 
 
-def forked(line: list[str], place: Path, *acts: Act, **environment: str) -> Begun:
+Work = Callable[[], int]
+"""Done in a process of its own instead of one command; its result is the exit code."""
+
+
+def forked(line: list[str] | Work, place: Path, *acts: Act, **environment: str) -> Begun:
     """A command, begun in a fork of this process, with bounded memory and without a network.
 
     Args:
-        line: Its words.
+        line: Its words; or a function, that runs as many commands as it likes.
         place: Folder it runs in; its store, its scratch and its caches lie there.
         acts: Done before it begins.
         environment: Variables that differ.
@@ -155,7 +159,11 @@ def _own(place: Path) -> dict[str, str]:
 
 
 def _child(
-    line: list[str], place: Path, aside: Path, acts: tuple[Act, ...], environment: dict[str, str]
+    line: list[str] | Work,
+    place: Path,
+    aside: Path,
+    acts: tuple[Act, ...],
+    environment: dict[str, str],
 ) -> int:
     import tempfile
 
@@ -171,7 +179,8 @@ def _child(
     most = mapped + MOST_BYTES + MOST_BYTES // 2
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS + 5, MOST_SECONDS + 5))
+    if not callable(line):
+        resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS + 5, MOST_SECONDS + 5))
     said = os.open(aside.with_suffix(".said"), os.O_WRONLY | os.O_CREAT, 0o666)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(said, 2)
@@ -180,7 +189,7 @@ def _child(
     watch(os.open(aside.with_suffix(".changed"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666))
     for act in acts:
         act()
-    return command(line)
+    return line() if callable(line) else command(line)
 
 
 def watch(log: int) -> None:
