@@ -234,16 +234,27 @@ def changes(event: str, args: tuple[object, ...]) -> list[str]:
         if isinstance(flags, int) and flags & _WRITING and not isinstance(path, int):
             return [whole(path)]
         return []
-    if event not in _CHANGES:
+    if event not in _CHANGES or (event == "sqlite3.connect" and args[:1] == (":memory:",)):
         return []
-    paths = args[:2] if event in ("os.rename", "os.link", "os.symlink") else args[:1]
-    return [whole(path) for path in paths if isinstance(path, str | bytes | os.PathLike)]
+    two = event in ("os.rename", "os.link", "os.symlink")
+    # What follows the names: the folders, as open files, that relative names are meant in.
+    folders = [one for one in args[2 if two else 1 :] if isinstance(one, int)][-1:]
+    inside = folders[0] if folders and event not in ("os.chmod", "os.truncate") else -1
+    paths = args[:2] if two else args[:1]
+    return [whole(path, inside) for path in paths if isinstance(path, str | bytes | os.PathLike)]
 
 
-def whole(path: object) -> str:
-    """A path from the root on, links in it as they are; empty for what is no path."""
+def whole(path: object, inside: int = -1) -> str:
+    """A path from the root on, links in it as they are; empty for what is no path.
+
+    Args:
+        path: As it was given to the system.
+        inside: The folder that a relative one is meant in, as an open file; -1 is the current one.
+    """
     if not isinstance(path, str | bytes | os.PathLike):
         return ""
+    if inside >= 0 and (folder := Path(f"/proc/self/fd/{inside}")).exists():
+        path = folder.readlink() / os.fsdecode(path)
     return os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - pathlib would follow the links
 
 

@@ -164,7 +164,7 @@ def _line(
     if mutation.name in TEXTS:
         text = model.parent / f"text{mutation.name}"
         text.write_bytes(mutation.content)
-        return _prune(model, text, output)
+        return _read(model, text, output, rng)
     (model / mutation.name).unlink(missing_ok=True)
     (model / mutation.name).write_bytes(mutation.content)
     if mutation.name == "model.safetensors.index.json" and rng.random() < 0.5:
@@ -172,18 +172,24 @@ def _line(
     if mutation.name == "chat_template.jinja":
         rows = model.parent / "chat.jsonl"
         rows.write_text(json.dumps({"messages": [{"role": "user", "content": "words " * 90}]}))
-        return _prune(model, rows, output)
+        return _read(model, rows, output, rng)
     # What does not read the tokenizer is no trial of its files.
     if "token" in mutation.name:
-        return _prune(model, home.folder / "text.txt", output)
+        return _read(model, home.folder / "text.txt", output, rng)
     cut = ["cut", str(model), "--layers", str(rng.randrange(5)), "--output", str(output)]
     prune = _prune(model, home.folder / "text.txt", output)
-    return rng.choice([cut, cut, cut, cut, prune, ["inspect", str(model)]])
+    return rng.choice([*[cut] * 6, prune, ["inspect", str(model)], [*prune, "--dry-run"]])
 
 
 def _prune(model: Path, text: Path, output: Path) -> list[str]:
     return ["prune", str(model), "--remove", "1", "--method", "one-shot", *GAME,
             "--calibration", str(text), "--output", str(output)]  # fmt: skip
+
+
+def _read(model: Path, text: Path, output: Path, rng: random.Random) -> list[str]:
+    """A command that reads texts; most of them go no further than their plan."""
+    plan = ["--dry-run"] if rng.random() < 0.8 else []
+    return [*_prune(model, text, output), *plan]
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
