@@ -234,7 +234,9 @@ def changes(event: str, args: tuple[object, ...]) -> list[str]:
         if isinstance(flags, int) and flags & _WRITING and not isinstance(path, int):
             return [whole(path)]
         return []
-    if event not in _CHANGES or (event == "sqlite3.connect" and args[:1] == (":memory:",)):
+    if event not in _CHANGES:
+        return []
+    if event == "sqlite3.connect" and (":memory:" in str(args[0]) or "mode=ro" in str(args[0])):
         return []
     two = event in ("os.rename", "os.link", "os.symlink")
     # What follows the names: the folders, as open files, that relative names are meant in.
