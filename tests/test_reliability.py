@@ -109,7 +109,8 @@ def test_a_mutated_text_is_read_or_refused(tmp_path, campaign):
 def test_a_change_that_is_refused_leaves_nothing(kind, model, tmp_path, capsys, campaign):
     acts, commands = campaign("acts"), campaign("commands")
     for number in (0, 2, 5, 9, 14):
-        acts.at_change(number, tmp_path, acts.refused(getattr(errno, kind)))()
+        refuse = acts.refused(getattr(errno, kind))
+        acts.at_change(number, tmp_path, refuse, removals=False)()
         try:
             code = main(cut(model, tmp_path / "out"))
         finally:

@@ -12,20 +12,25 @@ from pathlib import Path
 
 from .commands import Act, changes, look, whole
 
+_REMOVALS = ("os.remove", "os.rmdir", "shutil.rmtree")
 
-def at_change(number: int, place: Path, do: Callable[[str], None]) -> Act:
+
+def at_change(number: int, place: Path, do: Callable[[str], None], *, removals: bool = True) -> Act:
     """Do something when the process changes a path for the n-th time.
 
     Args:
         number: Which change, from 0.
         place: Only what lies here counts.
         do: Given the path; what it raises, the process meets there.
+        removals: Removals count too; whoever refuses them cannot ask that nothing be left.
     """
 
     def act() -> None:
         left = [number]
 
         def seen(event: str, args: tuple[object, ...]) -> None:
+            if event in _REMOVALS and not removals:
+                return
             for path in changes(event, args):
                 if path.startswith(str(place)):
                     left[0] -= 1

@@ -53,7 +53,7 @@ def refusals(home: Home, number: int) -> Trial:
     kind = rng.choice(["ENOSPC", "EIO", "EACCES", "EROFS", "EDQUOT", "EMFILE", "ESTALE"])
     at = rng.randrange(plain.n_changes)
     with _room(home) as (_, place):
-        act = at_change(at, place, refused(getattr(errno, kind)))
+        act = at_change(at, place, refused(getattr(errno, kind)), removals=False)
         ended = run(home.line(verb, place / "out"), place, act)
         faults = ended.faults() + _unfinished(ended, place) + _again(home, verb, place)
         if ended.code and not kind[1:3].lower() and not ended.said.strip():

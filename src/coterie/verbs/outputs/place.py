@@ -4,7 +4,6 @@ Nothing is written by a verb but through here. No run replaces, empties or delet
 that it reads, that holds its store, or that another run has filled meanwhile.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -220,6 +219,5 @@ class OutputFolder:
                 f"the folder that --output {self.path} lies in does not exist: make it first"
             )
         # Tried rather than asked: permissions, quotas and read-only disks all show here.
-        probe = beside(self.place, f"probe-{os.getpid()}")
-        probe.mkdir(exist_ok=True)
-        probe.rmdir()
+        with partial_folder(self.place):
+            pass
