@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .acts import as_nobody, at_change, at_read, gone, jumping_clock, no_memory, refused
 from .commands import Act, Ended, run
-from .home import VERBS, Home, answer, doubled, leftovers, listing
+from .home import VERBS, Home, answer, doubled, leftovers, listing, same
 from .trial import Trial
 
 _LEARNED = "healing"
@@ -149,7 +149,7 @@ def memory(home: Home, number: int) -> Trial:
             what = f"{verb}, no memory"
         ended = run(home.line(verb, place / "out"), place, act)
         faults = ended.faults() + _unfinished(ended, place)
-        if ended.code == 0 and answer(place / "out") != plain.answer:
+        if ended.code == 0 and not same(answer(place / "out"), plain.answer):
             faults.append("another answer")
         if ended.code == 2:
             faults.append("memory is no mistake of the user")
@@ -166,7 +166,7 @@ def clocks(home: Home, number: int) -> Trial:
     with _room(home) as (_, place):
         ended = run(home.line(verb, place / "out"), place, jumping_clock(rng))
         faults = ended.faults((0,)) + leftovers(place)
-        if ended.code == 0 and answer(place / "out") != plain.answer:
+        if ended.code == 0 and not same(answer(place / "out"), plain.answer):
             faults.append("another answer")
     return {"what": f"{verb}, clocks jump", "exit": ended.code, "faults": faults,
             "said": ended.said.strip()[-300:]}  # fmt: skip
@@ -196,7 +196,7 @@ def _again(home: Home, verb: str, place: Path, **environment: str) -> list[str]:
     faults = [f"the next run: {fault}" for fault in ended.faults((0,))]
     if faults:
         faults.append(ended.said.strip()[-300:])
-    elif answer(place / "out") != home.plain(verb).answer:
+    elif not same(answer(place / "out"), home.plain(verb).answer):
         faults.append("the next run: another answer")
     names, _ = listing(place)
     faults += [f"the next run left {name}" for name in sorted(names - home.plain(verb).names)]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .commands import forked, run
-from .home import Home, answer, doubled, leftovers
+from .home import Home, answer, doubled, leftovers, same
 from .trial import Trial
 
 _TOGETHER = ("prune", "compare", "sparsify", "heal", "quantize")
@@ -31,7 +31,7 @@ def writers(home: Home, number: int) -> Trial:
         if not any(ended.code == 0 for ended in ends):
             faults.append("neither ended well")
         for name in ("out",) if same else ("out", "out2"):
-            if answer(place / name) != plain.answer:
+            if not same(answer(place / name), plain.answer):
                 faults.append(f"another answer in {name}")
         faults += leftovers(place) + doubled(place / "store.sqlite")
         said = " | ".join(ended.said.strip()[-150:] for ended in ends if ended.code)
@@ -52,7 +52,7 @@ def stores(home: Home, number: int) -> Trial:
         ended = run(home.line(verb, place / "out"), place)
         refused = kind in _REFUSED
         faults = ended.faults((2,) if refused else (0,))
-        if ended.code == 0 and answer(place / "out") != plain.answer:
+        if ended.code == 0 and not same(answer(place / "out"), plain.answer):
             faults.append("another answer")
         if refused and not any(word in ended.said for word in ("--store", "COTERIE_STORE")):
             faults.append("the words do not say what helps")
