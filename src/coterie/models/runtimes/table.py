@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from transformers import PretrainedConfig
 
-from coterie.models.runtimes.rule import Kinds, LayerRule
+from coterie.models.runtimes.rule import Kinds, LayerRule, listed_kinds
 
 
 def _rotary(config: PretrainedConfig) -> Kinds:
@@ -39,6 +39,10 @@ def _scale_holds(large: int) -> Callable[[PretrainedConfig, int], bool]:
     return holds
 
 
+def _slides_at_64(config: PretrainedConfig, n_layers: int) -> bool:
+    return n_layers == 64 or "sliding_attention" not in listed_kinds(config)
+
+
 def _lite(config: PretrainedConfig, n_layers: int) -> bool:
     return config.q_lora_rank is not None or n_layers in (26, 27)
 
@@ -56,6 +60,7 @@ _LLAMA_CPP: dict[str, tuple[LayerRule, ...]] = {
     "cohere2": (LayerRule(_NO_KEY, _each(4, "full_attention"), carried=True),),
     "gpt_oss": (LayerRule(_NO_KEY, _each(2, "full_attention"), carried=True),),
     "smollm3": (_SMOLLM3,),
+    "exaone4": (LayerRule("lets layers slide in models of 64 layers alone", counts=_slides_at_64),),
     "deepseek_v2": (LayerRule("tells DeepSeek-V2-Lite by its 26 or 27 layers", counts=_lite),),
 }
 
@@ -66,6 +71,7 @@ RULES: dict[str, dict[str, tuple[LayerRule, ...]]] = {
     "mlx": {
         "gemma2": (LayerRule(_BY_NUMBER, _each(2, "full_attention")),),
         "gemma3_text": (LayerRule(_BY_NUMBER, _each(6, "full_attention")),),
+        "cohere2": (LayerRule(_BY_NUMBER, _each(4, "full_attention")),),
         "smollm3": (_SMOLLM3,),
     },
     # Its server could not be had: held to llama.cpp's rules, and to no file that says more.
@@ -73,12 +79,13 @@ RULES: dict[str, dict[str, tuple[LayerRule, ...]]] = {
 }
 """Runtime, then model type of the decoder: what it reads off numbers of layers."""
 
-_ALIKE = "llama mistral qwen2 qwen3 qwen3_moe olmo2 granite falcon_h1"
+_ALIKE = "llama mistral qwen2 qwen3 olmo2 granite falcon_h1"
+_IN_LLAMA_CPP = "olmoe stablelm starcoder2 gemma glm4"
 SEEN: dict[str, frozenset[str]] = {
     "transformers": frozenset(),
-    "vllm": frozenset(_ALIKE.split()) | {"gpt_oss", "gemma2", "gemma3_text", "cohere2"},
-    "llama.cpp": frozenset(_ALIKE.split()) | {*_LLAMA_CPP},
-    "mlx": frozenset(_ALIKE.split()) | {*RULES["mlx"]},
+    "vllm": frozenset(_ALIKE.split()) | {"qwen3_moe", "gpt_oss"},
+    "llama.cpp": frozenset([*_ALIKE.split(), *_IN_LLAMA_CPP.split(), "qwen3_moe", *_LLAMA_CPP]),
+    "mlx": frozenset(["llama", *RULES["mlx"]]),
     "ollama": frozenset(),
 }
 """Runtime, then model types that were cut and run there; transformers runs them all."""
