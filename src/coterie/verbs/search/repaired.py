@@ -129,7 +129,16 @@ class _Rounds:
             tell=lambda _: None,
         )
         ledger = Ledger(clock, floor=found.ledger.floor)
-        return cls(workspace, search, found, progress, fit, game, clock, ledger)
+        return cls(
+            workspace=workspace,
+            search=search,
+            found=found,
+            progress=progress,
+            fit=fit,
+            game=game,
+            clock=clock,
+            ledger=ledger,
+        )
 
     def searched(self) -> list[Answer]:
         """The best repaired coalitions of each size, and the best of those without repair."""
