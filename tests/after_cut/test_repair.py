@@ -23,6 +23,7 @@ from coterie.repair.game import RepairedGame
 from coterie.repair.repairable import WholeModel
 from coterie.repair.table import REPAIRS
 from coterie.repair.write import as_stored, write_repaired
+from coterie.report.wording.standing import advice, standing
 from coterie.verbs.after_cut.heal import heal
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.after_cut.repair import repair
@@ -97,9 +98,13 @@ def test_prune_repairs_in_one_run_unless_told_otherwise(whole, text, tmp_path, c
     words = ["prune", str(whole), "--remove", "2", "--calibration", str(text), "--sequences", "4"]
     words += ["--device", "cpu", "--store", str(tmp_path / "store.sqlite")]
     assert main([*words, "--output", str(tmp_path / "out")]) == 0
-    assert "Repair" in capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
     record = read_record(tmp_path / "out")
     assert record.after[-1].what == "repair" and "--repair" not in record.command
+    # What is said first is of what lies in the folder, and then how it was as cut.
+    now, as_cut = record.after[-1].sentence, record.verdict.sentence
+    assert told.index(now) < told.index(f"As it was cut: {as_cut}")
+    assert advice(standing(record)) == now and "repair" not in now
     assert len(record.player_times.seconds) == 6 and min(record.player_times.seconds) > 0
     assert "coalitions were repaired and compared" in record.choice.remark
     finalists = record.choice.sizes[0].finalists

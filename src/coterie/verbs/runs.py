@@ -6,6 +6,7 @@ from pathlib import Path
 
 from coterie.errors import UserError
 from coterie.plain import Json
+from coterie.report.wording.standing import advice, standing
 from coterie.report.words import short_hash
 from coterie.store.observations import Store
 from coterie.store.sqlite_file import default_path
@@ -131,7 +132,8 @@ def _folder(told: Mapping[str, Json]) -> KnownFolder:
     model = str(paths.get("model", "")) if isinstance(paths, dict) else ""
     if record is not None and record.model is not None:
         model = record.model.name
-    verdict = None if record is None or record.verdict is None else record.verdict.sentence
+    now = None if record is None else standing(record)
+    verdict = None if now is None else advice(now)
     return KnownFolder(str(folder), Path(model).name, verdict, record is not None)
 
 

@@ -21,12 +21,12 @@ from coterie.report.page.opening import opening, run_name, what_was_done
 from coterie.report.page.search import pairs, repeated
 from coterie.report.page.sparse import sparse
 from coterie.report.page.stack import stack
-from coterie.report.page.standing import standing
 from coterie.report.schema.bench import SpeedReport
 from coterie.report.schema.compare import Comparison
 from coterie.report.schema.evaluate import Judgement
 from coterie.report.schema.record import CheckpointRecord, Record
 from coterie.report.schema.sparsify import SparsityRecord
+from coterie.report.wording.standing import standing
 
 Shown = CheckpointRecord | Comparison | SpeedReport | Judgement
 """What a page can be made of."""

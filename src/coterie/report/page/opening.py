@@ -12,12 +12,12 @@ from coterie.report.page.elements import (
     with_error,
 )
 from coterie.report.page.generation import sample
-from coterie.report.page.standing import LastJudgement, advice, answer, standing
 from coterie.report.schema.record import CheckpointRecord, Record
 from coterie.report.schema.sparsify import SparsityRecord
 from coterie.report.wording.after_cut import TITLES
 from coterie.report.wording.generation import generation_warning
 from coterie.report.wording.sparsify import sparsity_asked
+from coterie.report.wording.standing import LastJudgement, advice, answer, standing
 
 
 def opening(record: CheckpointRecord) -> Markup:

@@ -141,6 +141,10 @@ class AfterPart(Part):
     """Share of the loss that the cut had cost."""
     beside: BesidePart | None = None
     """How near it is to the model it is held against; absent where that was not in memory."""
+    grade: str | None = None
+    """As the verdict of a cut has it; absent where it was not held against the full model."""
+    sentence: str | None = None
+    """The same with its reason and what to do."""
     # Only of healing.
     learning: LearningPart | None = None
     repair: RepairPart | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from coterie.report.schema.record import Record
+from coterie.report.wording.standing import standing
 
 
 def print_next(record: Record, model: str, output: Path, out: Console | None = None) -> None:
@@ -34,13 +35,16 @@ def next_lines(record: Record, model: str, output: Path) -> list[str]:
         model: The full model, as it was asked for.
         output: Folder of the checkpoint, as it was asked for.
     """
-    done = {part.what for part in record.after or []}
-    if record.verdict is None or record.verdict.grade is None or done - {"repair"}:
+    done, now = {part.what for part in record.after or []}, standing(record)
+    if record.verdict is None or now is None or done - {"repair"}:
+        return []
+    grade = now.grade or record.verdict.grade
+    if grade is None:
         return []
     # A local model's folder is in no record, so it has to be named.
     teacher = ["--teacher", model] if Path(model).is_dir() else []
     last, lines = output, []
-    steps = [] if record.verdict.grade == "close" else ["repair", "heal"]
+    steps = [] if grade == "close" else ["repair", "heal"]
     if record.model.player_kind != "layer":
         done.add("repair")  # blocks cannot be refitted one without the other
     for verb in (step for step in steps if step not in done):
@@ -48,6 +52,6 @@ def next_lines(record: Record, model: str, output: Path) -> list[str]:
         lines.append(["coterie", verb, str(last), "--output", str(made), *teacher])
         last = made
     trust = [] if record.runtimes is None else ["--trust-remote-code"]
-    if record.verdict.grade != "broken":
+    if grade != "broken":
         lines.append(["vllm", "serve", str(last), *trust])
     return [shlex.join(line) for line in lines]

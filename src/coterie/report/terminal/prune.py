@@ -16,6 +16,7 @@ from coterie.report.terminal.pairs import print_pairs
 from coterie.report.terminal.plan import print_plan
 from coterie.report.terminal.search import print_search
 from coterie.report.wording.serving import served
+from coterie.report.wording.standing import advice, standing
 
 
 def print_record(record: Record, console: Console | None = None, *, verbose: bool = False) -> None:
@@ -31,9 +32,12 @@ def print_record(record: Record, console: Console | None = None, *, verbose: boo
     if record.kind == "plan":
         return print_plan(record, out)
     # The verdict first, in words: everything else explains it.
-    if (verdict := record.verdict) is not None and verdict.sentence is not None:
-        out.print(f"\n[bold]{verdict.sentence}[/bold]")
-        print_warning(verdict.generation, verdict.ratio, out)
+    now, verdict = standing(record), record.verdict
+    if verdict is not None and now is not None:
+        out.print(f"\n[bold]{advice(now)}[/bold]")
+        if record.after and verdict.sentence is not None:
+            out.print(f"[dim]As it was cut: {verdict.sentence}[/dim]")
+        print_warning(now.generation, now.ratio, out)
     if record.kind == "prune":
         _verdict(record, out)
     # The choice between finalists, and what else a search can tell.

@@ -11,6 +11,7 @@ from coterie.healing.checkpoint import Checkpoint
 from coterie.healing.origin import descent
 from coterie.healing.several import own_device, processes
 from coterie.healing.write import check_written, write_healed
+from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_model, load_tokenizer, pick_device
 from coterie.scores.sequence_losses import floored_losses
@@ -31,6 +32,7 @@ from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.records import as_read
 from coterie.verbs.outputs.rehearsal import rehearse, weights_take
 from coterie.verbs.shared.entry import public
+from coterie.verbs.shared.grades import graded_after
 from coterie.verbs.shared.progress import NoProgress, Progress
 
 STATE = "healing.safetensors"
@@ -162,6 +164,7 @@ def _heal(
         )
         near = nearness("full", *opened, texts=job.held_out, tokenizer=load_tokenizer(job.full))
         part = replace(part, learning=learned.part, beside=near)
+        part = graded_after(part, int(text_config(job.full.config()).vocab_size))
         return remember(folder, job.cut.folder, job.record, part, checkpoint.identity)
 
 

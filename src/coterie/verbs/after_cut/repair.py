@@ -38,6 +38,7 @@ from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.records import as_read
 from coterie.verbs.outputs.rehearsal import rehearse, weights_take
 from coterie.verbs.shared.entry import public
+from coterie.verbs.shared.grades import graded_after
 from coterie.verbs.shared.progress import NoProgress, Progress
 
 SELECTING = 32
@@ -112,6 +113,7 @@ def repair(
         )
         near = _beside(job, written, progress)
         part = replace(part, repair=_repair_part(job, made), beside=near)
+        part = graded_after(part, int(text_config(job.full.config()).vocab_size))
         return remember(folder, job.cut.folder, job.record, part, identity)
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from math import inf, log
 
+from coterie.report.schema.after_cut import AfterPart
+from coterie.report.schema.generation import GenerationPart
 from coterie.report.schema.verdict import VerdictPart
 
 
@@ -35,32 +37,103 @@ GRADES = (
 BROKEN = "broken"
 
 
+AFTERWARDS = {
+    "damaged": "where quality matters",
+    "heavily damaged": "before use",
+}
+"""When what has been repaired or healed already is to be healed, or healed longer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a grade is read off, on held-out text.
+
+    Attributes:
+        nll: Loss of the smaller model, nats per token.
+        ratio: Its perplexity over that of the full model.
+        kl: Nats per token that its predictions diverge; None where it is not known.
+        top1: Share of tokens on which both have the same first choice; None likewise.
+        not_finite: Losses that were no number.
+        generation: What both write; None where nothing could be written.
+    """
+
+    nll: float
+    ratio: float
+    kl: float | None
+    top1: float | None
+    not_finite: int
+    generation: GenerationPart | None
+
+    def told(self, vocabulary: int, done: frozenset[str] = frozenset()) -> tuple[str, str]:
+        """The grade, and the sentence with its reason and what to do.
+
+        Args:
+            vocabulary: Tokens of the model: a uniform guess loses the logarithm of it.
+            done: What was done after the cut: ``"repair"``, ``"heal"``.
+        """
+        guess = log(vocabulary)
+        if self.nll >= guess or self.not_finite:
+            why = (
+                f"it predicts worse than a uniform guess ({self.nll:.2f} against {guess:.2f} nats"
+                " per token); cut less"
+            )
+            return BROKEN, f"{BROKEN.capitalize()}: {why}."
+        # What is not known meets no bound but the last.
+        kl, top1 = (inf if self.kl is None else self.kl), (0.0 if self.top1 is None else self.top1)
+        grade = next(
+            one for one in GRADES if self.ratio <= one.ratio and kl <= one.kl and top1 >= one.top1
+        )
+        agrees = (
+            "" if self.top1 is None else f"agrees with the full model on {top1:.0%} of tokens, "
+        )
+        why = f"{agrees}perplexity ×{self.ratio:.3g}; {self._advice(grade, done)}"
+        return grade.word, f"{grade.word.capitalize()}: {why}."
+
+    def _advice(self, grade: Grade, done: frozenset[str]) -> str:
+        heal = "heal it longer" if "heal" in done else "heal it"
+        if self.generation is not None and self.generation.broken is not None:
+            # What is usable by its perplexity alone must not be called so where it cannot write.
+            mend = heal if done else "repair or heal it"
+            return f"but what it writes has broken: {mend} before use"
+        when = AFTERWARDS.get(grade.word)
+        return grade.advice if not done or when is None else f"{heal} {when}"
+
+
 def graded(part: VerdictPart, vocabulary: int) -> VerdictPart:
     """A verdict with its word and its sentence.
 
     Args:
         part: What was measured on held-out text.
-        vocabulary: Tokens of the model: a uniform guess loses the logarithm of it.
+        vocabulary: Tokens of the model.
     """
-    guess = log(vocabulary)
-    if part.after.nll >= guess or part.not_finite:
-        sentence = (
-            f"it predicts worse than a uniform guess ({part.after.nll:.2f} against {guess:.2f} nats"
-            " per token); cut less"
-        )
-        return _told(part, BROKEN, sentence)
-    # What is not known meets no bound but the last.
-    kl, top1 = (inf if part.kl is None else part.kl), (0.0 if part.top1 is None else part.top1)
-    grade = next(
-        one for one in GRADES if part.ratio <= one.ratio and kl <= one.kl and top1 >= one.top1
+    measured = Measured(
+        nll=part.after.nll,
+        ratio=part.ratio,
+        kl=part.kl,
+        top1=part.top1,
+        not_finite=part.not_finite,
+        generation=part.generation,
     )
-    agrees = "" if part.top1 is None else f"agrees with the full model on {top1:.0%} of tokens, "
-    advice = grade.advice
-    if part.generation is not None and part.generation.broken is not None:
-        # What is usable by its perplexity alone must not be called so where it cannot write.
-        advice = "but what it writes has broken: repair or heal it before use"
-    return _told(part, grade.word, f"{agrees}perplexity ×{part.ratio:.3g}; {advice}")
+    grade, sentence = measured.told(vocabulary)
+    return replace(part, grade=grade, sentence=sentence)
 
 
-def _told(part: VerdictPart, word: str, sentence: str) -> VerdictPart:
-    return replace(part, grade=word, sentence=f"{word.capitalize()}: {sentence}.")
+def graded_after(part: AfterPart, vocabulary: int) -> AfterPart:
+    """A repair or a healing with its word and its sentence, by the thresholds of a cut.
+
+    Args:
+        part: What was done and measured; as it is where the full model was not at hand.
+        vocabulary: Tokens of the model.
+    """
+    if part.full is None or part.beside is None or part.beside.model != "full":
+        return part
+    measured = Measured(
+        nll=part.after.nll,
+        ratio=part.after.perplexity / part.full.perplexity,
+        kl=part.beside.kl,
+        top1=part.beside.top1,
+        not_finite=part.not_finite,
+        generation=part.beside.generation,
+    )
+    grade, sentence = measured.told(vocabulary, frozenset([part.what]))
+    return replace(part, grade=grade, sentence=sentence)

@@ -78,6 +78,8 @@ def standing(record: CheckpointRecord) -> LastJudgement | None:
                 error=last.difference.error if full is last.before else None,
                 not_finite=last.not_finite,
                 done=frozenset(part.what for part in parts),
+                told=last.sentence,
+                grade=last.grade,
                 generation=None if last.beside is None else last.beside.generation,
             )
     if verdict is None:
