@@ -74,7 +74,6 @@ def heal(
     progress, output = progress or NoProgress(), Path(output)
     place = OutputFolder(output, request, overwrite=overwrite, working=(STATE,))
     before = FinishedRun(place, ended=ended_with)
-
     # What is healed, and from what: known before a weight is loaded.
     job = admit(request, progress)
     identity = as_read(job.identity())
@@ -82,7 +81,6 @@ def heal(
     if done := before.same(identity, progress, source=job.cut.folder):
         return done
     rehearse(place, job.cut, identity, needed=weights_take(job.cut))
-
     # What has been learned lies beside the output, so that a stopped run finds it again.
     state = beside(place.place, STATE)
     checkpoint = Checkpoint(state, identity)

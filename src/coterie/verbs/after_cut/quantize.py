@@ -92,14 +92,12 @@ def quantize(
     maker = request.maker()
     place = OutputFolder(output, request, overwrite=overwrite)
     before = FinishedRun(place, ended=ended_with)
-
     # What is quantized, and on which texts: known before a weight is loaded.
     source = resolve(request.model, request.revision, trust_remote_code=request.trust_remote_code)
     check_plain(source)
     record = read_record(source.folder)
     progress.say(f"reading texts for {source.name}")
     texts = _texts(request, record, source, maker)
-
     # Done already: the checkpoint that is there answers.
     identity = as_read(_identity(request, source, texts, maker))
     if done := before.same(identity, progress, source=source.folder):

@@ -12,8 +12,7 @@ from coterie.verbs.compare.methods import AMONG_BLOCKS, methods
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.texts import judging_texts
 from coterie.verbs.search.blocks import MULTIPLE
-from coterie.verbs.search.lasting import Forecast, Opened, with_times
-from coterie.verbs.search.work import search_work
+from coterie.verbs.search.forecast import Forecast, Opened, search_work, with_times
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress

@@ -8,10 +8,9 @@ from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.blocks import MULTIPLE
 from coterie.verbs.search.by_utility import planned
-from coterie.verbs.search.lasting import Forecast, Opened, with_times
+from coterie.verbs.search.forecast import Forecast, Opened, search_work, with_times
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.task_utilities import tasks_of
-from coterie.verbs.search.work import search_work
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.record import opening_record
 from coterie.verbs.shared.result import Result

@@ -16,7 +16,7 @@ from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.plan import plan_layers
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.stages import command, place_of
-from coterie.verbs.search.lasting import with_times
+from coterie.verbs.search.forecast import with_times
 from coterie.verbs.search.repaired import asked_on
 from coterie.verbs.shared.request import HELD_OUT_SEQUENCES
 from coterie.verbs.shared.result import Result

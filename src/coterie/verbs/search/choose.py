@@ -39,10 +39,9 @@ def choose(
 ) -> SearchResult:
     """Play a method on an opened model and decide between what it found.
 
-    Guided search goes on until rounds no longer improve the cut, within a multiple of what greedy
-    executes, and never ends below greedy's own answers; bounds may say otherwise. With a time,
-    one-shot's answers are asked first and in any case; when it ends, the best that this run and the
-    store know are the finalists.
+    Guided search goes on until rounds no longer improve the cut, within some times greedy's work,
+    and never ends below greedy's answers; bounds may say otherwise. With a time, one-shot's answers
+    come first in any case; when it ends, the best that run and store know are the finalists.
 
     Args:
         workspace: The opened model and its texts.
@@ -71,8 +70,8 @@ def choose(
     clock.seconds = np.inf  # what follows is little, and asked whatever the time
     _play_served(workspace, ledger, search, task, progress)
     more = _allowed(first, search) if out_of_time else []  # in time, the method's alone
-    finalists = [*_admitted(ledger, search, found.answers), *more]
-    result = decided(workspace, played, ledger, by_size(finalists), progress)
+    finalists = by_size([*_admitted(ledger, search, found.answers), *more])
+    result = decided(workspace, played, ledger, finalists, progress)
     return replace(
         result,
         method=search.method,

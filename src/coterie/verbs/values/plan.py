@@ -11,9 +11,8 @@ from coterie.game.estimation.estimators import ESTIMATORS
 from coterie.game.search.guided import front_sizes
 from coterie.report.schema.plan import PlanPart
 from coterie.verbs.search.by_utility import planned
-from coterie.verbs.search.lasting import Forecast, Opened, with_times
+from coterie.verbs.search.forecast import Forecast, Opened, search_work, with_times
 from coterie.verbs.search.task_utilities import tasks_of
-from coterie.verbs.search.work import search_work
 from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
