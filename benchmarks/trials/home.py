@@ -18,7 +18,9 @@ from .commands import Ended, run
 GAME = ["--sequences", "4", "--length", "16", "--device", "cpu"]
 VERBS = ("prune", "sparsify", "heal", "quantize", "compare", "cut")
 # How long a run took and what it really computed may differ from run to run.
-_VOLATILE = ("seconds", "executed", "evaluated", "peak", "remembered", "command", "memory")
+_VOLATILE = (
+    *("seconds", "executed", "evaluated", "peak", "remembered", "command", "memory", "shape"),
+)
 
 
 @dataclass(frozen=True)
