@@ -80,7 +80,7 @@ RULES: dict[str, dict[str, tuple[LayerRule, ...]]] = {
 """Runtime, then model type of the decoder: what it reads off numbers of layers."""
 
 _ALIKE = "llama mistral qwen2 qwen3 olmo2 granite falcon_h1"
-_IN_LLAMA_CPP = "olmoe stablelm starcoder2 gemma glm4"
+_IN_LLAMA_CPP = "olmoe stablelm starcoder2 gemma glm4 mixtral phi3"
 SEEN: dict[str, frozenset[str]] = {
     "transformers": frozenset(),
     "vllm": frozenset(_ALIKE.split()) | {"qwen3_moe", "gpt_oss"},
