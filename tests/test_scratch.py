@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from coterie.errors import MachineError
-from coterie.scratch import Scratch, sweep
+from coterie.scratch import Scratch, sweep_dead
 
 pytest.importorskip("fcntl")
 
@@ -43,7 +43,7 @@ def test_a_folder_of_a_killed_process_is_swept_and_that_of_a_living_one_is_not(t
 def test_a_link_under_such_a_name_is_not_followed(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "coterie-scratch-1").symlink_to(tmp_path / "precious")
-    sweep(tmp_path)
+    sweep_dead(tmp_path)
     assert (tmp_path / "precious").is_dir()
 
 

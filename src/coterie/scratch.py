@@ -38,7 +38,7 @@ class Scratch:
 
     def __init__(self, inside: Path | None = None) -> None:
         parent = Path(tempfile.gettempdir() if inside is None else inside)
-        sweep(parent)
+        sweep_dead(parent)
         try:
             made = Path(tempfile.mkdtemp(prefix="coterie-", dir=parent))
         except OSError as error:
@@ -62,7 +62,7 @@ class Scratch:
         self.close()
 
 
-def sweep(parent: Path) -> None:
+def sweep_dead(parent: Path) -> None:
     """Remove the scratch folders whose processes are gone.
 
     Args:

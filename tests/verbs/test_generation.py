@@ -16,8 +16,8 @@ from coterie.report.schema.verdict import DifferencePart, PerplexityPart, Verdic
 from coterie.report.terminal.generation import print_generation, print_warning
 from coterie.report.wording.generation import generation_warning
 from coterie.scores import generation as scores
-from coterie.scores.generation import ends_of, prompts_of, surprise, write, write_plainly
-from coterie.scores.repetition import first_loop, in_common, repeated
+from coterie.scores.generation import continued, ends_of, prompts_of, surprise, write_plainly
+from coterie.scores.repetition import first_loop, in_common, repeated_share
 from coterie.texts.sets import TextSet
 from coterie.verbs.evaluate.generation import judge_generation
 from coterie.verbs.shared.grades import graded
@@ -80,11 +80,14 @@ def part(counting):
 
 def test_loops_and_repeats_are_what_they_say():
     counting = np.arange(40)
-    assert first_loop(counting) is None and repeated(counting) == 0.0
+    assert first_loop(counting) is None and repeated_share(counting) == 0.0
     assert first_loop(np.r_[counting, [7] * 8]) == 40
     assert first_loop(np.r_[0, 5, 6, 7, 5, 6, 7, 5, 6, 7]) == 1
     assert first_loop(np.r_[5, 6, 5, 6, 5, 6]) is None  # six tokens are too few to be a loop
-    assert repeated(np.zeros(8, dtype=int)) == pytest.approx(0.8) and repeated(counting[:3]) is None
+    assert (
+        repeated_share(np.zeros(8, dtype=int)) == pytest.approx(0.8)
+        and repeated_share(counting[:3]) is None
+    )
     assert in_common(counting[:5], np.r_[0, 1, 9]) == 2 and in_common(counting[:2], counting) == 2
 
 
@@ -123,7 +126,7 @@ def test_with_a_cache_and_without_one_the_same_is_written_and_read(counting):
     def predict(ids):
         return counting(input_ids=ids, use_cache=False).logits
 
-    one, where = write(counting, prompts), torch.device("cpu")
+    one, where = continued(counting, prompts), torch.device("cpu")
     two = write_plainly(predict, prompts, ends_of(counting), device=where, seconds=60.0)
     assert all(map(np.array_equal, one.texts, two.texts)) and one.tokens == 24 == two.tokens
     row = np.concatenate([prompts.ids[0], one.texts[0]])[None]
@@ -147,7 +150,7 @@ def test_prompts_are_of_many_documents_and_chat_models_are_asked_through_their_t
 def test_an_end_of_text_ends_a_continuation(counting):
     counting.config.eos_token_id = counting.generation_config.eos_token_id = 12
     try:
-        found = write(counting, prompts_of(texts(n=1), Words()))
+        found = continued(counting, prompts_of(texts(n=1), Words()))
     finally:
         counting.config.eos_token_id = counting.generation_config.eos_token_id = None
     assert found.texts[0].tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
@@ -156,5 +159,5 @@ def test_an_end_of_text_ends_a_continuation(counting):
 def test_time_ends_a_continuation_but_not_before_there_is_something_to_read(counting, monkeypatch):
     monkeypatch.setattr(scores, "LEAST", 5)
     prompts = prompts_of(texts(), Words())
-    assert write(counting, prompts, seconds=0.0).tokens == 5
-    assert write(counting, prompts, seconds=1e9).tokens == 24
+    assert continued(counting, prompts, seconds=0.0).tokens == 5
+    assert continued(counting, prompts, seconds=1e9).tokens == 24

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from coterie.healing.checkpoint import Checkpoint, LearningState
-from coterie.healing.lesson import Lesson, TrainingPlan, descend, few_steps, set_rate
-from coterie.healing.rates import sweep
+from coterie.healing.lesson import TaughtLesson, TrainingPlan, descend, few_steps, set_rate
+from coterie.healing.rates import sweep_rates
 from coterie.healing.schedule import learning_rate
 from coterie.healing.students import Student
 from coterie.healing.teachers import Teacher
-from coterie.healing.watching import Watch
+from coterie.healing.watching import WatchedTexts
 
 _TIMED = 4
 """Steps after which it is decided how many fit into the minutes; the first is not counted."""
@@ -91,9 +91,9 @@ def learn(
         StudyMismatch: the checkpoint belongs to other settings.
         HealError: the loss is no number any more.
     """
-    trained, lesson = student.trained, Lesson(student, teacher, tokens, plan)
+    trained, lesson = student.trained, TaughtLesson(student, teacher, tokens, plan)
     optimizer, saved = lesson.optimizer(), time.monotonic()
-    watch = None if plan.watched is None else Watch(plan.watched, checkpoint.best())
+    watch = None if plan.watched is None else WatchedTexts(plan.watched, checkpoint.best())
     state = checkpoint.load(trained, optimizer) or _begun(lesson, trained)
 
     def save() -> None:
@@ -117,7 +117,7 @@ def learn(
     return _learned(state, state.steps * plan.batch * tokens.shape[1], plan.learning_rate)
 
 
-def _begun(lesson: Lesson, trained: dict[str, torch.nn.Parameter]) -> LearningState:
+def _begun(lesson: TaughtLesson, trained: dict[str, torch.nn.Parameter]) -> LearningState:
     """The state of a run that begins, with the best rate of a sweep where one is asked for."""
     state = LearningState(lesson.plan.steps)
     if not lesson.plan.sweeps:
@@ -127,16 +127,16 @@ def _begun(lesson: Lesson, trained: dict[str, torch.nn.Parameter]) -> LearningSt
         # The same batches at every rate, and an optimizer of its own.
         return few_steps(lesson, steps, lambda done: rate * min(1.0, (done + 1) / _RISING))
 
-    found = sweep(trained, lesson.plan.learning_rate, attempt)
+    found = sweep_rates(trained, lesson.plan.learning_rate, attempt)
     state.rate, state.tried = found.rate, tuple(found.tried.items())
     return state
 
 
 def _steps(
-    lesson: Lesson,
+    lesson: TaughtLesson,
     optimizer: torch.optim.Optimizer,
     state: LearningState,
-    watch: Watch | None,
+    watch: WatchedTexts | None,
 ) -> Iterator[None]:
     """Do the steps that are left, one each time the caller goes on, and count them in the state."""
     plan, peak = lesson.plan, lesson.plan.learning_rate if state.rate is None else state.rate

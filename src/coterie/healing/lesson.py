@@ -8,7 +8,7 @@ import torch
 
 from coterie.game.coalitions import Indices
 from coterie.healing.gap_states import entering, gaps
-from coterie.healing.objective import Losses, Weights, losses_of
+from coterie.healing.objective import BatchLosses, LossWeights, batch_losses
 from coterie.healing.origin import HealError
 from coterie.healing.schedule import training_batches
 from coterie.healing.several import Processes, processes
@@ -50,7 +50,7 @@ class TrainingPlan:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class TaughtLesson:
     """Who learns what from whom, and beside whom."""
 
     student: Student
@@ -71,7 +71,7 @@ class Lesson:
 
 
 def descend(
-    lesson: Lesson, rows: Indices, optimizer: torch.optim.Optimizer
+    lesson: TaughtLesson, rows: Indices, optimizer: torch.optim.Optimizer
 ) -> tuple[float, float, float]:
     """One step; returns KL and cross-entropy, nats per token, and the distance of states.
 
@@ -102,18 +102,18 @@ def descend(
     return kl, text, states
 
 
-def _backward(lesson: Lesson, rows: Indices, share: float) -> Losses:
+def _backward(lesson: TaughtLesson, rows: Indices, share: float) -> BatchLosses:
     """Add the gradients of some rows, weighed by their share of the batch."""
     student, plan = lesson.student, lesson.plan
     batch = torch.from_numpy(lesson.tokens[rows]).to(input_device(student.model))
     targets = lesson.teacher.targets(rows, batch)
-    weights = Weights(plan.gaps, plan.cross_entropy)
+    weights = LossWeights(plan.gaps, plan.cross_entropy)
     places = gaps(student.kept) if weights.gaps else ()
     computed = torch.autocast(batch.device.type, plan.dtype, enabled=plan.dtype is not None)
     with student.alone(), entering(student.stack, places) as states:
         with computed:
             logits = student.predict(batch)
-        found = losses_of(logits, batch, targets, states, weights)
+        found = batch_losses(logits, batch, targets, states, weights)
         (found.total if share == 1 else share * found.total).backward()
     return found
 
@@ -127,7 +127,7 @@ def _diverged(loss: float, optimizer: torch.optim.Optimizer) -> HealError:
     )
 
 
-def few_steps(lesson: Lesson, steps: int, rate: Callable[[int], float]) -> list[float]:
+def few_steps(lesson: TaughtLesson, steps: int, rate: Callable[[int], float]) -> list[float]:
     """Learn for a few steps that nobody will go on from; returns the KL of each.
 
     Args:

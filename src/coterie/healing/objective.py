@@ -11,7 +11,7 @@ from coterie.healing.teachers import Targets
 
 
 @dataclass(frozen=True)
-class Weights:
+class LossWeights:
     """Of the losses that are added up.
 
     Attributes:
@@ -24,7 +24,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Losses:
+class BatchLosses:
     """What a batch came to; every loss is measured, whatever its weight.
 
     Attributes:
@@ -40,9 +40,9 @@ class Losses:
     states: Tensor
 
 
-def losses_of(
-    logits: Tensor, tokens: Tensor, targets: Targets, states: list[Tensor], weights: Weights
-) -> Losses:
+def batch_losses(
+    logits: Tensor, tokens: Tensor, targets: Targets, states: list[Tensor], weights: LossWeights
+) -> BatchLosses:
     """The losses of a student on a batch.
 
     Args:
@@ -62,4 +62,4 @@ def losses_of(
     if weights.gaps:
         apart = distance(states, targets.states).to(kl.device)
         total = total + weights.gaps * apart
-    return Losses(total, kl.detach(), text.detach(), apart.detach())
+    return BatchLosses(total, kl.detach(), text.detach(), apart.detach())

@@ -33,7 +33,7 @@ class Sweep:
     tried: dict[float, float]
 
 
-def sweep(trained: Mapping[str, nn.Parameter], usual: float, attempt: Attempt) -> Sweep:
+def sweep_rates(trained: Mapping[str, nn.Parameter], usual: float, attempt: Attempt) -> Sweep:
     """Try several rates from the same beginning, to which the weights return.
 
     Args:

@@ -21,7 +21,7 @@ PATIENCE = 2
 
 
 @dataclass(eq=False)
-class Watch:
+class WatchedTexts:
     """The texts, and the weights that had the lowest loss on them so far.
 
     Attributes:

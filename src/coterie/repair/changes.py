@@ -52,7 +52,7 @@ class ChangesInMemory:
             RepairError: The value is no number in that dtype.
         """
         parameter = self._model.get_parameter(name)
-        new = finite(name, value.to(parameter.data, copy=True)).contiguous()
+        new = checked_finite(name, value.to(parameter.data, copy=True)).contiguous()
         self._before.setdefault(name, parameter.data)
         parameter.data = new
 
@@ -68,7 +68,7 @@ class ChangesInMemory:
         return new
 
 
-def finite(name: str, new: Tensor) -> Tensor:
+def checked_finite(name: str, new: Tensor) -> Tensor:
     """A new weight, refused where it is no number in the dtype that it has come to.
 
     Raises:

@@ -32,7 +32,7 @@ from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
 from coterie.models.loaded.stack import find_stack
 from coterie.quantization.checkpoint import check_plain
-from coterie.repair.changes import Changes, NewWeights, check_unshared, finite
+from coterie.repair.changes import Changes, NewWeights, check_unshared, checked_finite
 from coterie.repair.walk import Walk
 from coterie.scores.sequence_losses import floored
 from coterie.texts.sets import Tokens
@@ -170,7 +170,7 @@ class _ChangesOnDisk:
             RepairError: The value is no number in that dtype.
         """
         parameter = self._model.get_parameter(name)
-        new = finite(name, value.to(parameter.dtype))
+        new = checked_finite(name, value.to(parameter.dtype))
         if name not in self._new:
             self._new[name] = in_a_file(parameter.shape, parameter.dtype)
         self._weights.change(name, self._new[name].copy_(new))

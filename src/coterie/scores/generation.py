@@ -64,7 +64,7 @@ class Prompts:
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
+class Continuations:
     """What a model wrote.
 
     Attributes:
@@ -129,7 +129,9 @@ def ends_of(model: "PreTrainedModel") -> list[int]:
 
 
 @torch.no_grad()
-def write(model: "PreTrainedModel", prompts: Prompts, *, seconds: float = SECONDS) -> Written:
+def continued(
+    model: "PreTrainedModel", prompts: Prompts, *, seconds: float = SECONDS
+) -> Continuations:
     """Continue all prompts greedily, in one batch, with the model's cache.
 
     Args:
@@ -190,7 +192,7 @@ class _Clock(StoppingCriteria):
 @torch.no_grad()
 def write_plainly(
     predict: Predict, prompts: Prompts, ends: list[int], *, device: torch.device, seconds: float
-) -> Written:
+) -> Continuations:
     """The same without a cache: the whole text is read again for every token.
 
     Args:
@@ -211,17 +213,17 @@ def write_plainly(
     return _until_the_end(ids[:, n:].cpu().numpy(), ends)
 
 
-def _until_the_end(rows: Tokens, ends: list[int]) -> Written:
+def _until_the_end(rows: Tokens, ends: list[int]) -> Continuations:
     texts = []
     for row in rows:
         places = np.flatnonzero(np.isin(row, ends))
         texts.append(row[: places[0]] if len(places) else row)
-    return Written(tuple(texts), rows.shape[1])
+    return Continuations(tuple(texts), rows.shape[1])
 
 
 @torch.no_grad()
 def surprise(
-    predict: Predict, prompts: Prompts, written: Written, device: torch.device
+    predict: Predict, prompts: Prompts, written: Continuations, device: torch.device
 ) -> float | None:
     """Mean negative log-likelihood of what was written after its prompts, nats per token.
 

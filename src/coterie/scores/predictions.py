@@ -55,7 +55,7 @@ def divergence(theirs: Tensor, mine: Tensor, ids: Tensor | None, rest: Tensor | 
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class KeptPredictions:
     """Predictions of a model on the first sequences of a text.
 
     Attributes:
@@ -79,7 +79,7 @@ def first_rows(tokens: Tokens) -> Tokens:
 
 
 @torch.no_grad()
-def keep(model: PreTrainedModel, tokens: Tokens, top: int = TOP) -> Kept:
+def keep(model: PreTrainedModel, tokens: Tokens, top: int = TOP) -> KeptPredictions:
     """What a model predicts after every token of the first sequences but their last.
 
     Args:
@@ -87,7 +87,7 @@ def keep(model: PreTrainedModel, tokens: Tokens, top: int = TOP) -> Kept:
         tokens: The sequences, ``(n_sequences, length)``.
         top: Most likely tokens that are kept.
     """
-    found = Kept(first_rows(tokens), ())
+    found = KeptPredictions(first_rows(tokens), ())
     parts: list[tuple[Tensor, Tensor | None, Tensor | None]] = []
     for logs in _predicted(model, found):
         if fits_whole(logs.shape[-1], top):
@@ -95,11 +95,11 @@ def keep(model: PreTrainedModel, tokens: Tokens, top: int = TOP) -> Kept:
             continue
         kept, ids = logs.topk(top, dim=-1)
         parts.append((kept.cpu(), ids.cpu(), others(logs, ids).cpu()))
-    return Kept(found.tokens, tuple(parts))
+    return KeptPredictions(found.tokens, tuple(parts))
 
 
 @torch.no_grad()
-def held_against(kept: Kept, model: PreTrainedModel) -> tuple[float, float]:
+def held_against(kept: KeptPredictions, model: PreTrainedModel) -> tuple[float, float]:
     """KL(kept ‖ model), nats per token, and the share of tokens with the same first choice.
 
     Args:
@@ -120,7 +120,7 @@ def held_against(kept: Kept, model: PreTrainedModel) -> tuple[float, float]:
     return float(np.sum(divergences)) / n, float(np.sum(same)) / n
 
 
-def _predicted(model: PreTrainedModel, kept: Kept) -> Iterator[Tensor]:
+def _predicted(model: PreTrainedModel, kept: KeptPredictions) -> Iterator[Tensor]:
     """Log-probabilities of every group of sequences, ``(n_tokens, vocabulary)``."""
     for rows in torch.from_numpy(kept.tokens).split(kept.rows):
         logits = model(input_ids=rows.to(input_device(model)), use_cache=False).logits[:, :-1]

@@ -14,10 +14,10 @@ ROUNDS, LONGEST, SHORTEST = 3, 16, 8
 together have at least so many."""
 
 
-def repeated(ids: Ids, n: int = N_GRAM) -> float | None:
+def repeated_share(ids: Ids, n: int = N_GRAM) -> float | None:
     """Share of n-grams that occurred before in the same text; None where it has none.
 
-    >>> repeated(np.array([1, 2, 3, 1, 2, 3]), n=2)
+    >>> repeated_share(np.array([1, 2, 3, 1, 2, 3]), n=2)
     0.4
     """
     if len(ids) < n:

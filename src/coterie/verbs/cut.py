@@ -153,9 +153,9 @@ def _judge(
     if request.held_out is None:
         return None
     # Imported when asked for: a cut alone needs no texts.
-    from coterie.verbs.cut_judged import judge_cut, judging_texts
+    from coterie.verbs.cut_judged import judge_cut, read_to_judge
 
-    texts = judging_texts(request.held_out, source)
+    texts = read_to_judge(request.held_out, source)
     return lambda cut: judge_cut(request, source, cut, texts=texts, progress=progress)
 
 

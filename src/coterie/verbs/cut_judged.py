@@ -15,7 +15,7 @@ from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import TextSet
 from coterie.verbs.after_cut.texts import judges_alone
 from coterie.verbs.checkpoint_requests import CutRequest
-from coterie.verbs.evaluate.nearness import compared, generation_of, noted
+from coterie.verbs.evaluate.nearness import generation_of, held_beside, noted
 from coterie.verbs.shared.grades import graded
 from coterie.verbs.shared.prepared import text_part
 from coterie.verbs.shared.progress import Progress
@@ -30,7 +30,7 @@ class Judged:
     held_out: TextPart
 
 
-def judging_texts(spec: str, source: Source) -> TextSet:
+def read_to_judge(spec: str, source: Source) -> TextSet:
     """The sequences of a text, as this model reads them."""
     return judges_alone(spec, source, load_tokenizer(source))
 
@@ -59,7 +59,7 @@ def judge_cut(
     progress.say("judging the cut model on held-out text")
     model = load(cut)
     after, more = floored_losses(model, texts.tokens)
-    second = compared(first, model)
+    second = held_beside(first, model)
     del model
     gc.collect()
     one, two = (perplexity(losses, texts.documents) for losses in (before, after))

@@ -20,7 +20,7 @@ EVERYTHING = "all"
 
 
 @dataclass(frozen=True)
-class Observed:
+class StoredModel:
     """What the store holds of one model.
 
     Attributes:
@@ -58,7 +58,7 @@ class Runs:
 
     store: str
     bytes: int
-    models: tuple[Observed, ...]
+    models: tuple[StoredModel, ...]
     folders: tuple[KnownFolder, ...]
     cleared: int = 0
 
@@ -116,13 +116,13 @@ def _model_of(told: Mapping[str, Json], names: Mapping[str, str]) -> str | None:
     return names.get(weights) or (weights if "@" in weights else short_hash(weights))
 
 
-def _observed(games: Games, names: Mapping[str, str]) -> tuple[Observed, ...]:
+def _observed(games: Games, names: Mapping[str, str]) -> tuple[StoredModel, ...]:
     total: dict[str, tuple[int, int]] = {}
     for _, told, count in games:
         if (model := _model_of(told, names)) is not None:
             number, observations = total.get(model, (0, 0))
             total[model] = number + 1, observations + count
-    found = [Observed(model, *numbers) for model, numbers in total.items()]
+    found = [StoredModel(model, *numbers) for model, numbers in total.items()]
     return tuple(sorted(found, key=lambda one: -one.observations))
 
 

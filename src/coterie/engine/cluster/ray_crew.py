@@ -20,7 +20,7 @@ from coterie.engine.cluster.crew import Answered, Event, Failed, Left, WorkerAns
 from coterie.engine.cluster.failures import cause
 from coterie.engine.cluster.places import Terms, WorkerPlace
 from coterie.engine.cluster.recruits import Recruits
-from coterie.engine.cluster.worker import Loaded, Opened
+from coterie.engine.cluster.worker import Loaded, OpenedTexts
 from coterie.errors import MachineError, UserError
 
 POLL = 1.0
@@ -59,7 +59,7 @@ class RayCrew:
         self._recruits = Recruits(ray, terms, account, say)
         self._calls: dict[Ref, _Call] = {}
         self._texts: dict[int, tuple[Ref, BatchShape | None]] = {}
-        self._opened: dict[tuple[str, int], Opened] = {}
+        self._opened: dict[tuple[str, int], OpenedTexts] = {}
         self._text_bytes, self._looked = 0, -POLL
 
     @property
@@ -143,7 +143,7 @@ class RayCrew:
                     f" {needs}; add nodes, or ask for less with --worker-cpus"
                 )
 
-    def play(self, game: int, tokens: NDArray[np.int64], shape: BatchShape | None) -> Opened:
+    def play(self, game: int, tokens: NDArray[np.int64], shape: BatchShape | None) -> OpenedTexts:
         """Give the workers texts; the first of them chooses the batch shape if there is none.
 
         Args:
@@ -222,7 +222,7 @@ class RayCrew:
             return Left(place.name, cause(error))
         if isinstance(value, WorkerAnswer):
             return Answered(place.name, call.number, value)
-        if isinstance(value, Opened):
+        if isinstance(value, OpenedTexts):
             self._opened[place.name, call.number] = value
         elif isinstance(value, Loaded):
             self._loaded(place, value)

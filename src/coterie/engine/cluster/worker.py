@@ -84,7 +84,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedTexts:
     """How a worker plays some texts."""
 
     shape: BatchShape
@@ -152,7 +152,7 @@ class Worker:
         self._model = model, find_players(model, job.players)
         return passport(files, *self._model, job.device)
 
-    def play(self, game: int, tokens: NDArray[np.int64], shape: BatchShape | None) -> Opened:
+    def play(self, game: int, tokens: NDArray[np.int64], shape: BatchShape | None) -> OpenedTexts:
         """Open texts, to be asked about by their number.
 
         Args:
@@ -169,7 +169,7 @@ class Worker:
         else:
             made = self._streamed(tokens, memory)
         self._games[game], self._told[game] = made, Spent()
-        return Opened(made.shape, made.mode)
+        return OpenedTexts(made.shape, made.mode)
 
     def _streamed(self, tokens: NDArray[np.int64], memory: int | None) -> StreamedGame:
         first = next(iter(self._games.values()), None)

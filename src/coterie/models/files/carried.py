@@ -67,14 +67,14 @@ def carried_files(folder: Path) -> tuple[str, ...]:
     """
     inside = [*folder.iterdir(), *folder.glob("additional_chat_templates/*")]
     names = {file.relative_to(folder).as_posix() for file in inside if _is_small_file(file)}
-    found = sorted({name for name in names if belongs(name)} | (names & own_code(folder)))
+    found = sorted({name for name in names if belongs(name)} | (names & python_files(folder)))
     for name in found:
         if _is_notice(name):
             _check_link(folder, name)
     return tuple(found)
 
 
-def own_code(folder: Path) -> set[str]:
+def python_files(folder: Path) -> set[str]:
     """The Python files that the model brings along: those under `auto_map`, and what they import.
 
     Raises:

@@ -8,13 +8,13 @@ from coterie.report import words as w
 from coterie.report.page.elements import (
     Markup,
     bar,
-    command,
+    command_box,
     details,
     facts,
     number,
     section,
+    siblings,
     table,
-    together,
 )
 from coterie.report.page.generation import generation
 from coterie.report.page.plot import Axis, Point, Series, scatter
@@ -24,7 +24,7 @@ from coterie.report.wording.after_cut import MODELS, TITLES, after_rows
 
 def after(parts: Sequence[AfterPart]) -> Markup:
     """A section for everything that was done, in order, and the losses along the way."""
-    return together(_along(parts) if len(parts) > 1 else None, *map(_part, parts))
+    return siblings(_along(parts) if len(parts) > 1 else None, *map(_part, parts))
 
 
 def _part(part: AfterPart) -> Markup:
@@ -32,10 +32,10 @@ def _part(part: AfterPart) -> Markup:
     shown = [facts(after_rows(part), title), _curve(part.learning)]
     if part.repair is not None:
         shown += [_tried(part.repair), _by_gap(part.repair.by_gap)]
-    whole = section(title, shown, command(part.command))
+    whole = section(title, shown, command_box(part.command))
     if part.beside is None:
         return whole
-    return together(whole, generation(part.beside.generation, MODELS[part.beside.model]))
+    return siblings(whole, generation(part.beside.generation, MODELS[part.beside.model]))
 
 
 def _along(parts: Sequence[AfterPart]) -> Markup:
@@ -109,4 +109,4 @@ def _curve(learning: LearningPart | None) -> Markup | None:
     )
     rows = [(w.count(one.x), number(one.y)) for one in points]
     numbers = table(("tokens read", "KL, nats per token"), rows, "The healing curve")
-    return together(picture, details("The same as a table", numbers))
+    return siblings(picture, details("The same as a table", numbers))

@@ -18,7 +18,7 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class Kept:
+class JudgedBytes:
     """A checkpoint that was judged.
 
     Attributes:
@@ -47,7 +47,7 @@ def at_bytes(entries: Iterable[tuple[str, CheckpointRecord]]) -> Markup:
     Args:
         entries: What each run is called, and its record.
     """
-    texts: dict[str, list[Kept]] = {}
+    texts: dict[str, list[JudgedBytes]] = {}
     for name, record in entries:
         for text, one in _checkpoints(name, record):
             found = texts.setdefault(text, [])
@@ -58,13 +58,16 @@ def at_bytes(entries: Iterable[tuple[str, CheckpointRecord]]) -> Markup:
     return section("At equal bytes", *shown, note=NOTE)
 
 
-def _checkpoints(name: str, record: CheckpointRecord) -> Iterable[tuple[str, Kept]]:
+def _checkpoints(name: str, record: CheckpointRecord) -> Iterable[tuple[str, JudgedBytes]]:
     """Every checkpoint that a record has judged, with the text that judged it."""
     size, verdict, text = size_of(record), record.verdict, record.held_out
     full = None if verdict is None else verdict.before.nll
     if size is not None and verdict is not None and text is not None:
         change = verdict.difference
-        yield text.sha256, Kept(_named(name, "cut"), size.bytes_after, change.nll, change.error)
+        yield (
+            text.sha256,
+            JudgedBytes(_named(name, "cut"), size.bytes_after, change.nll, change.error),
+        )
     for part in record.after or []:
         same = text is not None and part.held_out.sha256 == text.sha256
         own = part.full.nll if part.full is not None else full if same else None
@@ -73,11 +76,14 @@ def _checkpoints(name: str, record: CheckpointRecord) -> Iterable[tuple[str, Kep
             # Nothing was cut: what it was made of is the full model itself.
             told = _named(name, str(part.settings.get("scheme", "fewer bits")))
             change = part.difference
-            kept = Kept(told, part.bytes_after, change.nll, change.error, fewer_bits=True)
+            kept = JudgedBytes(told, part.bytes_after, change.nll, change.error, fewer_bits=True)
             yield part.held_out.sha256, kept
         elif own is not None:
             told = _named(name, _what(part))
-            yield part.held_out.sha256, Kept(told, part.bytes_after, part.after.nll - own, None)
+            yield (
+                part.held_out.sha256,
+                JudgedBytes(told, part.bytes_after, part.after.nll - own, None),
+            )
 
 
 def _what(part: AfterPart) -> str:
@@ -89,7 +95,7 @@ def _named(run: str, what: str) -> str:
     return f"{run}: {what}" if run else what
 
 
-def _shown(found: Sequence[Kept]) -> list[Markup]:
+def _shown(found: Sequence[JudgedBytes]) -> list[Markup]:
     def points(fewer_bits: bool) -> list[Point]:
         return [
             Point(

@@ -11,9 +11,9 @@ from coterie.errors import UserError
 from coterie.report import words as w
 from coterie.report.page.after import after
 from coterie.report.page.at_bytes import at_bytes
-from coterie.report.page.comparison import compared, judged, timed
+from coterie.report.page.comparison import comparison_section, judged, timed
 from coterie.report.page.costs import bytes_now, size_of
-from coterie.report.page.elements import Markup, number, table, tag, together, with_error
+from coterie.report.page.elements import Markup, number, siblings, table, tag, with_error
 from coterie.report.page.front import front
 from coterie.report.page.generation import generation
 from coterie.report.page.how_sure import how_sure
@@ -142,7 +142,7 @@ def _entry(entry: PageEntry, several: bool, detail: Detail) -> Markup:
 
 def _content(record: Shown, detail: Detail) -> Markup:
     if isinstance(record, Comparison):
-        return compared(record)
+        return comparison_section(record)
     if isinstance(record, SpeedReport):
         return timed(record)
     if isinstance(record, Judgement):
@@ -157,14 +157,14 @@ def _content(record: Shown, detail: Detail) -> Markup:
         repeated(record) if isinstance(record, Record) else None,
         how_sure(record),
     ]
-    return together(*shown)
+    return siblings(*shown)
 
 
 def _explored(record: CheckpointRecord, whole: bool) -> Markup:
     """What a reader tries other cuts with, and sees what was found beside this one."""
     if not isinstance(record, Record):
         return stack(record)
-    return together(stack(record), front(record, whole), pairs(record, whole))
+    return siblings(stack(record), front(record, whole), pairs(record, whole))
 
 
 def _overview(entries: Sequence[PageEntry]) -> Markup | None:
@@ -192,7 +192,7 @@ def _overview(entries: Sequence[PageEntry]) -> Markup | None:
     head += ["loss, nats per token", "parameters", "on disk"]
     named = [(one.name, one.record) for one in entries if isinstance(one.record, CheckpointRecord)]
     whole = table(head, rows, "The runs side by side", sortable=True)
-    return together(tag("section", whole), at_bytes(named))
+    return siblings(tag("section", whole), at_bytes(named))
 
 
 def _sized(value: int, told: Callable[[float], str]) -> Markup:

@@ -5,12 +5,12 @@ from coterie.report.page.comparison_front import by_cost, by_what_is_left
 from coterie.report.page.elements import (
     Child,
     Markup,
-    command,
+    command_box,
     number,
     section,
+    siblings,
     table,
     tag,
-    together,
     with_error,
 )
 from coterie.report.page.generation import generation
@@ -22,9 +22,9 @@ from coterie.report.wording.compare import who_is_best
 from coterie.report.wording.significance import HEAD, cells, notes
 
 
-def compared(found: Comparison) -> Markup:
+def comparison_section(found: Comparison) -> Markup:
     """Every method with its losses, cost and size: a table that sorts, and cost against loss."""
-    return together(
+    return siblings(
         tag(
             "p",
             f"{found.model}, {found.architecture}, {found.layers} layers: methods under one"
@@ -32,7 +32,7 @@ def compared(found: Comparison) -> Markup:
             class_="lead",
         ),
         _answer(found),
-        command(found.command),
+        command_box(found.command),
         section("Methods", _methods(found), note=_read(found)),
         with_and_without_repair(found),
         section("Cost against loss", *by_cost(found)),
@@ -68,8 +68,8 @@ def timed(found: SpeedReport) -> Markup:
     head = ["model", "texts at once", "context", "prefill, tokens/s", "decoding, tokens/s"]
     head += ["speedup", "ms per token", "weights"]
     told = f"Speed on {found.device} in {found.dtype}, medians of {found.rounds} rounds"
-    return together(
-        command(found.command), section("Speed", table(head, rows, told, sortable=True))
+    return siblings(
+        command_box(found.command), section("Speed", table(head, rows, told, sortable=True))
     )
 
 
@@ -99,8 +99,8 @@ def judged(found: Judgement) -> Markup:
     ]
     head = ("model", "text", "length", "perplexity", "loss against the first")
     of_tasks = ("model", "task", "metric", "score", "against the first")
-    return together(
-        command(found.command),
+    return siblings(
+        command_box(found.command),
         section("Held-out text", table(head, texts, "Perplexity", sortable=True))
         if texts
         else None,
@@ -119,7 +119,7 @@ def _beside(found: Judgement) -> Markup:
         rows = table(HEAD, map(cells, tested.rows), "Models on the same items", sortable=True)
         paired = section("Paired, item by item", rows, note="; ".join(notes(tested)))
     near = [model.beside for model in found.models if model.beside is not None]
-    return together(paired, [generation(one.generation, first) for one in near])
+    return siblings(paired, [generation(one.generation, first) for one in near])
 
 
 def _read(found: Comparison) -> str:

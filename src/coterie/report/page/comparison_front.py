@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from coterie.report import words as w
-from coterie.report.page.elements import Markup, tag, together, views, with_error
+from coterie.report.page.elements import Markup, siblings, tag, views, with_error
 from coterie.report.page.plot import Axis, Point, Series, scatter
 from coterie.report.page.with_repair import REPAIRED
 from coterie.report.schema.compare import Comparison, RowPart, RowSizePart
@@ -24,7 +24,7 @@ def by_cost(found: Comparison) -> list[Markup]:
             _LOSS,
             f"Loss against cost, {removed} layers removed; the table above has the numbers",
         )
-        panels.append(together(tag("h4", f"{removed} of {found.layers} layers removed"), picture))
+        panels.append(siblings(tag("h4", f"{removed} of {found.layers} layers removed"), picture))
     return panels
 
 

@@ -11,7 +11,7 @@ from coterie.report.schema.sparsify import SparsityRecord
 
 
 @dataclass(frozen=True)
-class Cost:
+class Measure:
     """One measure.
 
     Attributes:
@@ -66,9 +66,9 @@ def bytes_now(record: CheckpointRecord) -> int | None:
     return None if size is None else size.bytes_after
 
 
-def costs_of(record: CheckpointRecord) -> list[Cost]:
+def costs_of(record: CheckpointRecord) -> list[Measure]:
     """Parameters, bytes and measured milliseconds, as far as the record has them."""
-    found = list[Cost]()
+    found = list[Measure]()
     size, cut = size_of(record), record.cut
     if size is not None and cut is not None:
         own = record.player_sizes if isinstance(record, Record) else None
@@ -80,12 +80,12 @@ def costs_of(record: CheckpointRecord) -> list[Cost]:
             if players is None:
                 mean = (whole[place] - after[place]) // max(1, len(cut.removed))
                 players = [mean] * (len(cut.removed) + len(cut.kept))
-            found.append(Cost(kind, name, players, whole[place], exact=own is not None))
+            found.append(Measure(kind, name, players, whole[place], exact=own is not None))
     times = record.player_times if isinstance(record, Record) else None
     if times is not None and all(map(math.isfinite, [*times.seconds, times.rest])):
         every = [1000 * one for one in times.seconds]
         name = f"milliseconds for {times.tokens:,} tokens"
-        found.append(Cost("milliseconds", name, every, sum(every) + 1000 * times.rest))
+        found.append(Measure("milliseconds", name, every, sum(every) + 1000 * times.rest))
     return found
 
 

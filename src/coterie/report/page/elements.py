@@ -19,10 +19,10 @@ Child = str | int | float | None | Iterable["Child"]
 Attribute = str | int | float | bool | None
 
 
-def together(*children: Child) -> Markup:
+def siblings(*children: Child) -> Markup:
     """Children one after the other, escaped unless they are markup.
 
-    >>> together("a < b", Markup("<br>"))
+    >>> siblings("a < b", Markup("<br>"))
     'a &lt; b<br>'
     """
     return Markup("".join(map(_escaped, children)))
@@ -46,7 +46,7 @@ def tag(name: str, /, *children: Child, **attributes: Attribute) -> Markup:
         key = key.rstrip("_").replace("_", "-")
         words.append(key if value is True else f'{key}="{html.escape(str(value))}"')
     opened = f"<{' '.join(words)}>"
-    return Markup(opened if name in _VOID else f"{opened}{together(*children)}</{name}>")
+    return Markup(opened if name in _VOID else f"{opened}{siblings(*children)}</{name}>")
 
 
 def section(title: str, *children: Child, note: str | None = None) -> Markup:
@@ -57,7 +57,7 @@ def section(title: str, *children: Child, note: str | None = None) -> Markup:
         children: What stands in it.
         note: A sentence below the heading.
     """
-    body = together(*children)
+    body = siblings(*children)
     if not body:
         return Markup()
     told = tag("p", note, class_="note") if note else None
@@ -122,7 +122,7 @@ def views(shown: Sequence[tuple[str, Markup]]) -> Markup:
     """
     drawn = [(name, one) for name, one in shown if one]
     if len(drawn) < 2:
-        return together(*(one for _, one in drawn))
+        return siblings(*(one for _, one in drawn))
     return tag(
         "div",
         [tag("div", one, class_="view", data_name=name) for name, one in drawn],
@@ -136,10 +136,10 @@ def bar(share: float) -> Markup:
     return tag("span", tag("span", class_="fill", style=width), class_="track", aria_hidden="true")
 
 
-def command(text: str) -> Markup:
+def command_box(text: str) -> Markup:
     """A command line with a button that copies it."""
     button = tag("button", "Copy", type="button", class_="copy")
-    return tag("div", tag("pre", tag("code", text), tabindex="0"), button, class_="command")
+    return tag("div", tag("pre", tag("code", text), tabindex="0"), button, class_="command_box")
 
 
 def number(value: float | None, pattern: str = "{:.4f}") -> str:
@@ -177,4 +177,4 @@ def _escaped(child: Child) -> str:
         return child
     if isinstance(child, str | int | float):
         return html.escape(str(child))
-    return together(*child)
+    return siblings(*child)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from coterie import players as p
-from coterie.report.page.costs import Cost, costs_of
+from coterie.report.page.costs import Measure, costs_of
 from coterie.report.page.elements import (
     Markup,
     details,
@@ -41,7 +41,7 @@ class _Cuts:
     kind: str
     cuts: Sequence[_Cut]
 
-    def at(self, record: Record, cost: Cost | None) -> Series:
+    def at(self, record: Record, cost: Measure | None) -> Series:
         """The same as points: by how many are cut, or by what is left of a cost."""
         points = [
             Point(
@@ -96,7 +96,7 @@ def _pictures(
         ]
     loss = Axis("loss above the full model, nats per token", most=_most(chosen, part))
 
-    def picture(label: str, cost: Cost | None) -> Markup:
+    def picture(label: str, cost: Measure | None) -> Markup:
         told = f"Loss above the full model by {label}; the tables below have the numbers"
         return scatter([one.at(record, cost) for one in shown], Axis(label), loss, told)
 
@@ -128,7 +128,7 @@ def _rivals(size: SizeChoicePart) -> Iterator[_Cut]:
         named.add(one.method)
 
 
-def _told(record: Record, one: _Cut, cost: Cost | None) -> str:
+def _told(record: Record, one: _Cut, cost: Measure | None) -> str:
     labels = p.labels(record.model.player_kind, record.model.players)
     gone = p.players([labels[player] for player in one.players])
     found = "" if one.name is None else f"{one.name}: "

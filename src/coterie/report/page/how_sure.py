@@ -2,7 +2,7 @@
 
 from coterie import players as p
 from coterie.report import words as w
-from coterie.report.page.elements import Markup, facts, number, section, tag, together, with_error
+from coterie.report.page.elements import Markup, facts, number, section, siblings, tag, with_error
 from coterie.report.schema.record import CheckpointRecord, Record
 
 NAMED = 20
@@ -11,7 +11,7 @@ NAMED = 20
 
 def how_sure(record: CheckpointRecord) -> Markup:
     """Errors by source, fidelity, texts, cost and provenance."""
-    return together(
+    return siblings(
         section("How sure", _errors(record), _fidelity(record), _texts(record)),
         section("Where it comes from", _provenance(record), _cost(record)),
     )
@@ -60,7 +60,7 @@ def _fidelity(record: CheckpointRecord) -> Markup | None:
         for name, part in parts
     ]
     told = tag("p", f"The stand-in on coalitions it has not seen: {found.how}.")
-    return together(told, facts(rows, "Held-out fidelity"))
+    return siblings(told, facts(rows, "Held-out fidelity"))
 
 
 def _texts(record: CheckpointRecord) -> Markup | None:

@@ -5,10 +5,10 @@ from coterie.report import words as w
 from coterie.report.page.costs import bytes_now, costs_of, size_of, three_digits
 from coterie.report.page.elements import (
     Markup,
-    command,
+    command_box,
     number,
+    siblings,
     tag,
-    together,
     with_error,
 )
 from coterie.report.page.generation import sample
@@ -26,13 +26,13 @@ def opening(record: CheckpointRecord) -> Markup:
     tiles = [*_loss_tiles(found), *_size_tiles(record), *_speed_tiles(record)]
     told = None if found is None else _answer(found)
     warned = None if found is None else generation_warning(found.generation, found.ratio)
-    return together(
+    return siblings(
         tag("p", what_was_done(record), class_="lead"),
         _strip(record),
         [told, None if warned is None else tag("p", warned, class_="advice broken")],
         tag("ul", tiles, class_="tiles") if tiles else None,
         None if found is None else sample(found.generation),
-        map(command, _commands(record)),
+        map(command_box, _commands(record)),
     )
 
 

@@ -8,9 +8,9 @@ from coterie.report.page.elements import (
     Markup,
     number,
     section,
+    siblings,
     table,
     tag,
-    together,
     with_error,
 )
 from coterie.report.page.predict import pair_index
@@ -121,4 +121,4 @@ def repeated(record: Record) -> Markup:
         for one in found.overlaps
     ]
     head = ("what differs", "runs", "rank correlations", "overlaps of cuts")
-    return section("Stability", together(table(head, rows, "Agreement of every two runs")))
+    return section("Stability", siblings(table(head, rows, "Agreement of every two runs")))

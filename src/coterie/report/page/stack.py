@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from coterie import players as p
 from coterie.plain import Json
-from coterie.report.page.costs import Cost, costs_of
+from coterie.report.page.costs import Measure, costs_of
 from coterie.report.page.elements import (
     Child,
     Markup,
@@ -132,7 +132,7 @@ def _span(kind: str, start: float, end: float, low: float, span: float) -> Marku
     return tag("span", class_=kind, style=f"left:{left:.2f}%;width:{width:.2f}%")
 
 
-def _screen(costs: Sequence[Cost]) -> Markup:
+def _screen(costs: Sequence[Measure]) -> Markup:
     """Where the page's script says what the cut on screen costs."""
     rows = [
         (name, tag("output", "–", class_=kind))
@@ -218,7 +218,7 @@ def _data(record: CheckpointRecord, model: ModelPart) -> dict[str, Json]:
     }
 
 
-def _cost(one: Cost) -> Json:
+def _cost(one: Measure) -> Json:
     return {
         "kind": one.kind,
         "players": [*one.players],

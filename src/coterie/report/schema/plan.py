@@ -47,7 +47,7 @@ class StagePart(Part):
 
 
 @dataclass(frozen=True)
-class TimePart(Part):
+class PlannedTimePart(Part):
     """How long one part of a run takes."""
 
     what: str
@@ -86,7 +86,7 @@ class PlanPart(Part):
     """What is done before and after the cut, in order."""
     answers: int | None = None
     """Answers to items of tasks, asked of every coalition."""
-    times: list[TimePart] | None = None
+    times: list[PlannedTimePart] | None = None
     """How long each part of the run takes, in order."""
     expected_seconds: float | None = None
     most_seconds: float | None = None

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
-from coterie.healing.lesson import Lesson, descend, set_rate
+from coterie.healing.lesson import TaughtLesson, descend, set_rate
 from coterie.healing.teacher_cache import TOP
 from coterie.models.loaded.load import pick_device
 from coterie.report.schema.plan import HealPlan
@@ -57,7 +57,7 @@ def heal_plan(
     # A cache is not begun for a plan: the teacher is asked here, which takes no less time.
     live = replace(job, request=replace(request, teacher_cache=None, teacher_top=None))
     pair = open_student_and_teacher(live, device, progress)
-    lesson = Lesson(pair.student, pair.teacher, job.training.tokens, plan_of(job))
+    lesson = TaughtLesson(pair.student, pair.teacher, job.training.tokens, plan_of(job))
     each = _seconds(lesson)
     most = request.steps if request.minutes is None else int(60 * request.minutes / each)
     steps = max(1, min(request.steps, most))
@@ -80,7 +80,7 @@ def heal_plan(
     )
 
 
-def _seconds(lesson: Lesson) -> float:
+def _seconds(lesson: TaughtLesson) -> float:
     """Of a step: the second of two, for the first is slower than those that follow."""
     optimizer, order = lesson.optimizer(), lesson.batches()
     set_rate(optimizer, 0.0)

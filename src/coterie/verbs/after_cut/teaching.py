@@ -54,10 +54,10 @@ def check_teacher_at(job: HealJob, output: Path) -> None:
         UserError: one clear line.
     """
     check_cache(job, output)
-    check_room(job, pick_device(job.request.device))
+    check_room_for_teacher(job, pick_device(job.request.device))
 
 
-def check_room(job: HealJob, device: torch.device) -> None:
+def check_room_for_teacher(job: HealJob, device: torch.device) -> None:
     """Refuse a teacher that has no room in memory, before anything is loaded.
 
     Raises:

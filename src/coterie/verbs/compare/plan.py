@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from coterie.engine.interface import Seconds
-from coterie.report.schema.plan import PlanPart, TimePart
+from coterie.report.schema.plan import PlannedTimePart, PlanPart
 from coterie.rivals import RIVALS
 from coterie.verbs.compare.methods import AMONG_BLOCKS, methods
 from coterie.verbs.compare.request import CompareRequest
@@ -60,13 +60,13 @@ def compare_plan(
         record.command = request.command()
         part = search_work(workspace, keeps, each)
         part.at_most = True
-        times = [forecast.opening(), *playing, TimePart("judging", judging, judging)]
+        times = [forecast.opening(), *playing, PlannedTimePart("judging", judging, judging)]
         record.plan = _whole(with_times(part, times), playing, each, workspace)
         return Result(record)
 
 
 def _whole(
-    part: PlanPart, playing: list[TimePart], each: Seconds, workspace: Workspace
+    part: PlanPart, playing: list[PlannedTimePart], each: Seconds, workspace: Workspace
 ) -> PlanPart:
     """The plan of all methods together: layers by the seconds that they take."""
     texts, seconds = workspace.calibration.texts, sum(one.most for one in playing)
@@ -87,7 +87,7 @@ def _playing(
     name: str,
     keeps: tuple[int, ...],
     each: Seconds,
-) -> TimePart:
+) -> PlannedTimePart:
     """How long one method takes for all its seeds."""
     seeds, n_layers = _seeds(request, name), workspace.stack.n_players
     if name not in RIVALS:
@@ -99,4 +99,4 @@ def _playing(
         layers = RIVALS[name].layers(n_layers, keeps)
         # A coalition is read off once for about as many layers as the mean size has.
         seconds = layers * (each.layer + each.rest / max(1, min(keeps)))
-    return TimePart(methods()[name].title, seeds * seconds, seeds * seconds)
+    return PlannedTimePart(methods()[name].title, seeds * seconds, seeds * seconds)

@@ -49,7 +49,7 @@ class JudgingTexts:
             UserError: the texts lay on this machine, and it is not known where.
         """
         record = read_record(first.folder)
-        if record is None or judged_on(record) is None:
+        if record is None or last_digest(record) is None:
             record = None
         asked = QuantizeRequest(str(first.folder))
         return cls(record, completed(asked, store) if record else asked, first, progress)
@@ -73,7 +73,7 @@ class JudgingTexts:
         named = self.first.name if self.record.model is None else self.record.model.name
         found = held_out_texts(self.asked, self.record, named, self.first, tokenizer)
         # Another model may read the same text by another tokenizer.
-        if source is self.first and found.sha256 != judged_on(self.record):
+        if source is self.first and found.sha256 != last_digest(self.record):
             raise UserError(
                 f"the texts that judged {self.first.name!r} are not what they were: a file has"
                 " changed, or another tokenizer reads it; name a text with --text"
@@ -88,7 +88,7 @@ def default_text(sources: list[Source]) -> str:
     return "stdlib" if REFERENCE in (sources[0].name, made_of) else "wikitext-2"
 
 
-def judged_on(record: CheckpointRecord) -> str | None:
+def last_digest(record: CheckpointRecord) -> str | None:
     """The digest of the texts that judged a checkpoint last; None where none did."""
     text = record.after[-1].held_out if record.after else record.held_out
     return None if text is None else text.sha256

@@ -18,15 +18,15 @@ from coterie.report.schema.generation import GenerationPart, SamplePart, WriterP
 from coterie.scores.generation import (
     SECONDS,
     CannotWrite,
+    Continuations,
     Prompts,
-    Written,
+    continued,
     ends_of,
     prompts_of,
     surprise,
-    write,
     write_plainly,
 )
-from coterie.scores.repetition import first_loop, in_common, repeated
+from coterie.scores.repetition import first_loop, in_common, repeated_share
 from coterie.texts.sets import TextSet
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Continued:
     """
 
     prompts: Prompts
-    full: Written
-    smaller: Written
+    full: Continuations
+    smaller: Continuations
     read: tuple[float | None, float | None]
 
 
@@ -84,7 +84,7 @@ def judge_generation(
     if prompts is None:
         return None
     try:
-        full = write(model, prompts)
+        full = continued(model, prompts)
         smaller = _written_without(model, stack, coalition, prompts)
         read = [read_by(model, prompts, one) for one in (full, smaller)]
     except CannotWrite as error:
@@ -93,7 +93,7 @@ def judge_generation(
     return generation_part(Continued(prompts, full, smaller, (read[0], read[1])), tokenizer)
 
 
-def read_by(model: "PreTrainedModel", prompts: Prompts, written: Written) -> float | None:
+def read_by(model: "PreTrainedModel", prompts: Prompts, written: Continuations) -> float | None:
     """Loss of a text under a model, nats per token; None where nothing was written.
 
     Args:
@@ -110,12 +110,12 @@ def read_by(model: "PreTrainedModel", prompts: Prompts, written: Written) -> flo
 
 def _written_without(
     model: "PreTrainedModel", stack: Stack, coalition: Sequence[bool], prompts: Prompts
-) -> Written:
+) -> Continuations:
     """What the kept players write; their weights are those of the full model."""
     if stack.players == "layer":
         try:
             # A model of the kept layers whose tensors are the full model's: its cache counts right.
-            return write(cut_model(model, np.flatnonzero(coalition).tolist()), prompts)
+            return continued(cut_model(model, np.flatnonzero(coalition).tolist()), prompts)
         except CutError as error:
             log.info("written without a cache: %s", error)
 
@@ -155,8 +155,8 @@ def generation_part(found: Continued, tokenizer: "PreTrainedTokenizerBase") -> G
     )
 
 
-def _writer(written: Written, read: float | None) -> WriterPart:
-    shares = [share for text in written.texts if (share := repeated(text)) is not None]
+def _writer(written: Continuations, read: float | None) -> WriterPart:
+    shares = [share for text in written.texts if (share := repeated_share(text)) is not None]
     loops = [place for text in written.texts if (place := first_loop(text)) is not None]
     return WriterPart(
         tokens=float(np.mean([len(text) for text in written.texts])),

@@ -11,7 +11,7 @@ from coterie.scores.generation import NEW_TOKENS, PROMPT_TOKENS, PROMPTS
 from coterie.scores.predictions import AT_MOST, TOP
 from coterie.store.observations import Store
 from coterie.texts.sets import TextSet
-from coterie.verbs.evaluate.nearness import Compared, Noted, compared, generation_of, noted
+from coterie.verbs.evaluate.nearness import Compared, Noted, generation_of, held_beside, noted
 from coterie.verbs.evaluate.subject import Subject
 
 
@@ -63,7 +63,7 @@ class Nearness:
             self._noted = noted(subject.model, self.texts, subject.tokenizer)
         elif subject.source.name in self._missing and self._noted is not None:
             subject.progress.say(f"letting {subject.source.name} write")
-            self._compared[subject.source.name] = compared(self._noted, subject.model)
+            self._compared[subject.source.name] = held_beside(self._noted, subject.model)
 
     def finish(self) -> dict[str, BesidePart]:
         """Let the first model read what the others wrote; all others have left memory."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from coterie.plain import finite
 from coterie.report.schema.generation import BesidePart, GenerationPart
-from coterie.scores.generation import CannotWrite, Prompts, Written, prompts_of, write
-from coterie.scores.predictions import Kept, held_against, keep
+from coterie.scores.generation import CannotWrite, Continuations, Prompts, continued, prompts_of
+from coterie.scores.predictions import KeptPredictions, held_against, keep
 from coterie.texts.sets import TextSet
 from coterie.verbs.evaluate.generation import Continued, generation_part, read_by
 
@@ -26,9 +26,9 @@ Opener = Callable[[], "PreTrainedModel"]
 class Noted:
     """What is kept of the first model when it leaves memory."""
 
-    kept: Kept
+    kept: KeptPredictions
     prompts: Prompts | None
-    written: Written | None
+    written: Continuations | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Compared:
 
     kl: float
     top1: float
-    written: Written | None
+    written: Continuations | None
 
 
 def noted(model: "PreTrainedModel", texts: TextSet, tokenizer: "PreTrainedTokenizerBase") -> Noted:
@@ -52,7 +52,7 @@ def noted(model: "PreTrainedModel", texts: TextSet, tokenizer: "PreTrainedTokeni
     return Noted(keep(model, texts.tokens), prompts, _written(model, prompts))
 
 
-def compared(first: Noted, model: "PreTrainedModel") -> Compared:
+def held_beside(first: Noted, model: "PreTrainedModel") -> Compared:
     """The second model, held against what is kept of the first."""
     return Compared(*held_against(first.kept, model), _written(model, first.prompts))
 
@@ -96,7 +96,7 @@ def nearness(
     """
     one = noted(first(), texts, tokenizer)
     gc.collect()
-    two = compared(one, second())
+    two = held_beside(one, second())
     gc.collect()
     generation = generation_of(one, two, first(), tokenizer) if two.written else None
     gc.collect()
@@ -109,11 +109,11 @@ def nearness(
     )
 
 
-def _written(model: "PreTrainedModel", prompts: Prompts | None) -> Written | None:
+def _written(model: "PreTrainedModel", prompts: Prompts | None) -> Continuations | None:
     if prompts is None:
         return None
     try:
-        return write(model, prompts)
+        return continued(model, prompts)
     except CannotWrite as error:
         log.warning("this model cannot continue a text: %s", error)
         return None

@@ -15,7 +15,7 @@ Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Frame:
+class MessageFrame:
     """What stands around messages.
 
     Attributes:
@@ -60,7 +60,7 @@ class Frame:
         )
 
 
-def frame_of(tokenizer: PreTrainedTokenizerBase) -> Frame | None:
+def frame_of(tokenizer: PreTrainedTokenizerBase) -> MessageFrame | None:
     """What the model's own template puts around messages; None where that is not all it does."""
     if not tokenizer.chat_template:
         return None
@@ -74,7 +74,7 @@ def frame_of(tokenizer: PreTrainedTokenizerBase) -> Frame | None:
     return frame if alike else None
 
 
-def _seen(tokenizer: PreTrainedTokenizerBase) -> Frame | None:
+def _seen(tokenizer: PreTrainedTokenizerBase) -> MessageFrame | None:
     two = [_message("user", _USER), _message("assistant", _ASSISTANT), _message("user", _USER)]
     before, between, then, asking = _split(_rendered(tokenizer, two), two)
     asked = _rendered(tokenizer, two[:1]).partition(_USER)[2]
@@ -95,10 +95,10 @@ def _seen(tokenizer: PreTrainedTokenizerBase) -> Frame | None:
     except Exception:  # some refuse a system's message
         pass
     opening = before.removesuffix(before_user)
-    return Frame(opening, system, (before_user, after_user), (begin, answered))
+    return MessageFrame(opening, system, (before_user, after_user), (begin, answered))
 
 
-def _conversations(frame: Frame) -> list[Messages]:
+def _conversations(frame: MessageFrame) -> list[Messages]:
     user, answer = _message("user", "What is it?"), _message("assistant", "It is that.")
     told = [[user], [user, answer, user], [user, answer, user, answer, user]]
     if frame.system is not None:

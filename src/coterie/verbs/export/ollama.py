@@ -10,7 +10,7 @@ from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_tokenizer
 from coterie.verbs.checkpoint_requests import ExportRequest
 from coterie.verbs.export import checks
-from coterie.verbs.export.chat_template import Frame, frame_of
+from coterie.verbs.export.chat_template import MessageFrame, frame_of
 from coterie.verbs.export.gguf import check_gguf
 from coterie.verbs.export.result import Export
 from coterie.verbs.outputs.output_file import OutputFile
@@ -45,7 +45,7 @@ def to_ollama(request: ExportRequest, source: Source, output: Path | None) -> Ex
     return Export("ollama", tuple(found), text, shlex.join(command))
 
 
-def modelfile(gguf: Path, frame: Frame | None, stops: list[str]) -> str:
+def modelfile(gguf: Path, frame: MessageFrame | None, stops: list[str]) -> str:
     """The content of a Modelfile.
 
     Args:
@@ -61,7 +61,7 @@ def modelfile(gguf: Path, frame: Frame | None, stops: list[str]) -> str:
 
 
 def stop_tokens(
-    source: Source, tokenizer: PreTrainedTokenizerBase, frame: Frame | None
+    source: Source, tokenizer: PreTrainedTokenizerBase, frame: MessageFrame | None
 ) -> list[str]:
     """Tokens that end an answer: those of the generation config, and what ends one in a chat.
 
@@ -83,7 +83,7 @@ def stop_tokens(
     return [str(one) for one in dict.fromkeys(found)]
 
 
-def _told(frame: Frame | None, tokenizer: PreTrainedTokenizerBase) -> str:
+def _told(frame: MessageFrame | None, tokenizer: PreTrainedTokenizerBase) -> str:
     if frame is not None:
         return "the chat template in ollama's language renders conversations as the model's own"
     if not tokenizer.chat_template:

@@ -71,7 +71,7 @@ def open_as_the_user_wants(folder: Path) -> None:
             path.chmod(allowed if path.is_dir() else allowed & 0o666)
 
 
-def rehearse(place: Path, new: Path, *, told: str) -> None:
+def rehearse_exchange(place: Path, new: Path, *, told: str) -> None:
     """Let a folder take a free place beside the real one, by the same acts, and remove it.
 
     Args:

@@ -22,7 +22,7 @@ from coterie.verbs.outputs.exchange import (
     open_as_the_user_wants,
     partial_folder,
     put_away,
-    rehearse,
+    rehearse_exchange,
 )
 from coterie.verbs.outputs.reads import CONFIG, Read, holds, model_read, reads_of, resolved
 
@@ -133,7 +133,7 @@ class OutputFolder:
         try:
             with partial_folder(self.place) as folder:
                 yield folder
-                rehearse(self.place, folder, told=str(self.path))
+                rehearse_exchange(self.place, folder, told=str(self.path))
         except OSError as error:
             if is_of_machine(error):
                 raise

@@ -31,7 +31,7 @@ def weights_take(source: Source, share: float = 1.0) -> int:
     return int(share * sum(entry.n_bytes for entry in source.entries))
 
 
-def check_room(place: OutputFolder, needed: int) -> None:
+def check_room_on_disk(place: OutputFolder, needed: int) -> None:
     """Refuse a disk that has no room for what will be written.
 
     Args:
@@ -64,7 +64,7 @@ def rehearsed(
     Raises:
         CoterieError: whatever the end of the run would meet, but for what lies in the weights.
     """
-    check_room(place, needed)
+    check_room_on_disk(place, needed)
     with place.rehearsed() as folder:
         # First, for the Python of a model is read when its config is.
         carry(source.folder, folder)

@@ -17,7 +17,7 @@ from coterie.verbs.search.blocks import (
     of_whole_layers,
 )
 from coterie.verbs.search.deciding import decided
-from coterie.verbs.search.result import Search, SearchResult, joined
+from coterie.verbs.search.result import Search, SearchResult, remarks_joined
 from coterie.verbs.search.targets import Target
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.serving import check_blocks_served
@@ -60,7 +60,7 @@ def go_on_among_blocks(
     except (CutError, ModelError) as reason:
         remark = f"whole layers only: {reason}"
         progress.say(f"warning: {remark}")
-        return layers, replace(found, remark=joined(found.remark, remark)), target
+        return layers, replace(found, remark=remarks_joined(found.remark, remark)), target
     (decision,) = choice.found.decisions
     if not of_whole_layers(decision.winner.coalition):
         return choice.workspace, choice.found, choice.target

@@ -8,7 +8,7 @@ from coterie.models.loaded.load import pick_device
 from coterie.repair.amount import sequences_in_a_game, sequences_to_fit
 from coterie.repair.choose import names_of
 from coterie.report.schema.part import known
-from coterie.report.schema.plan import PlanPart, StagePart, TimePart
+from coterie.report.schema.plan import PlannedTimePart, PlanPart, StagePart
 from coterie.report.schema.record import Record
 from coterie.verbs.after_cut.heal_request import HealRequest
 from coterie.verbs.prune.after import After
@@ -110,12 +110,12 @@ def plan_and_after(request: PruneRequest, after: After, to: Destination) -> Resu
     return planned
 
 
-def _time_of(stage: StagePart, limit: float | None) -> TimePart:
+def _time_of(stage: StagePart, limit: float | None) -> PlannedTimePart:
     """How long a stage takes; a search keeps to its limit of time."""
     seconds = stage.seconds or 0.0
     if limit is not None and stage.what == REPAIRED_SEARCH:
         seconds = min(seconds, limit)
-    return TimePart(stage.what, seconds, seconds)
+    return PlannedTimePart(stage.what, seconds, seconds)
 
 
 def stages(

@@ -12,7 +12,7 @@ from coterie.game.coalitions import Coalitions, to_text
 from coterie.game.search.methods import SEARCH_METHODS
 from coterie.game.search.plain import descent_executed, descent_layers
 from coterie.game.search.race import least_texts
-from coterie.report.schema.plan import PlanPart, TimePart
+from coterie.report.schema.plan import PlannedTimePart, PlanPart
 from coterie.texts.sets import TextSet
 from coterie.verbs.search.choose import FINALISTS
 from coterie.verbs.shared.settings import task_of
@@ -64,11 +64,11 @@ class Forecast:
     def _calibration(self) -> TextSet:
         return self.workspace.calibration.texts
 
-    def opening(self) -> TimePart:
+    def opening(self) -> PlannedTimePart:
         """What has been done by now; the run does it again."""
-        return TimePart("preparing and loading", self.opened.seconds, self.opened.seconds)
+        return PlannedTimePart("preparing and loading", self.opened.seconds, self.opened.seconds)
 
-    def searching(self, part: PlanPart) -> TimePart:
+    def searching(self, part: PlanPart) -> PlannedTimePart:
         """The search, within its time."""
         request, n_players = self.workspace.request, self.workspace.stack.n_players
         expected = part.seconds
@@ -83,29 +83,29 @@ class Forecast:
             few = least_texts(self._calibration.n_sequences) / self._calibration.n_sequences
             first = few * n_players * (n_players * self.each.layer + self.each.rest)
             limit = max(request.time, first) + self.observing(self._calibration, self.keep)
-        return TimePart("searching", min(expected, limit), min(part.seconds, limit))
+        return PlannedTimePart("searching", min(expected, limit), min(part.seconds, limit))
 
-    def deciding(self) -> list[TimePart]:
+    def deciding(self) -> list[PlannedTimePart]:
         """The finalists on the texts that decide; nothing where a method has one answer."""
         second = self.workspace.prepared.second
         if second is None or SEARCH_METHODS[self.workspace.request.plays()].ranks:
             return []
         seconds = self.opened.setting_up + self.observing(second, *([self.keep] * FINALISTS))
-        return [TimePart("deciding between finalists", seconds, seconds)]
+        return [PlannedTimePart("deciding between finalists", seconds, seconds)]
 
-    def judging(self) -> TimePart:
+    def judging(self) -> PlannedTimePart:
         """Full and cut model on the held-out texts."""
         seconds = self.observing(self.workspace.prepared.held_out, self.keep)
-        return TimePart("judging", *[self.opened.setting_up + seconds] * 2)
+        return PlannedTimePart("judging", *[self.opened.setting_up + seconds] * 2)
 
-    def writing(self) -> TimePart:
+    def writing(self) -> PlannedTimePart:
         """The checkpoint is written, read again with plain transformers, and compared."""
         share = self.keep / self.workspace.stack.n_players
         seconds = (1 + share) * self.opened.loading + self.opened.setting_up
-        return TimePart("writing and checking", seconds, seconds)
+        return PlannedTimePart("writing and checking", seconds, seconds)
 
 
-def with_times(part: PlanPart, times: Sequence[TimePart]) -> PlanPart:
+def with_times(part: PlanPart, times: Sequence[PlannedTimePart]) -> PlanPart:
     """A plan with the time of every part of the run, and of all together."""
     part.times = list(times)
     part.expected_seconds = sum(one.expected for one in times)

@@ -17,7 +17,7 @@ from coterie.game.coalitions import Vector, distinct
 from coterie.game.search.decide import Decision, Standing
 from coterie.game.search.plain import Answer
 from coterie.game.utilities import clustered_mean
-from coterie.healing.lesson import Lesson, TrainingPlan, few_steps
+from coterie.healing.lesson import TaughtLesson, TrainingPlan, few_steps
 from coterie.healing.modes import MODES
 from coterie.healing.origin import HealError
 from coterie.healing.schedule import learning_rate
@@ -126,7 +126,7 @@ def _healed_losses(
     with _as_it_was(model):
         student = MODES[MODE].beside(model, stack, kept, rank=0, seed=seed, repaired=weights)
         plan = TrainingPlan(STEPS, BATCH, rate, seed=seed)
-        lesson = Lesson(student, LiveTeacher(student), texts.tokens, plan)
+        lesson = TaughtLesson(student, LiveTeacher(student), texts.tokens, plan)
         with torch.enable_grad():
             few_steps(lesson, STEPS, lambda done: rate * learning_rate(done, STEPS))
         with student.alone():

@@ -26,7 +26,13 @@ from coterie.repair.methods.both import BOTH
 from coterie.repair.search import swap_search
 from coterie.store.stored_game import StoredGame
 from coterie.texts.sets import TextSet
-from coterie.verbs.search.result import RepairedRounds, Search, SearchResult, joined, ordered
+from coterie.verbs.search.result import (
+    RepairedRounds,
+    Search,
+    SearchResult,
+    ordered,
+    remarks_joined,
+)
 from coterie.verbs.search.timed import ConcatenatedGame, OutOfTime, TimedGame
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
@@ -81,7 +87,9 @@ def choose_repaired(
         decisions, union = rounds.decided(finalists)
     except RepairError as reason:
         progress.say(f"warning: searched without repair: {reason}")
-        return replace(found, remark=joined(found.remark, f"searched without repair: {reason}"))
+        return replace(
+            found, remark=remarks_joined(found.remark, f"searched without repair: {reason}")
+        )
     took = RepairedRounds(
         rounds.ledger.n_asked, rounds.game.layer_tokens, time.monotonic() - began, rounds.cut_short
     )
@@ -90,7 +98,7 @@ def choose_repaired(
         decisions=decisions,
         finalists=ordered(finalists),
         union=union,
-        remark=joined(found.remark, took.remark),
+        remark=remarks_joined(found.remark, took.remark),
         repaired=took,
         out_of_time=found.out_of_time or rounds.cut_short,
         seconds_choosing=found.seconds_choosing + took.seconds,

@@ -185,6 +185,6 @@ def ordered(finalists: Sequence[Answer]) -> list[Answer]:
     return sorted(finalists, key=lambda answer: -int(answer.coalition.sum()))
 
 
-def joined(first: str | None, second: str) -> str:
+def remarks_joined(first: str | None, second: str) -> str:
     """Two remarks as one."""
     return second if first is None else f"{first}; {second}"

@@ -45,7 +45,7 @@ AFTERWARDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class GradedBy:
     """What a grade is read off, on held-out text.
 
     Attributes:
@@ -106,7 +106,7 @@ def graded(part: VerdictPart, vocabulary: int) -> VerdictPart:
         part: What was measured on held-out text.
         vocabulary: Tokens of the model.
     """
-    measured = Measured(
+    measured = GradedBy(
         nll=part.after.nll,
         ratio=part.ratio,
         kl=part.kl,
@@ -127,7 +127,7 @@ def graded_after(part: AfterPart, vocabulary: int) -> AfterPart:
     """
     if part.full is None or part.beside is None or part.beside.model != "full":
         return part
-    measured = Measured(
+    measured = GradedBy(
         nll=part.after.nll,
         ratio=part.after.perplexity / part.full.perplexity,
         kl=part.beside.kl,
