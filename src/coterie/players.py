@@ -54,7 +54,7 @@ def labels(kind: str, n_players: int) -> list[str]:
     >>> labels("sublayer", 3)
     ['0.attention', '0.mlp', '1.attention']
     """
-    known = next((one for one in BLOCKS if one == kind), "layer")
+    known: Kind = next((one for one in BLOCKS if one == kind), "layer")
     return [label(known, player) for player in range(n_players)]
 
 

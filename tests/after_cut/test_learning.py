@@ -141,7 +141,7 @@ def test_killed_in_the_middle_it_ends_with_the_very_same_weights(
 
     first = taught(straight, tokens, state, plan, step=keep)
     resumed = student_of(whole)
-    monkeypatch.setattr(distill, "sweep", None)  # the rate is remembered
+    monkeypatch.setattr(distill, "sweep_rates", None)  # the rate is remembered
     second = taught(resumed, tokens, kept, plan)
     for name, weight in straight.merged().items():
         assert torch.equal(resumed.merged()[name], weight)

@@ -107,10 +107,10 @@ def held_against(kept: KeptPredictions, model: PreTrainedModel) -> tuple[float, 
         model: In evaluation mode; of the same vocabulary.
     """
     divergences, same = [], []
-    for (theirs, ids, rest), mine in zip(kept.parts, _predicted(model, kept), strict=True):
+    for (stored, *more), mine in zip(kept.parts, _predicted(model, kept), strict=True):
         where = mine.device
-        theirs, ids, rest = (one if one is None else one.to(where) for one in (theirs, ids, rest))
-        assert theirs is not None
+        theirs = stored.to(where)
+        ids, rest = (one if one is None else one.to(where) for one in more)
         divergences.append(divergence(theirs, mine, ids, rest).item() * len(mine))
         # The most likely token: the first of those that are named, or of all.
         best = theirs.argmax(-1, keepdim=True)

@@ -132,7 +132,7 @@ class _WithoutRay(TextIOBase):
         return self._out.fileno()
 
     @property
-    def encoding(self) -> str:
+    def encoding(self) -> str:  # type: ignore[override]
         """What text is encoded in."""
         return self._out.encoding
 

@@ -1,6 +1,7 @@
 """How long a coalition will take, told from one layer and one reading of the head."""
 
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -35,7 +36,7 @@ def walked_seconds(walker: Walker) -> Seconds:
         middle = len(steps.plays) // 2
         timed = np.array(
             [
-                _seconds(lambda step=step: steps.run(prelude, step, state, 0, copies), state)
+                _seconds(partial(steps.run, prelude, step, state, 0, copies), state)
                 for step in (max(0, middle - 1), middle)
             ]
         )

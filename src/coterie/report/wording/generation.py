@@ -1,5 +1,7 @@
 """What a smaller model writes beside the full one, in rows and sentences."""
 
+from collections.abc import Callable
+
 from coterie.report import words as w
 from coterie.report.schema.generation import GenerationPart, WriterPart
 
@@ -27,14 +29,14 @@ def generation_rows(part: GenerationPart, first: str = "full model") -> list[tup
         part: What was written.
         first: What the one is called that the smaller is held against.
     """
-    both = (part.full, part.smaller)
-    rows = [
-        ("continuations that loop", *(f"{one.loops:.0%}" for one in both)),
-        ("tokens before the loop", *(w.or_dash(one.to_loop, "{:.0f}") for one in both)),
-        ("repeated 4-grams", *(_share(one.repeated) for one in both)),
-        ("tokens written", *(f"{one.tokens:.0f}" for one in both)),
-        (f"perplexity of it to the {first}", *(_perplexity(one) for one in both)),
+    measures: list[tuple[str, Callable[[WriterPart], str]]] = [
+        ("continuations that loop", lambda one: f"{one.loops:.0%}"),
+        ("tokens before the loop", lambda one: w.or_dash(one.to_loop, "{:.0f}")),
+        ("repeated 4-grams", lambda one: _share(one.repeated)),
+        ("tokens written", lambda one: f"{one.tokens:.0f}"),
+        (f"perplexity of it to the {first}", _perplexity),
     ]
+    rows = [(name, told(part.full), told(part.smaller)) for name, told in measures]
     agreed = f"{part.agreement:.0%} of the first {part.compared} tokens"
     return [*rows, ("the same as it", "", f"{agreed}; {part.in_common:.1f} until they differ")]
 

@@ -36,11 +36,11 @@ def completed(request: Asked, store: Path | str | None) -> Asked:
     if isinstance(request, HealRequest | RepairRequest):
         request = replace(request, teacher=_teacher(request.teacher, record, known, missing))
     if request.calibration is None and request.held_out is None:
-        texts = {
-            name: _text(name, record.request.get(name), known, missing)
+        calibration, held_out = (
+            _text(name, record.request.get(name), known, missing)
             for name in ("calibration", "held_out")
-        }
-        request = replace(request, **texts)
+        )
+        request = replace(request, calibration=calibration, held_out=held_out)
     if missing:
         raise UserError(
             f"{Path(request.model).name!r} was made of what lay on this machine, and it is not"

@@ -157,10 +157,10 @@ def _heal(
             device=str(device),
         )
         progress.say("letting the full and the healed model write")
-        opened = (
+        first, second = (
             partial(load_model, one, dtype=dtype, device=device) for one in (job.full, healed)
         )
-        near = nearness("full", *opened, texts=job.held_out, tokenizer=load_tokenizer(job.full))
+        near = nearness("full", first, second, job.held_out, load_tokenizer(job.full))
         part = replace(part, learning=learned.part, beside=near)
         part = graded_after(part, int(text_config(job.full.config()).vocab_size))
         return remember(folder, job.cut.folder, job.record, part, checkpoint.identity)

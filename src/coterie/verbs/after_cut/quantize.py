@@ -190,9 +190,8 @@ def _here(
 
 def _beside(request: QuantizeRequest, sources: tuple[Source, Source], texts: _Texts) -> BesidePart:
     """The quantized checkpoint held against the plain one; they take turns in memory."""
-    opened = (partial(load_quantized, one, pick_device(request.device)) for one in sources)
-    tokenizer = load_tokenizer(sources[0])
-    return nearness("before", *opened, texts=texts.held_out, tokenizer=tokenizer)
+    first, second = (partial(load_quantized, one, pick_device(request.device)) for one in sources)
+    return nearness("before", first, second, texts.held_out, load_tokenizer(sources[0]))
 
 
 def _part(

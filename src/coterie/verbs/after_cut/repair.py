@@ -218,8 +218,10 @@ def _beside(job: RepairJob, written: Source, progress: Progress) -> BesidePart |
     progress.say("letting the full and the repaired model write")
     device = pick_device(job.request.device)
     dtype = default_dtype(device)[0]
-    opened = (partial(load_model, one, dtype=dtype, device=device) for one in (job.full, written))
-    return nearness("full", *opened, texts=job.held_out, tokenizer=load_tokenizer(job.full))
+    opened, tokenizer = partial(load_model, dtype=dtype, device=device), load_tokenizer(job.full)
+    return nearness(
+        "full", partial(opened, job.full), partial(opened, written), job.held_out, tokenizer
+    )
 
 
 def _repair_part(job: RepairJob, made: _Made) -> RepairPart:

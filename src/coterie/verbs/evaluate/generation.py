@@ -137,7 +137,7 @@ def generation_part(found: Continued, tokenizer: "PreTrainedTokenizerBase") -> G
         for written, read in zip((found.full, found.smaller), found.read, strict=True)
     )
     samples = [
-        SamplePart(*(tokenizer.decode(ids) for ids in (prompt, *pair)))
+        SamplePart(*(str(tokenizer.decode(ids)) for ids in (prompt, *pair)))
         for prompt, pair in list(zip(prompts.texts, pairs, strict=True))[:SAMPLES]
     ]
     return GenerationPart(

@@ -8,7 +8,7 @@ import numpy as np
 from coterie.errors import UserError
 from coterie.report.schema.significance import LogsReport, PairedRow, SignificancePart
 from coterie.scores.harness_logs import read_logs
-from coterie.scores.significance import holm, paired_test
+from coterie.scores.significance import PairedTest, holm, paired_test
 from coterie.scores.task_scores import TaskScores
 from coterie.verbs.evaluate.request import EvaluateRequest
 from coterie.verbs.shared.provenance import bare, versions
@@ -26,7 +26,8 @@ def significance(models: Sequence[Named], margin: float, seed: int) -> Significa
         seed: Of the bootstrap.
     """
     name, scores = models[0]
-    found, metrics = [], []
+    found: list[PairedTest] = []
+    metrics: list[tuple[str, str, str]] = []
     for other, theirs in models[1:]:
         for task, first in scores.items():
             # A generator of its own: a task's interval does not depend on which came before.

@@ -142,10 +142,10 @@ def _check_layers(reader: "GGUFReader", source: Source, name: str) -> str:
         layer = stack.layer_of(entry.name)
         if layer is None or len(entry.shape) < 2 or _REMADE.search(entry.name):
             continue
-        tensor = read_tensor(entry)
-        if not tensor.is_floating_point():
+        own = read_tensor(entry)
+        if not own.is_floating_point():
             return "tensors are packed and were counted, not compared"
-        ours[layer] += float(tensor.double().square().sum())
+        ours[layer] += float(own.double().square().sum())
     ours = {layer: total for layer, total in ours.items() if layer < stack.n_players}
     for layer, total in ours.items():
         if abs(theirs.get(layer, 0.0) - total) > _CLOSE * total:

@@ -175,6 +175,7 @@ def _chosen(
 ) -> tuple[Workspace, Coalition, Record]:
     """The coalition that stays, the workspace of its players, and the record so far."""
     request, target = workspace.request, target_of(workspace)
+    assert isinstance(request, PruneRequest)  # only `prune` comes here
     keeps = [size_asked(request, workspace.stack.n_players, workspace.locked) or 0]
     if target is not None:
         # A target may be met at several sizes: all that can meet it are searched.

@@ -182,8 +182,8 @@ def mixed(workspace: Workspace, tasks: Mapping[str, "Task"], progress: Progress)
         known.append(stored.known_coalitions())
         parts.append(Scaled.of(part, free))
     # Known in full only where all parts are.
-    game = MixedGame(parts)
-    return Mix(workspace, parts, game, set.intersection(*known), tasks=tasks)
+    whole = MixedGame(parts)
+    return Mix(workspace, parts, whole, set.intersection(*known), tasks=tasks)
 
 
 def _warn_of_few(name: str, game: StoredGame, progress: Progress) -> None:

@@ -215,9 +215,12 @@ def _continued(job: Job) -> GenerationPart | None:
     prepared, source = job.prepared, job.prepared.source
     sparse = Source(job.folder.name, job.folder, None, source.trust_remote_code)
     dtype, device = prepared.dtype, prepared.device
-    opened = (partial(load_model, one, dtype=dtype, device=device) for one in (source, sparse))
+    opened = partial(load_model, dtype=dtype, device=device)
     tokenizer = prepared.recipe.tokenizer
-    return nearness("full", *opened, texts=prepared.held_out, tokenizer=tokenizer).generation
+    near = nearness(
+        "full", partial(opened, source), partial(opened, sparse), prepared.held_out, tokenizer
+    )
+    return near.generation
 
 
 def refuse_unless_possible(workspace: Workspace, request: SparsifyRequest) -> None:

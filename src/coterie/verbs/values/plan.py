@@ -69,7 +69,7 @@ def _part(workspace: Workspace, request: ValuesRequest) -> tuple[PlanPart, int]:
     """The work, and the size of the smallest coalition that is sought."""
     n_players, each = workspace.stack.n_players, workspace.engine.seconds()
     keep = size_asked(request, n_players, workspace.locked)
-    keeps = (n_players // 2 if keep is None else keep,)
+    keeps: tuple[int, ...] = (n_players // 2 if keep is None else keep,)
     if request.front:
         locked = np.array(workspace.locked, dtype=np.intp)
         keeps = tuple(front_sizes(n_players, locked=locked))
