@@ -80,7 +80,7 @@ _ALL = (
         "selection",
         "shortened",
         rule="by_perplexity",
-        work="absences",
+        work="one_by_one",
     ),
     Rival(
         "shortened-taylor",
@@ -98,7 +98,7 @@ _ALL = (
         "shortened",
         rule="by_magnitude",
     ),
-    Rival("sleb", "SLEB", "2402.09025", "selection", "sleb", work="descent"),
+    Rival("sleb", "SLEB", "2402.09025", "selection", "sleb", work="one_descent"),
     Rival("angular", "angular distance", "2403.17887", "selection", "angular"),
     Rival(
         "evopress", "EvoPress", "2410.14649", "selection", "evopress", chancy=True, work="evolution"
@@ -106,7 +106,7 @@ _ALL = (
     Rival("clp", "CLP", "2510.23652", "selection", "clp"),
     Rival("entropy", "entropy of blocks", "2504.03794", "selection", "entropy"),
     # Formula and released code of LaCo differ, so each is a rival of its own.
-    Rival("laco", "LaCo", "2402.11187", "rewrite", "laco", work="descent"),
+    Rival("laco", "LaCo", "2402.11187", "rewrite", "laco", work="one_descent"),
     Rival(
         "laco-released",
         "LaCo, released code",
@@ -114,7 +114,7 @@ _ALL = (
         "rewrite",
         "laco",
         rule="as_released",
-        work="descent",
+        work="one_descent",
     ),
     Rival("replace", "ReplaceMe", "2505.02819", "rewrite", "replace"),
     Rival("blockpruner", "BlockPruner", "2406.10594", "selection", "blockpruner", work="blocks"),

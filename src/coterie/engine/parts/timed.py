@@ -1,7 +1,6 @@
 """How long a coalition will take, told from one layer and one reading of the head."""
 
 from collections.abc import Callable
-from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -34,12 +33,11 @@ def walked_seconds(walker: Walker) -> Seconds:
         copies = max(1, walker.shape.rows // len(texts))
         state = prelude.embedded.repeat(copies, 1, 1)
         middle = len(steps.plays) // 2
-        timed = np.array(
-            [
-                _seconds(partial(steps.run, prelude, step, state, 0, copies), state)
-                for step in (max(0, middle - 1), middle)
-            ]
-        )
+
+        def run(step: int) -> Callable[[], Tensor]:
+            return lambda: steps.run(prelude, step, state, 0, copies)
+
+        timed = np.array([_seconds(run(step), state) for step in (max(0, middle - 1), middle)])
         plays = steps.plays[[max(0, middle - 1), middle]]
         each = timed / len(state) * n_sequences
         layer = float(each[plays].mean()) * _share(walker, middle) if plays.any() else 0.0

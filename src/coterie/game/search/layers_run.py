@@ -15,12 +15,12 @@ def few(n_layers: int, keeps: Sequence[int]) -> float:
     return 3.0 * n_layers
 
 
-def absences(n_layers: int, keeps: Sequence[int]) -> float:
+def one_by_one(n_layers: int, keeps: Sequence[int]) -> float:
     """Every layer left out alone, what lies below it shared."""
     return n_layers * (n_layers + 1) / 2
 
 
-def descent(n_layers: int, keeps: Sequence[int]) -> float:
+def one_descent(n_layers: int, keeps: Sequence[int]) -> float:
     """One greedy descent to the smallest size."""
     return float(descent_executed(n_layers, min(keeps)))
 

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 
-class Block(dict):
+class BlockFields(dict):
     """An object of config.json whose entries are attributes too: vLLM reads them so."""
 
     def __getattr__(self, name: str) -> object:
@@ -19,9 +19,9 @@ class Block(dict):
 
 
 def as_blocks(value: object) -> object:
-    """The same plain data, every object in it a `Block`."""
+    """The same plain data, every object in it a `BlockFields`."""
     if isinstance(value, dict):
-        return Block({name: as_blocks(inner) for name, inner in value.items()})
+        return BlockFields({name: as_blocks(inner) for name, inner in value.items()})
     return [as_blocks(inner) for inner in value] if isinstance(value, list) else value
 
 

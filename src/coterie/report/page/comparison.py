@@ -31,13 +31,14 @@ def comparison_section(found: Comparison) -> Markup:
             " evaluator, each at its stated cost.",
             class_="lead",
         ),
-        _answer(found),
-        command_box(found.command),
+        [_answer(found), command_box(found.command)],
         section("Methods", _methods(found), note=_read(found)),
         with_and_without_repair(found),
-        section("Cost against loss", *by_cost(found)),
-        section("What is left against loss", by_what_is_left(found)),
-        section("Remarks", [tag("p", one) for one in found.remarks]),
+        [
+            section("Cost against loss", *by_cost(found)),
+            section("What is left against loss", by_what_is_left(found)),
+            section("Remarks", [tag("p", one) for one in found.remarks]),
+        ],
     )
 
 

@@ -27,8 +27,7 @@ def opening(record: CheckpointRecord) -> Markup:
     told = None if found is None else _answer(found)
     warned = None if found is None else generation_warning(found.generation, found.ratio)
     return siblings(
-        tag("p", what_was_done(record), class_="lead"),
-        _strip(record),
+        [tag("p", what_was_done(record), class_="lead"), _strip(record)],
         [told, None if warned is None else tag("p", warned, class_="advice broken")],
         tag("ul", tiles, class_="tiles") if tiles else None,
         None if found is None else sample(found.generation),

@@ -74,7 +74,6 @@ def heal(
     progress, output = progress or NoProgress(), Path(output)
     place = OutputFolder(output, request, overwrite=overwrite, working=(STATE,))
     before = FinishedRun(place, ended=ended_with)
-    # What is healed, and from what: known before a weight is loaded.
     job = admit(request, progress)
     identity = as_read(job.identity())
     place.add(job.full.folder, "the teacher")
@@ -83,8 +82,7 @@ def heal(
     rehearse(place, job.cut, identity, needed=weights_take(job.cut))
     # What has been learned lies beside the output, so that a stopped run finds it again.
     state = beside(place.place, STATE)
-    checkpoint = Checkpoint(state, identity)
-    checkpoint.check()
+    (checkpoint := Checkpoint(state, identity)).check()
     check_teacher_at(job, output)
     part = _heal(job, place, checkpoint, progress)
     # Only now: until the output is in place, this file is all there is.

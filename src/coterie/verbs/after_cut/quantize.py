@@ -104,8 +104,6 @@ def quantize(
         return done
     # Of sixteen bits a scheme leaves four at least.
     rehearse(place, source, identity, needed=weights_take(source, 0.25))
-
-    # Written beside the output, which appears only when the reload has agreed.
     with place.written() as folder:
         made = _quantized(request, source, texts, maker, folder=folder, progress=progress)
         written = Source(output.name, folder, None, request.trust_remote_code)

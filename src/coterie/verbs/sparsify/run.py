@@ -125,7 +125,6 @@ def sparsify(
     prepared = prepare(request.opening(), progress=progress, choosing=False)
     check_contributions(request, prepared)
     prepared = with_pruning_texts(prepared, request, progress)
-    # What decides the outcome: a finished run with the same identity is not repeated.
     identity = {**prepared.identity(request.as_json()), "verb": "sparsify"}
     identity["pruning_sha256"] = prepared.pruning.sha256 if prepared.pruning else None
     if done := before.same(identity, progress, source=prepared.source.folder):
@@ -135,7 +134,6 @@ def sparsify(
     with ExitStack() as ending:
         begin = partial(ending.enter_context, place.written())
         asked = _Asked(prepared, request, identity, output, progress)
-        # Two acts, so that the full model is out of memory before another one is loaded.
         found = run_and_collect(lambda: _found(asked, store, begin))
         _finish(found, _outcome(found))
     return found.record
