@@ -59,8 +59,12 @@ def test_everything_a_checkpoint_has_is_carried(source, tmp_path):
     }
     assert (tmp_path / "LICENSE").read_text() == "as you like"
     old = json.loads((source.folder / "config.json").read_text())
-    assert json.loads((tmp_path / "config.json").read_text()) == old | {"num_hidden_layers": 4}
-    assert written.config_changes == {"num_hidden_layers": 4}
+    new = json.loads((tmp_path / "config.json").read_text())
+    # Older readers look for the rotary base at the top alone, and would silently take another.
+    assert new.pop("rope_theta") == old["rope_parameters"]["rope_theta"]
+    assert new == old | {"num_hidden_layers": 4}
+    theta = old["rope_parameters"]["rope_theta"]
+    assert written.config_changes == {"num_hidden_layers": 4, "rope_theta": theta}
 
 
 def test_shards_are_as_large_as_asked_and_indexed(source, tmp_path):

@@ -108,19 +108,12 @@ def test_a_target_bounds_blocks_as_it_bounds_layers(home):
     assert record.target.after == pytest.approx(record.size.parameters_after)
 
 
-@pytest.mark.parametrize(
-    ("model", "serve", "why"),
-    [
-        ("gpt2", (), "'gpt2' is a gpt2"),
-        ("tiny", ("vllm",), "--serve vllm takes no cut of single blocks"),
-    ],
-)
-def test_where_no_cut_of_blocks_would_be_read_layers_are_cut_and_it_is_said(
-    home, model, serve, why
-):
-    record = run(home, f"{model}-only", asked(home, model, remove=1, serve=serve))
+def test_where_no_cut_of_blocks_would_be_read_layers_are_cut_and_it_is_said(home):
+    record = run(home, "gpt2-only", asked(home, "gpt2", remove=1))
     assert record.model.player_kind == "layer" and len(record.cut.removed) == 1
-    assert f"whole layers only: {why}" in record.choice.remark
+    assert "whole layers only: 'gpt2' is a gpt2" in record.choice.remark
+    with pytest.raises(UserError, match="--serve asks other things of layers than of blocks"):
+        run(home, "served", asked(home, "tiny", remove=1, serve=("vllm",)))
 
 
 def test_the_plan_foresees_the_blocks(home):

@@ -82,10 +82,12 @@ def test_the_record_names_the_mix_its_parts_and_what_layers_contribute(home, cap
     assert [(part["name"], part["weight"]) for part in mix["parts"]] == [("sums", 0.5), ("kl", 0.5)]
     assert mix["unit"] == record["contributions"]["unit"] and mix["unit"] in choice["unit"]
     (here,) = choice["sizes"]
-    loss = sum(
+    chosen = sum(
         part["weight"] * (part["full"] - part["cut"]) / part["scale"] for part in mix["parts"]
     )
-    np.testing.assert_allclose(here["loss"], loss)
+    # Items that chose nothing decide: their loss is another than that of the items that chose.
+    assert choice["decided_apart"] and np.isfinite([here["loss"], chosen]).all()
+    assert not np.isclose(here["loss"], chosen)
     assert min(one["behind"] for one in here["finalists"]) == 0
     for part in mix["parts"]:
         layers = part["contributions"]["layers"]

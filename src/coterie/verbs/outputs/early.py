@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from coterie.foreign import expanded
+from coterie.foreign import expanded, is_there
 from coterie.models.files.places import REFERENCE, check_folder, is_local
 from coterie.report.schema.record import Record
 from coterie.verbs.options.declare import Options
@@ -48,7 +48,7 @@ def _models(request: Options) -> tuple[str, ...]:
 
 def _may_be_finished(request: Options, run: CheckpointOptions) -> bool:
     """Whether the output holds a record, and not one of what was plainly another request."""
-    if run.overwrite or not (Path(run.output) / RECORD).is_file():
+    if run.overwrite or not is_there(Path(run.output) / RECORD):
         return False
     record = read_record(Path(run.output))
     if not isinstance(record, Record) or record.kind != request.VERB:

@@ -40,10 +40,8 @@ class RepairedRounds:
     @property
     def remark(self) -> str:
         """The same in one sentence."""
-        return (
-            f"{self.asked} coalitions were repaired and compared by what they then lose"
-            f" ({self.layer_tokens / 1e6:.1f} M layer-tokens executed, {self.seconds:.0f} s)"
-            + (", as far as the time went" if self.cut_short else "")
+        return f"{self.asked} coalitions were repaired and compared by what they then lose" + (
+            ", as far as the time went" if self.cut_short else ""
         )
 
 
