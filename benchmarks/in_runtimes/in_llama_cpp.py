@@ -1,13 +1,13 @@
 """Run GGUF files in llama.cpp by xllamacpp: python in_llama_cpp.py JOBS.json.
 
-See `benchmarks/runtimes.py`. The binding hands out the likeliest tokens alone, so the loss of a
-chunk is read token by token: the log-probability of the next one among all.
+See `benchmarks/runtimes.py`. The binding hands out the likeliest tokens alone, so that there is no
+loss of a chunk.
 """
 
 import json
-import sys
 import urllib.request
-from pathlib import Path
+
+from jobs import every_job
 
 
 def answered(server, **asked):
@@ -23,7 +23,7 @@ def answered(server, **asked):
 
 
 def run(file, asked):
-    """Greedy tokens with log-probabilities, and the loss on the first tokens of chunks."""
+    """Greedy tokens with log-probabilities."""
     import xllamacpp as x
 
     params = x.CommonParams()
@@ -43,22 +43,7 @@ def run(file, asked):
     return {"generated": generated}
 
 
-def main():
-    """Every job, one after the other; one that fails says so."""
+if __name__ == "__main__":
     import xllamacpp
 
-    asked = json.loads(Path(sys.argv[1]).read_text())
-    version = f"{xllamacpp.__version__}"
-    for job in asked["jobs"]:
-        # A file that makes the library abort takes the process with it: said beforehand.
-        out = Path(job["out"])
-        out.write_text(json.dumps({"version": version, "refused": "the process ended"}))
-        try:
-            found = run(job["path"], asked)
-        except Exception as error:
-            found = {"refused": f"{type(error).__name__}: {(str(error) or '-').splitlines()[0]}"}
-        out.write_text(json.dumps({"version": version, **found}))
-
-
-if __name__ == "__main__":
-    main()
+    every_job(run, xllamacpp.__version__)

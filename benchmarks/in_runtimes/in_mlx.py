@@ -1,9 +1,9 @@
 """Run checkpoints in mlx-lm: python in_mlx.py JOBS.json (see `benchmarks/runtimes.py`)."""
 
-import json
-import sys
 from importlib.metadata import version
 from pathlib import Path
+
+from jobs import every_job
 
 
 def run(folder, asked):
@@ -40,17 +40,5 @@ def run(folder, asked):
     return {"generated": generated, "losses": losses}
 
 
-def main():
-    """Every job, one after the other; one that fails says so."""
-    asked = json.loads(Path(sys.argv[1]).read_text())
-    for job in asked["jobs"]:
-        try:
-            found = run(job["path"], asked)
-        except Exception as error:
-            found = {"refused": f"{type(error).__name__}: {(str(error) or '-').splitlines()[0]}"}
-        told = {"version": version("mlx-lm"), **found}
-        Path(job["out"]).write_text(json.dumps(told))
-
-
 if __name__ == "__main__":
-    main()
+    every_job(run, version("mlx-lm"))

@@ -1,8 +1,6 @@
 """Run checkpoints in transformers: python in_transformers.py JOBS.json; see `runtimes.py`."""
 
-import json
-import sys
-from pathlib import Path
+from jobs import every_job
 
 
 def run(folder, asked):
@@ -32,19 +30,7 @@ def run(folder, asked):
     return {"generated": generated, "losses": losses}
 
 
-def main():
-    """Every job, one after the other; one that fails says so."""
+if __name__ == "__main__":
     import transformers
 
-    asked = json.loads(Path(sys.argv[1]).read_text())
-    for job in asked["jobs"]:
-        try:
-            found = run(job["path"], asked)
-        except Exception as error:
-            found = {"refused": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
-        told = {"version": transformers.__version__, **found}
-        Path(job["out"]).write_text(json.dumps(told))
-
-
-if __name__ == "__main__":
-    main()
+    every_job(run, transformers.__version__)

@@ -1,9 +1,9 @@
 """Run checkpoints in vLLM on a CPU: python in_vllm.py JOBS.json (see `benchmarks/runtimes.py`)."""
 
-import json
+import gc
 import os
-import sys
-from pathlib import Path
+
+from jobs import every_job
 
 os.environ |= {
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -19,6 +19,7 @@ def run(folder, asked):
     from vllm import LLM, SamplingParams
     from vllm.inputs import TokensPrompt
 
+    gc.collect()  # the engine of the checkpoint before
     model = LLM(
         model=folder, enforce_eager=True, max_model_len=160, max_num_seqs=4, dtype="float32",
         trust_remote_code=True, seed=0, enable_prefix_caching=False,
@@ -40,21 +41,7 @@ def run(folder, asked):
     return {"generated": generated, "losses": losses}
 
 
-def main():
-    """Every job, one after the other; one that fails says so."""
-    import gc
-
+if __name__ == "__main__":
     import vllm
 
-    asked = json.loads(Path(sys.argv[1]).read_text())
-    for job in asked["jobs"]:
-        try:
-            found = run(job["path"], asked)
-        except Exception as error:
-            found = {"refused": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
-        Path(job["out"]).write_text(json.dumps({"version": vllm.__version__, **found}))
-        gc.collect()
-
-
-if __name__ == "__main__":
-    main()
+    every_job(run, vllm.__version__)

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .commands import Act, changes, look, whole
@@ -25,37 +25,41 @@ def at_change(number: int, place: Path, do: Callable[[str], None], *, removals: 
         removals: Removals count too; whoever refuses them cannot ask that nothing be left.
     """
 
-    def act() -> None:
-        left = [number]
-
-        def seen(event: str, args: tuple[object, ...]) -> None:
-            if event in _REMOVALS and not removals:
-                return
-            for path in changes(event, args):
-                if path.startswith(str(place)):
-                    left[0] -= 1
-                    if left[0] == -1:
-                        do(path)
-
-        look(seen)
-
-    return act
+    return _at(
+        number,
+        place,
+        do,
+        lambda event, args: [] if event in _REMOVALS and not removals else changes(event, args),
+    )
 
 
 def at_read(number: int, place: Path, do: Callable[[str], None]) -> Act:
     """Do something when the process opens a file for reading for the n-th time; as `at_change`."""
 
+    def read(event: str, args: tuple[object, ...]) -> list[str]:
+        reads = event == "open" and isinstance(args[0], str) and not changes(event, args)
+        return [whole(str(args[0]))] if reads else []
+
+    return _at(number, place, do, read)
+
+
+def _at(
+    number: int,
+    place: Path,
+    do: Callable[[str], None],
+    paths: Callable[[str, tuple[object, ...]], Iterable[str]],
+) -> Act:
+    """Do something at the n-th path below a place that events of the process are about."""
+
     def act() -> None:
         left = [number]
 
         def seen(event: str, args: tuple[object, ...]) -> None:
-            if event != "open" or not isinstance(args[0], str) or changes(event, args):
-                return
-            path = whole(args[0])
-            if path.startswith(str(place)):
-                left[0] -= 1
-                if left[0] == -1:
-                    do(path)
+            for path in paths(event, args):
+                if path.startswith(str(place)):
+                    left[0] -= 1
+                    if left[0] == -1:
+                        do(path)
 
         look(seen)
 

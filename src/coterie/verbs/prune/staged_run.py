@@ -23,6 +23,7 @@ from coterie.verbs.prune.after import After
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.prune.run import prune_alone
+from coterie.verbs.search.result import remarks_joined
 from coterie.verbs.shared.progress import Progress
 
 
@@ -155,5 +156,5 @@ def _remark(folder: Path, remark: str) -> None:
         return
     said = record.choice.remark or ""
     if remark not in said:
-        record.choice = replace(record.choice, remark=f"{said}; {remark}" if said else remark)
+        record.choice = replace(record.choice, remark=remarks_joined(said, remark))
         write_record(folder, record)

@@ -21,7 +21,7 @@ from coterie.game.search.methods.guided import CLOSE, MOST_COALITIONS
 from coterie.game.search.plain import Answer
 from coterie.game.search.race import by_race
 from coterie.verbs.search.deciding import decided
-from coterie.verbs.search.result import BlockRounds, Search, SearchResult
+from coterie.verbs.search.result import BlockRounds, Search, SearchResult, remarks_joined
 from coterie.verbs.search.targets import Target, block_costs
 from coterie.verbs.search.timed import OutOfTime, TimedGame
 from coterie.verbs.shared.progress import Progress
@@ -175,7 +175,7 @@ def counted_together(
         seconds_observing=found.seconds_observing + rounds.seconds,
         seconds_choosing=found.seconds_choosing + rounds.seconds,
         seconds_saved=found.seconds_saved + rounds.seconds_saved,
-        remark="; ".join(one for one in (found.remark, result.remark) if one) or None,
+        remark=remarks_joined(found.remark, result.remark),
         blocks=rounds,
     )
 

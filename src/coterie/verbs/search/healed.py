@@ -28,7 +28,7 @@ from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import TextSet
 from coterie.verbs.after_cut.learning import usual_rate
 from coterie.verbs.search.repaired import fitting_texts
-from coterie.verbs.search.result import SearchResult, ordered
+from coterie.verbs.search.result import SearchResult, ordered, remarks_joined
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace
 
@@ -64,10 +64,10 @@ def choose_healed(
         decisions, changed = _decided(workspace, found, texts, method, progress)
     except (RepairError, HealError) as reason:
         progress.say(f"warning: finalists were decided unhealed: {reason}")
-        return replace(found, remark=_joined(found.remark, f"decided unhealed: {reason}"))
+        return replace(found, remark=remarks_joined(found.remark, f"decided unhealed: {reason}"))
     seconds = time.monotonic() - began
     told = (
-        f"finalists were judged after a repair and {STEPS} steps of healing ({seconds:.0f} s):"
+        f"finalists were judged after a repair and {STEPS} steps of healing:"
         f" {'another one wins' if changed else 'the same one wins'}"
     )
     finalists = [
@@ -79,7 +79,7 @@ def choose_healed(
         found,
         decisions=[decision for decision, _ in decisions],
         finalists=ordered(finalists),
-        remark=_joined(found.remark, told),
+        remark=remarks_joined(found.remark, told),
         seconds_choosing=found.seconds_choosing + seconds,
     )
 
@@ -142,7 +142,3 @@ def _as_it_was(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for one, takes in before:
             one.requires_grad_(takes)
-
-
-def _joined(first: str | None, second: str) -> str:
-    return second if first is None else f"{first}; {second}"

@@ -183,6 +183,6 @@ def ordered(finalists: Sequence[Answer]) -> list[Answer]:
     return sorted(finalists, key=lambda answer: -int(answer.coalition.sum()))
 
 
-def remarks_joined(first: str | None, second: str) -> str:
-    """Two remarks as one."""
-    return second if first is None else f"{first}; {second}"
+def remarks_joined(*remarks: str | None) -> str | None:
+    """Remarks as one; None where there is none."""
+    return "; ".join(one for one in remarks if one) or None
