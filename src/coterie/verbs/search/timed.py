@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from math import inf
-from time import monotonic
 
 import numpy as np
 
+from coterie.game.clocked import ClockedGame
 from coterie.game.coalitions import Block, Coalitions, Game, Indices, sizes
 
 
@@ -13,42 +13,25 @@ class OutOfTime(Exception):
     """The seconds that observing may take are spent; what was observed is kept."""
 
 
-class TimedGame:
+class TimedGame(ClockedGame):
     """A game that answers until its seconds are spent, and reports how much was asked of it.
 
     What a store knows takes next to no time, whenever it was observed: the same command, given
     again, goes on from where its time ended.
 
     Args:
+        game: The game.
         seconds: Most seconds to spend observing; a question begun is answered to its end.
         tell: Called with the layer-sequences answered so far.
-
-    Attributes:
-        spent: Seconds spent observing in this run.
-        recorded: Seconds that these observations took when they were made, in whichever run.
     """
 
     def __init__(
         self, game: Game, *, seconds: float | None = None, tell: Callable[[int], None]
     ) -> None:
+        super().__init__(game)
         # None is no limit; inf keeps the comparison below free of a special case.
-        self.inner, self.seconds, self.tell = game, inf if seconds is None else seconds, tell
-        self.spent, self.recorded, self._layer_sequences = 0.0, 0.0, 0
-
-    @property
-    def saved(self) -> float:
-        """Seconds that the answers would have taken more, had nothing been known."""
-        return max(0.0, self.recorded - self.spent)
-
-    @property
-    def n_players(self) -> int:
-        """Number of players of the inner game."""
-        return self.inner.n_players
-
-    @property
-    def n_sequences(self) -> int:
-        """Number of texts of the inner game."""
-        return self.inner.n_sequences
+        self.seconds, self.tell = inf if seconds is None else seconds, tell
+        self._layer_sequences = 0
 
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe as the inner game does.
@@ -60,15 +43,10 @@ class TimedGame:
         if self.spent >= self.seconds:
             raise OutOfTime
         held = sizes(coalitions)
-        began = monotonic()
-        for block in self.inner.observe(coalitions, sequences):
-            # A stored block carries the seconds it took when it was observed; they are not of now.
-            self.recorded += block.seconds
-            self.spent += monotonic() - began
+        for block in super().observe(coalitions, sequences):
             self._layer_sequences += int(held[block.rows].sum()) * len(block.columns)
             self.tell(self._layer_sequences)
             yield block
-            began = monotonic()
 
 
 class ConcatenatedGame:
