@@ -1,5 +1,6 @@
 """From dataclasses of options to a command that typer reads: the only place that knows both."""
 
+import gc
 import inspect
 import logging
 import sys
@@ -67,6 +68,17 @@ def _refuse_early(groups: list[Options]) -> None:
         # What follows imports for some seconds: whoever waits is told what for.
         if hasattr(request, "device") and "torch" not in sys.modules:
             print("starting torch and transformers", file=sys.stderr, flush=True)
+            _start()
+
+
+def _start() -> None:
+    """Import what every model needs, without garbage to look for: all of it stays to the end."""
+    gc.disable()
+    try:
+        import transformers.modeling_utils  # noqa: F401 - and with it torch
+    finally:
+        gc.enable()
+    gc.freeze()
 
 
 def _ordered(options: list[Declared]) -> Iterator[Declared]:
