@@ -10,7 +10,9 @@ from transformers import AutoModelForCausalLM
 
 from coterie import CompareRequest, PruneRequest, ValuesRequest, compare, prune, values
 from coterie.errors import UserError
+from coterie.game.search.decide import Decision, Standing
 from coterie.testing.tiny import tiny_model
+from coterie.verbs.prune.blocks import within_error
 from coterie.verbs.prune.whole import prune_plan
 from coterie.verbs.search import blocks as module
 
@@ -48,7 +50,21 @@ def run(home, name, request):
 
 @pytest.fixture(scope="module")
 def planted(home):
-    return run(home, "planted-out", asked(home, "planted", remove=1))
+    with pytest.MonkeyPatch.context() as patch:
+        # Four sequences cannot tell the two apart: here what loses less is cut all the same.
+        patch.setattr("coterie.verbs.prune.blocks.within_error", lambda _: False)
+        return run(home, "planted-out", asked(home, "planted", remove=1))
+
+
+def test_what_loses_less_within_one_standard_error_leaves_whole_layers(home, planted):
+    layers = planted.choice.sizes[0].finalists[0]
+    assert layers.method == "whole layers" and 0 < layers.behind <= layers.error
+    record = run(home, "noise-out", asked(home, "planted", remove=1))
+    assert record.model.player_kind == "layer" and len(record.cut.removed) == 1
+    assert "by no more than one standard error, so whole layers are cut" in record.choice.remark
+    clear = Decision(None, [Standing("whole layers", 0.02, 0.01), Standing("blocks", 0.0, 0.0)])
+    alone = Decision(None, [Standing("whole layers", 0.02, None), Standing("blocks", 0.0, None)])
+    assert not within_error(clear) and not within_error(alone)
 
 
 def test_blocks_that_add_nothing_win_over_a_layer_unless_others_lose_even_less(home, planted):

@@ -39,10 +39,11 @@ class Players(Options):
             "What may be cut: `layer`, its `attention` or `mlp` (feed-forward) block, or "
             "`sublayer`: either. `layer+block`: whole layers first, as `layer`, then single blocks "
             "with at most the parameters of that answer (of a target, what it allows), within "
-            "twice the work of the search of layers; what loses least on the texts that decide is "
-            "cut, not repaired. Without single blocks only Llama and Mistral can be saved, in the "
-            "block format of Nemotron-NAS: transformers loads it with trust_remote_code=True; "
-            "for feed-forward widths that are a multiple of 256 vLLM does too, mlx-lm without "
+            "twice the work of the search of layers; blocks are cut where they lose less by more "
+            "than one standard error on the texts that decide, and are not repaired. Without "
+            "single blocks only Llama and Mistral can be saved, in the block format of "
+            "Nemotron-NAS: transformers loads it with trust_remote_code=True; for feed-forward "
+            "widths that are a multiple of 256 vLLM does too, mlx-lm without "
             "code, llama.cpp where attention blocks alone are gone (see --serve).",
             choices=lambda: (*BLOCKS, LAYERS_THEN_BLOCKS),
         ),

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from coterie.errors import CutError, ModelError
-from coterie.game.search.decide import by_size
+from coterie.game.search.decide import Decision, by_size
 from coterie.game.search.plain import Answer
 from coterie.models.cutting.blocks import check_saved_type, saved_in_blocks
 from coterie.models.loaded.blocks import find_players
 from coterie.verbs.search.blocks import (
     BLOCKS,
+    WHOLE,
     BlockChoice,
     choose_blocks,
     counted_together,
@@ -62,9 +63,18 @@ def go_on_among_blocks(
         progress.say(f"warning: {remark}")
         return layers, replace(found, remark=remarks_joined(found.remark, remark)), target
     (decision,) = choice.found.decisions
-    if not of_whole_layers(decision.winner.coalition):
+    if not of_whole_layers(decision.winner.coalition) and not within_error(decision):
         return choice.workspace, choice.found, choice.target
     return layers, _back_in_layers(layers, found, choice, progress), target
+
+
+def within_error(decision: Decision) -> bool:
+    """Whether blocks lose less than whole layers by no more than one standard error.
+
+    A cut of whole layers loads in more places, so it stays where texts cannot tell the two apart.
+    """
+    layers = next(one for one in decision.standings if one.method == WHOLE)
+    return layers.error is not None and layers.behind <= layers.error
 
 
 def _back_in_layers(
@@ -73,15 +83,17 @@ def _back_in_layers(
     """The result in layers; blocks that make up other whole layers are decided on in layers too."""
     (decision,), rounds = choice.found.decisions, choice.rounds
     winner = decision.winner.coalition[::2]
-    result = found
-    if not np.array_equal(winner, found.best.winner.coalition):
+    result, told = found, "none at no higher cost loses less"
+    if not of_whole_layers(decision.winner.coalition):
+        told = "the best loses less by no more than one standard error, so whole layers are cut"
+    elif not np.array_equal(winner, found.best.winner.coalition):
         answer = Answer(BLOCKS, winner, float(found.ledger.value(winner[None])[0]))
         groups = by_size([*found.finalists, answer])
         again = decided(layers, found.played, found.ledger, groups, progress)
         result = replace(found, decisions=again.decisions, finalists=again.finalists)
     result = replace(
         result,
-        remark=f"{rounds.told}: none at no higher cost loses less",
+        remark=f"{rounds.told}: {told}",
         out_of_time=choice.found.out_of_time,
     )
     return counted_together(found, result, rounds)
