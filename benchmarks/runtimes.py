@@ -38,9 +38,11 @@ def main() -> None:
     asked = _arguments()
     work = asked.work
     work.mkdir(parents=True, exist_ok=True)
-    families = asked.only.split(",") if asked.only else None
-    _run([sys.executable, str(SCRIPTS / "make.py"), str(work), *(families or [])])
-    cases = [one for one in _cases(work) if families is None or one.parent.name in families]
+    for named in (asked.only, asked.published):
+        if named or named is asked.only:  # no name is every small model
+            _run([sys.executable, str(SCRIPTS / "make.py"), str(work), *named])
+    families = {*asked.only, *(one.partition("=")[0] for one in asked.published)}
+    cases = [one for one in _cases(work) if not asked.only or one.parent.name in families]
     _jobs(work, "transformers", cases, sys.executable, "in_transformers.py")
     environments = dict(one.split("=", 1) for one in asked.environment)
     if "llama.cpp" in environments:
@@ -64,7 +66,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("work", type=Path, help="folder for models and results")
     parser.add_argument("--environment", action="append", default=[], metavar="RUNTIME=PYTHON")
     parser.add_argument("--converter", type=Path, help="llama.cpp's folder, for its converter")
-    parser.add_argument("--only", help="families, with commas between them")
+    parser.add_argument("--only", action="append", default=[], metavar="FAMILY", help="may repeat")
+    published = {"action": "append", "default": [], "metavar": "NAME=FOLDER"}
+    parser.add_argument("--published", **published, help="a published model; may repeat")
     parser.add_argument("--page", type=Path, help="page whose tables are written anew")
     asked = parser.parse_args()
     modules = {"vllm": "vllm", "mlx": "mlx_lm", "llama.cpp": "xllamacpp"}
@@ -99,12 +103,12 @@ def _jobs(work: Path, column: str, cases: list[Path], python: str, script: str) 
     tried: set[Path] = set()
     while True:
         left = [case for case in cases if not _place(case, column).exists() and case not in tried]
-        jobs = [{"path": _path(case, column), "out": str(_place(case, column))} for case in left]
+        jobs = [_job(case, column) for case in left]
         for job in jobs:
             refused = Path(f"{job['path']}.refused")
             if refused.is_file():
-                Path(job["out"]).write_text(json.dumps({"refused": refused.read_text()}))
-        jobs = [job for job in jobs if not Path(job["out"]).exists()]
+                Path(str(job["out"])).write_text(json.dumps({"refused": refused.read_text()}))
+        jobs = [job for job in jobs if not Path(str(job["out"])).exists()]
         if not jobs:
             return
         asked = json.loads((work / "asked.json").read_text())
@@ -115,6 +119,13 @@ def _jobs(work: Path, column: str, cases: list[Path], python: str, script: str) 
             first = left[0]
             _place(first, column).write_text(json.dumps({"refused": "the process ended"}))
         tried |= {case for case in left if _place(case, column).exists()}
+
+
+def _job(case: Path, column: str) -> dict[str, object]:
+    """What to run and where its answer goes; a family may have texts of its own."""
+    job: dict[str, object] = {"path": _path(case, column), "out": str(_place(case, column))}
+    own = case.parent / "asked.json"
+    return {**job, "asked": json.loads(own.read_text())} if own.exists() else job
 
 
 def _path(case: Path, column: str) -> str:

@@ -3,6 +3,7 @@
 import pytest
 from transformers import (
     DeepseekV3Config,
+    Exaone4Config,
     Gemma3Config,
     GPTNeoConfig,
     LlamaConfig,
@@ -70,6 +71,11 @@ def test_a_short_pattern_is_spelt_out():
     assert cut_config(config, KEPT).layers_block_type == [
         config.layers_block_type[player] for player in KEPT
     ]
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"] * 2
+    config = Exaone4Config(num_hidden_layers=6, layer_types=kinds, sliding_window_pattern="LLG")
+    assert cut_config(config, KEPT).sliding_window_pattern == "".join(
+        "G" if config.layer_types[player] == "full_attention" else "L" for player in KEPT
+    )
     config = GPTNeoConfig(num_layers=6, attention_types=[[["global", "local"], 3]])
     assert list(cut_config(config, KEPT).attention_layers) == ["global", "global", "local", "local"]
 

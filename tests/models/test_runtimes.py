@@ -5,7 +5,13 @@ import re
 
 import numpy as np
 import pytest
-from transformers import Gemma2Config, Gemma3TextConfig, LlamaConfig, SmolLM3Config
+from transformers import (
+    Gemma2Config,
+    Gemma3TextConfig,
+    GptOssConfig,
+    LlamaConfig,
+    SmolLM3Config,
+)
 
 from coterie.errors import CutError
 from coterie.models.runtimes.block_rules import BlockShape, block_locks, misread_blocks
@@ -46,17 +52,26 @@ def test_the_nearest_readable_cut_is_the_nearest_of_all():
 def test_the_heaviest_readable_cut_is_the_heaviest_of_all():
     weights = np.random.default_rng(0).normal(size=12)
     serving = serving_of(gemma3(), ("llama.cpp", "mlx"), 12)
-    for size in (5, 7, 10):
+    for size in (6, 7, 10):
         best = serving.best(weights, size, locked=(3,))
         heaviest = max(weights[list(one)].sum() for one in readable(serving, size) if 3 in one)
         assert weights[list(best)].sum() == pytest.approx(heaviest) and 3 in best
 
 
 def test_several_runtimes_bind_together():
-    config = Gemma2Config(num_hidden_layers=8, head_dim=32, query_pre_attn_scalar=32)
-    assert not serving_of(config, ("transformers", "vllm"), 8).restricts
-    both = serving_of(config, ("vllm", "mlx", "llama.cpp"), 8)
-    assert both.misread([0, 1, 4, 5]) is None and both.misread([0, 2, 4, 5]).startswith("mlx")
+    assert not serving_of(gemma3(), ("transformers", "vllm"), 12).restricts
+    both = serving_of(gemma3(), ("vllm", "mlx", "llama.cpp"), 12)
+    assert both.misread(range(6)) is None and both.misread(range(1, 7)).startswith("mlx")
+    assert both.misread(range(5)) == "mlx fails with fewer than 6 layers, one period"
+    assert serving_of(gemma3(), ("llama.cpp",), 12).misread(range(5)) is None
+
+
+def test_a_runtime_may_need_a_layer_of_every_kind():
+    serving = serving_of(GptOssConfig(num_hidden_layers=6), ("mlx",), 6)
+    assert serving.misread([0, 1, 2]) is None and "does not load" in serving.misread([1, 3, 5])
+    weights = np.array([0.0, 5.0, 1.0, 5.0, 0.0, 5.0])
+    assert serving.best(weights, 3) == (1, 2, 3)
+    assert serving.best(weights, 1) is None and set(serving.nearest([1, 3, 5])) & {0, 2, 4}
 
 
 def test_a_scale_that_hangs_on_the_number_of_layers_is_a_rule():

@@ -8,6 +8,7 @@ from tests.tiny import save_llama, save_text, tokenizer
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from coterie.cli import main
+from coterie.verbs.search.served import ASKED
 
 SMALL = ["--sequences", "4", "--length", "16", "--method", "greedy"]
 
@@ -48,8 +49,22 @@ def test_a_search_ends_at_a_cut_that_the_runtime_reads_rightly(home, tmp_path, c
     assert "## Runtimes" in card and "llama.cpp" in card.partition("## Runtimes")[2]
 
 
+def test_a_plan_counts_what_serving_adds_to_a_search(home, tmp_path, capsys):
+    plans = {}
+    for name, more in {"free": [], "served": ["--serve", "llama.cpp"]}.items():
+        asked = ["--remove", "2", "--dry-run", "--json", *more]
+        assert prune(home, "gemma2", tmp_path / "out", *asked) == 0
+        plans[name] = json.loads(capsys.readouterr().out)["plan"]
+    assert plans["served"]["distinct"] - plans["free"]["distinct"] == ASKED
+    added = plans["served"]["layer_tokens_asked"] - plans["free"]["layer_tokens_asked"]
+    assert added == ASKED * 4 * 4 * 16  # layers kept, sequences, tokens
+    times = {one["what"]: one["most"] for one in plans["served"]["times"]}
+    assert times["searching among cuts for --serve"] > 0
+    assert plans["served"]["most_seconds"] == pytest.approx(sum(times.values()))
+
+
 def test_a_size_without_a_readable_cut_names_those_that_have_one(home, tmp_path, capsys):
-    asked = ["--method", "paper", "--remove", "2", "--serve", "mlx"]
+    asked = ["--method", "paper", "--remove", "2", "--serve", "llama.cpp"]
     assert prune(home, "gemma2", tmp_path / "out", *asked) == 2
     assert "give --method guided" in capsys.readouterr().err
 
@@ -64,7 +79,7 @@ def test_a_named_cut_is_refused_with_the_nearest_one(home, tmp_path, capsys):
     assert {"runtime": "llama.cpp", "reads": "rightly"} in record(tmp_path / "out")["serving"]
     assert main([*cut, "2,4", "--overwrite"]) == 0  # unasked, it is written, and the record tells
     serving = {one["runtime"]: one for one in record(tmp_path / "out")["serving"]}
-    assert serving["mlx"]["reads"] == "wrongly"
+    assert serving["mlx"]["reads"] == "rightly" and "window" in serving["mlx"]["remark"]
     assert "coterie export" in serving["llama.cpp"]["remark"]
 
 

@@ -11,6 +11,12 @@ from transformers import PretrainedConfig
 from coterie.models.cutting.config_file import read_as_file
 from coterie.models.files.json_files import Fields
 
+_TOGETHER = (("rope_theta", "rope_local_base_freq"), ("rope_scaling",), ("partial_rotary_factor",))
+"""Fields that are told together, or not at all."""
+
+_APART = ("rope_theta", "partial_rotary_factor")
+"""What stands at the top by itself, not within ``rope_scaling``."""
+
 
 def with_plain_rope(fields: Fields, like: PretrainedConfig) -> Fields:
     """The content of config.json with rotary fields at the top too, where that changes no reading.
@@ -22,19 +28,17 @@ def with_plain_rope(fields: Fields, like: PretrainedConfig) -> Fields:
     if not any("rope_parameters" in node for node in _nodes(fields)):
         return fields
     before = read_as_file(fields, like).to_dict()
-    # The most first: a class may refuse or misunderstand some of it.
-    for names in (("rope_theta", "rope_local_base_freq", "rope_scaling"), ("rope_theta",)):
+    # One after the other: a class may refuse or misunderstand some of it.
+    for names in _TOGETHER:
         told = copy.deepcopy(fields)
         for node in _nodes(told):
             node |= {name: value for name, value in _plain(node).items() if name in names}
-        if told == fields:
-            return fields
         try:
             after = read_as_file(told, like).to_dict()
         except Exception:  # whatever a class raises, it does not take these
             continue
         if _reads_alike(before, after):
-            return told
+            fields = told
     return fields
 
 
@@ -58,7 +62,9 @@ def _plain(node: Fields) -> Fields:
     if "rope_theta" in parameters:
         found["rope_theta"] = parameters["rope_theta"]
         if parameters.get("rope_type", "default") != "default":
-            found["rope_scaling"] = {k: v for k, v in parameters.items() if k != "rope_theta"}
+            found["rope_scaling"] = {k: v for k, v in parameters.items() if k not in _APART}
+    if "partial_rotary_factor" in parameters:
+        found["partial_rotary_factor"] = parameters["partial_rotary_factor"]
     return {name: value for name, value in found.items() if name not in node}
 
 

@@ -102,6 +102,13 @@ def _spell_out_attention(new: PretrainedConfig, whole: PretrainedConfig, kept: K
     new.attention_types = [[[whole.attention_layers[player]], 1] for player in kept]
 
 
+def _spell_out_pattern(new: PretrainedConfig, whole: PretrainedConfig, kept: Kept) -> None:
+    # EXAONE 4: the letters of a period, which MLX reads in place of `layer_types`.
+    if isinstance(whole.sliding_window_pattern, str):
+        letters = {"sliding_attention": "L", "full_attention": "G"}
+        new.sliding_window_pattern = "".join(letters[kind] for kind in new.layer_types)
+
+
 def _count_sections(new: PretrainedConfig, whole: PretrainedConfig, kept: Kept) -> None:
     # Dory runs its middle section several times.
     first, second = whole.n_input_layers, whole.num_hidden_layers - whole.n_output_layers
@@ -163,6 +170,9 @@ TABLE: dict[str, Family] = {
         settled=frozenset(["lambda_init"]),
     ),
     "dory": Family(config_rule=_count_sections),
+    "exaone4": Family(
+        config_rule=_spell_out_pattern, settled=frozenset(["sliding_window_pattern"])
+    ),
     "gemma3n_text": _GEMMA3N,
     "gemma4_text": _GEMMA4,
     "gemma4_unified_text": _GEMMA4,

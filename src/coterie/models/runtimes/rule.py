@@ -31,6 +31,7 @@ class LayerRule:
             from the file.
         listed: What they really are, in the same words.
         counts: Whether it reads a model of so many layers rightly.
+        every_kind: Whether a model without layers of one of its kinds fails to load.
         carried: Whether a converted file can say what the layers are; `export` writes that.
     """
 
@@ -38,4 +39,5 @@ class LayerRule:
     kinds: Callable[[PretrainedConfig, int], Kinds] | None = None
     listed: Callable[[PretrainedConfig], Kinds] = listed_kinds
     counts: Callable[[PretrainedConfig, int], bool] = any_number
+    every_kind: bool = False
     carried: bool = False

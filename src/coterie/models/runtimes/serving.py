@@ -51,9 +51,11 @@ class Serving:
     def _holds(self, rule: LayerRule, kept: Sequence[int]) -> bool:
         if not rule.counts(self.config, len(kept)):
             return False
+        listed = rule.listed(self.config)
+        if rule.every_kind and {listed[layer] for layer in kept} != set(listed):
+            return False
         if rule.kinds is None:
             return True
-        listed = rule.listed(self.config)
         return tuple(listed[layer] for layer in kept) == rule.kinds(self.config, len(kept))
 
     def allowed(self, coalitions: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -74,6 +76,19 @@ class Serving:
         """
         if not all(rule.counts(self.config, n_kept) for _, rule in self.rules):
             return None
+        heaviest = self._heaviest(weights, n_kept, locked)
+        if heaviest is None or self.misread(heaviest) is None:
+            return heaviest
+        # It lacks a kind of layer: the heaviest that has one of its layers.
+        others = (
+            self._heaviest(weights, n_kept, (*locked, layer)) for layer in range(self.n_layers)
+        )
+        right = [one for one in others if one is not None and self.misread(one) is None]
+        return max(right, key=lambda one: float(weights[list(one)].sum()), default=None)
+
+    def _heaviest(
+        self, weights: NDArray[np.float64], n_kept: int, locked: Sequence[int]
+    ) -> Kept | None:
         fits = self._fits(n_kept)
         bound = np.abs(weights).sum() + 1.0
         gains = weights.astype(float).copy()

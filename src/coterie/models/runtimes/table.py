@@ -43,6 +43,12 @@ def _slides_at_64(config: PretrainedConfig, n_layers: int) -> bool:
     return n_layers == 64 or "sliding_attention" not in listed_kinds(config)
 
 
+def _at_least(period: int) -> LayerRule:
+    """It takes its masks from the layers of the first period."""
+    why = f"fails with fewer than {period} layers, one period"
+    return LayerRule(why, counts=lambda config, n_layers: n_layers >= period)
+
+
 def _lite(config: PretrainedConfig, n_layers: int) -> bool:
     return config.q_lora_rank is not None or n_layers in (26, 27)
 
@@ -54,6 +60,9 @@ _SCALE = "scales attention by the number of layers"
 _GEMMA2 = LayerRule(_NO_KEY, _each(2, "full_attention"), carried=True)
 _GEMMA3 = LayerRule(_NO_KEY, _each(6, "full_attention"), carried=True)
 _SMOLLM3 = LayerRule("tells which layers rotate by their number", _each_rotary(4), _rotary)
+_BOTH_KINDS = LayerRule(
+    "does not load it without a layer that slides and one that does not", every_kind=True
+)
 _LLAMA_CPP: dict[str, tuple[LayerRule, ...]] = {
     "gemma2": (_GEMMA2, LayerRule(_SCALE, counts=_scale_holds(46))),
     "gemma3_text": (_GEMMA3, LayerRule(_SCALE, counts=_scale_holds(62))),
@@ -69,23 +78,33 @@ RULES: dict[str, dict[str, tuple[LayerRule, ...]]] = {
     "vllm": {"gpt_oss": (LayerRule(_BY_NUMBER, _each(2, "full_attention")),)},
     "llama.cpp": _LLAMA_CPP,
     "mlx": {
-        "gemma2": (LayerRule(_BY_NUMBER, _each(2, "full_attention")),),
-        "gemma3_text": (LayerRule(_BY_NUMBER, _each(6, "full_attention")),),
-        "cohere2": (LayerRule(_BY_NUMBER, _each(4, "full_attention")),),
-        "smollm3": (_SMOLLM3,),
+        "gemma3_text": (LayerRule(_BY_NUMBER, _each(6, "full_attention")), _at_least(6)),
+        "cohere2": (LayerRule(_BY_NUMBER, _each(4, "full_attention")), _at_least(4)),
+        "exaone4": (_BOTH_KINDS,),
+        "gpt_oss": (_BOTH_KINDS,),
     },
     # Its server could not be had: held to llama.cpp's rules, and to no file that says more.
     "ollama": _LLAMA_CPP,
 }
 """Runtime, then model type of the decoder: what it reads off numbers of layers."""
 
-_ALIKE = "llama mistral qwen2 qwen3 olmo2 granite falcon_h1"
-_IN_LLAMA_CPP = "olmoe stablelm starcoder2 gemma glm4 mixtral phi3"
+REMARKS: dict[str, dict[str, str]] = {
+    "vllm": {"cohere2": "within its sliding window, which is one token wider there, uncut too"},
+    "mlx": {"gemma2": "within its sliding window: no layer slides there, uncut neither"},
+}
+"""Runtime, then model type: on what condition a cut is read as rightly as the whole model."""
+
+_ATTENTION = """
+cohere2 exaone4 gemma gemma2 gemma3_text glm4 granite llama mistral olmo2 phi3 qwen2 qwen3 smollm3
+stablelm starcoder2
+"""
+_OTHERS = "falcon_h1 gpt_oss mixtral olmoe qwen3_moe"
+_ALIKE = frozenset((_ATTENTION + _OTHERS).split())
 SEEN: dict[str, frozenset[str]] = {
     "transformers": frozenset(),
-    "vllm": frozenset(_ALIKE.split()) | {"qwen3_moe", "gpt_oss"},
-    "llama.cpp": frozenset([*_ALIKE.split(), *_IN_LLAMA_CPP.split(), "qwen3_moe", *_LLAMA_CPP]),
-    "mlx": frozenset(["llama", *RULES["mlx"]]),
+    "vllm": _ALIKE,
+    "llama.cpp": _ALIKE | {"deepseek_v2"},
+    "mlx": _ALIKE,
     "ollama": frozenset(),
 }
 """Runtime, then model types that were cut and run there; transformers runs them all."""

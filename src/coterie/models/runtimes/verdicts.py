@@ -9,7 +9,7 @@ from coterie.models.families.fields import text_config
 from coterie.models.runtimes.block_rules import BlockShape, misread_blocks
 from coterie.models.runtimes.names import RUNTIMES
 from coterie.models.runtimes.serving import serving_of
-from coterie.models.runtimes.table import SEEN
+from coterie.models.runtimes.table import REMARKS, SEEN
 
 RIGHTLY, WRONGLY, UNKNOWN = "rightly", "wrongly", "not run"
 
@@ -53,8 +53,9 @@ def _of_layers(
         return Verdict(runtime, RIGHTLY, "if converted by `coterie export --to gguf`")
     if why is not None:
         return Verdict(runtime, WRONGLY, why.partition(" ")[2])
-    if text_config(config).model_type in SEEN[runtime]:
-        return Verdict(runtime, RIGHTLY)
+    model_type = text_config(config).model_type
+    if model_type in SEEN[runtime]:
+        return Verdict(runtime, RIGHTLY, REMARKS.get(runtime, {}).get(model_type))
     return Verdict(runtime, UNKNOWN)
 
 

@@ -8,7 +8,7 @@ from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.blocks import MULTIPLE
 from coterie.verbs.search.by_utility import planned
-from coterie.verbs.search.forecast import Forecast, Opened, search_work, with_times
+from coterie.verbs.search.forecast import Forecast, Opened, add_served, search_work, with_times
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.task_utilities import tasks_of
 from coterie.verbs.shared.prepared import prepare
@@ -53,7 +53,8 @@ def plan_layers(request: PruneRequest, to: Destination) -> Result:
         if request.utility is not None:
             part = planned(workspace, tasks_of(request), part, keeps[-1])
         forecast = Forecast(workspace, each, opened, keeps[-1])
-        times = [forecast.opening(), forecast.searching(part), *forecast.deciding()]
+        times = [forecast.opening(), forecast.searching(part)]
+        times += [*add_served(part, workspace, keeps, each), *forecast.deciding()]
         with_times(part, [*times, forecast.judging(), forecast.writing()])
         part.keep = keeps[-1]
         part.cuts = tell_amount(workspace, keeps, to.progress)

@@ -27,7 +27,7 @@ def play_served(ledger: Ledger, serving: Serving, keep: int, locked: tuple[int, 
     if not len(starts):
         return
     before = ledger.n_asked
-    ledger.value(starts)
+    ledger.value(starts)  # few: at most eight
     while ledger.n_asked - before < ASKED:
         best, value = _best(ledger, serving, keep)
         near = _neighbours(best, serving, locked)
