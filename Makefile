@@ -20,10 +20,10 @@ demo: $(BIN)/.installed ## prune the reference model by 4 layers into out/
 	$(BIN)/coterie prune reference --remove 4 --budget 512 --output out --overwrite
 	@echo "the page of this run: out/report.html"
 
-test: $(BIN)/.installed ## all tests
+test: $(BIN)/.installed ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
-test-all: $(BIN)/.installed ## the same, and the slow ones
+test-all: $(BIN)/.installed ## all tests, the slow ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" --numprocesses auto --maxprocesses 8 --dist loadfile
 
 check: $(BIN)/.installed ## ruff, mypy, import-linter

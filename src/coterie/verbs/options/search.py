@@ -121,7 +121,7 @@ class SearchOptions(Seed):
             "N",
             "Most distinct coalitions to evaluate. Default: the published design for `paper`; "
             "for `guided` as many as still improve the cut, within three times the work of "
-            "greedy; for `evolution` what a tenth of the paper's layer-tokens pays for.",
+            "greedy; for `evolve` what a tenth of the paper's layer-tokens pays for.",
             above=0,
         ),
     ] = None

@@ -102,8 +102,9 @@ class Lesson(Options):
         Option(
             "--text",
             "TEXT",
-            "Text to learn from, as in `prune --calibration`. Default: C4; for `reference` the "
-            "library modules it was trained on. Documents that also judge are left out.",
+            "Text to learn from, as in `prune --calibration`. Default: the file that chose the "
+            "layers; else C4, for `reference` the library modules it was trained on. Documents "
+            "that also judge are left out.",
             path=True,
         ),
     ] = None
