@@ -125,8 +125,32 @@ def test_what_was_given_back_is_told_gap_by_gap_and_step_by_step():
     assert any("3|" in one and "3.9000" in one and "+0.2000" in one for one in cells)
     assert any("5|" in one and "3.6000" in one and "+0.3000" in one for one in cells)
     assert [one for one in cells if "35 k" in one and "0.2000" in one]
-    assert text.count("<polyline") == 1
+    # The only picture of which points are joined is the healing curve.
+    lines = re.findall(r'<g class="other"><path d="([^"]*)"></path><circle', text)
+    assert [line.count("L") for line in lines] == [3]
     assert "repair, then healing, then quantization" in text
+
+
+def test_gaps_that_were_not_measured_are_told_to_be_so():
+    record = with_everything_after()
+    record["after"][0]["repair"]["by_gap"] = None
+    assert "What each gap gave back was not measured" in page_of(record)
+
+
+def test_the_numbers_of_the_front_stand_in_tables():
+    text = page_of(with_predictor())
+    finalists = re.search("Finalists, compared.*?</table>", text)[0]
+    assert "+0.1542" in finalists and "+0.2631" in finalists  # the chosen, and the last of them
+    found = re.search("One more cut at a time.*?</table>", text)[0]
+    assert '<td>0-1</td><td><data value="0.02' in found
+
+
+def test_a_name_that_no_file_can_hold_is_drawn_without_a_warning():
+    hostile = with_predictor()
+    hostile["choice"]["sizes"][0]["method"] = "a$b\x00\x1b<b>\N{CJK UNIFIED IDEOGRAPH-6F22}"
+    text = page_of(hostile)
+    Elements(text)
+    assert "a$b  &lt;b&gt;\N{CJK UNIFIED IDEOGRAPH-6F22}</text>" in text
 
 
 def test_the_first_screen_has_a_sample_of_what_both_write():
@@ -150,7 +174,9 @@ def test_a_cut_is_held_against_the_full_model_in_fewer_bits():
     small, whole = with_everything_after(), quantized()
     text = page_of(small, whole)
     Elements(text)
-    assert text.count('class="guide"') == 2  # the line and its name in the legend
+    lines = re.findall(r'<g class="guide"><path d="M ([-0-9.]+) ([-0-9.]+) L', text)
+    # Its error, and a line upright and one across.
+    assert len(lines) == 3 and "the full model in fewer bits" in text
     assert "run 1: int8" in text and "+0.0020 ± 0.0100" in text
     assert "run 1: reference" in text  # named by what was quantized
     alone = page_of(whole)

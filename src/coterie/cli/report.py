@@ -24,7 +24,8 @@ def command(request: ReportRequest, run: ReportRun) -> None:
     """Show runs on one HTML page: what was cut, what it costs, and what else could be cut.
 
     Every run that writes a folder leaves such a page there (report.html); this makes it again, of
-    older runs too, and sets several side by side. The file needs no network.
+    older runs too, and sets several side by side. The file needs no network. Beside the full model
+    quantized (`coterie quantize MODEL`) it shows whether a cut is better than fewer bits.
 
     Examples: coterie report out -o page.html;
     coterie report small healed comparison -o all.html

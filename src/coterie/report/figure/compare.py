@@ -41,7 +41,7 @@ def draw_comparison(found: Comparison, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.draw_without_rendering()  # limits and layout are final from here on
     for axes, labels in zip(panels, named, strict=True):
-        write_labels(axes, labels)
+        write_labels(axes, sorted(labels, key=lambda one: one.y))
     length = found.held_out[0].length
     panels[0].set_ylabel(f"held-out loss − full model's, nats per token\nlength {length}")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

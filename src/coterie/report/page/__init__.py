@@ -1,10 +1,10 @@
 """Records as one HTML file that needs no network.
 
-Pictures are plain HTML and SVG made here: bars are buttons, the heat map is a table, so a screen
-reader gets the same numbers, and a plotting library would weigh more than the whole page.
+Pictures of points are drawn by matplotlib, and `page.css` gives them their looks; their numbers
+stand in tables. Bars are buttons and the heat map is a table, so a screen reader gets the same.
 
-`build.page` puts it together. `elements` makes and escapes HTML, `plot` draws points; every other
-module is a part of the page, in this order: `opening` (with `standing`: shall I use it?), `stack`,
-`front` (with `costs` and `predict`, which `assets/page.js` computes again), `search`, `sparse`,
-`after`, `at_bytes`; `comparison` with its pictures stands for itself.
+`build.page` puts it together. `elements` makes and escapes HTML, `plot` takes what was drawn into
+the page; every other module is a part of it, in this order: `opening` (with `standing`: shall I use
+it?), `stack`, `front` (with `costs` and `predict`, which `assets/page.js` computes again),
+`search`, `sparse`, `after`, `at_bytes`; `comparison` with its pictures stands for itself.
 """

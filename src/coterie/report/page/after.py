@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from coterie import players as p
 from coterie.report import words as w
+from coterie.report.figure.points import Axis, Point, Series
 from coterie.report.page.elements import (
     Markup,
     bar,
@@ -15,10 +16,11 @@ from coterie.report.page.elements import (
     section,
     siblings,
     table,
+    tag,
 )
 from coterie.report.page.generation import generation
-from coterie.report.page.plot import Axis, Point, Series, scatter
-from coterie.report.schema.after_cut import AfterPart, GapsPart, LearningPart, RepairPart
+from coterie.report.page.plot import scatter
+from coterie.report.schema.after_cut import AfterPart, LearningPart, RepairPart
 from coterie.report.wording.after_cut import MODELS, TITLES, after_rows
 
 
@@ -31,7 +33,7 @@ def _part(part: AfterPart) -> Markup:
     title = TITLES.get(part.what, part.what)
     shown = [facts(after_rows(part), title), _curve(part.learning)]
     if part.repair is not None:
-        shown += [_tried(part.repair), _by_gap(part.repair.by_gap)]
+        shown += [_tried(part.repair), _by_gap(part.repair)]
     whole = section(title, shown, command_box(part.command))
     if part.beside is None:
         return whole
@@ -67,10 +69,14 @@ def _tried(repair: RepairPart) -> Markup | None:
     return table(head, rows, "Repairs that were tried, nats per token")
 
 
-def _by_gap(found: GapsPart | None) -> Markup | None:
+def _by_gap(repair: RepairPart) -> Markup | None:
     """What the applied repair gave back at every gap, first to last."""
+    found = repair.by_gap
     if found is None or not found.gaps:
-        return None
+        told = (
+            "What each gap gave back was not measured; from disk, every gap would take all layers."
+        )
+        return tag("p", told, class_="note") if repair.changed else None
     losses = [found.as_cut, *(one.loss for one in found.gaps)]
     gained = [before - after for before, after in pairwise(losses)]
     top = max(map(abs, gained)) or 1.0

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from coterie.report import words as w
+from coterie.report.figure.points import Axis, Point, Series
 from coterie.report.page.costs import size_of
 from coterie.report.page.elements import Markup, section, table, tag, with_error
-from coterie.report.page.plot import Axis, Point, Series, scatter
+from coterie.report.page.plot import scatter
 from coterie.report.schema.after_cut import AfterPart
 from coterie.report.schema.record import CheckpointRecord
 from coterie.report.wording.after_cut import TITLES
@@ -114,7 +115,7 @@ def _shown(found: Sequence[JudgedBytes]) -> list[Markup]:
             Series("the full model in fewer bits", "guide", points(fewer_bits=True)),
             Series("cut", "main", points(fewer_bits=False)),
         ],
-        Axis("bytes on disk"),
+        Axis("bytes on disk", unit="B"),
         Axis("loss above the full model, nats per token"),
         "Held-out loss by bytes on disk; the table below has the numbers",
     )

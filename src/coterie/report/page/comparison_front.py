@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable
 
 from coterie.report import words as w
+from coterie.report.figure.points import Axis, Point, Series
 from coterie.report.page.elements import Markup, siblings, tag, views, with_error
-from coterie.report.page.plot import Axis, Point, Series, scatter
+from coterie.report.page.plot import scatter
 from coterie.report.page.with_repair import REPAIRED
 from coterie.report.schema.compare import Comparison, RowPart, RowSizePart
 from coterie.report.wording.compare import removals

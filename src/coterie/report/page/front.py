@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from coterie import players as p
+from coterie.report.figure.points import Axis, Point, Series
 from coterie.report.page.costs import Measure, costs_of
 from coterie.report.page.elements import (
     Markup,
@@ -16,7 +17,7 @@ from coterie.report.page.elements import (
     views,
     with_error,
 )
-from coterie.report.page.plot import Axis, Point, Series, scatter
+from coterie.report.page.plot import scatter
 from coterie.report.page.predict import outline, predicted
 from coterie.report.schema.explorer import PredictorPart
 from coterie.report.schema.record import Record
@@ -71,6 +72,7 @@ def front(record: Record, whole: bool = True) -> Markup:
         "Front and finalists",
         _pictures(record, sizes, part, whole),
         _finalists(record, sizes),
+        None if part is None else _path_table(_path(part, record)),
         _observed(part) if part is not None and whole else None,
         None
         if record.choice is None or not record.choice.remark
@@ -96,13 +98,17 @@ def _pictures(
         ]
     loss = Axis("loss above the full model, nats per token", most=_most(chosen, part))
 
-    def picture(label: str, cost: Measure | None) -> Markup:
-        told = f"Loss above the full model by {label}; the tables below have the numbers"
-        return scatter([one.at(record, cost) for one in shown], Axis(label), loss, told)
+    def picture(axis: Axis, cost: Measure | None) -> Markup:
+        told = f"Loss above the full model by {axis.label}; the tables below have the numbers"
+        kind = "players" if cost is None else cost.kind
+        # Without a predictor nothing says where another cut would stand.
+        measure = None if part is None else kind
+        return scatter([one.at(record, cost) for one in shown], axis, loss, told, measure)
 
-    pictures = [(f"{unit} cut", picture(f"{unit} cut", None))]
+    pictures = [(f"{unit} cut", picture(Axis(f"{unit} cut"), None))]
     for cost in costs_of(record) if whole else []:
-        pictures.append((cost.name, picture(f"{cost.name}, after the cut", cost)))
+        axis = Axis(f"{cost.name}, after the cut", unit="B" if cost.kind == "bytes" else "")
+        pictures.append((cost.name, picture(axis, cost)))
     return views(pictures)
 
 
@@ -152,6 +158,7 @@ def _finalists(record: Record, sizes: Sequence[SizeChoicePart]) -> Markup | None
             record.model.players - size.size,
             p.players(one.removed_labels),
             tag("data", with_error(one.behind, one.error, "{:+.4f}"), value=one.behind),
+            _number(None if one.behind is None else size.excess + one.behind),
         )
         for size in sizes
         for one in size.finalists
@@ -159,8 +166,20 @@ def _finalists(record: Record, sizes: Sequence[SizeChoicePart]) -> Markup | None
     if not rows:
         return None
     unit = record.choice.unit if record.choice is not None else None
-    head = ("found by", "how many", "cut", f"behind the best, {unit or 'nats per token'}")
+    unit = unit or "nats per token"
+    head = ("found by", "how many", "cut", f"behind the best, {unit}", "above the full model")
     return table(head, rows, "Finalists, compared on the same texts", sortable=True)
+
+
+def _path_table(path: Sequence[_Cut]) -> Markup:
+    rows = [(len(one.players), _runs(one.players), _number(one.loss)) for one in path]
+    told = "One more cut at a time, by what is predicted to cost least"
+    head = ("how many", "cut", "predicted, nats per token")
+    return details(told, table(head, rows, told, sortable=True))
+
+
+def _number(value: float | None) -> Markup:
+    return tag("data", number(value, "{:+.4f}"), value=value)
 
 
 def _observed(part: PredictorPart) -> Markup:
@@ -169,7 +188,7 @@ def _observed(part: PredictorPart) -> Markup:
             _runs(cut),
             len(cut),
             tag("data", with_error(loss, error, "{:+.4f}"), value=loss),
-            number(predicted(part, cut), "{:+.4f}"),
+            _number(predicted(part, cut)),
         )
         for cut, loss, error in zip(part.cuts, part.losses, part.errors, strict=True)
     ]

@@ -1,107 +1,41 @@
-"""Points in a plane as SVG: two axes, several series, errors, a few names."""
+"""Pictures of points inside the page: what matplotlib draws, in the colours of the page.
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+Of matplotlib's SVG the places are kept and the looks are not: groups have classes, and `page.css`
+says what they look like, light, dark and on paper. Points say what they are under a pointer.
+"""
 
-from coterie.report.page.elements import Markup, tag
+import io
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+from xml.etree import ElementTree
 
-WIDTH, HEIGHT = 640, 340
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 48
+from coterie.report.figure.points import LETTERS, Axis, Point, Series, draw_points
+from coterie.report.page.elements import Markup, siblings, tag
 
-FEW = 2.0
-"""Powers of ten on a logarithmic axis below which it has steps between them."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-LETTER, LINE = 6.3, 12.0
-"""About the width of a letter and the height of a line."""
+WIDTH, HEIGHT = 460.0, 310.0
+LEFT, RIGHT, TOP, BOTTOM = 66.0, 14.0, 14.0, 46.0
+"""Of a picture and its margins, in points."""
 
-
-@dataclass(frozen=True)
-class Point:
-    """A point with its error bar.
-
-    Attributes:
-        x: On the horizontal axis.
-        y: On the vertical one.
-        told: What is said of it where a pointer rests on it.
-        error: Half the length of its bar.
-        name: Written beside it.
-    """
-
-    x: float
-    y: float
-    told: str
-    error: float | None = None
-    name: str | None = None
+KINDS = frozenset({"main", "other", "second", "faint", "guide", "grid", "label"})
+"""Groups that `page.css` knows."""
 
 
-@dataclass(frozen=True)
-class Series:
-    """Points of one kind.
+class _Drawn(NamedTuple):
+    """A picture: its elements, and what its frame reaches from and to."""
 
-    Attributes:
-        name: In the legend.
-        kind: ``main``, ``other``, ``faint`` or ``guide``; guides are dashed lines across the
-            picture through their points, for what others are held against.
-        points: The points.
-        joined: A line leads from each to the next.
-    """
-
-    name: str
-    kind: str
-    points: Sequence[Point]
-    joined: bool = False
+    inside: Markup
+    frame: str
 
 
-@dataclass(frozen=True)
-class Axis:
-    """What an axis shows.
-
-    Attributes:
-        label: With its unit.
-        log: Whether equal steps are equal factors.
-        most: Values above it are drawn at the edge; None draws all.
-    """
-
-    label: str
-    log: bool = False
-    most: float | None = None
-
-
-class _Scale:
-    """From values to places."""
-
-    def __init__(self, axis: Axis, values: Iterable[float], start: float, end: float) -> None:
-        self._log, self._most = axis.log, axis.most
-        known = [self._read(one) for one in values]
-        low, high = (min(known), max(known)) if known else (0.0, 1.0)
-        pad = (high - low) * 0.06 or 0.5
-        self._low, self._high = low - pad, high + pad
-        self._start, self._end = start, end
-
-    def _read(self, value: float) -> float:
-        value = value if self._most is None else min(value, self._most)
-        return math.log10(max(value, 1.0)) if self._log else value
-
-    def __call__(self, value: float) -> float:
-        share = (self._read(value) - self._low) / (self._high - self._low)
-        return self._start + share * (self._end - self._start)
-
-    def ticks(self) -> list[float]:
-        """Round values along the axis."""
-        if self._log:
-            powers = range(math.floor(self._low), math.ceil(self._high) + 1)
-            # Within a few powers of ten there is room for steps between them.
-            steps = (1, 2, 5) if self._high - self._low < FEW else (1,)
-            every = [step * 10.0**power for power in powers for step in steps]
-            return [one for one in every if self._low <= math.log10(one) <= self._high]
-        step = 10 ** math.floor(math.log10(self._high - self._low))
-        step = next(s * step for s in (0.2, 0.5, 1, 2) if (self._high - self._low) / (s * step) < 7)
-        first = math.ceil(self._low / step)
-        return [n * step for n in range(first, math.floor(self._high / step) + 1)]
-
-
-def scatter(series: Sequence[Series], x: Axis, y: Axis, told: str) -> Markup:
+def scatter(
+    series: Sequence[Series], x: Axis, y: Axis, told: str, measure: str | None = None
+) -> Markup:
     """The points of some series; nothing where there are none.
 
     Args:
@@ -109,99 +43,98 @@ def scatter(series: Sequence[Series], x: Axis, y: Axis, told: str) -> Markup:
         x: The horizontal axis.
         y: The vertical axis.
         told: The picture in a sentence, for those who do not see it.
+        measure: What the horizontal axis is for the page's script, which marks the cut on screen:
+            ``players``, or the kind of a measure; None marks nothing.
     """
-    series = [replace(one, points=real) for one in series if (real := _real(one.points))]
-    points = [point for one in series for point in one.points]
-    if not points:
+    real = tuple(one for one in (one.real for one in series) if one.points)
+    if not real:
         return Markup()
-    across = _Scale(x, [one.x for one in points], LEFT, WIDTH - RIGHT)
-    up = _Scale(y, [one.y for one in points], HEIGHT - BOTTOM, TOP)
-    # Axes first, so that points lie over them.
-    drawn = [*_axes(across, up, x.label, y.label)]
-    names = _Names()
-    # The last series lies on top, so that its names come first where room is short.
-    groups = [_drawn(one, across, up, names) for one in reversed(series)]
-    drawn += reversed(groups)
-    legend = [tag("li", one.name, class_=one.kind) for one in series] if len(series) > 1 else []
+    drawn = _drawn(real, x, y)
+    legend = [tag("li", one.name, class_=one.kind) for one in real]
+    here = None
+    if measure is not None:
+        here = tag("circle", tag("title", "the cut on screen"), r=7, class_="here", display="none")
+        legend.append(tag("li", "the cut on screen", class_="here"))
     picture = tag(
-        "svg", drawn, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=told, class_="plot"
+        "svg",
+        drawn.inside,
+        here,
+        viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
+        role="img",
+        aria_label=told,
+        class_="plot",
+        data_measure=measure,
+        data_frame=drawn.frame if measure else None,
     )
-    return tag("figure", picture, tag("ul", legend, class_="legend") if legend else None)
+    shown = tag("ul", legend, class_="legend") if len(legend) > 1 else None
+    return tag("figure", picture, shown)
 
 
-def _real(points: Iterable[Point]) -> list[Point]:
-    return [one for one in points if math.isfinite(one.x) and math.isfinite(one.y)]
+# A page that is too large is made again with less on it: what stays is not drawn again.
+@lru_cache(maxsize=64)
+def _drawn(series: tuple[Series, ...], x: Axis, y: Axis) -> _Drawn:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure  # no pyplot: no display, no global state
+
+    file = io.StringIO()
+    plain = {"svg.fonttype": "none", "text.parse_math": False, "font.size": LETTERS}
+    with mpl.rc_context(plain), warnings.catch_warnings():
+        # The reader's browser has the letters that are missing in the font of this machine.
+        warnings.filterwarnings("ignore", "Glyph")
+        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
+        across, up = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+        axes = figure.add_axes(
+            (LEFT / WIDTH, BOTTOM / HEIGHT, across / WIDTH, up / HEIGHT), frameon=False
+        )
+        figure.patch.set_visible(False)
+        # Larger letters on a phone need room between the numbers and the name of the axis.
+        axes.yaxis.set_label_coords((LETTERS - LEFT) / across, 0.5)
+        draw_points(axes, series, x, y)
+        figure.savefig(file, format="svg", dpi=72, metadata={"Date": None})
+    points = (point for one in series for point in one.points)
+    root = ElementTree.fromstring(file.getvalue())
+    return _Drawn(siblings(*(_element(one, points) for one in root)), _frame(axes))
 
 
-def _axes(across: _Scale, up: _Scale, x: str, y: str) -> Iterable[Markup]:
-    for value in up.ticks():
-        at = f"{up(value):.1f}"
-        yield tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="grid")
-        yield tag("text", _tick(value), x=LEFT - 8, y=at, text_anchor="end", dy="0.32em")
-    for value in across.ticks():
-        at = f"{across(value):.1f}"
-        yield tag("text", _tick(value), x=at, y=HEIGHT - BOTTOM + 18, text_anchor="middle")
-    yield tag("text", x, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 8, text_anchor="middle")
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    turned = f"rotate(-90 14 {middle})"
-    yield tag("text", y, x=14, y=middle, text_anchor="middle", transform=turned)
+def _frame(axes: "Axes") -> str:
+    """Values at the ends of both axes, and where these ends are in the picture."""
+    places = [LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, TOP]
+    return json.dumps([*map(float, (*axes.get_xlim(), *axes.get_ylim())), *places])
 
 
-class _Names:
-    """Names beside points; one that would lie over another is left to the pointer."""
-
-    def __init__(self) -> None:
-        self._taken: list[tuple[float, float, float]] = []
-
-    def beside(self, point: Point, x: float, y: float) -> Markup | None:
-        """The name of a point at its place; None where it has none, or no room."""
-        if point.name is None:
-            return None
-        # To the left of a point near the right edge, so that no name is cut off.
-        late = x > 0.7 * WIDTH
-        wide = LETTER * len(point.name)
-        start, base = (x - 8 - wide if late else x + 8), y - 6
-        if any(
-            abs(base - other) < LINE and start < end and begin < start + wide
-            for begin, end, other in self._taken
-        ):
-            return None
-        self._taken.append((start, start + wide, base))
-        at = {"x": f"{x - 8 if late else x + 8:.1f}", "y": f"{base:.1f}"}
-        return tag("text", point.name, **at, text_anchor="end" if late else "start", class_="label")
+def _element(node: ElementTree.Element, points: Iterator[Point]) -> Markup | None:
+    """An element of matplotlib's as one of the page, without its looks."""
+    name, own = node.tag.rpartition("}")[2], node.attrib
+    if name == "use":
+        return _dot(own, next(points))
+    if name == "path":
+        return tag("path", d=" ".join(map(_short, own["d"].split())))
+    if name == "text":
+        return _text(node)
+    if name != "g":  # definitions and provenance
+        return None
+    inside = siblings(*(_element(one, points) for one in node))
+    kind = own.get("id")
+    return tag("g", inside, class_=kind) if inside and kind in KINDS else inside
 
 
-def _drawn(series: Series, across: _Scale, up: _Scale, names: _Names) -> Markup:
-    """One series: its line where it has one, its points and their names."""
-    inside: list[Markup] = []
-    if series.joined:
-        path = " ".join(f"{across(one.x):.1f},{up(one.y):.1f}" for one in series.points)
-        inside.append(tag("polyline", points=path))
-    for point in series.points:
-        if series.kind == "guide":
-            inside += _guides(point, across, up)
-        inside.append(_point(point, across, up, names))
-    return tag("g", inside, class_=series.kind)
+def _dot(own: dict[str, str], point: Point) -> Markup:
+    return tag("circle", tag("title", point.told), cx=_short(own["x"]), cy=_short(own["y"]), r=3.5)
 
 
-def _guides(point: Point, across: _Scale, up: _Scale) -> Iterable[Markup]:
-    x, y = f"{across(point.x):.1f}", f"{up(point.y):.1f}"
-    yield tag("line", x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM)
-    yield tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y)
+def _text(node: ElementTree.Element) -> Markup:
+    looks = dict(one.split(": ", 1) for one in node.attrib.get("style", "").split("; ") if one)
+    turn = node.attrib.get("transform", "")
+    return tag(
+        "text",
+        node.text or "",
+        x=_short(node.attrib["x"]),
+        y=_short(node.attrib["y"]),
+        text_anchor=looks.get("text-anchor"),
+        transform=None if turn.startswith("rotate(-0 ") else turn,
+    )
 
 
-def _point(point: Point, across: _Scale, up: _Scale, names: _Names) -> Markup:
-    x, y = across(point.x), up(point.y)
-    bar = None
-    if point.error is not None and math.isfinite(point.error):
-        ends = [f"{up(point.y + sign * point.error):.1f}" for sign in (-1, 1)]
-        bar = tag("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=ends[0], y2=ends[1])
-    dot = tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.5)
-    return tag("g", tag("title", point.told), dot, bar, names.beside(point, x, y))
-
-
-def _tick(value: float) -> str:
-    for power, unit in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if abs(value) >= 10**power:
-            return f"{value / 10**power:g} {unit}"
-    return f"{value:.6g}"
+def _short(place: str) -> str:
+    """A number with one digit behind its point; a letter, which says what to do, as it is."""
+    return place if place.isalpha() else f"{float(place):.1f}"

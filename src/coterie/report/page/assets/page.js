@@ -93,6 +93,15 @@ function grown(cost, after) {
   const unit = cost.kind !== "bytes" ? "" : power ? "B" : " B";
   return `${Number((after / 1000 ** power).toPrecision(3))}${units[power]}${unit}${share}`;
 }
+// Pictures: a ring where the cut on screen stands among the points, at the edge if it lies beyond.
+function mark(picture, x, loss) {
+  const [left, right, low, high, ...places] = JSON.parse(picture.dataset.frame);
+  const share = (value, from, to) => Math.min(1, Math.max(0, (value - from) / (to - from)));
+  const ring = picture.querySelector(".here");
+  ring.setAttribute("cx", places[0] + share(x, left, right) * (places[1] - places[0]));
+  ring.setAttribute("cy", places[2] + share(loss, low, high) * (places[3] - places[2]));
+  ring.removeAttribute("display");
+}
 function stack(data, section) {
   const screen = section.querySelector(".screen");
   const players = [...section.querySelectorAll(".player")];
@@ -125,12 +134,19 @@ function stack(data, section) {
       say(cost.kind, about + grown(cost, after));
     }
   }
+  function tellPictures(cut) {
+    for (const picture of section.parentElement.querySelectorAll("svg[data-measure]")) {
+      const measure = picture.dataset.measure;
+      mark(picture, measure === "players" ? cut.length : screen.dataset[measure], screen.dataset.loss);
+    }
+  }
   function tell() {
     const cut = players.filter((one) => one.ariaPressed === "true").map((one) => Number(one.dataset.player));
     const labels = cut.map((player) => data.labels[player]);
     say("cut", labels.length ? `${labels.length}: ${data.before ? runs(labels) : labels.join(", ")}` : "nothing");
     tellLoss(cut);
     tellCosts(cut);
+    tellPictures(cut);
     const line = screen.querySelector(".line"), button = screen.querySelector(".copy");
     button.disabled = !cut.length || !data.before;
     line.textContent = !data.before ? "single blocks are cut by coterie prune alone"
