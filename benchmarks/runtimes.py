@@ -71,6 +71,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--published", **published, help="a published model; may repeat")
     parser.add_argument("--page", type=Path, help="page whose tables are written anew")
     asked = parser.parse_args()
+    parser.usage = argparse.SUPPRESS  # what is wrong is one line
     modules = {"vllm": "vllm", "mlx": "mlx_lm", "llama.cpp": "xllamacpp"}
     for one in asked.environment:
         runtime, _, python = one.partition("=")
@@ -113,11 +114,9 @@ def _jobs(work: Path, column: str, cases: list[Path], python: str, script: str) 
             return
         asked = json.loads((work / "asked.json").read_text())
         (work / "jobs.json").write_text(json.dumps({**asked, "jobs": jobs}))
-        _run([python, str(SCRIPTS / script), str(work / "jobs.json")], check=False)
-        done = [case for case in left if _place(case, column).exists()]
-        if not done:
-            first = left[0]
-            _place(first, column).write_text(json.dumps({"refused": "the process ended"}))
+        said = _run([python, str(SCRIPTS / script), str(work / "jobs.json")], check=False)
+        if not any(_place(case, column).exists() for case in left):
+            sys.exit(f"{column} does not begin: {said}")
         tried |= {case for case in left if _place(case, column).exists()}
 
 
@@ -151,14 +150,16 @@ def _convert(work: Path, cases: list[Path], converter: Path) -> None:
     _run([sys.executable, str(SCRIPTS / "exported.py"), str(work)], check=False)
 
 
-def _run(words: list[str], *, check: bool = True) -> None:
-    """Run a script; what it says goes to the log beside the results."""
+def _run(words: list[str], *, check: bool = True) -> str:
+    """Run a script; the last line of its errors."""
     print(" ".join(Path(word).name for word in words[:3]), flush=True)
     log = subprocess.DEVNULL
     done = subprocess.run(words, stdout=log, stderr=subprocess.PIPE, text=True, check=False)
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    said = lines[-1] if lines else f"exit {done.returncode}"
     if check and done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        sys.exit(f"{Path(words[1]).name} failed: {said[-1] if said else done.returncode}")
+        sys.exit(f"{Path(words[1]).name} failed: {said}")
+    return said
 
 
 def _outcome(case: Path, column: str) -> Outcome:

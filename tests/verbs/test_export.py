@@ -92,6 +92,21 @@ def test_a_base_that_is_a_folder_is_named_whole(home, capsys):
     assert f'model: "{(home / "llama").resolve()}"' in capsys.readouterr().out
 
 
+def test_a_python_without_the_binding_is_one_line_before_anything_is_converted(
+    home, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("coterie.verbs.export.gguf.convert", lambda *_: pytest.fail("converted"))
+    (tmp_path / "convert_hf_to_gguf.py").write_text("")
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho 'ImportError: libllama.so: no such file' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    asked = ["export", str(home / "cut"), "--to", "gguf", "--converter", str(tmp_path)]
+    assert main([*asked, "--environment", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere does not run" in told(capsys)
+    assert main([*asked, "--environment", str(broken)]) == 2
+    assert "does not import xllamacpp: ImportError: libllama.so" in told(capsys)
+
+
 def test_a_converter_that_fails_is_one_line(home, tmp_path, capsys, monkeypatch):
     (tmp_path / "convert_hf_to_gguf.py").write_text("raise SystemExit('no such model')")
     monkeypatch.setitem(sys.modules, "gguf", SimpleNamespace())

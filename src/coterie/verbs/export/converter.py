@@ -64,7 +64,21 @@ def run_script(
     Raises:
         ExportError: it failed, or that Python does not run.
     """
-    command = [python or sys.executable, str(script), *map(str, words)]
+    run_python([str(script), *map(str, words)], failed, python)
+
+
+def run_python(words: Sequence[str], failed: str, python: str | None = None) -> None:
+    """Run a Python.
+
+    Args:
+        words: What it is given.
+        failed: How the message begins where it fails.
+        python: Which; None is this one.
+
+    Raises:
+        ExportError: it failed; the last line that it said. Or that Python does not run.
+    """
+    command = [python or sys.executable, *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:

@@ -15,7 +15,7 @@ from coterie.verbs.export import checks
 from coterie.verbs.export.converter import CONVERTER, convert, find_converter
 from coterie.verbs.export.gguf_file import check_file, gguf_package, write_pattern
 from coterie.verbs.export.result import Export, ExportError
-from coterie.verbs.export.same_tokens import same_tokens
+from coterie.verbs.export.same_tokens import check_binding, same_tokens
 from coterie.verbs.outputs.output_file import OutputFile
 from coterie.verbs.outputs.reads import reads_of
 from coterie.verbs.outputs.records import read_record
@@ -33,8 +33,10 @@ def to_gguf(request: ExportRequest, source: Source, output: Path | None) -> Expo
         output: The file to write; None is beside the folder, named as it is.
 
     Raises:
-        ExportError: llama.cpp would not read it, or what was written is not the checkpoint.
+        ExportError: llama.cpp would not read it, a program named is none, or what was written is
+            not the checkpoint.
     """
+    check_binding(request.environment)
     converter = find_converter(request.converter)
     found = check_gguf(source, carried=converter is not None)
     name = output or source.folder.with_name(f"{source.folder.name}.gguf")

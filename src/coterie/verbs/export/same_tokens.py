@@ -12,7 +12,7 @@ from coterie.models.cutting.verify import probe_tokens
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_model
 from coterie.verbs.export import binding_script
-from coterie.verbs.export.converter import run_script
+from coterie.verbs.export.converter import run_python, run_script
 from coterie.verbs.export.result import ExportError
 
 BINDING = "xllamacpp"
@@ -25,6 +25,18 @@ _FAR = 0.25
 
 _NEAR = 0.1
 """Nats between the two likeliest tokens under which rounding may decide."""
+
+
+def check_binding(python: str | None) -> None:
+    """Refuse a Python that cannot compare, before anything is converted; None is not asked.
+
+    Raises:
+        ExportError: it does not run, or does not import the binding.
+    """
+    if python is None:
+        return
+    failed = f"--environment {python} does not import {BINDING}"
+    run_python(["-c", f"import {BINDING}"], failed, python)
 
 
 def same_tokens(file: Path, source: Source, python: str | None, work: Path) -> str:
