@@ -10,6 +10,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from tests.after_cut.conftest import KEPT
+from transformers import OPTConfig, OPTForCausalLM
 
 from coterie.errors import UserError
 from coterie.healing import distill, lesson, several, watching
@@ -20,7 +21,7 @@ from coterie.healing.lesson import TrainingPlan
 from coterie.healing.modes import MODES
 from coterie.healing.moved import Rewritten
 from coterie.healing.origin import HealError
-from coterie.healing.students import recompute_layers
+from coterie.healing.recompute import recompute_layers
 from coterie.healing.teacher_cache import Predictions
 from coterie.healing.teachers import LiveTeacher
 from coterie.models.files.sources import resolve
@@ -105,6 +106,43 @@ def test_read_in_parts_recomputed_or_by_accelerate_it_is_the_same_step(
         torch.testing.assert_close(parts.merged()[name], weight, atol=2e-4, rtol=0)
         torch.testing.assert_close(again.merged()[name], weight, atol=1e-6, rtol=0)
         assert torch.equal(alone.merged()[name], weight)
+
+
+def test_recomputed_layers_drop_nothing(tokens):
+    config = OPTConfig(
+        vocab_size=400,
+        hidden_size=16,
+        word_embed_proj_dim=16,
+        ffn_dim=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+        dropout=0.1,
+        attention_dropout=0.1,
+    )
+    torch.manual_seed(0)
+    model = OPTForCausalLM(config).eval()
+    student = Rewritten(model, find_stack(model), (0, 2))
+    ids, runs = torch.from_numpy(tokens), []
+    model.model.decoder.layers[2].fc1.register_forward_hook(lambda *_: runs.append(1))
+
+    def answered():
+        with student.alone():
+            logits = student.predict(ids)
+            logits.square().mean().backward()
+        found = {name: one.grad for name, one in student.trained.items()}
+        for one in student.trained.values():
+            one.grad = None
+        return logits.detach(), found
+
+    logits, gradients = answered()
+    runs.clear()
+    recompute_layers(student)
+    again, recomputed = answered()
+    assert len(runs) == 2 and not any(module.training for module in model.modules())
+    assert torch.equal(again, logits)
+    for name, one in gradients.items():
+        torch.testing.assert_close(recomputed[name], one)
 
 
 def test_several_processes_share_a_batch_alike(monkeypatch):

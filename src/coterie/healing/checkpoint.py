@@ -18,6 +18,8 @@ NOTHING: Mapping[str, Tensor] = {}
 """Where no texts are watched."""
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_STEPS = "step"
+"""What Adam keeps of a weight, and how many gradients it has had: an expert may miss a batch."""
 
 
 @dataclass
@@ -114,7 +116,8 @@ class Checkpoint:
         for name, one in trained.items():
             # Adam's moments too: without them the run would not go on as if it had never stopped.
             moments = optimizer.state.get(one, {})
-            tensors |= {f"{name}|{key}": moments[key].cpu() for key in _MOMENTS if key in moments}
+            kept = (key for key in (*_MOMENTS, _STEPS) if key in moments)
+            tensors |= {f"{name}|{key}": moments[key].cpu() for key in kept}
         tensors |= {f"{name}|best": one for name, one in best.items()}
         metadata = {"identity": json.dumps(self.identity), "state": json.dumps(vars(state))}
         # Renamed when whole: a run that is killed while it saves loses only this save.
@@ -143,9 +146,15 @@ class Checkpoint:
             with torch.no_grad():
                 # In place: the model holds these very parameters.
                 one.copy_(tensors[name])
-            # AdamW makes a state at its first step; here it is put there before.
-            moments = {key: tensors[f"{name}|{key}"].to(one.device) for key in _MOMENTS}
-            optimizer.state[one] = {"step": torch.tensor(float(state.step)), **moments}
+            # AdamW makes a state at its first gradient; a weight that had one gets it back here.
+            moments = {
+                key: tensors[f"{name}|{key}"].to(one)
+                for key in _MOMENTS
+                if f"{name}|{key}" in tensors
+            }
+            if moments:
+                steps = tensors.get(f"{name}|{_STEPS}", torch.tensor(float(state.step)))
+                optimizer.state[one] = {_STEPS: steps, **moments}
         return state
 
     def best(self) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from coterie.healing.students import NO_REPAIR, Student
+from coterie.healing.students import NO_REPAIR, Place, Student, standing
 from coterie.models.loaded.stack import Stack
 
 Trains = Callable[[str], bool]
@@ -21,6 +21,8 @@ def everything(_: str) -> bool:
 
 class Rewritten(Student):
     """Weights of its own, started as the full model's, for what it trains of the kept layers.
+
+    They are float32 whatever the model is in, and rounded to that where the model computes.
 
     Args:
         model: The full model, frozen from here on.
@@ -43,15 +45,16 @@ class Rewritten(Student):
         gone = tuple(f"{stack.path}.{i}." for i in range(stack.n_players) if i not in self.kept)
         with self._in_place():
             self._own = {
-                name: nn.Parameter(one.detach().clone())
+                name: nn.Parameter(one.detach().to(torch.float32, copy=True))
                 for name, one in model.named_parameters()
                 if not name.startswith(gone) and one.is_floating_point() and trains(name)
             }
         # Tied weights have one parameter and several places.
         own = {model.get_parameter(name): mine for name, mine in self._own.items()}
         self._places = [
-            (model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], one, own[one])
+            Place(model.get_submodule(module), leaf, one, own[one], one.dtype)
             for name, one in model.named_parameters(remove_duplicate=False)
+            for module, _, leaf in [name.rpartition(".")]
             if one in own
         ]
 
@@ -66,14 +69,8 @@ class Rewritten(Student):
 
         The model lends its code; its own weights are not touched, since they teach.
         """
-        try:
-            for module, leaf, _, mine in self._places:
-                module._parameters[leaf] = mine
-            with super().alone():
-                yield
-        finally:
-            for module, leaf, theirs, _ in self._places:
-                module._parameters[leaf] = theirs
+        with standing(self._places), super().alone():
+            yield
 
     def full_logits(self, tokens: Tensor) -> Tensor:
         """Logits of the full model, its weights in place."""

@@ -10,6 +10,7 @@ move.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
@@ -29,6 +30,42 @@ REFUSED = {
     for kind in ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
 }
 """Modules that take no adapter, by model type: state-space kernels read them directly."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a trained weight stands in a model.
+
+    Attributes:
+        module: The module that computes with it.
+        leaf: Its name there.
+        theirs: What stands there while nobody learns.
+        mine: What is trained, in float32: 16 bits would round small steps away.
+        dtype: What the module computes in.
+    """
+
+    module: nn.Module
+    leaf: str
+    theirs: nn.Parameter
+    mine: nn.Parameter
+    dtype: torch.dtype
+
+
+@contextmanager
+def standing(places: Sequence[Place]) -> Iterator[None]:
+    """Inside this block trained weights stand in the model, rounded to what it computes in.
+
+    Rounding hands gradients on, so they reach the weights that are trained.
+    """
+    # Tied weights have one parameter and several places: they are rounded once.
+    rounded = {one.mine: one.mine.to(one.dtype) for one in places}
+    try:
+        for one in places:
+            vars(one.module)["_parameters"][one.leaf] = rounded[one.mine]
+        yield
+    finally:
+        for one in places:
+            one.module._parameters[one.leaf] = one.theirs
 
 
 class Student(ABC):
@@ -122,11 +159,26 @@ class Adapted(Student):
             inject_adapter_in_model(config, model)
         modules = ((name, model.get_submodule(name)) for name in targets)
         self.adapters = {name: cast("_Adapter", module) for name, module in modules}
+        named = model.named_parameters()
+        self._own = {name: one for name, one in named if ".lora_" in name}
+        self._places = [self._place(name, one) for name, one in self._own.items()]
+
+    def _place(self, name: str, one: nn.Parameter) -> Place:
+        """A matrix that peft made in the dtype of the weight beside it, from here on in float32."""
+        module, _, leaf = name.rpartition(".")
+        dtype, one.data = one.dtype, one.data.float()
+        return Place(self.model.get_submodule(module), leaf, one, one, dtype)
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
         """The matrices of the adapters."""
-        return {name: one for name, one in self.model.named_parameters() if ".lora_" in name}
+        return self._own
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside this block only the kept layers run, with their adapters."""
+        with standing(self._places), super().alone():
+            yield
 
     def full_logits(self, tokens: Tensor) -> Tensor:
         """Logits of the full model, no adapter on."""
@@ -153,24 +205,6 @@ class Adapted(Student):
     def _switch(self, on: bool) -> None:
         for module in self.adapters.values():
             module.enable_adapters(on)
-
-
-def recompute_layers(student: Student) -> None:
-    """Have layers forget what is inside them and compute it again on the way back, to save memory.
-
-    Raises:
-        HealError: transformers cannot do so for this family.
-    """
-    model = student.model
-    if not model.supports_gradient_checkpointing:
-        raise HealError(
-            f"--recompute: transformers cannot recompute the layers of a {type(model).__name__}:"
-            " leave it out, and give a smaller --batch or more --parts"
-        )
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    # Only where one trains is anything recomputed; the modules inside, such as dropout, do not.
-    for layer in student.stack.layers:
-        layer.training = True
 
 
 def adaptable(model: PreTrainedModel, stack: Stack, kept: Sequence[int]) -> list[str]:

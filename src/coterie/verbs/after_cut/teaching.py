@@ -11,7 +11,8 @@ from coterie.game.coalitions import Vector
 from coterie.healing.gap_states import gaps
 from coterie.healing.modes import MODES, HealMode
 from coterie.healing.origin import HealError
-from coterie.healing.students import Student, recompute_layers
+from coterie.healing.recompute import recompute_layers
+from coterie.healing.students import Student
 from coterie.healing.teacher_cache import TOP, Predictions
 from coterie.healing.teachers import LiveTeacher, Teacher
 from coterie.models.loaded.load import default_dtype, load_model, pick_device
