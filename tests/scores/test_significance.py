@@ -42,11 +42,20 @@ def logged(folder, rows, task="piqa", at="2026-11-28T10-00-00.123456"):
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
         json.dumps(
-            {"doc_id": i, "doc_hash": f"h{i}", "filter": "none", "acc": acc, "acc_norm": acc}
+            {
+                # lm_eval writes what a page held as it is, and these end a line for Python.
+                "doc": {"text": "one\u2028two\x85three"},
+                "doc_id": i,
+                "doc_hash": f"h{i}",
+                "filter": "none",
+                "acc": acc,
+                "acc_norm": acc,
+            },
+            ensure_ascii=False,
         )
         for i, acc in enumerate(rows)
     ]
-    (folder / f"samples_{task}_{at}.jsonl").write_text("\n".join(lines))
+    (folder / f"samples_{task}_{at}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     return folder
 
 

@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 pytest.importorskip("lm_eval", reason="tasks need lm-evaluation-harness: the extra `eval`")
 
 from coterie.scores.errors import TaskError
+from coterie.scores.local_rows import read_rows
 from coterie.scores.task_definitions import PAPER_TASKS, load_tasks
 from coterie.scores.task_scores import MeanScore, TaskScores, average, paired_difference
 from coterie.scores.tasks import TaskSettings, score_tasks
@@ -258,10 +259,26 @@ def test_worked_answers_are_decoded_and_matched_exactly(tmp_path, model, tokeniz
     assert set(found.scores["exact_match"]) <= {0.0, 1.0} and len(found.items) == 2
 
 
+def test_a_row_ends_at_the_end_of_its_line_and_nowhere_else(tmp_path):
+    rows = [{"context": "one\u2028two\x85three\u2029", "continuation": "four"}] * 2
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "lines.jsonl").write_text("\r\n".join(lines), encoding="utf-8", newline="")
+    assert read_rows(tmp_path / "lines.jsonl") == rows
+
+
 @pytest.mark.parametrize(
     ("written", "wanted", "right"),
     [
         ("3 and 4 make 7.\n#### 7\nQuestion", "7", True),
+        ("#### 72 eggs", "72", True),
+        ("#### **72**", "72", True),
+        ("#### 72 (48+24)", "72", True),
+        ("#### 7 or 72", "72", False),
+        ("#### -$1,234.50 a day", "-1234.5", True),
+        ("#### $.5", "0.50", True),
+        ("#### eggs", "72", False),
+        ("#### 7,8", "7,8", True),
+        ("#### The Red Sea.", "the red sea", True),
         ("so $1,200.00", "1200", True),
         ("about 12, no 13", "12", False),
         ("He thinks.\nThe Red Sea.", "the red sea", True),

@@ -41,7 +41,8 @@ def read_logs(folder: Path) -> dict[str, TaskScores]:
 
 def _scores(name: str, file: Path) -> TaskScores:
     rows: list[dict[str, object]] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not `splitlines`: a text may hold characters such as U+2028, which end no line of a file.
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         try:

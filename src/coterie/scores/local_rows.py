@@ -50,7 +50,8 @@ def read_rows(path: Path) -> list[dict[str, object]]:
     """
     rows: list[dict[str, object]] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not `splitlines`: a text may hold characters such as U+2028, which end no line of a file.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise TaskError(
             f"'{path.name}' is not UTF-8: byte {error.start}; save it as UTF-8"

@@ -17,7 +17,10 @@ NEW_TOKENS = 256
 MARK = "####"
 """What stands before the answer in a worked solution, as GSM8K has it."""
 
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d+)(?:\.\d+)?|-?\.\d+")
+"""A number, its thousands apart or not; 7,8 is two."""
+
+_CURRENCY = str.maketrans({"$": "", "€": "", "£": "", "\N{MINUS SIGN}": "-"})
 
 
 def definition() -> dict[str, object]:
@@ -50,7 +53,9 @@ def exactly(doc: Mapping[str, object], results: Sequence[str]) -> dict[str, floa
 def answer_in(text: str, wanted: str) -> str:
     """The answer that a text comes to: after the mark, else its last number, else its last line.
 
-    >>> answer_in("3 and 4 make 7.\\n#### 7", "7"), answer_in("So it is 1,200.", "1200")
+    After the mark the first number counts, where one is looked for: units and stars do not matter.
+
+    >>> answer_in("3 and 4 make 7.\\n#### **7** eggs", "7"), answer_in("So it is 1,200.", "1200")
     ('7', '1200')
 
     Args:
@@ -58,11 +63,13 @@ def answer_in(text: str, wanted: str) -> str:
         wanted: The right answer, which says whether a number is looked for.
     """
     _, mark, after = text.partition(MARK)
-    if mark:
-        return plain((after.strip().splitlines() or [""])[0])
+    line = (after.strip().splitlines() or [""])[0]
     if _NUMBER.fullmatch(wanted):
-        found = _NUMBER.findall(text)
-        return plain(found[-1]) if found else ""
+        # A currency may stand between a sign and its number: -$5.
+        found = _NUMBER.findall((line if mark else text).translate(_CURRENCY))
+        return plain(found[0 if mark else -1]) if found else ""
+    if mark:
+        return plain(line)
     lines = [line for line in text.splitlines() if line.strip()]
     return plain(lines[-1]) if lines else ""
 
@@ -71,8 +78,8 @@ def plain(answer: str) -> str:
     """An answer without what does not matter: case, spaces, currency, commas in numbers."""
     bare = answer.strip().strip("$€£ ").rstrip(".").strip().lower()
     bare = " ".join(bare.split())
-    number = bare.replace(",", "")
-    if not re.fullmatch(r"-?\d+(?:\.\d+)?", number):
+    if not _NUMBER.fullmatch(bare):
         return bare
+    number = bare.replace(",", "")
     # 7.00 and 7 are the same answer.
     return f"{float(number):.10g}" if "." in number else str(int(number))
