@@ -10,7 +10,6 @@
 """
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from coterie.errors import TextError
 from coterie.foreign import foreign
+from coterie.texts.plain_text import stretches
 from coterie.texts.specs import Document, TextSource
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ BosPolicy = Literal["auto", "always", "never"]
 """What stands before every sequence: the tokenizer's own choice, always BOS, or nothing."""
 
 BOS_POLICIES: tuple[BosPolicy, ...] = ("auto", "always", "never")
-
-_SPACE = re.compile(r"\s")
 
 STRETCH = 64
 """Characters per token of a window that are tokenised at once: about sixteen windows of English."""
@@ -98,6 +96,8 @@ class Window:
     source: TextSource
     document: str
     tokens: NDArray[np.int64]
+    keys: frozenset[str]
+    """Of the content of these documents."""
 
 
 class Packer:
@@ -121,12 +121,10 @@ class Packer:
         self._rng = rng
 
     def __iter__(self) -> Iterator[Window]:
-        eos = self._tokenizer.eos_token_id
-        # A tokenizer without an end-of-text token joins documents by an empty line.
-        joint = encode(self._tokenizer, "\n\n") if eos is None else [int(eos)]  # type: ignore[arg-type]
+        joint = joint_of(self._tokenizer)
         later: list[Iterator[Window]] = []
         short: list[int] = []
-        names: list[str] = []
+        joined: list[Document] = []
         for place in self._rng.permutation(self.n_documents):
             document = self._documents[place]
             # First round: one window of each document, so that as many as possible occur.
@@ -137,26 +135,33 @@ class Packer:
                 later.append(windows)
                 continue
             short += ([*joint] if short else []) + encode(self._tokenizer, document.text)
-            names.append(document.name)
+            joined.append(document)
             if len(short) >= self.body:
-                joined = np.array(short[: self.body], dtype=np.int64)
-                yield self._count(Window(self.source, _joint_name(names), joined))
-                short, names = [], []
+                yield self._count(
+                    self._window(joined, np.array(short[: self.body], dtype=np.int64))
+                )
+                short, joined = [], []
         # Later rounds: one more window of each long document, until all are used up.
         for turn in itertools.zip_longest(*later):
             yield from (self._count(window) for window in turn if window is not None)
 
     def _windows(self, document: Document) -> Iterator[Window]:
         """The windows of one document, tokenised stretch by stretch, only as far as asked."""
-        stretches = _stretches(document.text, STRETCH * self.body)
-        for place in self._rng.permutation(len(stretches)):
-            ids = encode(self._tokenizer, stretches[place])
+        parts = stretches(document.text, STRETCH * self.body)
+        for place in self._rng.permutation(len(parts)):
+            ids = encode(self._tokenizer, parts[place])
             self.n_tokens += len(ids)
             count, spare = divmod(len(ids), self.body)
             offset = int(self._rng.integers(spare + 1))
             rows = np.array(ids[offset : offset + count * self.body], dtype=np.int64)
             for row in self._rng.permutation(rows.reshape(count, self.body)):
-                yield Window(self.source, document.name, row)
+                yield self._window([document], row)
+
+    def _window(self, documents: Sequence[Document], row: NDArray[np.int64]) -> Window:
+        name = documents[0].name
+        if len(documents) > 1:
+            name = f"{name} and {len(documents) - 1} more"
+        return Window(self.source, name, row, frozenset(one.key for one in documents))
 
     def _count(self, window: Window) -> Window:
         self.n_windows += 1
@@ -227,17 +232,10 @@ def bos_prefix(tokenizer: "PreTrainedTokenizerBase", bos: BosPolicy) -> list[int
     return [int(tokenizer.bos_token_id)]  # type: ignore[arg-type]
 
 
-def _stretches(text: str, characters: int) -> list[str]:
-    """A long text in parts of about this many characters, cut before white space if it has any."""
-    stretches = []
-    start = 0
-    # Twice the length, so that cutting one part off still leaves a part to cut.
-    while len(text) - start > 2 * characters:
-        space = _SPACE.search(text, start + characters, start + 2 * characters)
-        end = space.start() if space else start + characters
-        stretches.append(text[start:end])
-        start = end
-    return [*stretches, text[start:]]
+def joint_of(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The tokens between two short documents that are joined: end of text, else an empty line."""
+    eos = tokenizer.eos_token_id
+    return encode(tokenizer, "\n\n") if eos is None else [int(eos)]  # type: ignore[arg-type]
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
@@ -246,7 +244,3 @@ def encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     with foreign(refused, way_out="take that document out, or correct it", kind=TextError):
         # `verbose=False` silences the warning that a document is longer than the model's context.
         return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]  # type: ignore[return-value]
-
-
-def _joint_name(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

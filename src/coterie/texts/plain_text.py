@@ -19,6 +19,7 @@ _LONGEST_WORD = 16
 _MARK = "<|endoftext|>"
 _ARTICLE = re.compile(r"^(?= = [^=\n]+ = *$)", re.MULTILINE)  # WikiText: " = Title = "
 _BLOCKS = re.compile(r".+?(?:\n[ \t\r]*\n\s*|\Z)", re.DOTALL)
+_SPACE = re.compile(r"\s")
 _ENDS = "。！？．｡!?"
 """What ends a sentence where no space follows it."""
 
@@ -83,3 +84,16 @@ def _pieces(text: str, target: int, size: Callable[[str], int]) -> Iterator[str]
 
 def _words(text: str) -> int:
     return len(text.split())
+
+
+def stretches(text: str, characters: int) -> list[str]:
+    """A long text in parts of about this many characters, cut before white space if it has any."""
+    found = []
+    start = 0
+    # Twice the length, so that cutting one part off still leaves a part to cut.
+    while len(text) - start > 2 * characters:
+        space = _SPACE.search(text, start + characters, start + 2 * characters)
+        end = space.start() if space else start + characters
+        found.append(text[start:end])
+        start = end
+    return [*found, text[start:]]

@@ -39,6 +39,12 @@ class TextSet:
     bos: bool
     """Whether every sequence starts with what the tokenizer puts before a text."""
     sources: tuple[TextSource, ...] = ()
+    keys: tuple[frozenset[str], ...] = ()
+    """Of each document: `Document.key` of what it holds, several where short ones are joined."""
+    side: frozenset[str] = frozenset()
+    """Keys of all documents that the sequences were drawn from, whether any of them was drawn."""
+    prefix: int = 0
+    """How many tokens stand before the text of every sequence."""
 
     @property
     def n_sequences(self) -> int:
@@ -57,7 +63,18 @@ class TextSet:
             tokens=self.tokens[rows],
             documents=own.reshape(-1),
             document_names=tuple(self.document_names[name] for name in names),
+            keys=tuple(self.keys[name] for name in names) if self.keys else (),
         )
+
+    @property
+    def content(self) -> frozenset[str]:
+        """`Document.key` of every document that occurs in a sequence."""
+        return frozenset[str]().union(*self.keys)
+
+    def holding(self, keys: frozenset[str]) -> NDArray[np.bool_]:
+        """Which sequences come from a document with one of these keys, ``(n_sequences,)``."""
+        held = np.array([bool(own & keys) for own in self.keys], dtype=bool)
+        return held[self.documents] if self.keys else np.zeros(self.n_sequences, dtype=bool)
 
     @cached_property
     def sha256(self) -> str:
@@ -83,7 +100,7 @@ def split_documents(
     Raises:
         TextError: a source has fewer than two different documents.
     """
-    documents = _cut_where_alone(documents)
+    documents = cut_where_alone(documents)
     held_out: set[str] = set()
     for source in dict.fromkeys(document.source for document in documents):
         # By content, so that a document that is there twice counts as one and stays on one side.
@@ -99,7 +116,7 @@ def split_documents(
     return sides
 
 
-def _cut_where_alone(documents: Sequence[Document]) -> list[Document]:
+def cut_where_alone(documents: Sequence[Document]) -> list[Document]:
     """A source of a single document is cut as a text file alone is: a table may hold one book."""
     counts = Counter(document.source for document in documents)
     found: list[Document] = []
@@ -160,13 +177,11 @@ def pack(
     # Documents are numbered in the order in which they first occur.
     places: dict[tuple[TextSource, str], int] = {}
     own = [places.setdefault((w.source, w.document), len(places)) for w in chosen]
-    log.info(
-        "%d sequences of %d tokens from %d of %d documents",
-        len(chosen),
-        form.length,
-        len(places),
-        len(documents),
-    )
+    keys = [frozenset[str]() for _ in places]
+    for place, window in zip(own, chosen, strict=True):
+        keys[place] |= window.keys
+    counts = len(chosen), form.length, len(places), len(documents)
+    log.info("%d sequences of %d tokens from %d of %d documents", *counts)
     return TextSet(
         np.array([[*prefix, *window.tokens] for window in chosen], dtype=np.int64),
         np.array(own, dtype=np.intp),
@@ -174,6 +189,9 @@ def pack(
         describe(tuple(grouped)),
         bos=bool(prefix),
         sources=tuple(grouped),
+        keys=tuple(keys),
+        side=frozenset(document.key for document in documents),
+        prefix=len(prefix),
     )
 
 
@@ -187,7 +205,18 @@ def joined(first: TextSet, then: TextSet) -> TextSet:
     ]
     tokens = np.concatenate([first.tokens, then.tokens])
     documents = np.array(own, dtype=np.intp)
-    return replace(first, tokens=tokens, documents=documents, document_names=names)
+    keys = dict.fromkeys(names, frozenset[str]())
+    for texts in (first, then):
+        for name, held in zip(texts.document_names, texts.keys, strict=False):
+            keys[name] |= held
+    return replace(
+        first,
+        tokens=tokens,
+        documents=documents,
+        document_names=names,
+        keys=tuple(keys.values()),
+        side=first.side | then.side,
+    )
 
 
 def describe(sources: Sequence[TextSource]) -> str:

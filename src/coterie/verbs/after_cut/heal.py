@@ -119,7 +119,7 @@ def admit(request: HealRequest, progress: Progress) -> HealJob:
         record=record,
         training=training,
         held_out=held_out,
-        watched=watched_texts(request.watch, full, tokenizer, length=held_out.length),
+        watched=watched_texts(request.watch, tokenizer, held_out=held_out, training=training),
     )
 
 

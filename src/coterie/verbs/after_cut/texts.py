@@ -14,9 +14,10 @@ from coterie.models.reference.text import training_documents
 from coterie.plain import Json
 from coterie.report.schema.part import known
 from coterie.report.schema.record import CheckpointRecord
-from coterie.texts.packing import BOS_POLICIES, SequenceFormat, encode
+from coterie.texts.apart import apart
+from coterie.texts.packing import BOS_POLICIES, SequenceFormat
 from coterie.texts.recipe import CALIBRATION_ON_HUB, TextRecipe
-from coterie.texts.sets import TextSet, pack
+from coterie.texts.sets import TextSet, cut_where_alone, pack
 from coterie.texts.specs import Document, TextSource, read_documents
 from coterie.verbs.options.texts import JudgingOptions
 from coterie.verbs.shared.defaults import context_of
@@ -125,23 +126,44 @@ WATCHED = 16
 
 
 def watched_texts(
-    spec: str | None, model: Model, tokenizer: PreTrainedTokenizerBase, *, length: int
+    spec: str | None,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    held_out: TextSet,
+    training: TextSet,
 ) -> TextSet | None:
     """Sequences of a text that is only watched; None where none is named.
 
+    What is watched says which weights are kept: documents that judge or teach are left out.
+
     Args:
         spec: The text.
-        model: What was cut.
         tokenizer: Turns text into token ids.
-        length: Tokens of a sequence.
+        held_out: The sequences that judge; those that are watched are as long.
+        training: The sequences that are learned from.
+
+    Raises:
+        TextError: nothing is left to watch.
     """
     if spec is None:
         return None
-    rng, length = np.random.default_rng([0, 6]), min(length, context_of(model) or length)
-    documents = read_documents(
-        spec, tokenizer, rng=rng, half="verdict", sequences=WATCHED, length=length
-    )
-    return pack(documents, SequenceFormat(tokenizer, length), rng=rng, at_most=WATCHED)
+    rng, length = np.random.default_rng([0, 6]), held_out.length
+    judges, taught = replace(held_out, side=held_out.content), training.content
+    # As few documents as are watched, and where any of those are spoken for, so many more.
+    for more in (0, held_out.n_sequences + training.n_sequences):
+        documents = read_documents(
+            spec, tokenizer, rng=rng, half="verdict", sequences=WATCHED + more, length=length
+        )
+        free = apart(
+            [document for document in documents if document.key not in taught], judges, tokenizer
+        )
+        if len(free) == len(documents):
+            break
+    if not free:
+        raise TextError(
+            f"every document of the text '{spec}' also judges or teaches: name another --watch"
+        )
+    return pack(free, SequenceFormat(tokenizer, length), rng=rng, at_most=WATCHED)
 
 
 def healing_texts(
@@ -153,7 +175,7 @@ def healing_texts(
     sequences: int,
     seed: int,
 ) -> TextSet:
-    """Sequences to learn from; a document that holds a held-out sequence is left out.
+    """Sequences to learn from; no document is among them that is on the side that judges.
 
     Args:
         text: Spec of the text; None is the reference model's training text, for others C4.
@@ -178,34 +200,18 @@ def healing_texts(
         )
     # Six characters a token is more than most text takes: only so much is compared.
     enough = _enough(documents, 6 * sequences * length)
-    clean = unjudged(enough, held_out, tokenizer)
+    clean = apart(enough, held_out, tokenizer)
     if not clean and len(enough) < len(documents):  # of a small text, the first may all judge
-        clean = unjudged(documents, held_out, tokenizer)
+        clean = apart(documents, held_out, tokenizer)
+    if not clean:  # a book alone was cut into parts before it was divided
+        clean = apart(cut_where_alone(documents), held_out, tokenizer)
+    if not clean:  # the whole text was there to judge: what was not drawn is left to learn from
+        clean = apart(documents, replace(held_out, side=held_out.content), tokenizer)
     if not clean:
         raise TextError(
             f"every document of the text '{text}' also judges: name another --text or --held-out"
         )
     return pack(clean, SequenceFormat(tokenizer, length), rng=rng, at_most=sequences)
-
-
-def unjudged(
-    documents: Sequence[Document], held_out: TextSet, tokenizer: PreTrainedTokenizerBase
-) -> list[Document]:
-    """The documents in which no sequence that judges occurs, compared token by token.
-
-    Args:
-        documents: Candidates to learn from.
-        held_out: The sequences that judge, ``(n_sequences, length)``.
-        tokenizer: Turns text into token ids.
-    """
-    # Without the first token, which is BOS in many formats and in no document.
-    bodies = [_bytes(row[1:]) for row in held_out.tokens.tolist()]
-    clean = []
-    for document in documents:
-        whole = _bytes(encode(tokenizer, document.text))
-        if not any(body in whole for body in bodies):
-            clean.append(document)
-    return clean
 
 
 def _word(request: Mapping[str, Json], name: str) -> str | None:
@@ -223,7 +229,3 @@ def _enough(documents: Sequence[Document], characters: int) -> list[Document]:
         chosen.append(document)
         characters -= len(document.text)
     return chosen
-
-
-def _bytes(ids: Sequence[int]) -> bytes:
-    return np.asarray(ids, dtype="<i4").tobytes()
