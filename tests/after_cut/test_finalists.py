@@ -14,7 +14,7 @@ from coterie.verbs.search import healed
 def test_finalists_are_healed_for_a_few_steps_and_judged_then(whole, text, tmp_path, monkeypatch):
     monkeypatch.setattr(healed, "STEPS", 3)
     monkeypatch.setattr(healed, "MOST", 2)
-    monkeypatch.setattr("coterie.verbs.search.repaired.sequences_in_a_game", lambda *_: 16)
+    monkeypatch.setattr("coterie.verbs.shared.prepared.sequences_in_a_game", lambda *_: 16)
     seen = []
     judge = healed.floored_losses
 

@@ -157,7 +157,7 @@ def test_cut_repairs_in_one_run(whole, text, tmp_path, capsys):
 def test_too_little_text_to_refit_on_is_told_and_the_search_stands(
     whole, text, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("coterie.verbs.search.repaired.sequences_in_a_game", lambda *_: 10**6)
+    monkeypatch.setattr("coterie.verbs.shared.prepared.sequences_in_a_game", lambda *_: 10**6)
     request = PruneRequest(
         str(whole), remove=2, calibration=str(text), sequences=4, device="cpu", repair="down"
     )

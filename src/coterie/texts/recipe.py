@@ -1,6 +1,7 @@
 """Which texts choose and which judge: written down once, read wherever they are needed."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -71,7 +72,8 @@ class TextRecipe:
     def more(self, wanted: int) -> TextSet:
         """The sequences that calibrate, and further ones of the same text after them.
 
-        Documents that judge are left out, so that what was kept apart stays apart.
+        Documents that judge are left out, so that what was kept apart stays apart. Further ones are
+        of other documents, while there are any; then other windows of those that calibrate.
 
         Args:
             wanted: Sequences in all; fewer come back where the text has no more.
@@ -87,13 +89,18 @@ class TextRecipe:
         again = deepcopy(reading)
         _, judging, _ = self._documents(reading)
         documents, _ = without(self._read_wide(wanted, again), judging)
-        if not documents:
-            return texts
-        more = pack(documents, self._format, rng=cutting, at_most=wanted)
-        # Sequences that calibrate already are not given a second time.
-        known = {row.tobytes() for row in texts.tokens}
-        new = np.array([row.tobytes() not in known for row in more.tokens])
-        return joined(texts, more.some(np.flatnonzero(new)[: wanted - texts.n_sequences]))
+        # Cut anew, a document comes back in other windows: those that calibrate come last.
+        sides: tuple[list[Document], list[Document]] = ([], [])
+        for document in documents:
+            sides[document.key in texts.content].append(document)
+        for some in sides:
+            missing = wanted - texts.n_sequences
+            if not some or not missing:
+                continue
+            with suppress(TextError):  # too short for a sequence: what there is will do
+                more = pack(some, self._format, rng=cutting, at_most=wanted)
+                texts = joined(texts, more.some(texts.new_of(more)[:missing]))
+        return texts
 
     @cached_property
     def _drawn(self) -> tuple[TextSet, TextSet]:

@@ -66,10 +66,15 @@ class TextSet:
             keys=tuple(self.keys[name] for name in names) if self.keys else (),
         )
 
-    @property
+    @cached_property
     def content(self) -> frozenset[str]:
         """`Document.key` of every document that occurs in a sequence."""
         return frozenset[str]().union(*self.keys)
+
+    def new_of(self, others: "TextSet") -> NDArray[np.intp]:
+        """The rows of other sequences that are none of these."""
+        known = {row.tobytes() for row in self.tokens}
+        return np.flatnonzero([row.tobytes() not in known for row in others.tokens])
 
     def holding(self, keys: frozenset[str]) -> NDArray[np.bool_]:
         """Which sequences come from a document with one of these keys, ``(n_sequences,)``."""
@@ -203,16 +208,14 @@ def joined(first: TextSet, then: TextSet) -> TextSet:
         for texts in (first, then)
         for document in texts.documents
     ]
-    tokens = np.concatenate([first.tokens, then.tokens])
-    documents = np.array(own, dtype=np.intp)
     keys = dict.fromkeys(names, frozenset[str]())
     for texts in (first, then):
         for name, held in zip(texts.document_names, texts.keys, strict=False):
             keys[name] |= held
     return replace(
         first,
-        tokens=tokens,
-        documents=documents,
+        tokens=np.concatenate([first.tokens, then.tokens]),
+        documents=np.array(own, dtype=np.intp),
         document_names=names,
         keys=tuple(keys.values()),
         side=first.side | then.side,

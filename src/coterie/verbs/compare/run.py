@@ -30,9 +30,8 @@ from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.texts import judging_texts
 from coterie.verbs.outputs.finished import FinishedRun
 from coterie.verbs.outputs.place import OutputFolder
-from coterie.verbs.search.repaired import fitting_texts
 from coterie.verbs.shared.entry import public
-from coterie.verbs.shared.prepared import Prepared, divided, prepare
+from coterie.verbs.shared.prepared import Prepared, divided, fitting_texts, prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.request import SEQUENCES
 from coterie.verbs.shared.workspace import Workspace, open_workspace

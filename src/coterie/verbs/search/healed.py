@@ -5,7 +5,8 @@ optimizer of its own, and is judged by what it then loses. No weight of the mode
 """
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -22,13 +23,14 @@ from coterie.healing.modes import MODES
 from coterie.healing.origin import HealError
 from coterie.healing.schedule import learning_rate
 from coterie.healing.teachers import LiveTeacher
-from coterie.repair.choose import repaired
+from coterie.repair.changes import NewWeights
+from coterie.repair.choose import Repaired, repaired
 from coterie.repair.repairable import WholeModel
 from coterie.scores.sequence_losses import floored_losses
 from coterie.texts.sets import TextSet
 from coterie.verbs.after_cut.learning import usual_rate
-from coterie.verbs.search.repaired import fitting_texts
 from coterie.verbs.search.result import SearchResult, ordered, remarks_joined
+from coterie.verbs.shared.prepared import fitting_texts
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace
 
@@ -37,6 +39,9 @@ MODE = "gaps"
 
 STEPS, BATCH = 20, 8
 """Steps that each finalist learns, and sequences of a step."""
+
+ASIDE = 8
+"""Of so many sequences one says which repair is applied, and is not fitted on."""
 
 MOST = 4
 """Finalists of a size that are healed, at most."""
@@ -60,16 +65,15 @@ def choose_healed(
     began = time.monotonic()
     progress.say("healing the finalists for a few steps, to judge them then")
     try:
-        texts = fitting_texts(workspace.prepared, STEPS * BATCH)
-        decisions, changed = _decided(workspace, found, texts, method, progress)
+        texts = fitting_texts(workspace.prepared, STEPS * BATCH, ASIDE)
+        decisions, repairs, changed = _decided(workspace, found, texts, method, progress)
     except (RepairError, HealError) as reason:
         progress.say(f"warning: finalists were decided unhealed: {reason}")
         return replace(found, remark=remarks_joined(found.remark, f"decided unhealed: {reason}"))
     seconds = time.monotonic() - began
-    told = (
-        f"finalists were judged after a repair and {STEPS} steps of healing:"
-        f" {'another one wins' if changed else 'the same one wins'}"
-    )
+    wins = "another one wins" if changed else "the same one wins"
+    told = f"finalists were judged after {repairs_told(repairs)}: {wins}"
+    remarks = dict.fromkeys(remark for one in repairs for remark in one.remarks)
     finalists = [
         Answer(one.method, coalition, float("nan"))
         for decision, coalitions in decisions
@@ -79,19 +83,19 @@ def choose_healed(
         found,
         decisions=[decision for decision, _ in decisions],
         finalists=ordered(finalists),
-        remark=remarks_joined(found.remark, told),
+        remark=remarks_joined(found.remark, told, *remarks),
         seconds_choosing=found.seconds_choosing + seconds,
     )
 
 
 def _decided(
     workspace: Workspace, found: SearchResult, texts: TextSet, method: str, progress: Progress
-) -> tuple[list[tuple[Decision, np.ndarray]], bool]:
-    """Every size decided anew, with its finalists; and whether any winner is another one."""
+) -> tuple[list[tuple[Decision, np.ndarray]], list[Repaired], bool]:
+    """Every size decided anew, with its finalists; their repairs; whether any other one wins."""
     prepared = workspace.prepared
     judges = [prepared.calibration, *([] if prepared.second is None else [prepared.second])]
     tokens = np.concatenate([one.tokens for one in judges])
-    decisions, changed = [], False
+    decisions, repairs, changed = [], list[Repaired](), False
     for before in found.decisions:
         keep = int(before.winner.coalition.sum())
         answers = [one for one in found.finalists if int(one.coalition.sum()) == keep]
@@ -101,7 +105,8 @@ def _decided(
         losses = []
         for done, answer in enumerate(answers):
             progress.step(f"healing finalists that keep {keep}", done, len(answers))
-            losses.append(_healed_losses(workspace, answer, texts, tokens, method))
+            repairs.append(_repair(workspace, answer, texts, method))
+            losses.append(_healed_losses(workspace, answer, texts, tokens, repairs[-1].weights))
         table = np.stack(losses)
         best = int(table.mean(axis=1).argmin())
         changed |= best != 0
@@ -111,17 +116,38 @@ def _decided(
             for answer, extra in zip(answers, table - table[best], strict=True)
         ]
         decisions.append((Decision(winner, standings), np.array([a.coalition for a in answers])))
-    return decisions, changed
+    return decisions, repairs, changed
+
+
+def repairs_told(repairs: Sequence[Repaired]) -> str:
+    """What the finalists went through: a repair that does not lower the loss is not applied.
+
+    >>> repairs_told([Repaired("spread", {}, np.zeros(1)), Repaired("none", {}, np.zeros(1))])
+    'a repair and 20 steps of healing (1 of 2 by spread)'
+    """
+    names = Counter(one.name for one in repairs if one.name != "none")
+    if not names:
+        return f"no repair and {STEPS} steps of healing"
+    told = ", ".join(f"{n} of {len(repairs)} by {name}" for name, n in sorted(names.items()))
+    return f"a repair and {STEPS} steps of healing ({told})"
+
+
+def _repair(workspace: Workspace, answer: Answer, texts: TextSet, method: str) -> Repaired:
+    """The repair of one finalist."""
+    kept, aside = np.flatnonzero(answer.coalition).tolist(), max(1, texts.n_sequences // ASIDE)
+    fit = (texts.tokens[:-aside], texts.tokens[-aside:])
+    return repaired(WholeModel(workspace.model, workspace.stack), kept, fit, method)
 
 
 def _healed_losses(
-    workspace: Workspace, answer: Answer, texts: TextSet, tokens: np.ndarray, method: str
+    workspace: Workspace,
+    answer: Answer,
+    texts: TextSet,
+    tokens: np.ndarray,
+    weights: NewWeights,
 ) -> Vector:
     """Loss of one finalist on every sequence that decides, repaired and healed for a few steps."""
     model, stack, kept = workspace.model, workspace.stack, np.flatnonzero(answer.coalition).tolist()
-    aside = max(1, texts.n_sequences // 8)
-    fit = (texts.tokens[:-aside], texts.tokens[-aside:])
-    weights = repaired(WholeModel(model, stack), kept, fit, method).weights
     rate, seed = usual_rate(MODE, model.config), workspace.request.seed
     with _as_it_was(model):
         student = MODES[MODE].beside(model, stack, kept, rank=0, seed=seed, repaired=weights)

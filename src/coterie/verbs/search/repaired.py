@@ -17,9 +17,7 @@ from coterie.game.coalitions import Coalitions, Game, Matrix, distinct
 from coterie.game.search.decide import Decision, decide
 from coterie.game.search.ledger import Ledger
 from coterie.game.search.plain import Answer
-from coterie.models.families.fields import text_config
 from coterie.plain import Json
-from coterie.repair.amount import sequences_in_a_game
 from coterie.repair.distances import gap_distances, likely_cuts
 from coterie.repair.game import RepairedGame
 from coterie.repair.methods.both import BOTH
@@ -34,7 +32,7 @@ from coterie.verbs.search.result import (
     remarks_joined,
 )
 from coterie.verbs.search.timed import ConcatenatedGame, OutOfTime, TimedGame
-from coterie.verbs.shared.prepared import Prepared
+from coterie.verbs.shared.prepared import fitting_texts
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.workspace import Workspace
 
@@ -226,30 +224,3 @@ def _allowed(search: Search, coalitions: Coalitions) -> Coalitions:
 
 def _game(workspace: Workspace, fit: TextSet, texts: TextSet) -> RepairedGame:
     return RepairedGame(workspace.model, workspace.stack, fit.tokens, texts.tokens, BOTH)
-
-
-def fitting_texts(prepared: Prepared, most: int | None = None) -> TextSet:
-    """Sequences of the calibration text that neither choose, decide nor judge.
-
-    Args:
-        prepared: The texts of the run.
-        most: How many at most, where there are more than a game needs.
-
-    Raises:
-        RepairError: fewer are left than a game needs.
-    """
-    chosen = [prepared.calibration, *([] if prepared.second is None else [prepared.second])]
-    n_chosen = sum(texts.n_sequences for texts in chosen)
-    length = prepared.calibration.length
-    wanted = sequences_in_a_game(text_config(prepared.source.config()), length)
-    # Drawn as the texts of the run were, so that what judges stays apart.
-    recipe = replace(prepared.recipe, sequences=n_chosen) if len(chosen) > 1 else prepared.recipe
-    more = recipe.more(n_chosen + max(wanted, most or 0))
-    known = {row.tobytes() for texts in chosen for row in texts.tokens}
-    new = np.array([row.tobytes() not in known for row in more.tokens], dtype=bool)
-    if int(new.sum()) < wanted:
-        raise RepairError(
-            f"the calibration text has {int(new.sum())} sequences of {length} tokens beside those"
-            f" that choose, and {wanted} are needed to refit layers: give more text (--calibration)"
-        )
-    return more.some(np.flatnonzero(new)[: most or wanted])

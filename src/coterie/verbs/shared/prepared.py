@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from coterie.errors import TextError
+from coterie.errors import RepairError, TextError
 from coterie.game.search.methods import SEARCH_METHODS
 from coterie.models.cutting.layer_names import find_disk_stack
+from coterie.models.families.fields import text_config
 from coterie.models.loaded.load import Source, load_tokenizer, pick_devices, resolve
 from coterie.plain import Json
+from coterie.repair.amount import sequences_in_a_game
 from coterie.report.schema.basics import TextPart
 from coterie.texts.likeness import unlikeness
 from coterie.texts.recipe import TextRecipe
@@ -198,6 +200,38 @@ def divided(texts: TextSet, n: int) -> tuple[TextSet, TextSet | None]:
     return texts.some(np.flatnonzero(first)[:n]), (
         texts.some(np.flatnonzero(rest)) if rest.any() else None
     )
+
+
+def fitting_texts(prepared: Prepared, most: int = 0, aside: int = 0) -> TextSet:
+    """Sequences of the calibration text that neither choose, decide nor judge.
+
+    They are of other documents than those that choose and decide, while there are any.
+
+    Args:
+        prepared: The texts of the run.
+        most: How many at most, where there are more than a game needs.
+        aside: Of how many sequences the caller sets one aside, which is drawn on top; 0 of none.
+
+    Raises:
+        RepairError: fewer are left than a game needs.
+    """
+    chosen = [prepared.calibration, *([] if prepared.second is None else [prepared.second])]
+    length = prepared.calibration.length
+    wanted = sequences_in_a_game(text_config(prepared.source.config()), length)
+    most = max(most, -(-wanted * aside // (aside - 1)) if aside else wanted)
+    # Drawn as the texts of the run were, so that what judges stays apart.
+    n_read = len(chosen) * prepared.recipe.sequences
+    more = replace(prepared.recipe, sequences=n_read).more(n_read + most)
+    for texts in chosen:
+        more = more.some(texts.new_of(more))
+    if more.n_sequences < wanted:
+        raise RepairError(
+            f"the calibration text has {more.n_sequences} sequences of {length} tokens beside those"
+            f" that choose, and {wanted} are needed to refit layers: give more text (--calibration)"
+        )
+    # Other windows of the documents that choose would be repaired on them: they come last.
+    again = more.holding(frozenset[str]().union(*(texts.content for texts in chosen)))
+    return more.some(np.argsort(again, kind="stable")[:most])
 
 
 def text_part(texts: TextSet) -> TextPart:
