@@ -1,6 +1,7 @@
 """What every repair keeps to, whatever it refits."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,6 +130,24 @@ def test_kept_layers_between_two_gaps_run_in_their_order():
     kept, tokens = (0, 2, 3, 4, 6), texts(model, 4)
     found = Walk(WholeModel(model, stack), kept, torch.from_numpy(tokens)).end()
     torch.testing.assert_close(found, _states(model, stack, kept, tokens, {}))
+
+
+@pytest.mark.parametrize("kept", [(1, 2, 4), (2, 3, 4), (1, 2, 3, 4)])
+def test_without_the_first_layers_the_refit_comes_close_to_the_full_models_states(kept):
+    model, stack = made("llama")
+    tokens, seen = texts(model, 48), {}
+
+    def noted(place):
+        if place.gap == 0 and place.behind:
+            # A copy: these tables are used again.
+            seen[place.turn.layer] = place.after_parts()[-1].clone()
+
+    noting = replace(REPAIRS["progressive"], at=noted)
+    repaired_weights(WholeModel(model, stack), kept, tokens, noting)
+    assert seen
+    for layer, wanted in seen.items():
+        full = _states(model, stack, range(layer + 1), tokens, {})
+        torch.testing.assert_close(wanted, full, rtol=1e-4, atol=1e-5)
 
 
 def test_a_repair_that_harms_is_refused(monkeypatch):

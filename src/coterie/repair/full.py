@@ -22,7 +22,7 @@ class FullStates(Protocol):
         ...
 
     def through(self, parts: Sequence[LayerPiece]) -> list[Tensor]:
-        """The states after each part of the layer it stands before."""
+        """The states after each part of one layer, before which it is brought first."""
         ...
 
 
@@ -47,8 +47,10 @@ class PassingStates:
         return self.states
 
     def through(self, parts: Sequence[LayerPiece]) -> list[Tensor]:
-        """The states after each part of the layer it stands before."""
+        """The states after each part of one layer; it stands behind that layer then."""
         found = []
+        # Where the first layers are gone, it still stands before them.
+        self.at(parts[0].layer)
         for part in parts:
             with part.alone():
                 self.states = self._way(part.layer, self.states)
@@ -80,10 +82,11 @@ class RememberedStates:
         return self.before[layer]
 
     def through(self, parts: Sequence[LayerPiece]) -> list[Tensor]:
-        """The states after each part of the layer it stands before."""
-        found, states = [], self.before[self.layer]
+        """The states after each part of one layer."""
+        layer = parts[0].layer
+        found, states = [], self.before[layer]
         for part in parts[:-1]:
             with part.alone():
                 states = self._way(part.layer, states)
             found.append(states)
-        return [*found, self.before[self.layer + 1]]
+        return [*found, self.before[layer + 1]]
