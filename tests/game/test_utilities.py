@@ -6,7 +6,7 @@ import pytest
 from coterie.game import toy
 from coterie.game.coalitions import Observations, observe_all
 from coterie.game.designs import enumerate_all
-from coterie.game.utilities import UTILITIES, floor_nll, read
+from coterie.game.utilities import UTILITIES, at_floor, floor_nll, read
 
 GAME = toy.layer_like(6, rng=np.random.default_rng(2), n_sequences=5)
 EVERYONE = np.ones((1, 6), dtype=bool)
@@ -29,6 +29,11 @@ def test_the_full_model_is_worth_one_under_the_paper_and_nothing_under_log_loss(
     full = nll[0]
     assert UTILITIES["ppl-ratio"].values(nll, full) == pytest.approx([1, np.exp(-1)])
     assert UTILITIES["log-loss"].values(nll, full) == pytest.approx([0, -1])
+
+
+def test_what_stands_at_the_floor_is_what_was_not_finite():
+    losses = np.array([3.0, floor_nll(1000), 2.0, floor_nll(1000), 2 * floor_nll(1000)])
+    assert at_floor(losses, 1000) == 2
 
 
 def test_what_is_not_finite_is_read_as_the_floor_and_counted():

@@ -7,7 +7,7 @@ import pytest
 
 from coterie.cli import main
 from coterie.scores.harness_logs import read_logs
-from coterie.scores.significance import bootstrap_means, holm, paired_test
+from coterie.scores.significance import bootstrap_means, holm, paired_test, score_bound
 
 
 def test_mcnemar_counts_only_the_items_that_part_them():
@@ -21,7 +21,17 @@ def test_mcnemar_counts_only_the_items_that_part_them():
     assert found.low < found.difference < found.high < 0
     assert not found.not_inferior(0.01) and found.not_inferior(0.2)
     same = paired_test(first, first, rng=np.random.default_rng(0))
-    assert same.p == 1 and same.low == same.high == 0 and same.not_inferior(1e-6)
+    assert same.p == 1 and same.low == same.high == 0
+    # That n items agree does not show that all do: three of n may differ, and no one would know.
+    assert same.bound == pytest.approx(-2.7055 / (same.items + 2.7055), rel=1e-3)
+
+
+def test_a_score_bound_covers_as_it_says(rng):
+    for items, gains, losses in [(50, 0.05, 0.08), (200, 0.02, 0.03)]:
+        drawn = rng.multinomial(items, [gains, losses, 1 - gains - losses], size=400)
+        covered = [score_bound(g, lost, items) <= gains - losses for g, lost, _ in drawn]
+        assert 0.91 < np.mean(covered) < 0.99
+    assert score_bound(0, 20, 20) == -1 and score_bound(20, 0, 20) < 1
 
 
 def test_the_bootstrap_spreads_as_the_mean_does(rng):

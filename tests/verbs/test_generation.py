@@ -19,7 +19,7 @@ from coterie.scores import generation as scores
 from coterie.scores.generation import continued, ends_of, prompts_of, surprise, write_plainly
 from coterie.scores.repetition import first_loop, in_common, repeated_share
 from coterie.texts.sets import TextSet
-from coterie.verbs.evaluate.generation import judge_generation
+from coterie.verbs.evaluate.generation import Continued, generation_part, judge_generation
 from coterie.verbs.shared.grades import graded
 
 N = 64
@@ -89,6 +89,18 @@ def test_loops_and_repeats_are_what_they_say():
         and repeated_share(counting[:3]) is None
     )
     assert in_common(counting[:5], np.r_[0, 1, 9]) == 2 and in_common(counting[:2], counting) == 2
+
+
+def test_a_cut_that_ends_at_once_is_named_so_and_compared_over_all_tokens(counting, monkeypatch):
+    prompts = prompts_of(texts(), Words())
+    monkeypatch.setattr(counting.generation_config, "eos_token_id", list(range(N)))
+    silent = continued(counting, prompts)
+    assert silent.tokens == prompts.new_tokens and all(len(text) == 0 for text in silent.texts)
+    full = replace(silent, texts=tuple(np.arange(prompts.new_tokens) for _ in silent.texts))
+    part = generation_part(Continued(prompts, full, silent, (None, None)), Words())
+    assert part.broken.startswith("what it writes ends at once: after 0.0 tokens")
+    assert part.compared == min(32, prompts.new_tokens) and part.agreement == 0
+    assert generation_part(Continued(prompts, full, full, (None, None)), Words()).broken is None
 
 
 def test_a_cut_that_goes_round_in_circles_is_named_so_though_its_perplexity_is_fine(part):

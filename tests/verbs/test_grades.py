@@ -39,6 +39,11 @@ def test_a_verdict_has_the_worst_word_that_any_measure_gives(part, word):
     assert found.grade == word and found.sentence.lower().startswith(word)
 
 
+def test_a_model_that_breaks_down_on_some_text_is_said_to_and_not_to_guess():
+    sentence = graded(replace(verdict(0.05, 0.05, 0.9), not_finite=1), vocabulary=1000).sentence
+    assert sentence.startswith("Broken: 1 of its held-out losses") and "guess" not in sentence
+
+
 def test_grades_only_become_more_lenient():
     for better, worse in pairwise(GRADES):
         assert (better.ratio, better.kl, -better.top1) < (worse.ratio, worse.kl, -worse.top1)

@@ -73,6 +73,11 @@ def floor_nll(vocabulary: int) -> float:
     return 2 * log(vocabulary)
 
 
+def at_floor(losses: Vector, vocabulary: int) -> int:
+    """How many losses stand at the floor, where those are read that were not finite."""
+    return int((losses == floor_nll(vocabulary)).sum())
+
+
 def read(
     observations: Observations, quantity: Literal["nll", "kl", "top1"], vocabulary: int
 ) -> tuple[Matrix, int]:

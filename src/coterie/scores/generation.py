@@ -151,17 +151,19 @@ def continued(
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,
     )
-    clock = StoppingCriteriaList([_Clock(seconds, ids.shape[1], ids.device)])
+    clock = _Clock(seconds, ids.shape[1], ids.device)
     try:
         mask = torch.ones_like(ids)
-        asked = {"attention_mask": mask, "use_cache": True, "stopping_criteria": clock}
+        stop = StoppingCriteriaList([clock])
+        asked = {"attention_mask": mask, "use_cache": True, "stopping_criteria": stop}
         found = model.generate(ids, **asked)  # type: ignore[operator]
     except UNABLE as error:
         raise CannotWrite(str(error)) from error
     finally:
         model.generation_config = kept
     new = found[:, ids.shape[1] :].cpu().numpy()
-    return _until_the_end(new, ends)
+    # Fewer columns may also say that every text has ended: all could have gone on.
+    return _until_the_end(new, ends, new.shape[1] if clock.ended else prompts.new_tokens)
 
 
 class _Clock(StoppingCriteria):
@@ -173,6 +175,7 @@ class _Clock(StoppingCriteria):
 
     def __init__(self, seconds: float, before: int, device: torch.device) -> None:
         self.seconds, self.before, self.device = seconds, before, device
+        self.ended = False
         self._began = self._now()
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
@@ -181,7 +184,8 @@ class _Clock(StoppingCriteria):
 
     def is_over(self, written: int) -> bool:
         """Whether no other token is begun."""
-        return written >= LEAST and self._now() - self._began > self.seconds
+        self.ended = written >= LEAST and self._now() - self._began > self.seconds
+        return self.ended
 
     def _now(self) -> float:
         if self.device.type == "cpu":
@@ -210,15 +214,15 @@ def write_plainly(
         ids = torch.cat([ids, following], dim=1)
         if clock.is_over(done):
             break
-    return _until_the_end(ids[:, n:].cpu().numpy(), ends)
+    return _until_the_end(ids[:, n:].cpu().numpy(), ends, ids.shape[1] - n)
 
 
-def _until_the_end(rows: Tokens, ends: list[int]) -> Continuations:
+def _until_the_end(rows: Tokens, ends: list[int], allowed: int) -> Continuations:
     texts = []
     for row in rows:
         places = np.flatnonzero(np.isin(row, ends))
         texts.append(row[: places[0]] if len(places) else row)
-    return Continuations(tuple(texts), rows.shape[1])
+    return Continuations(tuple(texts), allowed)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import numpy as np
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import default_dtype, load_model, load_tokenizer, pick_device
+from coterie.plain import finite
 from coterie.report.schema.basics import TextPart
 from coterie.report.schema.verdict import VerdictPart
 from coterie.scores.sequence_losses import floored_losses
@@ -52,13 +53,13 @@ def judge_cut(
     tokenizer = load_tokenizer(full)
     progress.say("judging the full model on held-out text")
     model = load(full)
-    before, bad = floored_losses(model, texts.tokens)
+    before, _ = floored_losses(model, texts.tokens)
     first = noted(model, texts, tokenizer)
     del model
     gc.collect()
     progress.say("judging the cut model on held-out text")
     model = load(cut)
-    after, more = floored_losses(model, texts.tokens)
+    after, bad = floored_losses(model, texts.tokens)
     second = held_beside(first, model)
     del model
     gc.collect()
@@ -68,9 +69,9 @@ def judge_cut(
         after=two,
         difference=difference(before, after, texts),
         ratio=float(np.exp(two.nll - one.nll)),
-        kl=second.kl,
-        top1=second.top1,
-        not_finite=bad + more,
+        kl=finite(second.kl),
+        top1=finite(second.top1),
+        not_finite=bad,
         generation=generation_of(first, second, load(full), tokenizer),
     )
     return Judged(graded(verdict, int(text_config(full.config()).vocab_size)), text_part(texts))

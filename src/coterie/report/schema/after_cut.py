@@ -157,6 +157,7 @@ class AfterPart(Part):
     bytes_before: int
     bytes_after: int
     not_finite: int
+    """Held-out losses afterwards that were not finite and were read as the floor."""
     versions: dict[str, str]
     machine: dict[str, str | int]
 

@@ -39,7 +39,7 @@ class VerdictPart(Part):
     kl: float | None
     top1: float | None
     not_finite: int
-    """Held-out losses that were not finite and were read as the floor."""
+    """Held-out losses of the smaller model that were not finite and were read as the floor."""
     grade: str | None = None
     """broken, heavily damaged, damaged or close; absent in records of older versions."""
     sentence: str | None = None

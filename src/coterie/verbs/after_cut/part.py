@@ -56,7 +56,8 @@ def after_part(
         recovered=None if full is None else recovered(full, before, after),
         bytes_before=n_bytes(sources[0]),
         bytes_after=n_bytes(sources[1]),
-        not_finite=sum(bad for _, bad in losses.values()),
+        # Of what lies in the folder: a cut that broke down may have been mended.
+        not_finite=losses["after"][1],
         versions=versions(),
         machine=machine(torch.get_num_threads(), device),
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from coterie.engine.interface import CutProof
 from coterie.errors import RepairError
+from coterie.game.utilities import at_floor
 from coterie.healing.origin import descent
 from coterie.models.families.fields import text_config
 from coterie.models.files.sources import Source
@@ -176,6 +177,7 @@ def _made(job: RepairJob, progress: Progress) -> _Made:
     }
     # Read from disk, every gap would take all layers once more.
     by_gap = _by_gap(job, whole, weights) if weights and whole.traffic is None else None
+    vocabulary = int(text_config(job.full.config()).vocab_size)
     proof = whole.proof(job.kept, job.training.tokens[:VERIFIED], weights)
     if whole.traffic is not None:
         read = traffic_remark(whole.traffic, whole.pass_bytes)
@@ -183,7 +185,7 @@ def _made(job: RepairJob, progress: Progress) -> _Made:
     return _Made(
         stack=Stack(stack.path, (), stack.locks),
         repair=replace(found, weights=weights),
-        losses={name: (loss, 0) for name, loss in losses.items()},
+        losses={name: (loss, at_floor(loss, vocabulary)) for name, loss in losses.items()},
         proof=proof,
         by_gap=by_gap,
         seconds=monotonic() - began,

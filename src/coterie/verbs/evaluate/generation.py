@@ -43,6 +43,9 @@ SAMPLES = 3
 LOOPS, REPEATED = 0.3, 0.25
 """How much more than the full model's share of loops, or of repeated 4-grams, breaks generation."""
 
+SHORT = 0.25
+"""Less than this share of the full model's tokens, and what is written ends before it says much."""
+
 
 @dataclass(frozen=True)
 class Continued:
@@ -186,5 +189,10 @@ def _broken(full: WriterPart, smaller: WriterPart) -> str | None:
         return (
             f"what it writes repeats itself: {smaller.repeated:.0%} of its 4-grams stood before"
             f" (the full model's: {full.repeated or 0.0:.0%})"
+        )
+    if smaller.tokens < SHORT * full.tokens:
+        return (
+            f"what it writes ends at once: after {smaller.tokens:.1f} tokens (the full model's:"
+            f" after {full.tokens:.1f})"
         )
     return None

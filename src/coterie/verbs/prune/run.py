@@ -12,7 +12,7 @@ import numpy as np
 from coterie.engine.interface import CutProof
 from coterie.game.coalitions import Coalition
 from coterie.game.study import watch
-from coterie.game.utilities import read
+from coterie.game.utilities import at_floor, read
 from coterie.models.cutting.blocks import write_block_cut
 from coterie.models.cutting.write import write_cut
 from coterie.models.files.sources import Source
@@ -251,7 +251,8 @@ def _verdict(
         progress.step("judging on held-out text", done, total)
 
     seen, _ = watch(played.game, both, step)
-    losses, not_finite = read(seen, "nll", played.engine.vocabulary)
+    losses, _ = read(seen, "nll", played.engine.vocabulary)
+    not_finite = at_floor(losses[1], played.engine.vocabulary)
     part = verdict_part(losses[0], losses[1], seen[1:], played.texts, not_finite)
     part = replace(part, generation=generation)
     return graded(part, played.engine.vocabulary)

@@ -53,7 +53,7 @@ class GradedBy:
         ratio: Its perplexity over that of the full model.
         kl: Nats per token that its predictions diverge; None where it is not known.
         top1: Share of tokens on which both have the same first choice; None likewise.
-        not_finite: Losses that were no number.
+        not_finite: Losses of the smaller model that were no number.
         generation: What both write; None where nothing could be written.
     """
 
@@ -72,12 +72,16 @@ class GradedBy:
             done: What was done after the cut: ``"repair"``, ``"heal"``.
         """
         guess = log(vocabulary)
-        if self.nll >= guess or self.not_finite:
-            why = (
-                f"it predicts worse than a uniform guess ({self.nll:.2f} against {guess:.2f} nats"
-                " per token); cut less"
+        if self.nll >= guess:
+            return BROKEN, (
+                f"Broken: it predicts worse than a uniform guess ({self.nll:.2f} against"
+                f" {guess:.2f} nats per token); cut less."
             )
-            return BROKEN, f"{BROKEN.capitalize()}: {why}."
+        if self.not_finite:
+            return BROKEN, (
+                f"Broken: {self.not_finite} of its held-out losses are not finite, so it breaks"
+                " down on some text; cut less."
+            )
         # What is not known meets no bound but the last.
         kl, top1 = (inf if self.kl is None else self.kl), (0.0 if self.top1 is None else self.top1)
         grade = next(
