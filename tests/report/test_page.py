@@ -219,7 +219,8 @@ def test_several_runs_stand_side_by_side():
 @pytest.mark.parametrize(
     ("ratio", "nll", "error", "words"),
     [
-        (1.3, 0.26, 0.2, "cannot be told"),
+        (1.01, 0.01, 0.015, "cannot be told"),
+        (1.65, 0.5, 0.3, "too little to tell"),
         (1.02, 0.02, 0.001, "Use it"),
         (1.2, 0.18, 0.01, "Usable with care"),
         (1.5, 0.4, 0.01, "Not yet"),

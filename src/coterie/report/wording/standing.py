@@ -1,6 +1,7 @@
 """Where a checkpoint stands after all that was done to it, and whether to use it, in a sentence."""
 
 from dataclasses import dataclass
+from math import log
 
 from coterie.report.schema.basics import TextPart
 from coterie.report.schema.generation import GenerationPart
@@ -50,6 +51,18 @@ class LastJudgement:
     def broken(self) -> bool:
         """Whether what it writes has broken, whatever its perplexity says."""
         return self.generation is not None and self.generation.broken is not None
+
+    @property
+    def alike(self) -> bool:
+        """Whether the two cannot be told apart, and could not be far apart either."""
+        if self.error is None or abs(self.change) > CLEAR * self.error:
+            return False
+        return self.change + CLEAR * self.error <= log(NEAR)
+
+    @property
+    def unclear(self) -> bool:
+        """Whether too little text was read to tell whether it is worse."""
+        return self.error is not None and abs(self.change) <= CLEAR * self.error and not self.alike
 
     @property
     def ratio(self) -> float:
@@ -110,7 +123,12 @@ def advice(found: LastJudgement) -> str:
         )
     if found.broken:
         return "Not yet: what it writes has broken. Repair it, heal it, or cut less."
-    if found.error is not None and abs(found.change) <= CLEAR * found.error:
+    if found.unclear:
+        return (
+            f"Usable with care: its perplexity is ×{found.ratio:.3g} on the held-out text, which is"
+            " too little to tell whether it is worse: judge it on more (coterie evaluate)."
+        )
+    if found.alike:
         return (
             "Use it: on the held-out text it cannot be told from the full model (the difference is"
             " within two standard errors)."
@@ -147,8 +165,9 @@ def answer(found: LastJudgement) -> str:
         return "No"
     if found.broken:
         return "Not yet"
-    alike = found.error is not None and abs(found.change) <= CLEAR * found.error
-    if alike or found.ratio <= NEAR:
+    if found.unclear:
+        return "With care"
+    if found.alike or found.ratio <= NEAR:
         return "Yes"
     if found.ratio <= FAIR:
         return "With care"

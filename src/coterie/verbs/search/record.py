@@ -162,6 +162,9 @@ def choice_part(found: SearchResult, kind: Kind) -> ChoicePart:
         winner = decision.winner
         losses = found.union.losses(winner.coalition[None])[0]
         excess, error = clustered_mean(losses - full, found.documents)
+        if not np.isclose(losses.mean(), -winner.value):
+            # It was decided repaired or healed, and only its mean is known.
+            excess, error = -winner.value - float(full.mean()), None
         removed = np.flatnonzero(~winner.coalition).tolist()
         stand = []
         # Standings follow the order of the finalists, size by size.
