@@ -220,7 +220,7 @@ def test_several_runs_stand_side_by_side():
     ("ratio", "nll", "error", "words"),
     [
         (1.01, 0.01, 0.015, "cannot be told"),
-        (1.65, 0.5, 0.3, "too little to tell"),
+        (1.65, 0.5, 0.3, "Usable with care: its perplexity is ×1.65"),
         (1.02, 0.02, 0.001, "Use it"),
         (1.2, 0.18, 0.01, "Usable with care"),
         (1.5, 0.4, 0.01, "Not yet"),
