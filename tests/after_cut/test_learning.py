@@ -148,15 +148,17 @@ def test_recomputed_layers_drop_nothing(tokens):
 def test_several_processes_share_a_batch_alike(monkeypatch):
     class Three:
         is_main_process, num_processes, process_index = False, 3, 1
+        device = "cpu"
 
         def reduce(self, one, reduction):
-            return one / 2
+            # The main process has 7, and nobody else adds to it.
+            return one / 2 if reduction == "mean" else one + 7
 
     third = several.Accelerated(Three())
     assert third.share(np.arange(6)).tolist() == [1, 4] and not third.writes
     gradient = torch.full((2,), 4.0)
     third.average([gradient])
-    assert gradient.tolist() == [2, 2]
+    assert gradient.tolist() == [2, 2] and third.mains(5) == 7
     with pytest.raises(HealError, match="multiple of 3"):
         third.share(np.arange(4))
     monkeypatch.setenv("WORLD_SIZE", "1")
@@ -185,6 +187,56 @@ def test_killed_in_the_middle_it_ends_with_the_very_same_weights(
         assert torch.equal(resumed.merged()[name], weight)
     assert first.watched == second.watched and first.rate == second.rate
     assert first.kl == second.kl and len(first.tried) == 5
+
+
+def test_broken_off_while_weights_move_it_goes_on_from_what_was_whole(
+    whole, tokens, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(distill, "_SAVED_EVERY", 0.0)
+    straight, stopped, resumed = student_of(whole), student_of(whole), student_of(whole)
+    taught(straight, tokens, tmp_path / "a")
+    calls = iter(range(1, 99))
+
+    def broken(optimizer, moved=torch.optim.AdamW.step):
+        if next(calls) == 7:
+            with torch.no_grad():
+                next(iter(stopped.trained.values())).add_(1.0)
+            raise KeyboardInterrupt
+        return moved(optimizer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.AdamW, "step", broken)
+        with pytest.raises(KeyboardInterrupt):
+            taught(stopped, tokens, tmp_path / "b")
+    taught(resumed, tokens, tmp_path / "b")
+    for name, weight in straight.merged().items():
+        assert torch.equal(resumed.merged()[name], weight)
+
+
+class Second(several.OneProcess):
+    """A process beside a main one that gives up after six steps."""
+
+    writes = False
+
+    def mains(self, number):
+        return min(number, 6)
+
+
+def test_learning_ends_when_it_ends_for_the_main_process(whole, tokens, tmp_path, monkeypatch):
+    monkeypatch.setattr(lesson, "processes", Second)
+    done = taught(student_of(whole), tokens, tmp_path / "s", replace(PLAN, minutes=60.0))
+    assert done.steps == 6 and not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_no_number_elsewhere_stops_all(whole, tokens, tmp_path, monkeypatch):
+    class BesideOneThatDiverged(several.OneProcess):
+        def average(self, gradients):
+            for one in gradients:
+                one += torch.nan
+
+    monkeypatch.setattr(lesson, "processes", BesideOneThatDiverged)
+    with pytest.raises(HealError, match="the loss became nan"):
+        taught(student_of(whole), tokens, tmp_path / "s")
 
 
 def test_a_sweep_takes_the_best_rate_and_begins_anew(whole, tokens, tmp_path):

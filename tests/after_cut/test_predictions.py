@@ -1,6 +1,7 @@
 """A teacher asked once teaches what it would teach every time, or a lower bound of it."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from coterie.healing.distill import learn
 from coterie.healing.lesson import TrainingPlan
 from coterie.healing.moved import Plain, Rewritten
 from coterie.healing.origin import HealError
+from coterie.healing.several import OneProcess
 from coterie.healing.students import Adapted
 from coterie.healing.teacher_cache import Predictions, most_likely
 from coterie.healing.teachers import LiveTeacher, Targets
@@ -25,8 +27,9 @@ from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import load_model
 from coterie.models.loaded.stack import find_stack
 from coterie.verbs.after_cut import teaching as heal_teaching
-from coterie.verbs.after_cut.heal import heal
+from coterie.verbs.after_cut.heal import admit, heal
 from coterie.verbs.after_cut.heal_request import HealRequest
+from coterie.verbs.shared.progress import NoProgress
 
 VOCABULARY = 400
 PLAN = TrainingPlan(steps=8, batch=4, learning_rate=5e-3)
@@ -177,6 +180,33 @@ def test_only_the_cut_model_is_needed_once_the_teacher_was_asked(asked, tmp_path
     monkeypatch.setattr(heal_teaching, "load_model", watched)
     heal(replace(request, learning_rate=1e-4), output=tmp_path / "again")
     assert loaded == ["cut"]
+
+
+def test_of_several_processes_the_main_one_alone_asks_the_teacher(asked, tmp_path, monkeypatch):
+    events, fill = [], Predictions.fill
+
+    def noted(*given):
+        events.append("fill")
+        fill(*given)
+
+    class Main(OneProcess):
+        def wait(self):
+            events.append("wait")
+
+    class Beside(Main):
+        writes = False
+
+        def wait(self):
+            super().wait()
+            if events.count("wait") == 4:  # the main one has filled what both read
+                shutil.copytree(tmp_path / "main", tmp_path / "beside")
+
+    monkeypatch.setattr(Predictions, "fill", noted)
+    for name, group in (("main", Main()), ("beside", Beside())):
+        job = admit(replace(asked, teacher_cache=str(tmp_path / name)), NoProgress())
+        monkeypatch.setattr(heal_teaching, "processes", lambda group=group: group)
+        heal_teaching.open_student_and_teacher(job, torch.device("cpu"), NoProgress())
+    assert events == ["wait", "fill", "wait", "wait", "wait"]
 
 
 def test_a_cache_of_something_else_is_refused(asked, cut, tmp_path):

@@ -8,6 +8,7 @@ The learning rate rises over the first steps and falls to zero along a cosine (a
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,7 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from coterie.healing.checkpoint import Checkpoint, LearningState
-from coterie.healing.lesson import TaughtLesson, TrainingPlan, descend, few_steps, set_rate
+from coterie.healing.lesson import (
+    TaughtLesson,
+    TrainingPlan,
+    few_steps,
+    find_gradients,
+    move,
+    set_rate,
+)
 from coterie.healing.rates import sweep_rates
 from coterie.healing.schedule import learning_rate
 from coterie.healing.students import Student
@@ -67,6 +75,23 @@ class Learned:
     watched: tuple[tuple[int, float], ...] = ()
 
 
+@dataclass
+class _Moving:
+    """Whether weights are moved now, so that some are of this step and some of the last.
+
+    Attributes:
+        now: It stays True where moving was broken off: what is there is of no step.
+    """
+
+    now: bool = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        self.now = True
+        yield
+        self.now = False
+
+
 def learn(
     student: Student,
     teacher: Teacher,
@@ -94,7 +119,7 @@ def learn(
     trained, lesson = student.trained, TaughtLesson(student, teacher, tokens, plan)
     optimizer, saved = lesson.optimizer(), time.monotonic()
     watch = None if plan.watched is None else WatchedTexts(plan.watched, checkpoint.best())
-    state = checkpoint.load(trained, optimizer) or _begun(lesson, trained)
+    state, moving = checkpoint.load(trained, optimizer) or _begun(lesson, trained), _Moving()
 
     def save() -> None:
         if lesson.here.writes:
@@ -102,14 +127,15 @@ def learn(
 
     try:
         # The generator does the work; here is what surrounds a step: progress, and saving.
-        for _ in _steps(lesson, optimizer, state, watch):
+        for _ in _steps(lesson, optimizer, state, watch, moving):
             step(state.step, state.steps)
             if time.monotonic() - saved > _SAVED_EVERY and state.step >= _TIMED:
                 save()
                 saved = time.monotonic()
     finally:
-        # Before it is decided how many steps fit there is nothing worth going on from.
-        if state.step >= _TIMED or state.step == state.steps:
+        # Before it is decided how many steps fit there is nothing worth going on from; stopped in
+        # the middle of a step, what was saved last is.
+        if not moving.now and (state.step >= _TIMED or state.step == state.steps):
             save()
     lesson.here.wait()
     if watch is not None:
@@ -137,28 +163,37 @@ def _steps(
     optimizer: torch.optim.Optimizer,
     state: LearningState,
     watch: WatchedTexts | None,
+    moving: _Moving,
 ) -> Iterator[None]:
     """Do the steps that are left, one each time the caller goes on, and count them in the state."""
     plan, peak = lesson.plan, lesson.plan.learning_rate if state.rate is None else state.rate
     began = time.monotonic() - state.seconds
     # A run that was stopped goes on with the batch it would have read next.
     order = islice(lesson.batches(), state.step, None)
-    if watch is not None:
-        watch.look(lesson.student, state)
+    _look(lesson, state, watch)
     while state.step < state.steps:
         set_rate(optimizer, peak * learning_rate(state.step, state.steps))
-        kl, text, states = descend(lesson, next(order), optimizer)
-        state.losses += (kl,)
-        state.text += (text,)
-        state.states += (states,)
-        state.step += 1
-        state.seconds = time.monotonic() - began
-        # The minutes become a number of steps, so that the learning rate falls to zero in time.
-        if plan.minutes is not None and state.step == _TIMED:
-            state.steps = _fitting(state, 60 * plan.minutes)
-        if watch is not None:
-            watch.look(lesson.student, state)
+        kl, text, states = find_gradients(lesson, next(order), optimizer)
+        with moving.at_once():
+            move(optimizer)
+            state.losses += (kl,)
+            state.text += (text,)
+            state.states += (states,)
+            state.step += 1
+            state.seconds = time.monotonic() - began
+            # The minutes become a number of steps, so that the learning rate falls to zero in time.
+            if plan.minutes is not None and state.step == _TIMED:
+                state.steps = _fitting(state, 60 * plan.minutes)
+        _look(lesson, state, watch)
         yield
+
+
+def _look(lesson: TaughtLesson, state: LearningState, watch: WatchedTexts | None) -> None:
+    """Measure what is watched; learning then ends for all when it ends for the main process."""
+    if watch is not None:
+        watch.look(lesson.student, state)
+    # Clocks differ, and whoever left first would leave the others waiting.
+    state.steps = lesson.here.mains(state.steps)
 
 
 def _learned(state: LearningState, tokens: int, usual: float) -> Learned:

@@ -57,7 +57,7 @@ class TaughtLesson:
     teacher: Teacher
     tokens: Tokens
     plan: TrainingPlan
-    here: Processes = field(default_factory=processes)
+    here: Processes = field(default_factory=lambda: processes())
 
     def optimizer(self) -> torch.optim.AdamW:
         """A new one."""
@@ -70,10 +70,51 @@ class TaughtLesson:
         return training_batches(len(self.tokens), self.plan.batch, self.plan.seed)
 
 
+def find_gradients(
+    lesson: TaughtLesson, rows: Indices, optimizer: torch.optim.Optimizer
+) -> tuple[float, float, float]:
+    """Half of a step, which moves nothing: the gradients of a batch, of all who share it.
+
+    Returns KL and cross-entropy, nats per token, and the distance of states.
+
+    Args:
+        lesson: Who learns from whom.
+        rows: The sequences of the batch.
+        optimizer: Of the weights that learn.
+
+    Raises:
+        HealError: the loss is no number any more.
+    """
+    measured = np.zeros(4)
+    own = lesson.here.share(rows)
+    for part in np.array_split(own, min(lesson.plan.parts, len(own))):
+        share = len(part) / len(own)
+        found = _backward(lesson, part, share)
+        losses = (found.total, found.kl, found.text, found.states)
+        measured += share * np.array([one.item() for one in losses])
+    # The mean of all, in place: whoever stopped by its own rows would leave the others waiting.
+    lesson.here.average([torch.from_numpy(measured)])
+    total, kl, text, states = measured.tolist()
+    # Judged before the step: a loss that is no number must move no weight.
+    if not np.isfinite(total):
+        raise _diverged(total, optimizer)
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    lesson.here.average(one.grad for one in parameters if one.grad is not None)
+    # One odd batch shall not undo the steps before it.
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    return kl, text, states
+
+
+def move(optimizer: torch.optim.Optimizer) -> None:
+    """The other half: move the weights along their gradients, and forget these."""
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 def descend(
     lesson: TaughtLesson, rows: Indices, optimizer: torch.optim.Optimizer
 ) -> tuple[float, float, float]:
-    """One step; returns KL and cross-entropy, nats per token, and the distance of states.
+    """One whole step; returns KL and cross-entropy, nats per token, and the distance of states.
 
     Args:
         lesson: Who learns from whom.
@@ -83,23 +124,9 @@ def descend(
     Raises:
         HealError: the loss is no number any more.
     """
-    measured = np.zeros(3)
-    own = lesson.here.share(rows)
-    for part in np.array_split(own, min(lesson.plan.parts, len(own))):
-        share = len(part) / len(own)
-        found = _backward(lesson, part, share)
-        # Judged before the step: a loss that is no number must move no weight.
-        if not torch.isfinite(found.total):
-            raise _diverged(found.total.item(), optimizer)
-        measured += share * np.array([found.kl.item(), found.text.item(), found.states.item()])
-    parameters = [one for group in optimizer.param_groups for one in group["params"]]
-    lesson.here.average(one.grad for one in parameters if one.grad is not None)
-    # One odd batch shall not undo the steps before it.
-    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    kl, text, states = measured.tolist()
-    return kl, text, states
+    measured = find_gradients(lesson, rows, optimizer)
+    move(optimizer)
+    return measured
 
 
 def _backward(lesson: TaughtLesson, rows: Indices, share: float) -> BatchLosses:

@@ -5,7 +5,8 @@ before the step, so all hold the same weights and any of them may write them.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -16,6 +17,10 @@ from coterie.healing.origin import HealError
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
+
+
+_PATIENCE = timedelta(days=7)
+"""How long one waits for the others: a teacher may be asked for hours by the main one alone."""
 
 
 class Processes(Protocol):
@@ -32,6 +37,10 @@ class Processes(Protocol):
 
     def average(self, gradients: "Iterable[Tensor]") -> None:
         """Put the mean of all processes in place of each gradient."""
+        ...
+
+    def mains(self, number: int) -> int:
+        """The main process's number, whatever the others have."""
         ...
 
     def wait(self) -> None:
@@ -51,6 +60,10 @@ class OneProcess:
     def average(self, gradients: "Iterable[Tensor]") -> None:
         """Nothing to do."""
 
+    def mains(self, number: int) -> int:
+        """The number."""
+        return number
+
     def wait(self) -> None:
         """Nobody to wait for."""
 
@@ -63,9 +76,10 @@ class Accelerated:
     """
 
     def __init__(self, accelerator: "Accelerator | None" = None) -> None:
-        from accelerate import Accelerator
+        from accelerate import Accelerator, InitProcessGroupKwargs
 
-        self._all = accelerator or Accelerator()
+        patient = InitProcessGroupKwargs(timeout=_PATIENCE)
+        self._all = accelerator or Accelerator(kwargs_handlers=[patient])
 
     @property
     def writes(self) -> bool:
@@ -89,11 +103,34 @@ class Accelerated:
     def average(self, gradients: "Iterable[Tensor]") -> None:
         """The mean over all processes, in place."""
         for one in gradients:
-            one.copy_(self._all.reduce(one, reduction="mean"))
+            # What was measured lies on the CPU, from which GPUs exchange nothing.
+            one.copy_(self._all.reduce(one.to(self._all.device), reduction="mean"))
+
+    def mains(self, number: int) -> int:
+        """The main process's number: the sum to which the others add nothing."""
+        import torch
+
+        own = torch.tensor(number if self.writes else 0, device=self._all.device)
+        return int(self._all.reduce(own, reduction="sum"))
 
     def wait(self) -> None:
         """Go on when all have come here."""
         self._all.wait_for_everyone()
+
+
+def main_alone(here: Processes, done: Callable[[], bool], work: Callable[[], None]) -> None:
+    """Have the main process do some work, while the others wait.
+
+    Args:
+        here: Those who learn together.
+        done: Whether it was done before; asked of the main process alone.
+        work: What it does then.
+    """
+    # Nobody is still looking at what lies there when the work begins, nor before it ends.
+    here.wait()
+    if here.writes and not done():
+        work()
+    here.wait()
 
 
 def launched() -> int:

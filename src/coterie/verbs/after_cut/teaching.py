@@ -12,6 +12,7 @@ from coterie.healing.gap_states import gaps
 from coterie.healing.modes import MODES, HealMode
 from coterie.healing.origin import HealError
 from coterie.healing.recompute import recompute_layers
+from coterie.healing.several import main_alone, processes
 from coterie.healing.students import Student
 from coterie.healing.teacher_cache import TOP, Predictions
 from coterie.healing.teachers import LiveTeacher, Teacher
@@ -140,13 +141,16 @@ def _by_cache(
     def step(done: int, total: int) -> None:
         progress.step("asking the teacher", done, total)
 
-    if not predictions.complete:
+    def ask() -> None:
         progress.say(f"loading {job.full.name} once, to teach")
         model = load_model(job.full, dtype=dtype, device=device)
         predictions.fill(model, job.training.tokens, job.held_out.tokens, step)
         # The full model goes before the cut one comes: that is what the cache is for.
         del model
         gc.collect()
+
+    # Of several processes one writes the files, which all read.
+    main_alone(processes(), lambda: predictions.complete, ask)
     progress.say(f"loading {job.cut.name}, to learn")
     cut = load_model(job.cut, dtype=dtype, device=device)
     stack = find_stack(cut)
