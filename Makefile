@@ -17,7 +17,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(BIN)/.installed ## prune the reference model by 4 layers into out/
-	$(BIN)/coterie prune reference --remove 4 --budget 512 --output out --overwrite
+	$(BIN)/coterie prune reference --remove 4 --budget 96 --output out --overwrite
 	@echo "the page of this run: out/report.html"
 
 test: $(BIN)/.installed ## the tests, without the slow ones

@@ -157,6 +157,7 @@ def test_the_first_screen_has_a_sample_of_what_both_write():
     text = page_of(with_everything_after())
     first = text[: text.index("The stack")]
     assert "a midnight &amp; more" in first and "a time &lt;b&gt;" in first
+    assert '<div class="command"><pre' in first  # as page.css calls it
     assert "the full model goes on" in first and "goes on" not in page_of(old())
 
 

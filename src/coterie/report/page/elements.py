@@ -139,7 +139,7 @@ def bar(share: float) -> Markup:
 def command_box(text: str) -> Markup:
     """A command line with a button that copies it."""
     button = tag("button", "Copy", type="button", class_="copy")
-    return tag("div", tag("pre", tag("code", text), tabindex="0"), button, class_="command_box")
+    return tag("div", tag("pre", tag("code", text), tabindex="0"), button, class_="command")
 
 
 def number(value: float | None, pattern: str = "{:.4f}") -> str:
