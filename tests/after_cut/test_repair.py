@@ -154,15 +154,22 @@ def test_cut_repairs_in_one_run(whole, text, tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
-def test_too_little_text_to_refit_on_is_told_and_the_search_stands(
-    whole, text, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("where", "little", "told"),
+    [
+        ("verbs.shared.prepared.sequences_in_a_game", 10**6, "the calibration text has"),
+        ("repair.amount.free_bytes", 1000, "the states of"),
+    ],
+)
+def test_too_little_text_or_memory_to_refit_is_told_and_the_search_stands(
+    whole, text, tmp_path, monkeypatch, where, little, told
 ):
-    monkeypatch.setattr("coterie.verbs.shared.prepared.sequences_in_a_game", lambda *_: 10**6)
+    monkeypatch.setattr(f"coterie.{where}", lambda *_: little)
     request = PruneRequest(
         str(whole), remove=2, calibration=str(text), sequences=4, device="cpu", repair="down"
     )
     found = prune(request, output=tmp_path / "out", store=tmp_path / "store.sqlite").record
-    assert "searched without repair: the calibration text has" in found.choice.remark
+    assert f"searched without repair: {told}" in found.choice.remark
     assert all(one.method != "repaired" for one in found.choice.sizes[0].finalists)
     assert found.after[-1].what == "repair"
 

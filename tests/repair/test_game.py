@@ -1,5 +1,8 @@
 """The repaired game: what it says is what a repair of the coalition, on its own, comes to."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,7 @@ from coterie.repair.game import RepairedGame
 from coterie.repair.repairable import WholeModel, cut_loss
 from coterie.repair.search import swap_search, swapped
 from coterie.repair.table import REPAIRS
+from coterie.repair.walk import Walk
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +118,42 @@ def test_the_search_improves_on_where_it_starts(texted):
     before = ledger.value(starts)[0]
     _, value = swap_search(ledger, starts, most=6)
     assert value >= before and ledger.n_asked <= 6
+
+
+def test_on_other_texts_refits_are_taken_over_states_let_go_and_every_token_told(
+    texted, monkeypatch
+):
+    model, stack, fit, tokens = texted
+    run, executed = Walk.run, []
+
+    def counted(walk, layer, states, rows):
+        executed.append(states.shape[0] * states.shape[1])
+        return run(walk, layer, states, rows)
+
+    monkeypatch.setattr(Walk, "run", counted)
+    first = RepairedGame(model, stack, fit, tokens, REPAIRS["both"])
+    rows = np.array([[1, 1, 0, 1, 1], [1, 0, 0, 1, 1]], bool)
+    before = observe_all(first, rows).nll
+    states = weakref.ref(first.full_states[2]._base)
+    other = texts(model, 5, seed=3)
+    second = first.on(other)
+    gc.collect()
+    assert states() is None
+    seen = observe_all(second, rows).nll
+    assert first.made and not second.made and second.again
+    assert first.layer_tokens + second.layer_tokens == sum(executed)
+    alone = observe_all(RepairedGame(model, stack, fit, other, REPAIRS["both"]), rows).nll
+    np.testing.assert_allclose(seen, alone, atol=1e-5)
+    # The first may still be asked: the full model runs once more, and that is told as well.
+    told = first.layer_tokens
+    del executed[:]
+    np.testing.assert_allclose(observe_all(first, rows).nll, before, atol=1e-5)
+    assert first.layer_tokens - told == sum(executed) > 0
+
+
+def test_states_that_do_not_fit_are_refused_before_a_layer_runs(texted, monkeypatch):
+    model, stack, fit, tokens = texted
+    monkeypatch.setattr("coterie.repair.amount.free_bytes", lambda device: 1000)
+    monkeypatch.setattr(Walk, "run", None)
+    with pytest.raises(RepairError, match=r"54 texts between 5 layers take .*B, and cpu has 1"):
+        RepairedGame(model, stack, fit, tokens, REPAIRS["both"])

@@ -9,12 +9,20 @@ import torch
 from tests.tiny import save_llama, save_text
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from coterie import EvaluateRequest
 from coterie.cli import main
 from coterie.errors import TextError
+from coterie.models.files.sources import resolve
 from coterie.scores.perplexity import running_windows
 from coterie.scores.sequence_losses import sequence_losses
+from coterie.scores.task_definitions import load_groups
+from coterie.store.observations import Store
 from coterie.texts.packing import SequenceFormat
+from coterie.texts.sets import TextSet
 from coterie.texts.specs import Document, TextSource
+from coterie.verbs.evaluate.near import _identity
+from coterie.verbs.evaluate.subject import Subject, score_key
+from coterie.verbs.shared.progress import NoProgress
 
 QUICK = ["--length", "16", "--sequences", "12", "--dtype", "float32"]
 SUMS = [
@@ -123,6 +131,29 @@ def test_a_task_whose_rows_changed_is_scored_again(home, capsys, tmp_path):
         (tmp_path / "sums.jsonl").write_text(rows)
         found, _ = judged(home, capsys, *asked, models=("model",))
         assert found["models"][0]["tasks"][0]["items"] == count
+
+
+def test_another_template_end_or_scorer_is_another_number(home, tmp_path, monkeypatch):
+    pytest.importorskip("lm_eval")
+    task = load_groups(["sums"], home / "tasks")["sums"]["sums"]
+
+    def key(folder):
+        subject = Subject(resolve(str(folder)), torch.float32, torch.device("cpu"), NoProgress())
+        texts = TextSet(np.zeros((1, 4), np.int64), np.zeros(1, np.intp), ("d",), "none", bos=False)
+        request = EvaluateRequest((str(folder),))
+        return score_key(request, subject, "sums", task), _identity(subject, subject, texts)
+
+    folders = [shutil.copytree(home / "model", tmp_path / name / "model") for name in "abc"]
+    plain = key(folders[0])
+    assert plain == key(folders[1])
+    (folders[1] / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    (folders[2] / "generation_config.json").write_text('{"eos_token_id": [1, 2]}')
+    for place in (0, 1):
+        with Store(":memory:") as book:
+            numbers = {book.game(key(folder)[place]) for folder in folders}
+        assert len(numbers) == 3
+    monkeypatch.setattr("coterie.verbs.evaluate.subject.SCORER", 10**6)
+    assert key(folders[0])[0] != plain[0]
 
 
 def test_no_path_of_this_machine_is_told(home, capsys):

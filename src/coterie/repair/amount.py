@@ -5,7 +5,13 @@ More text is better, and more is what a GPU has time for.
 
 from dataclasses import dataclass
 
-from transformers import PretrainedConfig
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
+
+from coterie.engine.memory import free_bytes
+from coterie.errors import RepairError
+from coterie.models.families.fields import text_config
+from coterie.report.words import size
 
 IN_A_GAME = 2
 """Tokens for every column, where hundreds of coalitions are repaired to be compared."""
@@ -46,6 +52,26 @@ def sequences_to_fit(config: PretrainedConfig, length: int, device: str) -> int:
     columns = columns_of(config)
     afforded = AFFORDED if device == "cpu" else AFFORDED_ON_A_GPU
     return max(8, -(-max(LEAST * columns, min(MOST * columns, afforded)) // length))
+
+
+def check_states_fit(model: PreTrainedModel, n_layers: int, tokens: Tensor) -> None:
+    """Refuse a repaired game whose states do not fit into the memory that is free.
+
+    Args:
+        model: The full model.
+        n_layers: Its layers: the states between all of them are held, and those of one way kept.
+        tokens: Of all texts, to fit on and to judge by, ``(n_sequences, length)``.
+
+    Raises:
+        RepairError: One line with both numbers.
+    """
+    width = int(getattr(text_config(model.config), "hidden_size", 0) or 0)
+    needed = (2 * n_layers + 1) * tokens.numel() * width * model.dtype.itemsize
+    if needed > (free := free_bytes(tokens.device)):
+        raise RepairError(
+            f"the states of {len(tokens)} texts between {n_layers} layers take {size(needed)}, and"
+            f" {tokens.device} has {size(free)} free: give fewer --sequences"
+        )
 
 
 SUMS = 4

@@ -1,6 +1,7 @@
 """Weights that a repair has changed in a model, to be written, taken back, or put in again."""
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -110,3 +111,33 @@ def check_unshared(model: PreTrainedModel, stack: Stack) -> None:
                 " alone: leave it as it was cut (--repair none)"
             )
         seen |= own
+
+
+class RememberedRefits:
+    """Weights that refits have made, as many as may be kept; those asked longest ago go first.
+
+    Args:
+        most_bytes: What they may take.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes, self._bytes = most_bytes, 0
+        self._known: OrderedDict[Hashable, NewWeights] = OrderedDict()
+
+    def find(self, place: Hashable) -> NewWeights | None:
+        """What was made at this place; None where nothing is kept."""
+        if place in self._known:
+            self._known.move_to_end(place)
+        return self._known.get(place)
+
+    def keep(self, place: Hashable, weights: NewWeights) -> None:
+        """Keep what was made at a place."""
+        self._known[place] = weights
+        self._bytes += _n_bytes(weights)
+        while self._bytes > self._most_bytes:
+            _, gone = self._known.popitem(last=False)
+            self._bytes -= _n_bytes(gone)
+
+
+def _n_bytes(weights: NewWeights) -> int:
+    return sum(value.numel() * value.element_size() for value in weights.values())

@@ -5,9 +5,9 @@ it, and on nothing else. So coalitions are gone through in the order of a trie: 
 share is repaired, and run, once; weights that were made stay known for later questions.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 
 import numpy as np
@@ -28,7 +28,8 @@ from coterie.errors import RepairError
 from coterie.game.coalitions import Block, Coalition, Coalitions, Indices, Observations
 from coterie.models.loaded.routing import input_device
 from coterie.models.loaded.stack import Stack
-from coterie.repair.changes import NewWeights, applied
+from coterie.repair.amount import check_states_fit
+from coterie.repair.changes import NewWeights, RememberedRefits, applied
 from coterie.repair.full import RememberedStates
 from coterie.repair.gaps import Turn, turns
 from coterie.repair.interface import Repair
@@ -55,6 +56,14 @@ class _Step:
     node: Node
     states: Tensor
     weights: NewWeights
+
+
+@dataclass(frozen=True, eq=False)
+class _States:
+    """All texts on their way, and the full model's states between all layers."""
+
+    walk: Walk
+    full: RememberedStates
 
 
 class RepairedGame:
@@ -95,12 +104,9 @@ class RepairedGame:
                 " progressive"
             )
         self.model, self.stack, self.repair = model, stack, repair
-        both = torch.from_numpy(np.concatenate([fit, tokens])).to(input_device(model))
-        whole = WholeModel(model, stack)
-        self._walk = Walk(whole, range(stack.n_players), both, fitted=len(fit))
-        self._walk.full = self._full = RememberedStates(
-            self._walk.through, self._walk.kept, stack.n_players
-        )
+        self._fit, self._spent = fit, 0
+        self._both = both = torch.from_numpy(np.concatenate([fit, tokens])).to(input_device(model))
+        check_states_fit(model, stack.n_players, both)
         self._first, self._tokens = len(fit), both[len(fit) :]
         try:
             self._head = find_head(model, stack, both[:2])
@@ -109,13 +115,35 @@ class RepairedGame:
                 f"{type(model).__name__} cannot be searched repaired ({reason}): search without"
                 " repair and repair what is found"
             ) from reason
-        self._known: OrderedDict[Node, NewWeights] = OrderedDict()
-        self._known_bytes, self._most_bytes = 0, remember
+        self._known = RememberedRefits(remember)
         self._way: list[_Step] = []
         self._read: FullModel | None = None
         on_cpu = both.device.type == "cpu"
         self._rows, self._columns = HEAD_TABLE if on_cpu else HEAD_TABLE_ON_A_GPU
         self.made = self.again = 0
+
+    def on(self, tokens: Tokens) -> "RepairedGame":
+        """The same on other texts: refits are taken over, and the states here are let go.
+
+        This game may still be asked: it then runs the full model once more.
+        """
+        self.release()
+        game = RepairedGame(self.model, self.stack, self._fit, tokens, self.repair)
+        game._known = self._known
+        return game
+
+    def release(self) -> None:
+        """Let go of all states."""
+        self._spent = self.layer_tokens
+        self.__dict__.pop("_states", None)
+        self._way, self._read = [], None
+
+    @cached_property
+    def _states(self) -> _States:
+        players, whole = range(self.n_players), WholeModel(self.model, self.stack)
+        walk = Walk(whole, players, self._both, fitted=self._first)
+        walk.full = full = RememberedStates(walk.through, walk.kept, self.n_players)
+        return _States(walk, full)
 
     @property
     def n_players(self) -> int:
@@ -130,18 +158,19 @@ class RepairedGame:
     @property
     def state_bytes(self) -> int:
         """Bytes of the full model's states between all layers."""
-        one = self._full.before[0]
+        one = self._states.full.before[0]
         return (self.n_players + 1) * one.numel() * one.element_size()
 
     @property
     def full_states(self) -> list[Tensor]:
         """The full model's states before each layer and after the last, of the texts fitted on."""
-        return [states[: self._first] for states in self._full.before]
+        return [states[: self._first] for states in self._states.full.before]
 
     @property
     def layer_tokens(self) -> int:
         """Layer-tokens that were executed so far, refits included."""
-        return self._walk.layer_tokens
+        states = self.__dict__.get("_states")
+        return self._spent + (states.walk.layer_tokens if states else 0)
 
     def observe(self, coalitions: Coalitions, sequences: Indices) -> Iterator[Block]:
         """Observe distinct coalitions on distinct sequences, one coalition after the other."""
@@ -175,38 +204,29 @@ class RepairedGame:
             shared += 1
         del self._way[shared:]
         for node, turn in zip(nodes[shared:], whole[shared:], strict=True):
-            before = self._way[-1].states if self._way else self._full.before[0]
+            before = self._way[-1].states if self._way else self._states.full.before[0]
             self._way.append(self._step(node, turn, before))
         return self._way[-1].states
 
     def _step(self, node: Node, turn: Turn, states: Tensor) -> _Step:
+        walk, full = self._states.walk, self._states.full
         if not turn.behind and not turn.gap:
-            return _Step(node, self._full.at(turn.layer + 1), {})
-        if node in self._known:
+            return _Step(node, full.at(turn.layer + 1), {})
+        if (known := self._known.find(node)) is not None:
             self.again += 1
-            self._known.move_to_end(node)
-            weights = self._known[node]
-            with applied(self.model, weights):
-                return _Step(node, self._walk.through(turn.layer, states), weights)
-        self._walk.kept = states
-        self._full.layer = turn.layer
-        place = KeptLayer(self._walk, turn)
+            with applied(self.model, known):
+                return _Step(node, walk.through(turn.layer, states), known)
+        walk.kept = states
+        full.layer = turn.layer
+        place = KeptLayer(walk, turn)
         try:
             self.repair.at(place)
             place.leave()
         finally:
-            weights = self._walk.changes.taken_back()
+            weights = walk.changes.taken_back()
         self.made += bool(weights)
-        self._remember(node, weights)
-        return _Step(node, self._walk.kept, weights)
-
-    def _remember(self, node: Node, weights: NewWeights) -> None:
-        """Keep the weights of a refit, and let go of those that were asked for longest ago."""
-        self._known[node] = weights
-        self._known_bytes += _n_bytes(weights)
-        while self._known_bytes > self._most_bytes:
-            _, gone = self._known.popitem(last=False)
-            self._known_bytes -= _n_bytes(gone)
+        self._known.keep(node, weights)
+        return _Step(node, walk.kept, weights)
 
     @torch.no_grad()
     def _seen(self, states: Tensor, sequences: Indices) -> Observations:
@@ -233,7 +253,7 @@ class RepairedGame:
         """What the full model predicts on all texts that are observed on."""
         if self._read is None:
             n, each = len(self._tokens), self._tokens.shape[1] - 1
-            states = self._head.normed(self._full.before[-1][self._first :, :-1])
+            states = self._head.normed(self._states.full.before[-1][self._first :, :-1])
             flat = read_full(
                 self._head,
                 states.flatten(0, 1),
@@ -244,7 +264,3 @@ class RepairedGame:
             )
             self._read = flat.each(lambda field: field.view(n, each, *field.shape[1:]))
         return self._read
-
-
-def _n_bytes(weights: NewWeights) -> int:
-    return sum(value.numel() * value.element_size() for value in weights.values())

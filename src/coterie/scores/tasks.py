@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+SCORER = 2
+"""Raised whenever items are put or scored otherwise, so that old scores answer no new question."""
+
+
 @dataclass(frozen=True)
 class TaskSettings:
     """How the items of a task are put to a model.

@@ -94,6 +94,7 @@ def _identity(first: Subject, subject: Subject, texts: TextSet) -> dict[str, Jso
         "first": first.source.fingerprint(),
         "sequences": texts.sha256,
         "tokenizer": subject.tokenizer_identity,
-        "chat": str(getattr(subject.tokenizer, "chat_template", None) or ""),
+        # The prompts are put through the template of the first model; each ends by its own.
+        "writing": [first.writing, subject.writing],
         "measures": [PROMPTS, PROMPT_TOKENS, NEW_TOKENS, TOP, AT_MOST],
     }

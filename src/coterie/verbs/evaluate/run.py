@@ -16,13 +16,12 @@ from coterie.errors import UserError
 from coterie.game.coalitions import Vector
 from coterie.models.files.sources import resolve
 from coterie.models.loaded.load import pick_device
-from coterie.plain import Json
 from coterie.report.schema.evaluate import Judgement
 from coterie.scores.perplexity import PRESETS
 from coterie.scores.sequence_losses import sequence_losses
 from coterie.scores.task_definitions import PAPER_TASKS, load_groups
 from coterie.scores.task_scores import TaskScores
-from coterie.scores.tasks import TaskSettings, score_tasks, task_fingerprint
+from coterie.scores.tasks import TaskSettings, score_tasks
 from coterie.store.observations import Store
 from coterie.store.sqlite_file import default_path
 from coterie.texts.sets import TextSet
@@ -30,7 +29,7 @@ from coterie.verbs.evaluate.as_judged import JudgingTexts
 from coterie.verbs.evaluate.near import Nearness
 from coterie.verbs.evaluate.request import EvaluateRequest
 from coterie.verbs.evaluate.significance import significance
-from coterie.verbs.evaluate.subject import Subject
+from coterie.verbs.evaluate.subject import Subject, score_key
 from coterie.verbs.evaluate.table import judgement
 from coterie.verbs.evaluate.windows import held_out_windows, texts_asked
 from coterie.verbs.shared.defaults import check_rows, context_of, dtype_of, name_of
@@ -208,16 +207,7 @@ def _losses_on(subject: Subject, texts: TextSet, stage: str, book: Store) -> Vec
 def _on_task(
     request: EvaluateRequest, subject: Subject, name: str, task: "Task", book: Store
 ) -> TaskScores:
-    # All that a score depends on; anything else would let one answer for another.
-    asked: dict[str, Json] = {
-        "kind": "task",
-        "task": name,
-        "items": task_fingerprint(task, request.limit),
-        "limit": request.limit,
-        "bos": request.bos_policy(),
-        "tokenizer": subject.tokenizer_identity,
-    }
-    number = book.game({**subject.identity(), **asked})
+    number = book.game(score_key(request, subject, name, task))
     known = book.note(number, "scores")
     if known is None:
         subject.progress.say(f"{subject.source.name}: {name}")

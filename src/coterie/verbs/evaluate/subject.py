@@ -14,12 +14,15 @@ from coterie.models.loaded.load import load_model, load_tokenizer
 from coterie.plain import Json
 from coterie.quantization.checkpoint import load_quantized
 from coterie.scores.task_scores import TaskScores
+from coterie.scores.tasks import SCORER, task_fingerprint
 from coterie.texts.sets import TextSet
+from coterie.verbs.evaluate.request import EvaluateRequest
 from coterie.verbs.shared.defaults import name_of
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import versions
 
 if TYPE_CHECKING:
+    from lm_eval.api.task import Task
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -60,6 +63,21 @@ class Subject:
         """Of the tokenizer as it came: scoring changes how it pads."""
         return tokenizer_identity(self.tokenizer)
 
+    @cached_property
+    def writing(self) -> dict[str, Json]:
+        """What decides how it is asked to write and where it ends, beside weights and tokenizer."""
+        file = self.source.folder / "generation_config.json"
+        template = getattr(self.tokenizer, "chat_template", None)
+        # A template names special tokens by their text.
+        asked = json.dumps(
+            [template, self.tokenizer.special_tokens_map], sort_keys=True, default=str
+        )
+        return {
+            "chat": sha256(asked.encode()).hexdigest() if template else "",
+            "ends": [self.tokenizer.eos_token_id, self.source.raw_config().get("eos_token_id")],
+            "generation_config": sha256(file.read_bytes()).hexdigest() if file.is_file() else "",
+        }
+
     def release(self) -> None:
         """Free the model."""
         # A cached property is gone with its entry, and would be loaded anew if asked.
@@ -75,6 +93,30 @@ class Subject:
             "device": self.device.type,
             "versions": {name: known[name] for name in ("torch", "transformers")},
         }
+
+
+def score_key(
+    request: EvaluateRequest, subject: Subject, name: str, task: "Task"
+) -> dict[str, Json]:
+    """All that the scores of a task depend on; less would let one answer for another.
+
+    Args:
+        request: How many items are asked, and what stands before a text.
+        subject: The model.
+        name: Of the task.
+        task: Its items.
+    """
+    return {
+        **subject.identity(),
+        "kind": "task",
+        "task": name,
+        "items": task_fingerprint(task, request.limit),
+        "limit": request.limit,
+        "bos": request.bos_policy(),
+        "tokenizer": subject.tokenizer_identity,
+        "writing": subject.writing,
+        "scorer": SCORER,
+    }
 
 
 def tokenizer_identity(tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -89,7 +89,7 @@ def choose_repaired(
             found, remark=remarks_joined(found.remark, f"searched without repair: {reason}")
         )
     took = RepairedRounds(
-        rounds.ledger.n_asked, rounds.game.layer_tokens, time.monotonic() - began, rounds.cut_short
+        rounds.ledger.n_asked, rounds.layer_tokens, time.monotonic() - began, rounds.cut_short
     )
     return replace(
         found,
@@ -117,6 +117,12 @@ class _Rounds:
     clock: TimedGame
     ledger: Ledger
     cut_short: bool = False
+    second: RepairedGame | None = None
+
+    @property
+    def layer_tokens(self) -> int:
+        """Executed by both games, refits included."""
+        return self.game.layer_tokens + (0 if self.second is None else self.second.layer_tokens)
 
     @classmethod
     def of(
@@ -190,15 +196,18 @@ class _Rounds:
         # Few are left: they are asked whatever the time.
         self.clock.seconds = np.inf
         decider: Game = self.clock
+        full = np.ones((1, self.ledger.n_players), dtype=bool)
         second = self.workspace.prepared.second
         if second is not None:
-            game = _game(self.workspace, self.fit, second)
+            # All that is still to be known of these texts: their states then make room.
+            Ledger(self.clock, floor=self.ledger.floor).losses(full)
+            self.second = self.game.on(second.tokens)
             decider = ConcatenatedGame(
-                self.clock, _remembered(self.workspace, game, self.fit, second)
+                self.clock, _remembered(self.workspace, self.second, self.fit, second)
             )
         union = Ledger(decider, floor=self.ledger.floor)
         decisions = decide(union, finalists, self.found.documents)
-        union.losses(np.ones((1, self.ledger.n_players), dtype=bool))
+        union.losses(full)
         return decisions, union
 
 
