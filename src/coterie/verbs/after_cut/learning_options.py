@@ -121,7 +121,8 @@ class ThriftOptions(Options):
             "--watch",
             "TEXT",
             "Text unlike the one that is learned from: its loss is measured ten times, learning "
-            "stops where it gets worse twice in a row, and the best weights are kept.",
+            "stops where it gets worse twice in a row, and the best weights are kept. Documents "
+            "that judge or teach are left out.",
             path=True,
         ),
     ] = None
