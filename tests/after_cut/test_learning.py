@@ -158,7 +158,7 @@ def test_several_processes_share_a_batch_alike(monkeypatch):
     assert third.share(np.arange(6)).tolist() == [1, 4] and not third.writes
     gradient = torch.full((2,), 4.0)
     third.average([gradient])
-    assert gradient.tolist() == [2, 2] and third.mains(5) == 7
+    assert gradient.tolist() == [2, 2] and third.count == 3 and third.mains(5) == 7
     with pytest.raises(HealError, match="multiple of 3"):
         third.share(np.arange(4))
     monkeypatch.setenv("WORLD_SIZE", "1")
@@ -194,11 +194,12 @@ def test_broken_off_while_weights_move_it_goes_on_from_what_was_whole(
 ):
     monkeypatch.setattr(distill, "_SAVED_EVERY", 0.0)
     straight, stopped, resumed = student_of(whole), student_of(whole), student_of(whole)
-    taught(straight, tokens, tmp_path / "a")
+    plan = replace(PLAN, steps=6, batch=2)
+    taught(straight, tokens, tmp_path / "a", plan)
     calls = iter(range(1, 99))
 
     def broken(optimizer, moved=torch.optim.AdamW.step):
-        if next(calls) == 7:
+        if next(calls) == 6:
             with torch.no_grad():
                 next(iter(stopped.trained.values())).add_(1.0)
             raise KeyboardInterrupt
@@ -207,8 +208,8 @@ def test_broken_off_while_weights_move_it_goes_on_from_what_was_whole(
     with monkeypatch.context() as patched:
         patched.setattr(torch.optim.AdamW, "step", broken)
         with pytest.raises(KeyboardInterrupt):
-            taught(stopped, tokens, tmp_path / "b")
-    taught(resumed, tokens, tmp_path / "b")
+            taught(stopped, tokens, tmp_path / "b", plan)
+    taught(resumed, tokens, tmp_path / "b", plan)
     for name, weight in straight.merged().items():
         assert torch.equal(resumed.merged()[name], weight)
 
@@ -226,6 +227,26 @@ def test_learning_ends_when_it_ends_for_the_main_process(whole, tokens, tmp_path
     monkeypatch.setattr(lesson, "processes", Second)
     done = taught(student_of(whole), tokens, tmp_path / "s", replace(PLAN, minutes=60.0))
     assert done.steps == 6 and not list(tmp_path.iterdir())
+
+
+def test_all_processes_average_the_gradients_of_the_same_weights(whole, tokens, monkeypatch):
+    averaged = []
+
+    class OneOfTwo(several.OneProcess):
+        count = 2
+
+        def average(self, gradients):
+            averaged.append(len(list(gradients)))
+
+    model = load_model(resolve(str(whole)), dtype=torch.float32, device="cpu")
+    # As an expert that reads no token of this process.
+    model.register_parameter("spare", torch.nn.Parameter(torch.ones(3)))
+    student = MODES["full"].beside(model, find_stack(model), KEPT, 4, 0)
+    monkeypatch.setattr(lesson, "processes", OneOfTwo)
+    taught_by = lesson.TaughtLesson(student, LiveTeacher(student), tokens, PLAN)
+    lesson.few_steps(taught_by, 1, lambda done: 1e-3)
+    assert averaged == [1, len(student.trained)]  # first the losses
+    assert torch.equal(student.trained["spare"], torch.ones(3))
 
 
 def test_a_loss_that_is_no_number_elsewhere_stops_all(whole, tokens, tmp_path, monkeypatch):

@@ -99,6 +99,10 @@ def find_gradients(
     if not np.isfinite(total):
         raise _diverged(total, optimizer)
     parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    if lesson.here.count > 1:
+        # An expert that reads no token here may read some elsewhere: all average alike.
+        for one in parameters:
+            one.grad = torch.zeros_like(one) if one.grad is None else one.grad
     lesson.here.average(one.grad for one in parameters if one.grad is not None)
     # One odd batch shall not undo the steps before it.
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)

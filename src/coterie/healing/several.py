@@ -31,6 +31,11 @@ class Processes(Protocol):
         """Whether this one writes files."""
         ...
 
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        ...
+
     def share(self, rows: Indices) -> Indices:
         """The rows of a batch that are read here."""
         ...
@@ -51,7 +56,7 @@ class Processes(Protocol):
 class OneProcess:
     """Nobody to share with."""
 
-    writes = True
+    writes, count = True, 1
 
     def share(self, rows: Indices) -> Indices:
         """All rows."""
@@ -86,19 +91,23 @@ class Accelerated:
         """Whether this is the main process."""
         return bool(self._all.is_main_process)
 
+    @property
+    def count(self) -> int:
+        """How many were started."""
+        return int(self._all.num_processes)
+
     def share(self, rows: Indices) -> Indices:
         """Every n-th row, beginning with the number of this process.
 
         Raises:
             HealError: there are fewer rows than processes, or they do not divide.
         """
-        count = self._all.num_processes
-        if len(rows) % count:
+        if len(rows) % self.count:
             raise HealError(
-                f"a batch of {len(rows)} sequences cannot be shared by {count} processes alike:"
-                f" give a --batch that is a multiple of {count}"
+                f"a batch of {len(rows)} sequences cannot be shared by {self.count} processes"
+                f" alike: give a --batch that is a multiple of {self.count}"
             )
-        return np.asarray(rows[self._all.process_index :: count])
+        return np.asarray(rows[self._all.process_index :: self.count])
 
     def average(self, gradients: "Iterable[Tensor]") -> None:
         """The mean over all processes, in place."""

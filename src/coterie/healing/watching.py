@@ -47,13 +47,15 @@ class WatchedTexts:
             return  # measured before the run was stopped
         with student.alone():
             losses, _ = floored_losses(student.model, self.tokens, predict=student.predict)
-        state.watched = (*state.watched, (state.step, float(losses.mean())))
-        lowest = min(loss for _, loss in state.watched)
-        if state.watched[-1][1] == lowest:
+        watched = (*state.watched, (state.step, float(losses.mean())))
+        lowest = min(loss for _, loss in watched)
+        if watched[-1][1] == lowest:
             self.best = {n: one.detach().cpu().clone() for n, one in student.trained.items()}
-        elif all(loss > lowest for _, loss in state.watched[-PATIENCE:]):
+        elif all(loss > lowest for _, loss in watched[-PATIENCE:]):
             # The learning rate has not fallen to zero, but what follows would only be worse.
             state.steps = state.step
+        # Noted last: whoever is stopped while the weights are copied measures again.
+        state.watched = watched
 
     def give_back(self, trained: dict[str, nn.Parameter]) -> None:
         """Put the weights in place that had the lowest loss."""
