@@ -88,7 +88,7 @@ def _drawn(series: tuple[Series, ...], x: Axis, y: Axis) -> _Drawn:
         )
         figure.patch.set_visible(False)
         # Larger letters on a phone need room between the numbers and the name of the axis.
-        axes.yaxis.set_label_coords((LETTERS - LEFT) / across, 0.5)
+        axes.yaxis.set_label_coords((1.5 * LETTERS - LEFT) / across, 0.5)
         draw_points(axes, series, x, y)
         figure.savefig(file, format="svg", dpi=72, metadata={"Date": None})
     points = (point for one in series for point in one.points)
