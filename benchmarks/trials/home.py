@@ -7,20 +7,25 @@ import math
 import random
 import shutil
 import sqlite3
+import sys
+from collections.abc import Iterable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 
 from .acts import operations
-from .commands import Ended, run
+from .commands import Ended, forked, run
 
 GAME = ["--sequences", "4", "--length", "16", "--device", "cpu"]
 VERBS = ("prune", "sparsify", "heal", "quantize", "compare", "cut")
 # How long a run took and what it really computed may differ from run to run.
 _VOLATILE = (
     *("seconds", "executed", "evaluated", "peak", "remembered", "command", "memory", "shape"),
+    "player_times",
 )
+_OF_THIS_RUN = ("known", "head_tokens")  # what was asked of the store, what was not
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,11 @@ class Home:
         sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 5}
         heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 4096}
         config = LlamaConfig(**sizes, **heads, max_position_embeddings=64)
-        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(self.model)
+        LlamaForCausalLM(config).save_pretrained(self.model)
         for file in reference_folder().glob("*token*"):
             shutil.copy(file, self.model)
         draw, known = random.Random(0), ["the", "of", "a", "model", "layer", "cut", "game", "value"]
-        text = " ".join(f"{draw.choice(known)} {i % 97}" for i in range(8_000))
+        text = " ".join(f"{draw.choice(known)} {i % 97}" for i in range(2_400))
         (folder / "text.txt").write_text(text[: len(text) // 2])
         (folder / "judges.txt").write_text(text[len(text) // 2 :])
         self.cut.mkdir()
@@ -89,7 +94,7 @@ class Home:
             "prune": ["prune", str(model), "--remove", "1", "--method", "greedy", *game],
             "sparsify": ["sparsify", str(model), "--sparsity", "0.5", "--pruner", "magnitude",
                          "--allocation", "uniform", *game],
-            "heal": ["heal", str(cut), *learn, "--mode", "full", "--steps", "6", "--batch",
+            "heal": ["heal", str(cut), *learn, "--mode", "full", "--steps", "4", "--batch",
                      "2", "--device", "cpu"],
             "quantize": ["quantize", str(model), "--held-out", judges, "--device", "cpu"],
             "compare": ["compare", str(model), "--remove", "1", "--methods", "one-shot,greedy",
@@ -110,12 +115,31 @@ class Home:
             found = answer(place / "out")
             shutil.rmtree(place / "out")
             (place / "store.sqlite").unlink(missing_ok=True)
-            run(self.line(verb, place / "out"), place, operations(place / "operations"))
-            seen = place / "operations"
+            seen, modules = place / "operations", place / "modules"
+            line = self.line(verb, place / "out")
+            forked(lambda: _noting_modules(line, modules), place, operations(seen)).end()
+            _read_modules(modules.read_text(encoding="utf-8").split())
             count = int(seen.read_text()) if seen.is_file() else 0
             self._plain[verb] = Undisturbed(ended, found, names, n_bytes, count)
             shutil.rmtree(place)
         return self._plain[verb]
+
+
+def _noting_modules(line: list[str], file: Path) -> int:
+    from coterie.cli import main as command
+
+    code = command(line)
+    file.write_text("\n".join(sys.modules), encoding="utf-8")
+    return code
+
+
+def _read_modules(names: Iterable[str]) -> None:
+    """Read what a verb reads while it works, so that no fork of it has to again."""
+    for name in names:
+        if name not in sys.modules:
+            with suppress(ImportError):
+                import_module(name)
+    gc.freeze()
 
 
 def _read_all_modules() -> None:
@@ -161,7 +185,7 @@ def _steady(value: object) -> object:
         return {
             name: _steady(part)
             for name, part in value.items()
-            if not any(word in name for word in _VOLATILE)
+            if name not in _OF_THIS_RUN and not any(word in name for word in _VOLATILE)
         }
     return [_steady(part) for part in value] if isinstance(value, list) else value
 
@@ -186,7 +210,8 @@ def doubled(store: Path) -> list[str]:
     """Whether a store is damaged, or holds one observation twice."""
     if not store.is_file():
         return []
-    with sqlite3.connect(store) as db:
+    # To let go of a connection is not to close it: its journal would stay beside the store.
+    with closing(sqlite3.connect(store)) as db:
         whole = db.execute("PRAGMA integrity_check").fetchone()[0]
         rows, distinct = db.execute(
             "SELECT COUNT(*), COUNT(DISTINCT game || ' ' || coalition || ' ' || sequence)"

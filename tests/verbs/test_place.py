@@ -231,7 +231,11 @@ def test_a_file_for_mergekit_replaces_nothing_that_is_read(home, tmp_path, capsy
     asked = ["cut", str(full), "--list", str(listed), "--output", str(tmp_path / "out")]
     assert main([*asked, "--mergekit", str(listed)]) == 2
     assert not (tmp_path / "out").exists()
-    assert main(["cut", str(full), "--layers", "1", "--output", str(tmp_path / "out")]) == 0
+    asked = ["cut", str(full), "--layers", "1", "--output", str(tmp_path / "out")]
+    assert main([*asked, "--mergekit", str(tmp_path / "out")]) == 2
+    assert "is the folder of --output: name a file" in one_line(capsys)
+    assert not (tmp_path / "out").exists()
+    assert main(asked) == 0
     made = content(tmp_path / "out")
     config = str(tmp_path / "out" / "config.json")
     base = ["--base", str(full)]

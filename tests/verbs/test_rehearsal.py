@@ -114,6 +114,24 @@ def test_what_a_later_stage_needs(stage, home, tmp_path, capsys, monkeypatch):
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
+def test_a_comparison_whose_files_cannot_be_written(home, tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise OSError(30, "Read-only file system")
+
+    def opened(*_, **__):
+        raise AssertionError("the search has begun")
+
+    monkeypatch.setattr("coterie.verbs.compare.run.open_workspace", opened)
+    line = other_verbs(home, home / "model", tmp_path / "out")["compare"]
+    # All of its files are written once, with no method played, and none is left.
+    assert main(line) == 1
+    assert "the search has begun" in capsys.readouterr().err
+    monkeypatch.setattr("coterie.verbs.compare.output.draw_comparison", fail)
+    code, said = refused(capsys, line)
+    assert code == 2 and "cannot be written (Read-only file system)" in said
+    assert not [path for path in tmp_path.iterdir() if "store" not in path.name]
+
+
 def other_verbs(home, model, output):
     text, judges = str(home / "text.txt"), str(home / "judges.txt")
     learn = ["--teacher", str(home / "model"), "--text", text, "--held-out", judges]

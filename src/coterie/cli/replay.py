@@ -1,12 +1,12 @@
 """`--config FILE`: options from a file; a `coterie.json` says what a run was asked for."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import get_type_hints
 
 from coterie.errors import UserError
+from coterie.plain import parsed
 from coterie.verbs.options.declare import Declared, check_choice, declared, spelt
 
 OPTION = "--config"
@@ -67,8 +67,8 @@ def _read(file: Path, options: Mapping[str, Declared]) -> dict[str, object]:
     try:
         import yaml
 
-        content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+        content = parsed(text) if file.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         told = " ".join(str(error).split())
         raise UserError(f"{OPTION} {file} cannot be read: {told:.200}") from error
     if not isinstance(content, Mapping):
@@ -105,6 +105,10 @@ def _words(one: Declared, value: object) -> list[str]:
         value = tuple(value)
     if value is False:
         return []
+    if one.type is bool and value is not True:
+        raise UserError(
+            f"{OPTION} says {one.name}: {value}, and it must be true or false: correct the file"
+        )
     if one.option.is_argument:
         return [str(part) for part in (value if isinstance(value, tuple) else (value,))]
     if one.option.form is not None and isinstance(value, str):

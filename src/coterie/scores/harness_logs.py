@@ -4,12 +4,12 @@ Each task has a file ``samples_TASK_TIME.jsonl``, one JSON object an item; of se
 the newest counts, and of several readings of one answer the first.
 """
 
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 
+from coterie.plain import parsed
 from coterie.scores.errors import TaskError
 from coterie.scores.task_scores import HEADLINES, TaskScores
 
@@ -46,9 +46,9 @@ def _scores(name: str, file: Path) -> TaskScores:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TaskError(f"'{file.name}', line {number} is not JSON: {error.msg}") from error
+            row = parsed(line)
+        except ValueError as error:
+            raise TaskError(f"'{file.name}', line {number} is not JSON: {error}") from error
         if not isinstance(row, dict) or "doc_id" not in row:
             raise TaskError(
                 f"'{file.name}', line {number} has no doc_id: it is no sample of lm_eval"

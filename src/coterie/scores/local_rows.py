@@ -1,10 +1,10 @@
 """Tasks on the rows of a local file, in a shape of our own or in that of a task of the harness."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coterie.plain import parsed
 from coterie.scores.errors import TaskError
 from coterie.scores.worked_answers import COLUMNS, definition
 
@@ -60,9 +60,9 @@ def read_rows(path: Path) -> list[dict[str, object]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TaskError(f"'{path.name}', line {number} is not JSON: {error.msg}") from error
+            row = parsed(line)
+        except ValueError as error:
+            raise TaskError(f"'{path.name}', line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise TaskError(f"'{path.name}', line {number} is not an object with named columns")
         rows.append(row)

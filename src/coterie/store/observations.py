@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from coterie.errors import StudyMismatch, UserError
 from coterie.foreign import is_of_machine, told
 from coterie.game.coalitions import Block, Indices, Observations
-from coterie.plain import Json
+from coterie.plain import Json, parsed
 from coterie.store.notation import as_number, canonical, fingerprint, numbers_at
 from coterie.store.sqlite_file import (
     BUSY_SECONDS,
@@ -126,7 +126,10 @@ class Store:
         rows = self._ask(
             "SELECT id, description, (SELECT COUNT(*) FROM observation WHERE game = id) FROM game"
         )
-        return [(number, self._read(text), count) for number, text, count in rows]
+        found = [(number, self._read(text), count) for number, text, count in rows]
+        if not all(isinstance(description, dict) for _, description, _ in found):
+            raise damaged(self.path, "a game is not described")
+        return found
 
     def forget_games(self, numbers: Sequence[int]) -> int:
         """Delete games with all their observations and notes; how many observations went.
@@ -233,8 +236,8 @@ class Store:
 
     def _read(self, text: str) -> Any:
         try:
-            return json.loads(text)
-        except (TypeError, ValueError, RecursionError) as error:
+            return parsed(text)
+        except (TypeError, ValueError) as error:
             raise damaged(self.path, "a note is no JSON") from error
 
     def known(

@@ -3,6 +3,8 @@
 import errno
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from coterie.errors import UserError
@@ -63,6 +65,19 @@ def damaged(path: Path, why: str) -> UserError:
     return UserError(
         f"the store {path} is damaged ({why}): name another file with --store, or put back a copy"
     )
+
+
+@contextmanager
+def noted_in(path: Path) -> Iterator[None]:
+    """Inside this block what a store noted is made use of, which somebody may have changed.
+
+    Raises:
+        UserError: it is not what is noted under its name.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise damaged(path, "a note does not hold what its name says") from error
 
 
 def explained(path: Path, error: sqlite3.Error) -> Exception:

@@ -1,6 +1,5 @@
 """`push`: upload a checkpoint to the Hugging Face Hub, with what is known of it in its card."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from coterie.models.files.carried import carried_files
 from coterie.models.files.sources import Source, resolve
+from coterie.plain import parsed
 from coterie.report.schema.evaluate import Judgement, ModelRow
 from coterie.report.schema.record import CheckpointRecord
 from coterie.verbs.checkpoint_requests import PushRequest
@@ -107,7 +107,7 @@ def _wanted(source: Source) -> list[Path]:
 def _row_of(source: Source, path: Path) -> ModelRow:
     """What a report of `evaluate` says of these very weights."""
     try:
-        rows = Judgement.from_json(json.loads(path.read_text(encoding="utf-8"))).models
+        rows = Judgement.from_json(parsed(path.read_text(encoding="utf-8"))).models
     except (OSError, ValueError, TypeError) as error:
         raise PushError(
             f"{path.name} is no report of an evaluation: make one with `coterie evaluate DIR "

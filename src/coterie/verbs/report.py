@@ -1,12 +1,11 @@
 """`report`: records as one HTML page; what a run wrote itself, again or side by side."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.errors import UserError
-from coterie.plain import Json
+from coterie.plain import Json, parsed
 from coterie.report.page.build import PageEntry, Shown, page
 from coterie.report.schema.bench import SpeedReport
 from coterie.report.schema.compare import Comparison
@@ -94,7 +93,7 @@ def _name(file: Path) -> str:
 
 def _read(file: Path) -> Shown:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parsed(file.read_text(encoding="utf-8"))
         kind = _REPORTS.get(content["kind"])
         found = read_record_file(file) if kind is None else kind.from_json(content)
     except (OSError, ValueError, TypeError, KeyError):

@@ -9,7 +9,7 @@ from coterie.plain import Json
 from coterie.report.wording.standing import advice, standing
 from coterie.report.words import short_hash
 from coterie.store.observations import Store
-from coterie.store.sqlite_file import default_path
+from coterie.store.sqlite_file import default_path, noted_in
 from coterie.verbs.outputs.paths import KIND
 from coterie.verbs.outputs.records import read_record
 from coterie.verbs.runs_request import RunsRequest
@@ -79,20 +79,16 @@ def runs(request: RunsRequest, *, store: Path | str | None = None) -> Runs:
         UserError: nothing there has the name that is to be cleared.
     """
     path = Path(default_path() if store is None else store)
-    with Store(path, read_only=request.clear is None) as book:
+    with Store(path, read_only=request.clear is None) as book, noted_in(path):
         games = book.games()
         names = _names(games)
         cleared = 0
         if request.clear is not None:
             cleared = book.forget_games(_named(request.clear, games, names))
             games = book.games()
-    return Runs(
-        str(path),
-        path.stat().st_size if path.exists() else 0,
-        _observed(games, names),
-        tuple(_folder(told) for _, told, _ in games if told.get("kind") == KIND),
-        cleared,
-    )
+        folders = tuple(_folder(told) for _, told, _ in games if told.get("kind") == KIND)
+    n_bytes = path.stat().st_size if path.exists() else 0
+    return Runs(str(path), n_bytes, _observed(games, names), folders, cleared)
 
 
 Games = list[tuple[int, dict[str, Json], int]]

@@ -12,6 +12,7 @@ from coterie.errors import ModelError
 from coterie.models.families.fields import layer_counts, text_config
 from coterie.models.files.tensors import Entry
 from coterie.models.loaded.stack import ELSEWHERE
+from coterie.plain import parsed
 
 _FURTHER = re.compile(r"(mtp|nextn).*(layers|modules|predict|depth)|(num|n)_(mtp|nextn)")
 """Names of fields that declare layers which predict further tokens."""
@@ -60,7 +61,7 @@ class DiskStack:
     def rename_inside(self, text: str, kept: tuple[int, ...]) -> str:
         """A metadata value with the tensors it names renamed; other text comes back as it is."""
         try:
-            value = json.loads(text)
+            value = parsed(text)
         except ValueError:
             return text
         if isinstance(value, list) and all(isinstance(item, str) for item in value):

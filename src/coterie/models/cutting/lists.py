@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coterie.errors import CutError
+from coterie.plain import parsed
 
 _EVOPRESS_WORDS = frozenset(("none", "attn", "mlp", "attn+mlp"))
 
@@ -76,7 +77,7 @@ def _sleb(text: str) -> list[int] | None:
 
 def _record(text: str) -> list[int] | None:
     try:
-        record = json.loads(text)
+        record = parsed(text)
     except ValueError:
         return None
     if not isinstance(record, dict):

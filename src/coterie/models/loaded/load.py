@@ -79,6 +79,10 @@ def _filled_model(source: Source, dtype: torch.dtype | None) -> PreTrainedModel:
     except Exception as error:  # model code and quantizers raise anything; the user needs one line
         if is_of_machine(error):
             raise
+        # transformers reads this file along with the weights, and names neither.
+        beside = source.folder / "generation_config.json"
+        if beside.is_file():
+            read_json(beside, source.name)
         raise ModelError(f"the weights of {source.name!r} do not load: {reason(error)}") from error
     model, info = model_and_info(loaded)
     unfit = why_unfit(model, info, source.entries)

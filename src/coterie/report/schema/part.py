@@ -10,6 +10,16 @@ from coterie.plain import Json
 
 _Kind = TypeVar("_Kind")
 
+_HELD: dict[object, tuple[type, ...]] = {
+    str: (str,),
+    bool: (bool,),
+    int: (int, float),
+    float: (int, float, type(None)),  # null is a number that is not finite
+    list: (list,),
+    dict: (Mapping,),
+}
+"""What JSON may hold where a field is of this type."""
+
 
 class Part:
     """Base of the dataclasses that records are made of.
@@ -52,7 +62,13 @@ class Part:
         for name, field in known.items():
             if name not in content and field.default is MISSING:
                 raise ValueError(f"a {cls.__name__} without its '{name}'")
-        return cls(**{name: _read(kinds[name], content[name]) for name in known if name in content})
+        found: dict[str, object] = {}
+        for name in (name for name in known if name in content):
+            try:
+                found[name] = _read(kinds[name], content[name])
+            except ValueError as error:
+                raise ValueError(f"{cls.__name__}.{name}: {error}") from error
+        return cls(**found)
 
 
 def known(part: _Kind | None) -> _Kind:
@@ -87,11 +103,14 @@ def _plain(value: object) -> Json:
 
 
 def _read(kind: object, value: Json) -> object:
-    """What JSON holds, as a field of this type holds it; numbers and words are taken as they are.
+    """What JSON holds, as a field of this type holds it; a whole number may be written as 1.0.
 
     Args:
         kind: A part, a list or dict of such, one of these or None, or anything plain.
         value: What stands in its place.
+
+    Raises:
+        ValueError: another kind of thing stands there.
     """
     if isinstance(kind, type) and issubclass(kind, Part):
         if not isinstance(value, Mapping):
@@ -102,8 +121,14 @@ def _read(kind: object, value: Json) -> object:
     if get_origin(kind) in (Union, UnionType):
         others = [one for one in inner if one is not type(None)]
         return value if value is None or len(others) > 1 else _read(others[0], value)
-    if get_origin(kind) is list and isinstance(value, list):
+    origin = get_origin(kind) or kind
+    held = _HELD.get(origin)
+    # True and False are numbers to Python.
+    fits = held is None or (isinstance(value, held) and isinstance(value, bool) <= (kind is bool))
+    if not fits:
+        raise ValueError(f"{value!s:.60} where a {getattr(origin, '__name__', origin)} must be")
+    if inner and origin is list:
         return [_read(inner[0], one) for one in value]
-    if get_origin(kind) is dict and isinstance(value, Mapping):
+    if inner and origin is dict:
         return {key: _read(inner[1], one) for key, one in value.items()}
     return value

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from coterie.plain import Json
+from coterie.plain import Json, parsed
 from coterie.report.figure.compare import draw_comparison
 from coterie.report.schema.compare import Comparison
 from coterie.report.terminal.compare import as_csv, markdown
@@ -16,7 +16,7 @@ NAME = "comparison"
 def ended_comparison(output: Path) -> tuple[Comparison, Json] | None:
     """The comparison that ended in this folder, and what decided its answer; or None."""
     try:
-        found = json.loads((output / f"{NAME}.json").read_text(encoding="utf-8"))
+        found = parsed((output / f"{NAME}.json").read_text(encoding="utf-8"))
         if found["kind"] != "compare":
             return None
         comparison = Comparison.from_json(found)
@@ -34,9 +34,14 @@ def write_comparison(found: Comparison, place: OutputFolder) -> None:
     """Write JSON, Markdown, CSV, the figure and the page."""
     # Beside its place and renamed: a reader finds all files, or none.
     with place.written() as folder:
-        text = json.dumps(found.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / f"{NAME}.json").write_text(text + "\n", encoding="utf-8")
-        (folder / f"{NAME}.md").write_text(markdown(found), encoding="utf-8")
-        (folder / f"{NAME}.csv").write_text(as_csv(found), encoding="utf-8")
-        draw_comparison(found, folder / f"{NAME}.svg")
-        write_page(folder, found)
+        write_files(found, folder)
+
+
+def write_files(found: Comparison, folder: Path) -> None:
+    """Write all that a comparison leaves into a folder that is there."""
+    text = json.dumps(found.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / f"{NAME}.json").write_text(text + "\n", encoding="utf-8")
+    (folder / f"{NAME}.md").write_text(markdown(found), encoding="utf-8")
+    (folder / f"{NAME}.csv").write_text(as_csv(found), encoding="utf-8")
+    draw_comparison(found, folder / f"{NAME}.svg")
+    write_page(folder, found)

@@ -26,6 +26,7 @@ from coterie.verbs.compare.methods import methods, ranks
 from coterie.verbs.compare.output import COMPARISON, ended_comparison, write_comparison
 from coterie.verbs.compare.playing import ComparisonRun
 from coterie.verbs.compare.record import Asked, assemble
+from coterie.verbs.compare.rehearsal import rehearse_comparison
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.texts import judging_texts
 from coterie.verbs.outputs.finished import FinishedRun
@@ -76,7 +77,6 @@ def compare(
     if output is not None:
         place = OutputFolder(output, request, overwrite=overwrite, store=store, content=COMPARISON)
         before = FinishedRun(place, ended=ended_comparison)
-
     # What all are judged on, decided once for every method.
     prepared = prepare(request.opening(), progress=progress)
     texts = judging_texts(prepared, request.lengths)
@@ -87,6 +87,7 @@ def compare(
     if before and (done := before.same(identity, progress, source=prepared.source.folder)):
         return done
 
+    rehearse_comparison(place, Asked(request, prepared, texts, identity))
     own = request.limit, request.rounds, _repair_texts(request, prepared)
     evaluator = Evaluator(texts, groups, *own)
     found = _run(request, prepared, evaluator, identity=identity, store=store, progress=progress)

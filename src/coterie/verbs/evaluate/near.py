@@ -10,6 +10,7 @@ from coterie.report.schema.generation import BesidePart
 from coterie.scores.generation import NEW_TOKENS, PROMPT_TOKENS, PROMPTS
 from coterie.scores.predictions import AT_MOST, TOP
 from coterie.store.observations import Store
+from coterie.store.sqlite_file import noted_in
 from coterie.texts.sets import TextSet
 from coterie.verbs.evaluate.nearness import Compared, Noted, generation_of, held_beside, noted
 from coterie.verbs.evaluate.subject import Subject
@@ -50,7 +51,8 @@ class Nearness:
             number = book.game(_identity(near.first, subject, own))
             known = book.note(number, "beside")
             if isinstance(known, Mapping):
-                near.found[subject.source.name] = BesidePart.from_json(known)
+                with noted_in(book.path):
+                    near.found[subject.source.name] = BesidePart.from_json(known)
             else:
                 near._missing[subject.source.name] = number
         return near

@@ -23,7 +23,7 @@ from coterie.scores.task_definitions import PAPER_TASKS, load_groups
 from coterie.scores.task_scores import TaskScores
 from coterie.scores.tasks import TaskSettings, score_tasks
 from coterie.store.observations import Store
-from coterie.store.sqlite_file import default_path
+from coterie.store.sqlite_file import default_path, noted_in
 from coterie.texts.sets import TextSet
 from coterie.verbs.evaluate.as_judged import JudgingTexts
 from coterie.verbs.evaluate.near import Nearness
@@ -201,7 +201,8 @@ def _losses_on(subject: Subject, texts: TextSet, stage: str, book: Store) -> Vec
             subject.model, texts.tokens, step=lambda done, of: step(stage, done, of)
         )
         known = book.write_note(number, "losses", found.tolist())
-    return np.array(known, dtype=np.float64)
+    with noted_in(book.path):
+        return np.array(known, dtype=np.float64)
 
 
 def _on_task(
@@ -224,7 +225,8 @@ def _on_task(
         )
         known = book.write_note(number, "scores", found.as_json())
     assert isinstance(known, Mapping)
-    return TaskScores.from_json(known)
+    with noted_in(book.path):
+        return TaskScores.from_json(known)
 
 
 def _spelled(tasks: tuple[str, ...]) -> list[str]:

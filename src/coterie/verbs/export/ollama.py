@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from coterie.models.files.json_files import read_json
 from coterie.models.files.sources import Source
 from coterie.models.loaded.load import load_tokenizer
 from coterie.verbs.checkpoint_requests import ExportRequest
@@ -73,14 +74,18 @@ def stop_tokens(
     numbers = [tokenizer.eos_token_id]
     file = source.folder / "generation_config.json"
     if file.is_file():
-        ends = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+        ends = read_json(file, source.name).get("eos_token_id")
         numbers += ends if isinstance(ends, list) else [ends]
-    found = [tokenizer.convert_ids_to_tokens(one) for one in numbers if isinstance(one, int)]
+    found = [tokenizer.convert_ids_to_tokens(one) for one in numbers if _is_token(one, tokenizer)]
     if frame is not None:
         ids = tokenizer(frame.assistant[1], add_special_tokens=False)["input_ids"][:1]
         special = [one for one in ids if one in tokenizer.all_special_ids]
         found += [tokenizer.convert_ids_to_tokens(one) for one in special]
     return [str(one) for one in dict.fromkeys(found)]
+
+
+def _is_token(number: object, tokenizer: PreTrainedTokenizerBase) -> bool:
+    return isinstance(number, int) and 0 <= number < len(tokenizer)
 
 
 def _told(frame: MessageFrame | None, tokenizer: PreTrainedTokenizerBase) -> str:

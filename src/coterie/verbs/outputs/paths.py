@@ -56,8 +56,8 @@ def recalled(record: CheckpointRecord, store: Path | str | None) -> dict[str, st
     """
     of, found = _digest(record), dict[str, str]()
     for note in noted_runs(store):
-        paths = note["paths"]
-        if note["of"] == of and isinstance(paths, dict):
+        paths = note.get("paths")
+        if note.get("of") == of and isinstance(paths, dict):
             # A later run may have found them elsewhere: the last that is still there counts.
             found |= {str(name): str(path) for name, path in paths.items()}
     return found

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from coterie.plain import Json
+from coterie.plain import Json, parsed
 from coterie.report.schema.record import CheckpointRecord, CutRecord, Record
 from coterie.report.schema.sparsify import SparsityRecord
 
@@ -26,7 +26,7 @@ def read_record(output: Path) -> CheckpointRecord | None:
 def read_record_file(file: Path) -> CheckpointRecord | None:
     """The record that a file holds, or None."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parsed(file.read_text(encoding="utf-8"))
         return _RECORDS.get(content["kind"], CheckpointRecord).from_json(content)
     except (OSError, ValueError, TypeError, KeyError):  # none, or none of ours
         return None

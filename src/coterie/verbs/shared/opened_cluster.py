@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 
-from coterie.engine.batch_shape import BatchShape
 from coterie.engine.cluster.account import CrewAccount
 from coterie.engine.cluster.cluster_game import ClusterGame
 from coterie.engine.cluster.connect import connected
@@ -20,7 +19,7 @@ from coterie.report.schema.cluster import ClusterPart, WorkerPart
 from coterie.store.observations import Store
 from coterie.store.stored_game import StoredGame
 from coterie.texts.sets import TextSet
-from coterie.verbs.shared.opened_model import ModelInMemory, ModelOnDisk
+from coterie.verbs.shared.opened_model import ModelInMemory, ModelOnDisk, noted_shape
 from coterie.verbs.shared.prepared import Prepared
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.text_game import TextGame
@@ -89,7 +88,7 @@ class ModelOnCluster:
 
     def _engine(self, texts: TextSet, shape: object) -> Engine:
         game = next(GAMES)
-        known = BatchShape.from_dict(shape) if isinstance(shape, dict) else None
+        known = noted_shape(shape, self._local.store)
         opened = self._crew.play(game, texts.tokens, known)
         local = self._local.engine(texts, opened.shape)
         log.info("game %d: %s on %d workers", game, opened.mode, len(self._crew.members()))

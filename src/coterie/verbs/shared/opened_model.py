@@ -23,6 +23,7 @@ from coterie.plain import Json
 from coterie.report.schema.cluster import ClusterPart
 from coterie.report.words import size
 from coterie.store.observations import Store
+from coterie.store.sqlite_file import noted_in
 from coterie.store.stored_game import StoredGame
 from coterie.texts.sets import TextSet
 from coterie.verbs.shared.defaults import name_of
@@ -31,6 +32,16 @@ from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.text_game import TextGame, game_facts
 
 log = logging.getLogger(__name__)
+
+
+def noted_shape(shape: object, store: Store) -> BatchShape | None:
+    """The batch shape that a store keeps of a game; None where there is none yet.
+
+    Raises:
+        UserError: what it keeps is no batch shape.
+    """
+    with noted_in(store.path):
+        return BatchShape.from_dict(shape) if isinstance(shape, dict) else None
 
 
 class OpenModel(Protocol):
@@ -118,7 +129,7 @@ class ModelInMemory(_Alone):
         return self.games[-1]
 
     def _stored(self, texts: TextSet, shape: Json) -> Engine:
-        return self.engine(texts, BatchShape.from_dict(shape) if isinstance(shape, dict) else None)
+        return self.engine(texts, noted_shape(shape, self.store))
 
     def engine(self, texts: TextSet, shape: BatchShape | None) -> Engine:
         """The engine on some texts, in this batch shape if there is one."""
