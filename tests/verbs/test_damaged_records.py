@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.tiny import save_llama, save_text, words
+from tests.tiny import save_llama
 
 import coterie
 from coterie.cli import main
+from coterie.errors import UserError
 from coterie.plain import parsed
 from coterie.report.schema.basics import SizePart
 from coterie.report.schema.part import Part
 from coterie.store.observations import Store
+from coterie.verbs.shared.opened_model import noted_shape
 
 DEEP = "[" * 100_000
 TEXTS = {
@@ -113,30 +115,29 @@ CHANGES = {
     "a game that is a list": "UPDATE game SET description = '[1]'",
     "a game nested too deep": f"UPDATE game SET description = '{DEEP}'",
     "a folder without a name": """UPDATE game SET description = '{"kind": "paths"}'""",
-    "a shape of other numbers": """UPDATE note SET content = '{"a": 1}'""",
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_store_that_somebody_changed_is_damaged(change, tmp_path, home, capsys):
-    asked = ["runs"]
-    if "note" in change:
-        save_text(tmp_path / "text.txt", words())
-        asked = ["prune", str(home / "model"), "--remove", "1", "--method", "one-shot",
-                 "--calibration", str(tmp_path / "text.txt"), "--sequences", "4", "--length", "16",
-                 "--device", "cpu", "--output", str(tmp_path / "out")]  # fmt: skip
-        assert main(asked) == 0
-        shutil.rmtree(tmp_path / "out")
-    else:
-        with Store(tmp_path / "store.sqlite") as store:
-            store.game({"kind": "losses"})
+def test_a_store_that_somebody_changed_is_damaged(change, tmp_path, capsys):
+    with Store(tmp_path / "store.sqlite") as store:
+        store.game({"kind": "losses"})
     with closing(sqlite3.connect(tmp_path / "store.sqlite")) as db:
         db.execute(change)
         db.commit()
     capsys.readouterr()
-    assert main(asked) == 2
+    assert main(["runs"]) == 2
     (line,) = ended(capsys)
     assert "is damaged" in line and "--store" in line
+
+
+@pytest.mark.parametrize("shape", [{"a": 1}, {"layer": "x"}, {}])
+def test_a_shape_of_other_numbers_is_damage(shape, tmp_path):
+    with (
+        Store(tmp_path / "store.sqlite") as store,
+        pytest.raises(UserError, match=r"is damaged .*--store"),
+    ):
+        noted_shape(shape, store)
 
 
 @pytest.mark.parametrize("text", ["[]", "null", '"eos"'])
