@@ -113,8 +113,8 @@ def _jobs(work: Path, column: str, cases: list[Path], python: str, script: str) 
         if not jobs:
             return
         asked = json.loads((work / "asked.json").read_text())
-        (work / "jobs.json").write_text(json.dumps({**asked, "jobs": jobs}))
-        said = _run([python, str(SCRIPTS / script), str(work / "jobs.json")], check=False)
+        (work / f"jobs-{column}.json").write_text(json.dumps({**asked, "jobs": jobs}))
+        said = _run([python, str(SCRIPTS / script), str(work / f"jobs-{column}.json")], check=False)
         if not any(_place(case, column).exists() for case in left):
             sys.exit(f"{column} does not begin: {said}")
         tried |= {case for case in left if _place(case, column).exists()}

@@ -5,6 +5,7 @@ from transformers import (
     DeepseekV3Config,
     Exaone4Config,
     Gemma3Config,
+    Glm4Config,
     GPTNeoConfig,
     LlamaConfig,
     MllamaConfig,
@@ -15,6 +16,7 @@ from transformers import (
 from coterie.errors import CutError
 from coterie.models.cutting.config import config_changes, cut_config, cut_fields
 from coterie.models.cutting.quantization import renumber_quantization
+from coterie.models.cutting.rope import with_plain_rope
 from coterie.testing.tiny import tiny_config
 
 KEPT = (0, 2, 3, 5)
@@ -78,6 +80,15 @@ def test_a_short_pattern_is_spelt_out():
     )
     config = GPTNeoConfig(num_layers=6, attention_types=[[["global", "local"], 3]])
     assert list(cut_config(config, KEPT).attention_layers) == ["global", "global", "local", "local"]
+
+
+def test_rotary_fields_stand_at_the_top_too():
+    told = {"rope_type": "yarn", "factor": 2.0, "rope_theta": 5e4, "partial_rotary_factor": 0.25}
+    fields = {"model_type": "glm4", "rope_parameters": told}
+    plain = with_plain_rope(fields, Glm4Config())
+    assert (plain["rope_theta"], plain["partial_rotary_factor"]) == (5e4, 0.25)
+    assert plain["rope_scaling"] == {"rope_type": "yarn", "factor": 2.0}
+    assert plain["rope_parameters"] == told
 
 
 def test_overrides_of_single_layers_are_renumbered():

@@ -11,7 +11,7 @@ from transformers import PretrainedConfig
 from coterie.models.cutting.config_file import read_as_file
 from coterie.models.files.json_files import Fields
 
-_TOGETHER = (("rope_theta", "rope_local_base_freq"), ("rope_scaling",), ("partial_rotary_factor",))
+_TOGETHER = (("rope_theta", "rope_local_base_freq"), ("partial_rotary_factor",), ("rope_scaling",))
 """Fields that are told together, or not at all."""
 
 _APART = ("rope_theta", "partial_rotary_factor")

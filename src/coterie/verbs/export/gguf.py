@@ -79,12 +79,14 @@ def _written(
     def make(aside: Path) -> None:
         convert(converter, source, aside, "auto")
         pattern = write_pattern(aside, source)
-        found.extend([*([] if pattern is None else [pattern]), *check_file(aside, source)])
+        lines = [*([] if pattern is None else [pattern]), *check_file(aside, source)]
         with TemporaryDirectory() as work:
-            found.append(same_tokens(aside, source, request.environment, Path(work)))
+            lines.append(same_tokens(aside, source, request.environment, Path(work)))
+        # The file is told by the name that it is about to get.
+        found.extend(line.replace(aside.name, file.path.name) for line in lines)
 
     file.fill(make)
-    return [line.replace(f".{file.path.stem}.partial", file.path.stem) for line in found]
+    return found
 
 
 def _check_quantization(source: Source) -> None:
