@@ -3,8 +3,9 @@
 #
 #   tools/evening.sh MODEL_DIR TEXT_FILE OUT_DIR [--remove N]
 #
-# COTERIE is how the command is called, PYTHON the interpreter beside it, CONVERT the converter of llama.cpp (left out where it is empty),
-# TIME bounds the search, TEXTS says how much text chooses, STEP is the most seconds of one step.
+# COTERIE is how the command is called, PYTHON the interpreter beside it, CONVERTER the converter of llama.cpp and ENVIRONMENT a Python with
+# xllamacpp (without them nothing is converted), TIME bounds the search, TEXTS says how much text chooses, HEAL how much heals, STEP is the
+# most seconds of one step.
 set -uo pipefail
 
 model=$1 text=$2 out=$3
@@ -13,8 +14,15 @@ amount=("$@")
 [ "$#" -gt 0 ] || amount=(--remove 8)
 coterie=${COTERIE:-coterie} time=${TIME:-3m} step=${STEP:-240}
 read -ra texts <<<"${TEXTS:-}"
+read -ra healing <<<"${HEAL:---steps 10 --batch 8}"
 mkdir -p "$out"
 export COTERIE_STORE="$out/store.sqlite"
+
+# Seconds of the processor that all steps have taken so far, told by the shell itself.
+processor() {
+    times >"$out/times"
+    spent=$(awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); s += 60 * t[1] + t[2] } printf "%.0f", s }' "$out/times")
+}
 
 say() { printf '\n## %s\n' "$*"; }
 
@@ -23,12 +31,17 @@ run() {
     shown=${shown//"$coterie"/coterie}
     shown=${shown//"$model"/MODEL}
     shown=${shown//"$text"/TEXT}
+    shown=${shown//"${CONVERTER:-CONVERTER}"/CONVERTER}
+    shown=${shown//"${ENVIRONMENT:-ENVIRONMENT}"/ENVIRONMENT}
     printf '\n    $ %s\n\n' "${shown//"$out/"/}"
-    local began=$SECONDS code=0
+    local began=$SECONDS code=0 before
+    processor
+    before=$spent
     (cd "$out" && timeout "$step" "$@") 2>&1 | tail -n "${LINES_SHOWN:-40}" |
         sed "s#$model#MODEL#g; s#$text#TEXT#g; s#$out/##g; s/^/    /"
     code=${PIPESTATUS[0]}
-    printf '\n(exit %s after %s s)\n' "$code" "$((SECONDS - began))"
+    processor
+    printf '\n(exit %s after %s s, %s s of the processor)\n' "$code" "$((SECONDS - began))" "$((spent - before))"
     return "$code"
 }
 
@@ -52,7 +65,7 @@ for question in ("The capital of France is", "Water boils at", "Once upon a time
 PYTHON
 run "${PYTHON:-python3}" ask.py small
 say "Heal, with no more words than the folder"
-run $coterie heal small --steps "${HEAL_STEPS:-10}" --batch 2 --mode full --output healed
+run $coterie heal small "${healing[@]}" --output healed
 last=small
 [ -d "$out/healed" ] && last=healed
 say "Eight bits"
@@ -66,6 +79,8 @@ for folder in small healed int8; do
     [ -d "$out/$folder" ] && run $coterie push "$folder" me/small --dry-run
 done
 say "Take it elsewhere"
-run $coterie export "$last" --to gguf
-[ -n "${CONVERT:-}" ] && run "${PYTHON:-python3}" "$CONVERT" "$last" --outfile model.gguf
+llama=(--to gguf)
+[ -z "${CONVERTER:-}" ] || llama+=(--converter "$CONVERTER" --output model.gguf)
+[ -z "${ENVIRONMENT:-}" ] || llama+=(--environment "$ENVIRONMENT")
+run $coterie export "$last" "${llama[@]}"
 exit 0

@@ -3,14 +3,17 @@
 import json
 import math
 import sqlite3
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from tests.tiny import save_llama, save_text
 
+from coterie.engine.cost import plan
 from coterie.errors import UserError
 from coterie.report.schema.compare import Comparison
 from coterie.report.terminal.compare import as_csv, markdown, verdict
+from coterie.verbs.compare import memory
 from coterie.verbs.compare import playing as module
 from coterie.verbs.compare.request import CompareRequest
 from coterie.verbs.compare.run import compare
@@ -131,6 +134,19 @@ def test_stopped_and_run_again_it_gives_the_same_table(home, table, monkeypatch)
     assert compare(asked(home), store=store) == again and not played
     with sqlite3.connect(store) as db:
         assert db.execute("SELECT COUNT(*) FROM note WHERE name LIKE 'judged%'").fetchone()[0]
+
+
+def test_what_the_store_answers_takes_the_memory_that_it_takes_alone(home, monkeypatch):
+    @contextmanager
+    def measured(device):
+        yield lambda: 0  # of this run; what is known runs no layer
+
+    monkeypatch.setattr(memory, "peak_memory", measured)
+    wanted = asked(home, removals=(1,), methods=("greedy", "one-shot"))
+    _, one_shot = compare(wanted, store=home / "known.sqlite").rows
+    absences = plan(~np.eye(6, dtype=bool), 4, 16)
+    hidden = json.loads((home / "model" / "config.json").read_text())["hidden_size"]
+    assert one_shot.cost.peak_bytes == absences.state_bytes(hidden, 4)
 
 
 def without_times(table):

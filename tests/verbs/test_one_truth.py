@@ -6,11 +6,14 @@ import pytest
 from tests.tiny import save_llama, save_text, words
 
 from coterie import (
+    CompareRequest,
     EvaluateRequest,
     HealRequest,
     PruneRequest,
     PushRequest,
     QuantizeRequest,
+    SparsifyRequest,
+    ValuesRequest,
     evaluate,
     heal,
     prune,
@@ -19,6 +22,8 @@ from coterie import (
 )
 from coterie.errors import UserError
 from coterie.report import words as w
+from coterie.verbs.shared.prepared import prepare
+from coterie.verbs.shared.progress import NoProgress
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +109,30 @@ def test_what_is_missing_is_asked_for_in_one_line(home, tmp_path):
 def test_healing_learns_from_what_chose_the_layers(home):
     part = record_of(home / "healed").after[-1]
     assert "text.txt" in part.text.description and part.text.sha256 != part.held_out.sha256
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_every_verb_and_method_is_judged_by_the_same_sequences(named, tmp_path):
+    save_llama(tmp_path / "model")
+    save_text(tmp_path / "a.txt", words(60))
+    save_text(tmp_path / "b.txt", [f"other {one}" for one in words(30)])
+    texts = {"calibration": str(tmp_path / "a.txt"), "length": 16}
+    if named:
+        texts["held_out"] = str(tmp_path / "b.txt")
+    model, zeros = str(tmp_path / "model"), {"sparsity": 0.5, "allocation": "uniform"}
+    asked = [
+        PruneRequest(model, remove=2, **texts),
+        PruneRequest(model, remove=2, method="paper", **texts),
+        PruneRequest(model, remove=2, method="one-shot", sequences=5, **texts),
+        ValuesRequest(model, **texts),
+        SparsifyRequest(model, sequences=20, **zeros, **texts).opening(),
+        CompareRequest(model, removals=(1, 2), **texts).opening(),
+    ]
+    read = [prepare(one, progress=NoProgress(), choosing=False) for one in asked]
+    assert len({one.held_out.sha256 for one in read}) == 1
+    for one in read:  # and nobody chooses on what judges
+        judges = set(one.held_out.document_names)
+        chosen = set(one.calibration.document_names) | set(
+            one.second.document_names if one.second else ()
+        )
+        assert named or not judges & chosen

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class StoredGame:
         self.inner, self.store, self.number = game, store, number
         self.hits = 0
         """Observations (coalition × sequence) answered from the store."""
+        self.recalled: Callable[[Coalitions, Indices], None] = lambda coalitions, sequences: None
+        """Told every question of which the store knew a part."""
 
     @property
     def n_players(self) -> int:
@@ -57,6 +59,8 @@ class StoredGame:
         texts = [to_text(coalition) for coalition in coalitions]
         known, table, seconds = self.store.known(self.number, texts, sequences)
         self.hits += int(known.sum())
+        if known.any():
+            self.recalled(coalitions, sequences)
         log.debug("game %d: %d of %d observations known", self.number, known.sum(), known.size)
         # First what is known, at once; then what has to be computed.
         for rows, columns in _rectangles(known):

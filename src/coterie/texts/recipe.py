@@ -102,6 +102,23 @@ class TextRecipe:
                 texts = joined(texts, more.some(texts.new_of(more)[:missing]))
         return texts
 
+    def judging(self, beside: int) -> TextSet:
+        """The sequences that judge, drawn as beside so many that calibrate, where there are these.
+
+        How many calibrate decides which sequences judge. So that few and many are judged by the
+        same, they are drawn as beside the many; a document of these never judges.
+
+        Args:
+            beside: Sequences that calibrate in the recipe whose judges these are.
+
+        Raises:
+            TextError: a text that cannot be read, or is too short.
+        """
+        if beside > self.sequences:
+            with suppress(TextError):
+                return replace(self, sequences=beside).read()[1]
+        return self.read()[1]
+
     @cached_property
     def _drawn(self) -> tuple[TextSet, TextSet]:
         self._format.check()

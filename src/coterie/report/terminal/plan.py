@@ -46,10 +46,8 @@ def _stage(stage: StagePart) -> str:
     lasts = "time not estimated"
     if stage.seconds is not None:
         lasts = f"about {w.seconds(stage.seconds)}"
-    return (
-        f"{stage.detail}; {w.count(stage.layer_tokens)} layer-tokens, {lasts}, at most "
-        f"{w.size(stage.disk_bytes)} on disk"
-    )
+    disk = f", at most {w.size(stage.disk_bytes)} on disk" if stage.disk_bytes else ""
+    return f"{stage.detail}; {w.count(stage.layer_tokens)} layer-tokens, {lasts}{disk}"
 
 
 def _times(plan: PlanPart) -> list[tuple[str, str]]:

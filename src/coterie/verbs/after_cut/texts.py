@@ -21,7 +21,7 @@ from coterie.texts.sets import TextSet, cut_where_alone, pack
 from coterie.texts.specs import Document, TextSource, read_documents
 from coterie.verbs.options.texts import JudgingOptions
 from coterie.verbs.shared.defaults import context_of
-from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, LENGTH, SEQUENCES
+from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, JUDGED_BESIDE, LENGTH, SEQUENCES
 
 TRAINING = "the modules the reference model was trained on"
 
@@ -49,7 +49,7 @@ def held_out_texts(
         return judges_alone(asked.held_out, model, tokenizer)
     recipe = _recipe(asked, record, full, model, tokenizer)
     if record is None or record.held_out is None:
-        return recipe.read()[1]
+        return recipe.judging(JUDGED_BESIDE)
     return _judged_the_cut(recipe, record, record.held_out.sha256)
 
 
@@ -91,15 +91,16 @@ def _judged_the_cut(recipe: TextRecipe, record: CheckpointRecord, sha256: str) -
     n, length = known(record.calibration).sequences, known(record.calibration).length
     recipe = replace(recipe, sequences=n, length=length)
     try:
-        found = [recipe.read()[1]]
+        found = [recipe.judging(JUDGED_BESIDE)]
     except TextError as error:
         raise TextError(
             f"{error} (it judged the cut: say where it lies with --calibration or --held-out)"
         ) from error
-    # What is drawn to choose moves what is drawn to judge: a search with finalists draws twice.
-    if found[0].sha256 != sha256:
-        with suppress(TextError):
-            found.insert(0, replace(recipe, sequences=2 * n).read()[1])
+    # Cuts of earlier versions were judged by what was drawn beside the sequences that chose.
+    for many in (2 * n, n):
+        if found[0].sha256 != sha256:
+            with suppress(TextError):
+                found.insert(0, replace(recipe, sequences=many).read()[1])
     same = [texts for texts in found if texts.sha256 == sha256]
     # None are the same: the text has changed, and the nearest draw judges.
     return (same or found[-1:])[0]

@@ -9,10 +9,10 @@ from coterie.game.search.methods import SEARCH_METHODS
 from coterie.models.loaded.stack import Players
 from coterie.plain import Json
 from coterie.rivals.interface import Outcome, Rewrite, Selection
-from coterie.scores.peak_memory import peak_memory
 from coterie.store.notes import Notes
 from coterie.verbs.compare.cells import Cell, Where
 from coterie.verbs.compare.evaluator import Evaluator
+from coterie.verbs.compare.memory import memory_alone
 from coterie.verbs.compare.methods import REPAIRED, play
 from coterie.verbs.compare.ours import play_repaired
 from coterie.verbs.compare.request import CompareRequest
@@ -174,7 +174,7 @@ class ComparisonRun:
     def _play(self, name: str, seed: int) -> tuple[dict[str, Json], Outcome | None]:
         """Play a method: its answers and their cost as a note, or why there are none."""
         try:
-            with peak_memory(self.workspace.model.device) as peak:
+            with memory_alone(self.workspace) as peak:
                 outcome = play(self.workspace, name, self.request.removals, seed, self.progress)
         # It may not apply to this model: the reason becomes the gap of its rows.
         except UserError as error:

@@ -2,13 +2,20 @@
 
 import time
 
-from coterie.verbs.prune.amounts import tell_amount
+from coterie.verbs.prune.amounts import amount_of, warn_of_amount
 from coterie.verbs.prune.blocks import may_cut_blocks
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.blocks import MULTIPLE
 from coterie.verbs.search.by_utility import planned
-from coterie.verbs.search.forecast import Forecast, Opened, add_served, search_work, with_times
+from coterie.verbs.search.forecast import (
+    Forecast,
+    Opened,
+    add_served,
+    search_work,
+    with_times,
+    within,
+)
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.task_utilities import tasks_of
 from coterie.verbs.shared.prepared import prepare
@@ -53,11 +60,15 @@ def plan_layers(request: PruneRequest, to: Destination) -> Result:
         if request.utility is not None:
             part = planned(workspace, tasks_of(request), part, keeps[-1])
         forecast = Forecast(workspace, each, opened, keeps[-1])
-        times = [forecast.opening(), forecast.searching(part)]
+        searching = forecast.searching(part)
+        within(part, searching.most)
+        times = [forecast.opening(), searching]
         times += [*add_served(part, workspace, keeps, each), *forecast.deciding()]
         with_times(part, [*times, forecast.judging(), forecast.writing()])
         part.keep = keeps[-1]
-        part.cuts = tell_amount(workspace, keeps, to.progress)
+        # The plan begins with this sentence: only a warning is said beforehand.
+        warn_of_amount(workspace, keeps, to.progress)
+        part.cuts = amount_of(workspace, keeps)
         part.source_bytes = sum(entry.n_bytes for entry in prepared.source.entries)
         record.plan = part
         if (pass_bytes := workspace.engine.pass_bytes) > 0:

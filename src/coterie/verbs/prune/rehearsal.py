@@ -18,7 +18,7 @@ from coterie.players import of_blocks
 from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.outputs.rehearsal import rehearsed, weights_take
 from coterie.verbs.shared.prepared import Prepared
-from coterie.verbs.shared.settings import size_asked, sketch
+from coterie.verbs.shared.settings import size_asked
 
 
 def rehearse_prune(place: OutputFolder, prepared: Prepared, identity: Mapping[str, Json]) -> None:
@@ -33,7 +33,7 @@ def rehearse_prune(place: OutputFolder, prepared: Prepared, identity: Mapping[st
         CoterieError: whatever the end of the run would meet, but for what lies in the weights.
     """
     source, request = prepared.source, prepared.request
-    n_players, locked = sketch(request, source)
+    n_players, locked = prepared.n_players, prepared.locked
     keep = size_asked(request, n_players, locked)
     needed = weights_take(source, 1.0 if keep is None else keep / n_players)
     with rehearsed(place, source, identity, needed=needed) as folder:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from coterie.game.search.methods import SEARCH_METHODS
 from coterie.game.search.plain import descent_executed, descent_layers
 from coterie.game.search.race import least_texts
 from coterie.report.schema.plan import PlannedTimePart, PlanPart
+from coterie.scores.generation import LEAST, SECONDS, prompts_of
 from coterie.texts.sets import TextSet
 from coterie.verbs.search.choose import FINALISTS
 from coterie.verbs.search.served import ASKED
@@ -22,6 +23,9 @@ from coterie.verbs.shared.workspace import Workspace
 
 EXPECTED_SHARE = 0.7
 """Share of the most that a search without a budget runs before its rounds no longer improve."""
+
+ONE_BY_ONE = 2.0
+"""Times as long that a token takes which is written as one that is read among many."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,13 @@ class Forecast:
 
     def observing(self, texts: TextSet, *coalitions: int) -> float:
         """Seconds of coalitions of so many players on some texts, the full model beside them."""
-        share = texts.n_sequences * texts.length / self._calibration.tokens.size
         sizes = (self.workspace.stack.n_players, *coalitions)
+        return self._running(texts.tokens.size, *sizes) / self.workspace.engine.at_once
+
+    def _running(self, tokens: float, *sizes: int) -> float:
+        """Seconds of coalitions of so many players on so many tokens, on one device."""
         whole = sum(size * self.each.layer + self.each.rest for size in sizes)
-        return share * whole / self.workspace.engine.at_once
+        return tokens / self._calibration.tokens.size * whole
 
     @property
     def _calibration(self) -> TextSet:
@@ -96,15 +103,45 @@ class Forecast:
         return [PlannedTimePart("deciding between finalists", seconds, seconds)]
 
     def judging(self) -> PlannedTimePart:
-        """Full and cut model on the held-out texts."""
-        seconds = self.observing(self.workspace.prepared.held_out, self.keep)
+        """Full and cut model on the held-out texts, and what both write."""
+        seconds = self.observing(self.workspace.prepared.held_out, self.keep) + self._writing_on()
         return PlannedTimePart("judging", *[self.opened.setting_up + seconds] * 2)
+
+    def _writing_on(self) -> float:
+        """Seconds in which both models continue texts, and the full one reads what they wrote."""
+        prepared = self.workspace.prepared
+        prompts = prompts_of(prepared.held_out, prepared.recipe.tokenizer)
+        if prompts is None or self.workspace.batches is not None:
+            return 0.0
+        (n, length), new, full = (
+            prompts.ids.shape,
+            prompts.new_tokens,
+            self.workspace.stack.n_players,
+        )
+        reading = self._running(2 * n * (length + new), full)
+        for size in (full, self.keep):
+            whole = self._running(n * (length + ONE_BY_ONE * new), size)
+            reading += min(whole, max(SECONDS, whole * LEAST / new))
+        return reading
 
     def writing(self) -> PlannedTimePart:
         """The checkpoint is written, read again with plain transformers, and compared."""
         share = self.keep / self.workspace.stack.n_players
         seconds = (1 + share) * self.opened.loading + self.opened.setting_up
         return PlannedTimePart("writing and checking", seconds, seconds)
+
+
+def within(part: PlanPart, seconds: float) -> None:
+    """Leave of the work of a search what is done in its time, where that is less than all."""
+    if seconds >= part.seconds:
+        return
+    share = seconds / part.seconds
+    part.distinct = ceil(share * part.distinct)
+    part.layer_executions = ceil(share * part.layer_executions)
+    part.layer_tokens_asked = ceil(share * part.layer_tokens_asked)
+    part.layer_tokens_executed = ceil(share * part.layer_tokens_executed)
+    part.head_tokens = ceil(share * part.head_tokens)
+    part.seconds, part.at_most = seconds, True
 
 
 def with_times(part: PlanPart, times: Sequence[PlannedTimePart]) -> PlanPart:

@@ -20,7 +20,7 @@ from coterie.texts.sets import TextSet
 from coterie.verbs.shared.defaults import check_rows, context_of, default_calibration, dtype_of
 from coterie.verbs.shared.progress import Progress
 from coterie.verbs.shared.provenance import versions
-from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, LENGTH, Request
+from coterie.verbs.shared.request import HELD_OUT_SEQUENCES, JUDGED_BESIDE, LENGTH, Request
 from coterie.verbs.shared.serving import check_serving
 from coterie.verbs.shared.settings import check_feasible, check_savable, sketch
 
@@ -31,6 +31,7 @@ class Prepared:
 
     request: Request
     source: Source
+    n_players: int
     locked: tuple[int, ...]
     devices: tuple[torch.device, ...]
     """Of one type; each holds a copy of the model where they are several."""
@@ -122,6 +123,7 @@ def prepare(request: Request, *, progress: Progress, choosing: bool = True) -> P
     return Prepared(
         request=request,
         source=source,
+        n_players=n_players,
         locked=locked,
         devices=devices,
         dtype=dtype,
@@ -170,17 +172,20 @@ def _texts(
     recipe: TextRecipe, *, finalists: bool, progress: Progress
 ) -> tuple[TextSet, TextSet, TextSet | None]:
     """The texts that calibrate, that judge, and that decide between finalists where any do."""
+    # One draw judges, whatever the method: the full model reads the same in every verb.
     # A ranking decides nothing between finalists and needs no second texts.
     if not finalists:
-        return *recipe.read(), None
+        return recipe.read()[0], recipe.judging(JUDGED_BESIDE), None
+    # Twice as many are drawn and divided by document, so no document is on both sides.
+    twice = replace(recipe, sequences=2 * recipe.sequences)
     try:
-        # Twice as many are drawn and divided by document, so no document is on both sides.
-        both, held_out = replace(recipe, sequences=2 * recipe.sequences).read()
+        both = twice.read()[0]
     except TextError:
-        calibration, held_out = recipe.read()
-        second = None
+        calibration, second = recipe.read()[0], None
+        held_out = recipe.judging(JUDGED_BESIDE)
     else:
         calibration, second = divided(both, recipe.sequences)
+        held_out = twice.judging(JUDGED_BESIDE)
     if second is None:
         progress.say(
             "warning: too little text for a second set: the calibration texts decide alone"

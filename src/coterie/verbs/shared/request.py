@@ -40,6 +40,9 @@ SEARCH_SEQUENCES = 32
 HELD_OUT_SEQUENCES = 64
 """Most sequences that judge, of the same length; fewer where the text has fewer."""
 
+JUDGED_BESIDE = 2 * SEARCH_SEQUENCES
+"""Sequences that choose beside which those that judge are drawn, by every verb and method."""
+
 
 # One record for `prune` and `values`: readers find the same fields in both.
 _OF_OTHER_VERBS = {**as_left_out(TargetOptions), **as_left_out(ContributionOptions)}

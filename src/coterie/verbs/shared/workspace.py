@@ -84,8 +84,8 @@ class Workspace:
         stay = set(of_blocks(self.locked, "sublayer"))
         n_layers, source = self.stack.n_players, self.prepared.source
         stay |= locked_blocks(self.request, source, n_layers, "sublayer")
-        prepared = replace(self.prepared, locked=tuple(sorted(stay)))
         opened = self.opened.in_blocks()
+        prepared = replace(self.prepared, n_players=2 * n_layers, locked=tuple(sorted(stay)))
         played = opened.play(prepared.calibration)
         return replace(self, prepared=prepared, opened=opened, calibration=played)
 

@@ -11,7 +11,6 @@ from coterie.game.estimation.regression import kernel_shapley, sliding_window_sh
 from coterie.game.estimation.semivalues import exact, placed, shapley
 from coterie.sparsity.bounds import SparsityError
 from coterie.verbs.shared.prepared import Prepared
-from coterie.verbs.shared.settings import sketch
 from coterie.verbs.sparsify.request import SparsifyRequest
 
 EXACT_UP_TO = 10
@@ -146,7 +145,7 @@ def check_contributions(request: SparsifyRequest, prepared: Prepared) -> None:
             " quantize"
         )
     if request.rule().contributions:
-        contribution_method(request, sketch(prepared.request, prepared.source)[0], prepared.locked)
+        contribution_method(request, prepared.n_players, prepared.locked)
 
 
 def _kind(request: SparsifyRequest, n_free: int) -> _Kind:

@@ -18,7 +18,7 @@ from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.record import opening_record
 from coterie.verbs.shared.result import Result
-from coterie.verbs.shared.settings import size_asked, sketch
+from coterie.verbs.shared.settings import size_asked
 from coterie.verbs.shared.workspace import Workspace, open_workspace
 from coterie.verbs.values.request import ValuesRequest
 from coterie.verbs.values.run import front_budget
@@ -41,8 +41,7 @@ def values_plan(
     request.check()
     progress, began = progress or NoProgress(), time.monotonic()
     prepared = prepare(request, progress=progress)
-    n_players = sketch(request, prepared.source)[0]
-    task = EstimationTask(n_players, tuple(prepared.locked), request.budget)
+    task = EstimationTask(prepared.n_players, tuple(prepared.locked), request.budget)
     ESTIMATORS[request.estimator].check(task)
     if request.front:  # the same bound as the run's own
         prepared = replace(prepared, request=replace(request, budget=front_budget(prepared)))

@@ -19,7 +19,7 @@ from coterie.verbs.shared.entry import public
 from coterie.verbs.shared.prepared import Prepared, prepare
 from coterie.verbs.shared.progress import NoProgress, Progress
 from coterie.verbs.shared.result import Result
-from coterie.verbs.shared.settings import size_asked, sketch
+from coterie.verbs.shared.settings import size_asked
 from coterie.verbs.shared.workspace import Workspace, open_workspace
 from coterie.verbs.values.by_utility import utility_values
 from coterie.verbs.values.estimators import estimate_true
@@ -57,7 +57,7 @@ def values(
         report = utility_values(request, store=store, progress=progress)
         return Result(report.record, report)
     prepared = prepare(request, progress=progress)
-    n_players = sketch(request, prepared.source)[0]
+    n_players = prepared.n_players
     estimator = ESTIMATORS[request.estimator]
     # A budget too small for the estimator is refused before weights are loaded.
     estimator.check(EstimationTask(n_players, tuple(prepared.locked), request.budget))
@@ -99,6 +99,6 @@ def front_budget(prepared: Prepared) -> int:
     """
     if prepared.request.budget is not None:
         return prepared.request.budget
-    n_players, locked = sketch(prepared.request, prepared.source)
+    n_players, locked = prepared.n_players, prepared.locked
     sizes = front_sizes(n_players, locked=np.array(locked, dtype=np.intp))
     return max(FRONT_COALITIONS, 2 * plain_cost(n_players, sizes, n_locked=len(locked)))
