@@ -31,6 +31,7 @@ run() {
     shown=${shown//"$coterie"/coterie}
     shown=${shown//"$model"/MODEL}
     shown=${shown//"$text"/TEXT}
+    shown=${shown//"${PYTHON:-python3}"/python}
     shown=${shown//"${CONVERTER:-CONVERTER}"/CONVERTER}
     shown=${shown//"${ENVIRONMENT:-ENVIRONMENT}"/ENVIRONMENT}
     printf '\n    $ %s\n\n' "${shown//"$out/"/}"
@@ -38,7 +39,8 @@ run() {
     processor
     before=$spent
     (cd "$out" && timeout "$step" "$@") 2>&1 | tail -n "${LINES_SHOWN:-40}" |
-        sed "s#$model#MODEL#g; s#$text#TEXT#g; s#$out/##g; s/^/    /"
+        grep -vE "Failed to load .*torchao|_pytree.py|Loading weights|Writing model shards" |
+        sed "s#$model#MODEL#g; s#$text#TEXT#g; s#$out/##g; s#/[^ ]*/site-packages/##g; s/^/    /"
     code=${PIPESTATUS[0]}
     processor
     printf '\n(exit %s after %s s, %s s of the processor)\n' "$code" "$((SECONDS - began))" "$((spent - before))"

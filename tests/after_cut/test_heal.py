@@ -90,12 +90,17 @@ def test_what_is_written_is_what_was_learned(mode, whole, cut, tokens, tmp_path)
     )
     with student.alone():
         learned, _ = floored_losses(student.model, tokens, predict=student.predict)
+        with student.rounded(torch.bfloat16):
+            as_written, _ = floored_losses(student.model, tokens, predict=student.predict)
+        again, _ = floored_losses(student.model, tokens, predict=student.predict)
+    assert np.array_equal(again, learned)  # rounding was for a look
     (tmp_path / "out").mkdir()
     write_healed(resolve(str(cut)), student.merged(), student.stack.path, KEPT, tmp_path / "out")
     healed = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto")
     assert healed.dtype == torch.bfloat16
     read, _ = floored_losses(healed.float().eval(), tokens)
     np.testing.assert_allclose(read, learned, atol=0.02)  # rounded to 16 bits
+    np.testing.assert_allclose(read, as_written, atol=1e-5)  # rounding is all that it was
     unhealed, _ = floored_losses(
         load_model(resolve(str(cut)), dtype=torch.float32, device="cpu"), tokens
     )

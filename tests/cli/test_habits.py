@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.tiny import N_LAYERS, save_llama, save_text
 
 from coterie import PruneRequest, RunsRequest, prune, runs
 from coterie.cli import main
@@ -18,12 +19,20 @@ from coterie.verbs.outputs.records import read_record
 QUICK = ["--sequences", "2", "--length", "16", "--method", "one-shot"]
 
 
+def texts_of(home):
+    return ["--calibration", str(home / "text.txt")]
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
+    """A model, a text, a store, and a cut that breaks the model so that there is more to do."""
     home = tmp_path_factory.mktemp("home")
+    save_llama(home / "model")
+    save_text(home / "text.txt")
     before = os.environ.get("COTERIE_STORE")
     os.environ["COTERIE_STORE"] = str(home / "store.sqlite")
-    assert main(["prune", "reference", "--remove", "8", *QUICK, "--output", str(home / "out")]) == 0
+    words = ["prune", str(home / "model"), "--remove", "4", *QUICK, *texts_of(home)]
+    assert main([*words, "--output", str(home / "out")]) == 0
     yield home
     del os.environ["COTERIE_STORE"]
     if before is not None:
@@ -37,7 +46,7 @@ BOUNDED = {
 
 
 def test_what_is_printed_to_do_next_runs_as_it_is_printed(home):
-    lines = next_lines(read_record(home / "out"), "reference", home / "out")
+    lines = next_lines(read_record(home / "out"), str(home / "model"), home / "out")
     commands = [shlex.split(line) for line in lines]
     verbs = [words[1] for words in commands if words[0] == "coterie"]
     assert verbs == ["repair", "heal"]
@@ -49,7 +58,8 @@ def test_what_is_printed_to_do_next_runs_as_it_is_printed(home):
 
 
 def test_a_loss_limit_from_python_keeps_the_folder(home):
-    asked = PruneRequest("reference", remove=8, method="one-shot", sequences=2, length=16)
+    texts = {"calibration": str(home / "text.txt"), "sequences": 2, "length": 16}
+    asked = PruneRequest(str(home / "model"), remove=4, method="one-shot", **texts)
     with pytest.raises(LossError, match="--max-loss allows"):
         prune(asked, output=home / "out", max_loss=1e-6)
     assert (home / "out" / "config.json").is_file()
@@ -58,22 +68,27 @@ def test_a_loss_limit_from_python_keeps_the_folder(home):
 
 
 def test_a_record_asks_for_the_same_again_and_what_is_typed_has_the_last_word(home, capsys):
-    record = str(home / "out" / "coterie.json")
-    assert main(["prune", "--config", record, "--output", str(home / "out"), "--json"]) == 0
+    # A record names no folder of this machine: what it was made of is put back.
+    asked = json.loads((home / "out" / "coterie.json").read_text())
+    asked["request"] |= {"model": str(home / "model"), "calibration": str(home / "text.txt")}
+    record = home / "record.json"
+    record.write_text(json.dumps(asked))
+    again = ["prune", "--config", str(record)]
+    assert main([*again, "--output", str(home / "out"), "--json"]) == 0
     captured = capsys.readouterr()
     assert "finished run" in captured.err
     asked = json.loads(captured.out)["request"]
-    assert (asked["remove"], asked["method"], asked["sequences"]) == (8, "one-shot", 2)
-    words = ["prune", "--config", record, "--remove", "2", "--dry-run", "--json"]
-    assert main([*words, "--output", str(home / "two")]) == 0
+    assert (asked["remove"], asked["method"], asked["sequences"]) == (4, "one-shot", 2)
+    words = ["--remove", "2", "--dry-run", "--json"]
+    assert main([*again, *words, "--output", str(home / "two")]) == 0
     assert json.loads(capsys.readouterr().out)["request"]["remove"] == 2
 
 
 def test_options_from_yaml_and_a_key_that_is_none(home, tmp_path, capsys):
     file = tmp_path / "run.yaml"
     file.write_text(
-        "model: reference\nremove: 8\nmethod: one-shot\nsequences: 2\nlength: 16\n"
-        f"output: {home / 'out'}\n"
+        f"model: {home / 'model'}\nremove: 4\nmethod: one-shot\nsequences: 2\nlength: 16\n"
+        f"calibration: {home / 'text.txt'}\noutput: {home / 'out'}\n"
     )
     assert main(["prune", "--config", str(file)]) == 0
     assert "finished run" in capsys.readouterr().err
@@ -104,22 +119,23 @@ def test_what_is_kept_is_listed_and_cleared(home, capsys):
     found = runs(RunsRequest())
     assert str(home / "out") in [one.folder for one in found.folders]
     kept = {one.model: one.observations for one in found.models}
-    assert kept["reference"] > 0
+    assert kept["model"] > 0
     assert main(["runs"]) == 0
-    assert "reference" in capsys.readouterr().out
+    assert "model" in capsys.readouterr().out
     with pytest.raises(UserError, match="gone or all"):
         runs(RunsRequest(clear="nobody"))
     # Last: what comes after would observe everything again.
-    assert runs(RunsRequest(clear="all")).cleared >= kept["reference"]
+    assert runs(RunsRequest(clear="all")).cleared >= kept["model"]
     assert runs(RunsRequest()).models == () and (home / "out").is_dir()
 
 
-def test_values_keep_their_report_in_a_file(tmp_path, capsys):
+def test_values_keep_their_report_in_a_file(home, tmp_path, capsys):
     file = tmp_path / "values.json"
-    words = ["values", "reference", "--estimator", "permutation", "--budget", "40"]
+    model = [str(home / "model"), *texts_of(home)]
+    words = ["values", *model, "--estimator", "permutation", "--budget", "40"]
     store = ["--store", str(tmp_path / "s.sqlite"), "--output", str(file)]
     assert main([*words, *QUICK[:4], *store]) == 0
-    assert len(json.loads(file.read_text())["contributions"]["layers"]) == 16
+    assert len(json.loads(file.read_text())["contributions"]["layers"]) == N_LAYERS
     assert main([*words, "--output", str(tmp_path)]) == 2
 
 

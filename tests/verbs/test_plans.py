@@ -106,7 +106,7 @@ def test_what_is_wrong_is_refused_before_torch_is_imported(wrong, tmp_path):
     words = ["prune", model, "--remove", "2", "--output", str(tmp_path / "full")]
     script = (
         "import sys; from coterie.cli import main; code = main(sys.argv[1:]);"
-        "print(code, *[m for m in ('torch', 'transformers') if m in sys.modules])"
+        "print(code, *[m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
     assert done.stdout.strip() == "2"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.tiny import save_llama, save_text
 
 from coterie import PruneRequest, ValuesRequest, prune, values
 from coterie.game.search.baselines import GuidedSettings
@@ -46,7 +47,9 @@ def found_in(ledger, finalists):
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 @pytest.mark.parametrize("method", ["guided", "one-shot"])
 def test_no_layer_that_breaks_the_model_ranks_below_one_that_was_cut(seed, method):
     ledger = layers_that_break(seed)
@@ -118,8 +121,10 @@ def test_the_first_layer_is_the_most_important_of_all_values(asked, store):
     assert most_important(record) and set(most_important(record)) == {0}
 
 
-def test_a_time_always_yields_the_best_known_and_the_same_command_goes_on(store, tmp_path):
-    asked = PruneRequest("reference", remove=3, time=0.001, repair="none", **TEXTS)
+def test_a_time_always_yields_the_best_known_and_the_same_command_goes_on(tmp_path):
+    save_llama(tmp_path / "model")
+    texts = {**TEXTS, "calibration": str(save_text(tmp_path / "text.txt"))}
+    asked = PruneRequest(str(tmp_path / "model"), remove=3, time=0.001, repair="none", **texts)
     first = prune(asked, output=tmp_path / "first", store=tmp_path / "store.sqlite").record
     choice = first.choice
     assert choice.out_of_time and len(first.cut.removed) == 3

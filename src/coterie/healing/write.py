@@ -47,13 +47,13 @@ def check_written(name: str, learned: float, read: float) -> None:
 
     Args:
         name: Name of the checkpoint, for the message.
-        learned: Loss in memory, nats per token.
+        learned: Loss in memory, nats per token, the weights rounded as in the files.
         read: Loss when read back.
 
     Raises:
-        VerificationError: they are further apart than rounding to 16 bits explains.
+        VerificationError: they are further apart than sums in 16 bits explain.
     """
-    allowed = tolerance(torch.bfloat16).reloaded_nats  # what was learned is rounded to the file's
+    allowed = tolerance(torch.bfloat16).reloaded_nats  # it may be computed in 16 bits
     if not abs(learned - read) <= allowed:
         raise VerificationError(
             f"the healed {name!r} loses {read:.4f} nats per token when read back, and"

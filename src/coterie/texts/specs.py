@@ -18,8 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from coterie.errors import TextError
 from coterie.foreign import expanded, is_there
 from coterie.models.reference.text import Half, stdlib_documents
@@ -29,6 +27,7 @@ from coterie.texts.hub import HubText, find_revision, parse_hub, read_hub
 from coterie.texts.rows import NamedText, RowReader
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger("coterie.texts")
@@ -74,7 +73,7 @@ def read_documents(
     spec: str,
     tokenizer: "PreTrainedTokenizerBase",
     *,
-    rng: np.random.Generator,
+    rng: "np.random.Generator",
     half: Half = "calibration",
     sequences: int | None = None,
     length: int = 1,
@@ -153,7 +152,7 @@ def _open_source(
     share: float,
     rows: RowReader,
     half: Half,
-    rng: np.random.Generator,
+    rng: "np.random.Generator",
 ) -> tuple[TextSource, Iterable[NamedText]]:
     if spec == "stdlib":
         name = f"stdlib ({half} half), Python {platform.python_version()}"
@@ -229,7 +228,7 @@ def _sample(
     texts: Iterable[NamedText],
     sequences: int,
     length: int,
-    rng: np.random.Generator,
+    rng: "np.random.Generator",
     *,
     in_random_order: bool,
 ) -> list[NamedText]:

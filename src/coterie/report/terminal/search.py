@@ -50,7 +50,8 @@ def _choice(choice: ChoicePart, record: Record, out: Console) -> None:
         out.print(f"[dim]{inside}[/dim]")
     out.print(f"[dim]by {record.search.method}; decided on {where}[/dim]")
     if choice.comparisons:
-        out.print(f"[dim]{choice.comparisons:,} coalitions were compared to choose[/dim]")
+        many = "coalition was" if choice.comparisons == 1 else "coalitions were"
+        out.print(f"[dim]{choice.comparisons:,} {many} compared to choose[/dim]")
     if choice.remark:
         out.print(f"[dim]{choice.remark}[/dim]")
     if choice.out_of_time:

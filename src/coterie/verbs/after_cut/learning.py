@@ -1,5 +1,6 @@
 """A student learns from its teacher; both leave memory, and what was learned stays."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from coterie.healing.lesson import TrainingPlan
 from coterie.healing.modes import MODES
 from coterie.healing.students import Student
 from coterie.models.families.fields import text_config
+from coterie.models.files.shards import DTYPES
+from coterie.models.files.sources import Source
 from coterie.plain import finite
 from coterie.report.schema.after_cut import LearningPart, RatePart, WatchedPart
 from coterie.scores.sequence_losses import floored_losses
@@ -71,7 +74,7 @@ def distilled(
         weights=student.merged(),
         path=student.stack.path,
         kept=student.kept,
-        in_memory=_in_memory(student, job.held_out.tokens),
+        in_memory=_in_memory(student, job.held_out.tokens, _dtype_of(job.cut)),
         full=pair.full,
         part=_learning(job.request, plan, learned, pair),
     )
@@ -105,9 +108,17 @@ def usual_rate(mode: str, config: PretrainedConfig) -> float:
     return MODES[mode].learning_rate * min(1.0, _WIDTH / width)
 
 
-def _in_memory(student: Student, tokens: Tokens) -> float:
-    """Mean loss of the student as it stands, nats per token."""
-    with student.alone():
+def _dtype_of(cut: Source) -> torch.dtype:
+    """The dtype in which a checkpoint holds most of its numbers; float32 where they are packed."""
+    counts: Counter[torch.dtype] = Counter()
+    for entry in cut.entries:
+        counts[DTYPES.get(entry.dtype, torch.float32)] += entry.n_values
+    return counts.most_common(1)[0][0] if counts else torch.float32
+
+
+def _in_memory(student: Student, tokens: Tokens, dtype: torch.dtype) -> float:
+    """Mean loss of the student, nats per token, rounded as its files will be."""
+    with student.alone(), student.rounded(dtype):
         return float(floored_losses(student.model, tokens, predict=student.predict)[0].mean())
 
 

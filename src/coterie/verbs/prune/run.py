@@ -84,6 +84,7 @@ def prune_alone(request: PruneRequest, to: Destination) -> Result:
         VerificationError: the reloaded checkpoint is not the model that was measured.
     """
     request.check()
+    began = time.monotonic()
     place = to.folder(request)
     before = FinishedRun(place, ended=ended_as(Record))
     tasks = {} if request.utility is None else tasks_of(request)
@@ -97,7 +98,7 @@ def prune_alone(request: PruneRequest, to: Destination) -> Result:
         return Result(done)
     rehearse_prune(place, prepared, identity)
     # The model leaves memory here: the written one is loaded for the check.
-    judged = _judge(prepared, tasks, to)
+    judged = _judge(prepared, tasks, to, began)
     judged.record.identity = identity
     began = time.monotonic()
     with place.written() as folder:
@@ -152,9 +153,19 @@ def _write(judged: _Judged, folder: Path) -> dict[str, Json]:
     return judged.proof.check(folder, trust_remote_code=True)
 
 
-def _judge(prepared: Prepared, tasks: Mapping[str, "Task"], to: Destination) -> _Judged:
-    """Search, decide, judge on held-out text; then the model leaves memory."""
+def _judge(
+    prepared: Prepared, tasks: Mapping[str, "Task"], to: Destination, since: float
+) -> _Judged:
+    """Search, decide, judge on held-out text; then the model leaves memory.
+
+    Args:
+        prepared: The model's files and the texts.
+        tasks: What is answered where a mix of utilities chooses.
+        to: Where the checkpoint goes, the store, and who is told.
+        since: When the run began, by the monotonic clock.
+    """
     with open_workspace(prepared, store=to.store, progress=to.progress) as workspace:
+        opening = time.monotonic() - since
         # Where single blocks have won, they are the players from here on.
         workspace, coalition, record = _chosen(workspace, tasks, to.output, to.progress)
         began = time.monotonic()
@@ -166,7 +177,9 @@ def _judge(prepared: Prepared, tasks: Mapping[str, "Task"], to: Destination) -> 
         # What the checkpoint must do is noted while the model is still in memory.
         proof = workspace.engine.proof(coalition, workspace.calibration.game)
         with_running(record, workspace)
-        known(record.budget).seconds["judging"] = time.monotonic() - began
+        seconds = known(record.budget).seconds
+        seconds["judging"] = time.monotonic() - began
+        seconds["preparing and loading"] = opening
         return _Judged(record, prepared.source, coalition, proof)
 
 

@@ -63,6 +63,8 @@ def choose(
         found, out_of_time = Finalists(), True
         clock.seconds = np.inf
         _recall(ledger, known, task)
+    if not method.keeps_time:  # it may have ended early
+        progress.step(played.stage, PERCENT, PERCENT)
     if found.study is not None:
         studied = paper_study(workspace, played, found.study, known)
         seconds = time.monotonic() - began, clock.saved
