@@ -224,6 +224,7 @@ def test_bench_times_every_load_and_draws_quality_against_speed(home, capsys, tm
     ]  # fmt: skip
     assert all(row["prefill"]["median"] > 0 for row in found["rows"])
     assert found["rows"][0]["decode_speedup"] == 1.0
+    assert [row["decode_speedup_error"] > 0 for row in found["rows"]] == [False, True, False, True]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ class SpeedRow(Part):
     weight_bytes: int
     extra_bytes: int | None
     """Peak above the weights; null where the system does not tell."""
+    prefill_speedup_error: float | None = None
+    """Standard error of that median; null of a single round, and in older reports."""
+    decode_speedup_error: float | None = None
+    """The same for the next token."""
 
 
 @dataclass(frozen=True)

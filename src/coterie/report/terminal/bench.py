@@ -35,9 +35,9 @@ def _print_load(rows: list[SpeedRow], out: Console) -> None:
         # Every number of the first model beside those of the others: factors alone mislead.
         (
             row.name,
-            f"{_time(row.prefill)} ×{row.prefill_speedup:.2f}",
+            f"{_time(row.prefill)} {_times(row.prefill_speedup, row.prefill_speedup_error)}",
             _time(row.first_token),
-            f"{_time(row.next_token)} ×{row.decode_speedup:.2f}",
+            f"{_time(row.next_token)} {_times(row.decode_speedup, row.decode_speedup_error)}",
             w.count(row.prefill_tokens_per_second),
             w.count(row.decode_tokens_per_second),
             w.size(row.weight_bytes),
@@ -46,6 +46,11 @@ def _print_load(rows: list[SpeedRow], out: Console) -> None:
         for row in rows
     ]
     print_fitted([*heads, "weights", "peak above"], cells, out)
+
+
+def _times(speedup: float, error: float | None) -> str:
+    """How many times as fast; the first model is compared with itself, and has no error."""
+    return f"×{speedup:.2f}" + (f" ± {error:.2f}" if error else "")
 
 
 def _time(part: TimePart) -> str:

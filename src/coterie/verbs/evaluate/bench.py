@@ -130,6 +130,8 @@ def _timed(
 
 
 def _row(name: str, speed: Speed, first: Speed) -> SpeedRow:
+    prefill = first.prefill.over(speed.prefill)
+    decode = first.next_token.over(speed.next_token)
     return SpeedRow(
         name=name,
         batch=speed.load.batch,
@@ -140,8 +142,10 @@ def _row(name: str, speed: Speed, first: Speed) -> SpeedRow:
         next_token=_part(speed.next_token),
         prefill_tokens_per_second=speed.prefill_tokens_per_second,
         decode_tokens_per_second=speed.decode_tokens_per_second,
-        prefill_speedup=first.prefill.over(speed.prefill).median,
-        decode_speedup=first.next_token.over(speed.next_token).median,
+        prefill_speedup=prefill.median,
+        decode_speedup=decode.median,
+        prefill_speedup_error=prefill.error,
+        decode_speedup_error=decode.error,
         weight_bytes=speed.weight_bytes,
         extra_bytes=speed.extra_bytes,
     )

@@ -1,21 +1,16 @@
 """`prune --dry-run`: what the run would take, stated before it is taken."""
 
 import time
+from math import ceil
 
+from coterie.report.schema.plan import PlanPart
 from coterie.verbs.prune.amounts import amount_of, warn_of_amount
 from coterie.verbs.prune.blocks import may_cut_blocks
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.blocks import MULTIPLE
 from coterie.verbs.search.by_utility import planned
-from coterie.verbs.search.forecast import (
-    Forecast,
-    Opened,
-    add_served,
-    search_work,
-    with_times,
-    within,
-)
+from coterie.verbs.search.forecast import Forecast, Opened, add_served, search_work, with_times
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.task_utilities import tasks_of
 from coterie.verbs.shared.prepared import prepare
@@ -61,7 +56,7 @@ def plan_layers(request: PruneRequest, to: Destination) -> Result:
             part = planned(workspace, tasks_of(request), part, keeps[-1])
         forecast = Forecast(workspace, each, opened, keeps[-1])
         searching = forecast.searching(part)
-        within(part, searching.most)
+        _within(part, searching.most)
         times = [forecast.opening(), searching]
         times += [*add_served(part, workspace, keeps, each), *forecast.deciding()]
         with_times(part, [*times, forecast.judging(), forecast.writing()])
@@ -82,3 +77,16 @@ def _keeps(workspace: Workspace) -> list[int]:
     if target is not None:
         return target.keeps(workspace.locked, workspace.request.player_kind())
     return [size_asked(workspace.request, workspace.stack.n_players, workspace.locked) or 0]
+
+
+def _within(part: PlanPart, seconds: float) -> None:
+    """Leave of the work of a search what is done in its time, where that is less than all."""
+    if seconds >= part.seconds:
+        return
+    share = seconds / part.seconds
+    part.distinct = ceil(share * part.distinct)
+    part.layer_executions = ceil(share * part.layer_executions)
+    part.layer_tokens_asked = ceil(share * part.layer_tokens_asked)
+    part.layer_tokens_executed = ceil(share * part.layer_tokens_executed)
+    part.head_tokens = ceil(share * part.head_tokens)
+    part.seconds, part.at_most = seconds, True

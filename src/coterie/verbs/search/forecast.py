@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from math import inf
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from coterie.verbs.shared.workspace import Workspace
 
 EXPECTED_SHARE = 0.7
 """Share of the most that a search without a budget runs before its rounds no longer improve."""
+
+WHEN_TIME_ENDS = 2
+"""Finalists that are expected where a time bounds the search."""
 
 ONE_BY_ONE = 2.0
 """Times as long that a token takes which is written as one that is read among many."""
@@ -96,11 +99,16 @@ class Forecast:
 
     def deciding(self) -> list[PlannedTimePart]:
         """The finalists on the texts that decide; nothing where a method has one answer."""
-        second = self.workspace.prepared.second
-        if second is None or SEARCH_METHODS[self.workspace.request.plays()].ranks:
+        request, second = self.workspace.request, self.workspace.prepared.second
+        if second is None or SEARCH_METHODS[request.plays()].ranks:
             return []
-        seconds = self.opened.setting_up + self.observing(second, *([self.keep] * FINALISTS))
-        return [PlannedTimePart("deciding between finalists", seconds, seconds)]
+        # Where the time ends a search, one-shot's cut and the best known are all there is.
+        few = FINALISTS if request.time is None else WHEN_TIME_ENDS
+        expected, most = (
+            self.opened.setting_up + self.observing(second, *([self.keep] * many))
+            for many in (few, FINALISTS)
+        )
+        return [PlannedTimePart("deciding between finalists", expected, most)]
 
     def judging(self) -> PlannedTimePart:
         """Full and cut model on the held-out texts, and what both write."""
@@ -129,19 +137,6 @@ class Forecast:
         share = self.keep / self.workspace.stack.n_players
         seconds = (1 + share) * self.opened.loading + self.opened.setting_up
         return PlannedTimePart("writing and checking", seconds, seconds)
-
-
-def within(part: PlanPart, seconds: float) -> None:
-    """Leave of the work of a search what is done in its time, where that is less than all."""
-    if seconds >= part.seconds:
-        return
-    share = seconds / part.seconds
-    part.distinct = ceil(share * part.distinct)
-    part.layer_executions = ceil(share * part.layer_executions)
-    part.layer_tokens_asked = ceil(share * part.layer_tokens_asked)
-    part.layer_tokens_executed = ceil(share * part.layer_tokens_executed)
-    part.head_tokens = ceil(share * part.head_tokens)
-    part.seconds, part.at_most = seconds, True
 
 
 def with_times(part: PlanPart, times: Sequence[PlannedTimePart]) -> PlanPart:
