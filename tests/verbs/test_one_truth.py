@@ -88,6 +88,12 @@ def test_card_and_metadata_are_those_of_the_written_folder(name, home):
     assert float(result.split(":")[1]) == pytest.approx(last(home / name).perplexity)
 
 
+def test_a_folder_is_pushed_by_the_name_it_has_where_the_user_stands(home, monkeypatch):
+    monkeypatch.chdir(home)
+    told = push(PushRequest("small", "me/small"), dry_run=True)
+    assert {"README.md", "config.json", "coterie.json"} <= set(told.files)
+
+
 @pytest.mark.parametrize("name", ["small", "healed", "int8"])
 def test_files_have_the_mode_that_the_umask_asks_for(name, home):
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (home / name).iterdir()}

@@ -71,7 +71,8 @@ def push(request: PushRequest, *, dry_run: bool = False) -> Upload:
     if not folder.is_dir():
         raise PushError(f"there is no folder '{folder.name}': name that of a checkpoint")
     source = resolve(str(folder), trust_remote_code=request.trust_remote_code)
-    files = _wanted(source)
+    # Its files are told whole, whatever folder the user stands in.
+    files, folder = _wanted(source), source.folder
     # Every file is checked before the first byte is sent.
     for file in files:
         check_publishable(file, folder)

@@ -90,7 +90,8 @@ class GradedBy:
         agrees = (
             "" if self.top1 is None else f"agrees with the full model on {top1:.0%} of tokens, "
         )
-        why = f"{agrees}perplexity ×{self.ratio:.3g}; {self._advice(grade, done)}"
+        times = f"{self.ratio:#.3g}".rstrip(".")  # two stands as 2.00
+        why = f"{agrees}perplexity ×{times}; {self._advice(grade, done)}"
         return grade.word, f"{grade.word.capitalize()}: {why}."
 
     def _advice(self, grade: Grade, done: frozenset[str]) -> str:
