@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.table import Table
 
 from coterie.report.schema.after_cut import AfterPart
-from coterie.report.terminal.generation import print_generation, print_warning
-from coterie.report.wording.after_cut import MODELS, TITLES, after_rows, ratio_of
+from coterie.report.terminal.generation import print_generation
+from coterie.report.wording.after_cut import MODELS, TITLES, after_rows
 
 
 def print_after(part: AfterPart, console: Console | None = None) -> None:
@@ -17,8 +17,10 @@ def print_after(part: AfterPart, console: Console | None = None) -> None:
     # The rows are shared with the model card.
     for row in after_rows(part):
         table.add_row(*row)
+    # The verdict comes first; why what it writes is no good stands in its row.
+    if part.sentence is not None:
+        out.print(f"\n[bold]{part.sentence}[/bold]")
     out.print(f"\n[bold]{TITLES[part.what]}[/bold]")
     out.print(table)
     if part.beside is not None and part.beside.generation is not None:
-        print_warning(part.beside.generation, ratio_of(part), out)
         print_generation(part.beside.generation, out, MODELS[part.beside.model])
