@@ -7,7 +7,7 @@ import numpy as np
 
 from coterie.engine.cost import Spent
 from coterie.game.estimation.absences import Absences, measured_absences
-from coterie.game.search.plain import nested
+from coterie.game.search.plain import Answer, nested
 from coterie.game.study import Study
 from coterie.game.surrogates.fidelity import LEAST_R2, Agreement
 from coterie.game.utilities import clustered_mean, read
@@ -151,20 +151,23 @@ def with_running(record: Record, workspace: Workspace) -> Record:
     return record
 
 
+def _excess(found: SearchResult, winner: Answer) -> tuple[float, float | None]:
+    """Loss of a winner above the full model on the very same texts, and its standard error."""
+    grand = np.ones((1, found.union.n_players), dtype=bool)
+    full, losses = found.union.losses(np.concatenate([grand, winner.coalition[None]]))
+    if not np.isclose(losses.mean(), -winner.value):
+        # It was decided repaired or healed, and only its mean is known.
+        return -winner.value - float(full.mean()), None
+    return clustered_mean(losses - full, found.documents)
+
+
 def choice_part(found: SearchResult, kind: Kind) -> ChoicePart:
     """Every size's winner and finalists, with paired standings and excess over the full model."""
-    # Excess is measured against the full model on the very same texts.
-    grand = np.ones((1, found.union.n_players), dtype=bool)
-    full = found.union.losses(grand)[0]
     sizes = []
     finalists = iter(found.finalists)
     for decision in found.decisions:
         winner = decision.winner
-        losses = found.union.losses(winner.coalition[None])[0]
-        excess, error = clustered_mean(losses - full, found.documents)
-        if not np.isclose(losses.mean(), -winner.value):
-            # It was decided repaired or healed, and only its mean is known.
-            excess, error = -winner.value - float(full.mean()), None
+        excess, error = _excess(found, winner)
         removed = np.flatnonzero(~winner.coalition).tolist()
         stand = []
         # Standings follow the order of the finalists, size by size.
