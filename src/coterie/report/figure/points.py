@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coterie.report.figure.labels import Label, write_labels
 
@@ -103,7 +103,9 @@ def draw_points(axes: "Axes", series: Sequence[Series], x: Axis, y: Axis) -> Non
     axes.grid(axis="y")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.figure.draw_without_rendering()  # limits and ticks are final from here on
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # limits and ticks are final from here on
     for line in axes.get_ygridlines():
         line.set_gid("grid")
     # The last series lies on top, so that its names come first where room is short.
@@ -116,7 +118,7 @@ def _draw(axes: "Axes", series: Series, y: Axis) -> None:
     across = [one.x for one in series.points]
     up = [y.at(one.y) for one in series.points]
     # Nothing is cut off at the frame: points at its edge are whole, and bars end there.
-    how = {"gid": series.kind, "clip_on": False}
+    how: dict[str, Any] = {"gid": series.kind, "clip_on": False}
     axes.plot(across, up, "o-" if series.joined else "o", **how)
     bars = [one for one in series.points if one.error is not None and math.isfinite(one.error)]
     axes.vlines(

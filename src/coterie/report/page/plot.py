@@ -9,7 +9,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
 from coterie.report.figure.points import LETTERS, Axis, Point, Series, draw_points
@@ -77,7 +77,7 @@ def _drawn(series: tuple[Series, ...], x: Axis, y: Axis) -> _Drawn:
     from matplotlib.figure import Figure  # no pyplot: no display, no global state
 
     file = io.StringIO()
-    plain = {"svg.fonttype": "none", "text.parse_math": False, "font.size": LETTERS}
+    plain: dict[Any, Any] = {"svg.fonttype": "none", "text.parse_math": False, "font.size": LETTERS}
     with mpl.rc_context(plain), warnings.catch_warnings():
         # The reader's browser has the letters that are missing in the font of this machine.
         warnings.filterwarnings("ignore", "Glyph")

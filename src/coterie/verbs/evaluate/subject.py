@@ -68,13 +68,14 @@ class Subject:
         """What decides how it is asked to write and where it ends, beside weights and tokenizer."""
         file = self.source.folder / "generation_config.json"
         template = getattr(self.tokenizer, "chat_template", None)
+        named = self.source.raw_config().get("eos_token_id")
         # A template names special tokens by their text.
         asked = json.dumps(
             [template, self.tokenizer.special_tokens_map], sort_keys=True, default=str
         )
         return {
             "chat": sha256(asked.encode()).hexdigest() if template else "",
-            "ends": [self.tokenizer.eos_token_id, self.source.raw_config().get("eos_token_id")],
+            "ends": json.dumps([self.tokenizer.eos_token_id, named]),
             "generation_config": sha256(file.read_bytes()).hexdigest() if file.is_file() else "",
         }
 
