@@ -127,8 +127,8 @@ def _read(kind: object, value: Json) -> object:
     fits = held is None or (isinstance(value, held) and isinstance(value, bool) <= (kind is bool))
     if not fits:
         raise ValueError(f"{value!s:.60} where a {getattr(origin, '__name__', origin)} must be")
-    if inner and origin is list:
+    if inner and origin is list and isinstance(value, list):
         return [_read(inner[0], one) for one in value]
-    if inner and origin is dict:
+    if inner and origin is dict and isinstance(value, Mapping):
         return {key: _read(inner[1], one) for key, one in value.items()}
     return value
