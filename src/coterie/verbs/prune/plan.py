@@ -1,21 +1,31 @@
 """`prune --dry-run`: what the run would take, stated before it is taken."""
 
 import time
+from collections.abc import Sequence
 from math import ceil
 
-from coterie.report.schema.plan import PlanPart
+from coterie.engine.interface import Seconds
+from coterie.report.schema.plan import PlannedTimePart, PlanPart
 from coterie.verbs.prune.amounts import amount_of, warn_of_amount
 from coterie.verbs.prune.blocks import may_cut_blocks
 from coterie.verbs.prune.destination import Destination
 from coterie.verbs.prune.request import PruneRequest
 from coterie.verbs.search.blocks import MULTIPLE
 from coterie.verbs.search.by_utility import planned
-from coterie.verbs.search.forecast import Forecast, Opened, add_served, search_work, with_times
+from coterie.verbs.search.forecast import (
+    EXPECTED_SHARE,
+    Forecast,
+    Opened,
+    search_work,
+    with_times,
+)
+from coterie.verbs.search.served import ASKED
 from coterie.verbs.search.targets import target_of
 from coterie.verbs.search.task_utilities import tasks_of
 from coterie.verbs.shared.prepared import prepare
 from coterie.verbs.shared.record import opening_record
 from coterie.verbs.shared.result import Result
+from coterie.verbs.shared.serving import serving_asked
 from coterie.verbs.shared.settings import size_asked
 from coterie.verbs.shared.workspace import Workspace, open_workspace
 
@@ -58,7 +68,7 @@ def plan_layers(request: PruneRequest, to: Destination) -> Result:
         searching = forecast.searching(part)
         _within(part, searching.most)
         times = [forecast.opening(), searching]
-        times += [*add_served(part, workspace, keeps, each), *forecast.deciding()]
+        times += [*_with_served(part, workspace, keeps, each), *forecast.deciding()]
         with_times(part, [*times, forecast.judging(), forecast.writing()])
         part.keep = keeps[-1]
         # The plan begins with this sentence: only a warning is said beforehand.
@@ -90,3 +100,29 @@ def _within(part: PlanPart, seconds: float) -> None:
     part.layer_tokens_executed = ceil(share * part.layer_tokens_executed)
     part.head_tokens = ceil(share * part.head_tokens)
     part.seconds, part.at_most = seconds, True
+
+
+def _with_served(
+    part: PlanPart, workspace: Workspace, keeps: Sequence[int], each: Seconds
+) -> list[PlannedTimePart]:
+    """Count in what `--serve` adds to a search: the readable cuts that it asks for, at most.
+
+    Args:
+        part: The plan without them; it is changed.
+        workspace: The opened model and its texts.
+        keeps: Players that will be left, of every size.
+        each: Seconds of a layer, and of the rest, of one coalition on the calibration texts.
+    """
+    source, n_players = workspace.prepared.source, workspace.stack.n_players
+    if serving_asked(workspace.request, source, n_players) is None:
+        return []
+    texts, asked, layers = workspace.calibration.texts, ASKED * len(keeps), ASKED * sum(keeps)
+    part.distinct += asked
+    part.layer_executions += layers
+    part.layer_tokens_asked += layers * texts.tokens.size
+    part.layer_tokens_executed += layers * texts.tokens.size
+    part.head_tokens += asked * texts.n_sequences * (texts.length - 1)
+    seconds = (layers * each.layer + asked * each.rest) / workspace.engine.at_once
+    part.seconds += seconds
+    part.at_most = True
+    return [PlannedTimePart("searching among cuts for --serve", EXPECTED_SHARE * seconds, seconds)]

@@ -16,8 +16,6 @@ from coterie.report.schema.plan import PlannedTimePart, PlanPart
 from coterie.scores.generation import LEAST, SECONDS, prompts_of
 from coterie.texts.sets import TextSet
 from coterie.verbs.search.choose import FINALISTS
-from coterie.verbs.search.served import ASKED
-from coterie.verbs.shared.serving import serving_asked
 from coterie.verbs.shared.settings import task_of
 from coterie.verbs.shared.workspace import Workspace
 
@@ -179,32 +177,6 @@ def search_work(
         part.distinct = min(part.distinct, times * request.budget)
     part.seconds = _lasting(workspace, part, seconds)
     return part
-
-
-def add_served(
-    part: PlanPart, workspace: Workspace, keeps: Sequence[int], each: Seconds
-) -> list[PlannedTimePart]:
-    """Count in what `--serve` adds to a search: the readable cuts that it asks for, at most.
-
-    Args:
-        part: The plan without them; it is changed.
-        workspace: The opened model and its texts.
-        keeps: Players that will be left, of every size.
-        each: Seconds of a layer, and of the rest, of one coalition on the calibration texts.
-    """
-    source, n_players = workspace.prepared.source, workspace.stack.n_players
-    if serving_asked(workspace.request, source, n_players) is None:
-        return []
-    texts, asked, layers = workspace.calibration.texts, ASKED * len(keeps), ASKED * sum(keeps)
-    part.distinct += asked
-    part.layer_executions += layers
-    part.layer_tokens_asked += layers * texts.tokens.size
-    part.layer_tokens_executed += layers * texts.tokens.size
-    part.head_tokens += asked * texts.n_sequences * (texts.length - 1)
-    seconds = (layers * each.layer + asked * each.rest) / workspace.engine.at_once
-    part.seconds += seconds
-    part.at_most = True
-    return [PlannedTimePart("searching among cuts for --serve", EXPECTED_SHARE * seconds, seconds)]
 
 
 def _of_design(workspace: Workspace, asked: Coalitions, keep: int, seconds: Seconds) -> PlanPart:
