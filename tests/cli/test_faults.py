@@ -101,6 +101,7 @@ def test_without_a_home_folder_the_way_out_is_told(monkeypatch, capsys, home, tm
     for name in ("HOME", "COTERIE_STORE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.chdir(tmp_path)  # `~nobodyhere` may be a folder of that name
     with pytest.raises(UserError, match=r"no home folder .* --store"):
         default_path()
     assert main(prune(home, home / "model", tmp_path / "out")) == 2
@@ -269,7 +270,8 @@ def test_a_link_that_leads_outside_is_not_uploaded(model, tmp_path, capsys):
 # Paths.
 @pytest.mark.parametrize("option", ["--calibration", "--held-out", "--store", "--output", "model"])
 @pytest.mark.parametrize("path", ["x" * 5000, "a\0b", "~nobodyhere/x", ""])
-def test_a_path_that_cannot_be_is_one_line(option, path, home, tmp_path, capsys):
+def test_a_path_that_cannot_be_is_one_line(option, path, home, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # `~nobodyhere` may be a folder of that name
     asked = prune(home, home / "model", tmp_path / "out")
     asked = ["prune", path, *asked[2:]] if option == "model" else [*asked, option, path]
     assert main(asked) in (0, 2) if option == "--store" else main(asked) == 2
