@@ -1,9 +1,10 @@
 """The end of a comparison before its beginning: its files, with nothing played yet."""
 
-from coterie.report.schema.compare import Comparison, RowPart
-from coterie.verbs.compare.cells import CALIBRATION
+from coterie.report.schema.compare import Comparison
+from coterie.verbs.compare.cells import CALIBRATION, Where
 from coterie.verbs.compare.output import write_files
 from coterie.verbs.compare.record import Asked
+from coterie.verbs.compare.rows import empty_row
 from coterie.verbs.outputs.place import OutputFolder
 from coterie.verbs.shared.defaults import name_of
 from coterie.verbs.shared.prepared import text_part
@@ -48,31 +49,14 @@ def _empty(asked: Asked) -> Comparison:
         second=None if second is None else text_part(second),
         held_out=[text_part(text) for name, text in asked.texts.items() if name != CALIBRATION],
         tasks=list(request.tasks),
-        full=_row("full", 0),
-        rows=[_row(name, removed) for removed in request.removals for name in request.rows],
+        full=empty_row(Where("full", 0, 0), _NOT_YET),
+        rows=[
+            empty_row(Where(name, removed, 0), _NOT_YET)
+            for removed in request.removals
+            for name in request.rows
+        ],
         cells=[],
         remarks=[],
         versions=versions(),
         machine={},
-    )
-
-
-def _row(method: str, removed: int) -> RowPart:
-    return RowPart(
-        method=method,
-        title=method,
-        paper=None,
-        removed=removed,
-        gap=_NOT_YET,
-        sequences=0,
-        seeds=0,
-        answers=0,
-        layers="",
-        calibration=None,
-        held_out=[],
-        cost=None,
-        size=None,
-        accuracy=None,
-        accuracy_against_full=None,
-        tasks={},
     )

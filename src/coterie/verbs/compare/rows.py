@@ -15,7 +15,7 @@ from coterie.report.schema.compare import (
     RowPart,
     RowSizePart,
 )
-from coterie.verbs.compare.cells import CALIBRATION, Cell, Frame
+from coterie.verbs.compare.cells import CALIBRATION, Cell, Frame, Where
 from coterie.verbs.compare.methods import REPAIRED, methods, searches, title_of
 from coterie.verbs.compare.tasks import accuracies
 
@@ -58,17 +58,36 @@ def _bare_row(frame: Frame, group: Sequence[Cell]) -> RowPart:
     sequences = first.played.get("sequences")
     ours = searches(name)
     answers = {(cell.where.method, *cell.coalitions()) for cell in group}
-    return RowPart(
-        method=first.where.method,
+    return replace(
+        empty_row(first.where),
         title="full model" if known is None else title_of(first.where.method),
         paper=None if known is None else known.paper,
-        removed=first.where.removed,
         gap=first.gap,
         # A method with finalists has read the selection set too.
         sequences=(sequences if isinstance(sequences, int) else 0) + (frame.second if ours else 0),
         seeds=len(group),
         answers=len(answers),
         layers="" if first.gap is not None else _layers(first),
+    )
+
+
+def empty_row(where: Where, gap: str | None = None) -> RowPart:
+    """The row of a method at one size, with nothing measured yet.
+
+    Args:
+        where: The method, and how many layers it removes.
+        gap: Why there is nothing.
+    """
+    return RowPart(
+        method=where.method,
+        title=where.method,
+        paper=None,
+        removed=where.removed,
+        gap=gap,
+        sequences=0,
+        seeds=0,
+        answers=0,
+        layers="",
         calibration=None,
         held_out=[],
         cost=None,
