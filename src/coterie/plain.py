@@ -10,7 +10,7 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 
 def parsed(text: str) -> Any:
-    """What a text of JSON holds; the one place where what nobody wrote is read.
+    """What a text of JSON holds, whoever wrote it; readers that tell the place have their own.
 
     >>> parsed('{"kept": [0, 1]}')
     {'kept': [0, 1]}
